@@ -39,5 +39,7 @@ def generate(target: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Regenerate the betterproto code from the .proto files.")
-    parser.add_argument("--target", type=Path, default=TARGET, help="where to write it (default: %(default)s)")
+    parser.add_argument(
+        "--target", type=Path, default=TARGET, help="where to write it (default: %(default)s)"
+    )
     generate(parser.parse_args().target)

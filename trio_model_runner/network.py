@@ -1,0 +1,129 @@
+"""How to open a byte stream to somewhere: over TCP, or inside this process.
+
+Everything above asks a `Network` for a stream and never touches a socket's address again, so the very
+same `Cluster` runs on real sockets and, in tests, on memory under a clock that jumps. A network knows
+hosts and ports; it must not know what is said over the stream.
+
+TCP's own trap is that a host name can have several addresses of which some lead nowhere. Trying them one
+after the other costs a connect timeout for each; `trio.open_tcp_stream` races them, as RFC 8305 ("happy
+eyeballs") has it, and switches Nagle's algorithm off.
+"""
+
+from __future__ import annotations
+
+import abc
+import errno
+import math
+import os
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+import trio
+
+if TYPE_CHECKING:
+    from trio.testing import MemoryReceiveStream, MemorySendStream
+
+    MemoryStream: TypeAlias = "trio.StapledStream[MemorySendStream, MemoryReceiveStream]"
+
+__all__ = ["MemoryListener", "MemoryNetwork", "Network", "TCPNetwork"]
+
+
+class Network(abc.ABC):
+    """Opens byte streams to a host and a port."""
+
+    @abc.abstractmethod
+    async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
+        """Open a stream to `host` and `port`.
+
+        Raises:
+            OSError: nobody answers there, or this process may not ask.
+        """
+
+
+@attrs.frozen
+class TCPNetwork(Network):
+    """TCP over IPv4 and IPv6.
+
+    Attributes:
+        happy_eyeballs_delay: seconds to wait for one address of a host before trying the next beside it.
+    """
+
+    happy_eyeballs_delay: float = attrs.field(
+        default=0.25, converter=float, validator=[attrs.validators.gt(0), attrs.validators.lt(math.inf)]
+    )
+
+    async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
+        """Open a TCP connection; see `Network.connect`."""
+        return await trio.open_tcp_stream(host, port, happy_eyeballs_delay=self.happy_eyeballs_delay)
+
+
+class MemoryListener(trio.abc.Listener["MemoryStream"]):
+    """Where a `MemoryNetwork` hands over the server's end of each new connection."""
+
+    def __init__(self, network: MemoryNetwork, address: tuple[str, int]) -> None:
+        self._network = network
+        self._address = address
+        self._send, self._receive = trio.open_memory_channel["MemoryStream"](math.inf)
+
+    @property
+    def port(self) -> int:
+        """The port that this listener has."""
+        return self._address[1]
+
+    async def accept(self) -> MemoryStream:
+        """Wait for the next connection and return the server's end of it."""
+        try:
+            return await self._receive.receive()
+        except trio.EndOfChannel:
+            raise trio.ClosedResourceError("this listener is closed") from None
+
+    async def aclose(self) -> None:
+        """Stop listening: whoever connects from now on is refused."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Stop listening, at once."""
+        self._network._listeners.pop(self._address, None)
+        self._send.close()
+
+    def _offer(self, stream: MemoryStream) -> None:
+        self._send.send_nowait(stream)
+
+
+class MemoryNetwork(Network):
+    """A network inside this process, for tests: no socket, no port of the machine, any clock.
+
+    Host names are not resolved: who listens on a name is found under that name. Streams buffer without limit.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: dict[tuple[str, int], MemoryListener] = {}
+        self._next_port = 49152
+
+    def listen(self, host: str = "localhost", port: int = 0) -> MemoryListener:
+        """Listen on `host` and `port`; port 0 takes a free one.
+
+        Raises:
+            OSError: somebody listens there already.
+        """
+        if port == 0:
+            port = self._next_port
+            self._next_port += 1
+        address = (host, port)
+        if address in self._listeners:
+            raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: {host}:{port}")
+        listener = self._listeners[address] = MemoryListener(self, address)
+        return listener
+
+    async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
+        """Connect to the listener at `host` and `port`; see `Network.connect`."""
+        await trio.lowlevel.checkpoint()
+        listener = self._listeners.get((host, port))
+        if listener is None:
+            raise OSError(errno.ECONNREFUSED, f"{os.strerror(errno.ECONNREFUSED)}: {host}:{port}")
+        from trio.testing import memory_stream_pair  # imports a test framework where there is one
+
+        ours, theirs = memory_stream_pair()
+        listener._offer(theirs)
+        return ours
