@@ -1,0 +1,409 @@
+"""One HTTP/2 connection on a byte stream: who reads, who writes, and how it ends.
+
+The naive way is a lock around `send_all`, taken by whichever task has something to say. It breaks in two
+places. A task that is cancelled in the middle of `send_all` leaves half a frame on the wire, and with it
+corrupts every other stream on the connection. And a peer that stops reading blocks not only the task that
+wrote to it but also, through the lock, the reset with which another one wants to leave.
+
+So there is **one writer**. Callers only change the state of `http2.Http2Client`, which no cancellation can
+interrupt, and then flush. On plain TCP, with nothing in the way, that hands the bytes to the kernel right
+there: no task switch, no copy. What the kernel doesn't take, and everything on other streams (TLS,
+memory), is left to a writer task. One reader task feeds what arrives to the state machine and hands each
+event to the receiver of its stream.
+
+**Both tasks are shielded**, or the cancellation of whatever surrounds the connection would kill the writer
+before it could say goodbye. They end when the stream breaks, or by `aclose`: calls are reset, a GOAWAY goes
+out, all within the caller's time; then the socket is closed.
+
+A connection that is lost never raises out of its tasks: the receivers are told, and whoever waits in
+`wait_lost`. It is not reopened: a new one is a new `Connection`, which must prove itself anew.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import trio
+from grpclib.exceptions import StreamTerminatedError
+from trio.lowlevel import enable_ki_protection
+
+from ..network import Network
+from .events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    GoAwayReceived,
+    HeadersReceived,
+    PingAcknowledged,
+    SettingsReceived,
+    StreamReset,
+)
+from .frames import ErrorCode, error_name
+from .headers import Fields, RawFields
+from .http2 import Buffer, Http2Client, Http2Stream
+
+__all__ = ["CallInterrupted", "Connection", "Receiver", "open_connection"]
+
+_RECEIVE_SIZE: Final = 64 << 10
+_MAX_BUFFERS_PER_WRITE: Final = 1024  # IOV_MAX on Linux and macOS
+
+
+class CallInterrupted(StreamTerminatedError):
+    """A call ended before its answer: its stream was reset, or the connection was lost.
+
+    Attributes:
+        unprocessed: the server certainly did nothing with the request, so it may be sent again.
+        connection_lost: it was the whole connection.
+    """
+
+    def __init__(self, reason: str, *, unprocessed: bool = False, connection_lost: bool = False) -> None:
+        super().__init__(reason)
+        self.unprocessed = unprocessed
+        self.connection_lost = connection_lost
+
+
+class Receiver(Protocol):
+    """What takes a stream's response. Its methods are called by the reader task, and must not block."""
+
+    def headers_received(self, fields: Fields, *, end_stream: bool) -> None:
+        """The response's headers, or its trailers when `end_stream` is set."""
+
+    def data_received(self, data: bytes, flow_controlled_length: int, *, end_stream: bool) -> None:
+        """A piece of the body; `Connection.acknowledge` gives its window back once it is consumed."""
+
+    def interrupted(self, error: CallInterrupted) -> None:
+        """Nothing more will come."""
+
+
+class Connection:
+    """An HTTP/2 connection to one server.
+
+    Args:
+        stream: an open byte stream, which from now on is the connection's to close.
+        max_header_bytes: the largest list of headers taken from the server, bytes.
+
+    Attributes:
+        peer: who is at the other end, for messages.
+    """
+
+    def __init__(
+        self, stream: trio.abc.Stream, *, peer: str = "server", max_header_bytes: int = 16 << 10
+    ) -> None:
+        self.peer = peer
+        self._stream = stream
+        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        self._http2 = Http2Client(max_header_bytes=max_header_bytes)
+        self._unwritten: list[Buffer] = []
+        self._writer_busy = False
+        self._work = trio.Event()
+        self._written = trio.Event()
+        self._scope = trio.CancelScope(shield=True)
+        self._ready = trio.Event()
+        self._unusable = trio.Event()
+        self._lost = False
+        self._loss = ""
+        self._ended = trio.Event()
+        self._first_bytes = b""
+        self._silent = True
+        self._pings: dict[bytes, trio.Event] = {}
+        self._pings_sent = 0
+
+    @property
+    def accepts_calls(self) -> bool:
+        """Whether a new call has a chance here: the connection stands, and its server did not say GOAWAY."""
+        return self._http2.accepts_streams and not self._lost
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self._lost
+
+    @property
+    def loss(self) -> str:
+        """Why the connection takes no new calls; empty as long as it does."""
+        return self._loss
+
+    @enable_ki_protection
+    async def run(self) -> None:
+        """Read and write until the connection ends; `open_connection` starts this in a nursery.
+
+        Only the peer, `aclose` and `abort` end it: it is shielded from cancellation.
+        """
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                self._flush()
+                await self._read()
+                nursery.cancel_scope.cancel()
+        await trio.aclose_forcefully(self._stream)
+        self._ended.set()
+
+    async def wait_ready(self) -> None:
+        """Wait for the server's SETTINGS, before which nobody can say that it speaks HTTP/2.
+
+        Raises:
+            ConnectionError: the connection was lost first.
+        """
+        await self._ready.wait()
+        if self._lost:
+            raise ConnectionError(f"{self.peer}: {self._loss}")
+
+    def open(self, fields: RawFields, volatile: RawFields, receiver: Receiver) -> Http2Stream:
+        """Begin a request; see `Http2Client.open_stream`. Nothing is sent before `flush`.
+
+        Raises:
+            CallInterrupted: the connection takes no new calls.
+        """
+        if not self.accepts_calls:
+            reason = self._loss or "the server takes no new calls on this connection"
+            raise CallInterrupted(reason, unprocessed=True, connection_lost=True)
+        return self._http2.open_stream(fields, volatile, receiver=receiver)
+
+    @enable_ki_protection
+    def send(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool = False) -> None:
+        """Send a piece of a request's body, in its turn; the buffers are not copied."""
+        self._http2.send_data(stream, data, end_stream=end_stream)
+        self._flush()
+
+    @enable_ki_protection
+    def reset(self, stream: Http2Stream, code: ErrorCode = ErrorCode.CANCEL) -> None:
+        """Leave a stream: the server is told, if it can know of it, and what still comes is ignored."""
+        stream.receiver = None
+        if not stream.closed:
+            self._http2.reset_stream(stream, code)
+            self._flush()
+
+    def acknowledge(self, stream: Http2Stream, flow_controlled_length: int) -> None:
+        """Give back the window that a consumed piece of a body took; sent with whatever is sent next."""
+        self._http2.acknowledge(stream, flow_controlled_length)
+
+    async def ping(self, timeout: float) -> bool:
+        """Whether the server answers a PING within `timeout` seconds."""
+        payload = struct.pack(">Q", self._pings_sent)
+        self._pings_sent += 1
+        answered = self._pings[payload] = trio.Event()
+        try:
+            self._http2.ping(payload)
+            self._flush()
+            with trio.move_on_after(timeout):
+                await answered.wait()
+        finally:
+            self._pings.pop(payload, None)
+        return answered.is_set() and not self._lost
+
+    async def watch(self, interval: float = math.inf, timeout: float = 20.0) -> None:
+        """Wait until the connection takes no new calls; `loss` then says why.
+
+        A connection that died in silence is found by a PING, but only where calls are open and nothing
+        came: nodes answer PINGs on idle connections with GOAWAY after the third.
+
+        Args:
+            interval: seconds of silence before a PING; `math.inf` for none.
+            timeout: seconds in which its answer must come, else the connection is lost.
+        """
+        while not self._unusable.is_set():
+            self._silent = True
+            with trio.move_on_after(interval):
+                await self._unusable.wait()
+            suspicious = self._silent and self._http2.streams and not self._unusable.is_set()
+            if suspicious and not await self.ping(timeout):
+                self.abort(f"no answer to a PING within {timeout:g} s")
+
+    @enable_ki_protection
+    def abort(self, reason: str) -> None:
+        """Give the connection up at once: calls on it are interrupted, the socket closes without goodbye."""
+        self._lose(reason)
+        self._scope.cancel()
+
+    @enable_ki_protection
+    async def aclose(self, grace: float = 1.0) -> None:
+        """End the connection: calls are reset, GOAWAY is sent, the socket is closed. Idempotent.
+
+        Args:
+            grace: the seconds that a peer which does not read can make this take. Cancellation is
+                put off until it is done.
+        """
+        with trio.CancelScope(shield=True):
+            if not self._lost:
+                for stream in self._http2.streams:
+                    receiver, was_unknown = stream.receiver, not stream.id
+                    self.reset(stream)
+                    _interrupt(
+                        receiver, CallInterrupted("the connection was closed", unprocessed=was_unknown)
+                    )
+                self._http2.close()
+                self._flush()
+                with trio.move_on_after(grace):
+                    while (self._unwritten or self._writer_busy or self._work.is_set()) and not self._lost:
+                        self._written = trio.Event()
+                        await self._written.wait()
+            self.abort("the connection was closed")
+            await self._ended.wait()
+
+    def _lose(self, reason: str) -> None:
+        """Note that the connection is gone, and tell everybody who waits on it."""
+        self._loss = self._loss or reason
+        self._lost = True
+        for stream in self._http2.streams:
+            receiver, unprocessed = stream.receiver, not stream.id
+            stream.receiver = None
+            self._http2.reset_stream(stream)
+            _interrupt(receiver, CallInterrupted(self._loss, unprocessed=unprocessed, connection_lost=True))
+        self._unusable.set()
+        self._ready.set()
+        self._written.set()
+        for answered in self._pings.values():
+            answered.set()
+
+    @enable_ki_protection
+    async def _read(self) -> None:
+        reason = "the server closed the connection"
+        try:
+            while data := bytes(await self._stream.receive_some(_RECEIVE_SIZE)):
+                self._silent = False
+                if not self._first_bytes:
+                    self._first_bytes = data[:8]
+                for event in self._http2.receive(data):
+                    if isinstance(event, ConnectionTerminated):
+                        reason = f"the server broke the protocol: {event.reason}"
+                        self._flush()  # the GOAWAY that says so
+                        return
+                    self._dispatch(event)
+                self._flush()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            reason = f"the connection broke: {error.__cause__ or error}"
+        finally:
+            self._lose(reason if self._ready.is_set() else self._explain_no_settings(reason))
+
+    def _explain_no_settings(self, reason: str) -> str:
+        if self._first_bytes.startswith((b"\x15\x03", b"\x16\x03")):
+            return "the server speaks TLS, and this connection is plaintext"
+        if self._first_bytes.startswith(b"HTTP/1"):
+            return "the server speaks HTTP/1, not gRPC"
+        if not self._first_bytes:
+            return f"{reason} before its HTTP/2 SETTINGS (a port that wants TLS does that, too)"
+        return reason
+
+    def _dispatch(self, event: Event) -> None:
+        match event:
+            case HeadersReceived(stream, fields, end_stream):
+                if stream.receiver is not None:
+                    stream.receiver.headers_received(fields, end_stream=end_stream)
+            case DataReceived(stream, data, length, end_stream):
+                if stream.receiver is not None:
+                    stream.receiver.data_received(data, length, end_stream=end_stream)
+            case StreamReset(stream, code, unprocessed, reason):
+                text = reason or f"the server reset the call: {error_name(code)}"
+                _interrupt(stream.receiver, CallInterrupted(text, unprocessed=unprocessed))
+                stream.receiver = None
+            case PingAcknowledged(payload):
+                if payload in self._pings:
+                    self._pings[payload].set()
+            case SettingsReceived():
+                self._ready.set()
+            case GoAwayReceived(_, code, debug_data):
+                detail = f" ({debug_data[:100].decode('ascii', 'replace')})" if debug_data else ""
+                self._loss = self._loss or f"the server said GOAWAY: {error_name(code)}{detail}"
+                self._unusable.set()
+
+    def _flush(self) -> None:
+        """Put what there is to send on the wire, or have the writer do it."""
+        if self._writer_busy or self._lost:
+            return
+        if self._socket is None:
+            self._work.set()
+            return
+        try:
+            while self._unwritten or self._fetch():
+                self._write_some(self._socket.fileno())
+        except BlockingIOError:
+            self._work.set()
+        except OSError:
+            pass  # the reader meets the same error, or the end of the stream, after what is still to be read
+
+    def _fetch(self) -> bool:
+        self._unwritten = self._http2.data_to_send()
+        return bool(self._unwritten)
+
+    def _write_some(self, descriptor: int) -> None:
+        """Write what one system call takes of what is unwritten."""
+        written = os.writev(descriptor, self._unwritten[:_MAX_BUFFERS_PER_WRITE])
+        for index, buffer in enumerate(self._unwritten):
+            if written < len(buffer):
+                rest = memoryview(buffer)[written:] if written else buffer
+                self._unwritten = [rest, *self._unwritten[index + 1 :]]
+                return
+            written -= len(buffer)
+        self._unwritten = []
+
+    @enable_ki_protection
+    async def _write(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            self._writer_busy = True
+            try:
+                while self._unwritten or self._fetch():
+                    if self._socket is not None:
+                        await trio.lowlevel.wait_writable(self._socket)
+                        self._write_some(self._socket.fileno())
+                    else:
+                        buffers, self._unwritten = self._unwritten, []
+                        await self._stream.send_all(b"".join(buffers))
+            except BlockingIOError:
+                self._work.set()
+            except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+                return  # the reader tells why
+            finally:
+                self._writer_busy = False
+                self._written.set()
+
+
+def _interrupt(receiver: Receiver | None, error: CallInterrupted) -> None:
+    if receiver is not None:
+        receiver.interrupted(error)
+
+
+async def open_connection(
+    nursery: trio.Nursery,
+    network: Network,
+    host: str,
+    port: int,
+    *,
+    timeout: float = 10.0,
+    max_header_bytes: int = 16 << 10,
+) -> Connection:
+    """Connect to a server and wait for its SETTINGS.
+
+    Args:
+        nursery: where the connection's tasks run, until it is lost or its `aclose` is done.
+        network: what opens the byte stream.
+        host: a name or an address.
+        port: a port.
+        timeout: seconds for all of it.
+        max_header_bytes: see `Connection`.
+
+    Raises:
+        OSError: nobody answers there in time (`TimeoutError`), nobody listens, or the server does not
+            speak HTTP/2 (`ConnectionError`).
+    """
+    connection: Connection | None = None
+    peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        with trio.move_on_after(timeout):
+            stream = await network.connect(host, port)
+            connection = Connection(stream, peer=peer, max_header_bytes=max_header_bytes)
+            nursery.start_soon(connection.run)
+            await connection.wait_ready()
+            return connection
+        if connection is None:
+            raise TimeoutError(f"{peer}: no connection within {timeout:g} s")
+        raise TimeoutError(f"{peer}: connected, but no HTTP/2 SETTINGS within {timeout:g} s")
+    except BaseException:
+        if connection is not None:
+            connection.abort("the connection was given up")
+        raise

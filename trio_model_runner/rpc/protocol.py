@@ -1,0 +1,109 @@
+"""What gRPC puts on HTTP/2: request headers, length-prefixed messages, timeouts, statuses.
+
+Pure functions, after the specification "gRPC over HTTP2". Statuses and metadata are grpclib's types.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import struct
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Final
+from urllib.parse import unquote
+
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from .headers import Fields, RawFields
+
+__all__ = ["MESSAGE_PREFIX_LENGTH", "encode_timeout", "message_prefix", "raise_for_status", "request_fields"]
+
+MESSAGE_PREFIX: Final = struct.Struct(">BL")
+MESSAGE_PREFIX_LENGTH: Final = MESSAGE_PREFIX.size
+
+_USER_AGENT: Final = (
+    f"grpc-python-trio-model-runner/{version('trio-model-runner')} ({platform.system()})".lower().encode()
+)
+
+_MAX_TIMEOUT_DIGITS_VALUE: Final = 99_999_999
+_TIMEOUT_UNITS: Final = (("n", 1e-9), ("u", 1e-6), ("m", 1e-3), ("S", 1.0), ("M", 60.0), ("H", 3600.0))
+
+_STATUS_OF_HTTP: Final = {
+    "400": Status.INTERNAL,
+    "401": Status.UNAUTHENTICATED,
+    "403": Status.PERMISSION_DENIED,
+    "404": Status.UNIMPLEMENTED,
+    "429": Status.UNAVAILABLE,
+    "502": Status.UNAVAILABLE,
+    "503": Status.UNAVAILABLE,
+    "504": Status.UNAVAILABLE,
+}
+
+
+def request_fields(
+    path: str, *, scheme: str, authority: str, metadata: Iterable[tuple[str, str]] = ()
+) -> RawFields:
+    """The request headers of a call to `path` ("/package.Service/Method")."""
+    return (
+        (b":method", b"POST"),
+        (b":scheme", scheme.encode("ascii")),
+        (b":path", path.encode("ascii")),
+        (b":authority", authority.encode("ascii")),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+        (b"user-agent", _USER_AGENT),
+        *((name.encode("ascii"), value.encode("ascii")) for name, value in metadata),
+    )
+
+
+def encode_timeout(seconds: float) -> RawFields:
+    """The `grpc-timeout` header for so many seconds: at most 8 digits, rounded up; none for infinity.
+
+    Raises:
+        ValueError: not a number.
+    """
+    if math.isnan(seconds):
+        raise ValueError("a timeout is not a number")
+    for unit, length in _TIMEOUT_UNITS:
+        count = seconds / length
+        if count <= _MAX_TIMEOUT_DIGITS_VALUE:
+            return ((b"grpc-timeout", b"%d%s" % (max(1, math.ceil(count)), unit.encode())),)
+    return ()
+
+
+def message_prefix(length: int) -> bytes:
+    """What precedes a message of `length` bytes that is not compressed."""
+    return MESSAGE_PREFIX.pack(0, length)
+
+
+def raise_for_status(headers: Fields, trailers: Fields | None) -> None:
+    """Check that a response is gRPC's, and that its status is OK.
+
+    Args:
+        headers: the response's headers; of a "trailers-only" response, its only block.
+        trailers: its trailers, None if it ended without.
+
+    Raises:
+        GRPCError: the status is another one, or it is no gRPC response.
+    """
+    http_status = headers[0][1]
+    last = dict(headers if trailers is None else trailers)
+    if http_status != "200" and "grpc-status" not in last:
+        status = _STATUS_OF_HTTP.get(http_status, Status.UNKNOWN)
+        raise GRPCError(status, f"the server answered with HTTP status {http_status!r}")
+    content_type = next((value for name, value in headers if name == "content-type"), None)
+    if content_type is None or not content_type.startswith("application/grpc"):
+        raise GRPCError(Status.UNKNOWN, f"the answer's content-type is {content_type!r}, not gRPC's")
+    code = last.get("grpc-status")
+    if code == "0":
+        return
+    message = unquote(last.get("grpc-message", ""), errors="replace")
+    if code is None:
+        raise GRPCError(Status.UNKNOWN, "the answer has no grpc-status")
+    try:
+        status = Status(int(code))
+    except ValueError:
+        raise GRPCError(Status.UNKNOWN, f"the unknown grpc-status {code!r}: {message}") from None
+    raise GRPCError(status, message or None)

@@ -1,0 +1,137 @@
+"""What a client's HTTP/2 connection still has to send, and in which order it goes out.
+
+A naive client turns each request into frames at once. Then a 10 MB message sits in front of everybody
+else's, a cancelled request is sent all the same, and nobody can tell whether the peer ever saw it. Here a
+stream is only a promise until the writer asks for bytes: then it gets its id and its HEADERS, in order, as
+far as the peer's MAX_CONCURRENT_STREAMS lets it, and DATA is cut into frames round-robin over the streams
+that have something to say and window to say it in. Messages are never copied: frames carry views of them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from . import frames
+from .headers import HeaderEncoder
+from .streams import Buffer, Http2Stream
+
+__all__ = ["Sender"]
+
+
+class Sender:
+    """The outgoing half of an `http2.Http2Client`.
+
+    Attributes:
+        streams: the streams that the server may know of, by id.
+        unopened: those that it can't know of yet, in the order in which they will be opened.
+        window: what the peer lets us send on the connection, bytes.
+        next_stream_id: the id of the next stream to be opened.
+        taking_streams: False once the connection ends: what is unopened then stays unopened.
+    """
+
+    def __init__(self) -> None:
+        self.streams: dict[int, Http2Stream] = {}
+        self.unopened: deque[Http2Stream] = deque()
+        self.window = frames.DEFAULT_WINDOW
+        self.next_stream_id = 1
+        self.taking_streams = True
+        self.max_frame_size = frames.DEFAULT_MAX_FRAME_SIZE
+        self.max_concurrent_streams = frames.MAX_STREAM_ID
+        self._initial_window = frames.DEFAULT_WINDOW
+        self._encoder = HeaderEncoder()
+        self._control: list[Buffer] = []
+        self._unread_answers = 0
+        self._sending: deque[Http2Stream] = deque()
+
+    @property
+    def unread_answers(self) -> int:
+        """How many `answer` frames wait because the peer does not read."""
+        return self._unread_answers
+
+    def control(self, frame: bytes) -> None:
+        """Send a frame that no flow control concerns, before any DATA."""
+        self._control.append(frame)
+
+    def answer(self, frame: bytes) -> None:
+        """Send a frame that the peer made us send."""
+        self._control.append(frame)
+        self._unread_answers += 1
+
+    def limit_header_table(self, size: int) -> None:
+        """Keep to the peer's SETTINGS_HEADER_TABLE_SIZE, bytes."""
+        self._encoder.limit_table(size)
+
+    def limit_initial_window(self, size: int) -> bool:
+        """Keep to the peer's SETTINGS_INITIAL_WINDOW_SIZE, bytes; False if a stream's window overflows."""
+        difference = size - self._initial_window
+        self._initial_window = size
+        for stream in self.streams.values():
+            stream.send_window += difference
+        return all(stream.send_window <= frames.MAX_WINDOW for stream in self.streams.values())
+
+    def queue(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool) -> None:
+        """Send a piece of a stream's body, in its turn; the buffers are kept, not copied."""
+        was_idle = not stream.outgoing
+        stream.outgoing.extend(buffer for buffer in data if len(buffer))
+        stream.end_queued = end_stream
+        if stream.id and was_idle and (stream.outgoing or end_stream):
+            self._sending.append(stream)
+
+    def forget(self, stream: Http2Stream) -> None:
+        """Send nothing more of a stream, and close it."""
+        stream.closed = True
+        stream.outgoing.clear()
+        if stream.id:
+            self.streams.pop(stream.id, None)
+        else:
+            self.unopened.remove(stream)
+
+    def take(self, limit: int) -> list[Buffer]:
+        """The next bytes for the wire: all control frames, and DATA up to about `limit` bytes."""
+        while self.unopened and self.taking_streams and len(self.streams) < self.max_concurrent_streams:
+            self._open(self.unopened.popleft())
+        out, self._control = self._control, []
+        self._unread_answers = 0
+        blocked: list[Http2Stream] = []
+        while self._sending and limit > 0:
+            stream = self._sending.popleft()
+            if stream.closed:
+                continue
+            room = min(self.max_frame_size, stream.send_window, self.window)
+            if stream.outgoing and room <= 0:
+                blocked.append(stream)
+            else:
+                limit -= self._send_data(stream, room, out)
+        self._sending.extendleft(reversed(blocked))
+        return out
+
+    def _open(self, stream: Http2Stream) -> None:
+        stream.id = self.next_stream_id
+        self.next_stream_id += 2
+        self.taking_streams = self.next_stream_id <= frames.MAX_STREAM_ID
+        stream.send_window = self._initial_window
+        self.streams[stream.id] = stream
+        stream.sent = stream.end_queued and not stream.outgoing
+        block = self._encoder.encode(stream.fields, stream.volatile)
+        stream.fields = stream.volatile = ()
+        self._control.append(
+            frames.headers_frames(stream.id, block, self.max_frame_size, end_stream=stream.sent)
+        )
+        if stream.outgoing:
+            self._sending.append(stream)
+
+    def _send_data(self, stream: Http2Stream, room: int, out: list[Buffer]) -> int:
+        length, pieces = stream.take(room)
+        end_stream = stream.end_queued and not stream.outgoing
+        out.append(frames.data_frame_header(stream.id, length, end_stream=end_stream))
+        out += pieces
+        stream.send_window -= length
+        self.window -= length
+        if stream.outgoing:
+            self._sending.append(stream)
+        elif end_stream:
+            stream.sent = True
+            if stream.answered:
+                self.forget(stream)
+        return length

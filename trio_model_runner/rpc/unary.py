@@ -1,0 +1,200 @@
+"""A call with one message each way: the way that every round goes, so it takes the shortest path.
+
+grpclib's `Stream` is made for any number of messages, and pays for it with a dozen awaits. A unary call needs
+one: everything is sent before the first, and its task is woken once, when the whole answer is there. What
+arrives is gathered by the reader task meanwhile; a message that is too large is refused from its length
+prefix, before it is gathered.
+
+A call that ends before its answer, by cancellation above all, resets its stream, so that the server hears of
+it and the connection stays as good as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import outcome
+import trio
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from .connection import CallInterrupted, Connection
+from .frames import ErrorCode
+from .headers import Fields, RawFields
+from .http2 import Buffer, Http2Stream
+from .protocol import MESSAGE_PREFIX, MESSAGE_PREFIX_LENGTH, encode_timeout, message_prefix, raise_for_status
+
+__all__ = ["Answer", "UnaryCall"]
+
+
+@attrs.frozen
+class Answer:
+    """The answer to a unary call.
+
+    Attributes:
+        message: the answer's message, encoded.
+        metadata: the initial metadata with all other headers, in the order in which they came.
+    """
+
+    message: bytes
+    metadata: Fields
+
+
+class UnaryCall:
+    """One call, of which `perform` is the whole life.
+
+    Args:
+        connection: where to.
+        fields: the request headers; see `protocol.request_fields`.
+        message: the request's message, encoded, in any number of buffers, which are not copied.
+        max_message_bytes: the largest message taken as an answer, bytes.
+        volatile: request headers that differ from call to call.
+
+    Attributes:
+        sent: the whole request was handed to the kernel (or to TLS): the server may have acted on it.
+        ended_at: when the answer or the end came, on Trio's clock, in seconds; None until then.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_connection",
+        "_error",
+        "_expected",
+        "_fields",
+        "_headers",
+        "_max_message_bytes",
+        "_message",
+        "_received",
+        "_stream",
+        "_task",
+        "_trailers",
+        "_volatile",
+        "ended_at",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        fields: RawFields,
+        message: Sequence[Buffer],
+        *,
+        max_message_bytes: int,
+        volatile: RawFields = (),
+    ) -> None:
+        self._connection = connection
+        self._fields = fields
+        self._message = message
+        self._max_message_bytes = max_message_bytes
+        self._volatile = volatile
+        self._stream: Http2Stream | None = None
+        self._task: trio.lowlevel.Task | None = None
+        self._headers: Fields | None = None
+        self._trailers: Fields | None = None
+        self._chunks: list[bytes] = []
+        self._received = 0
+        self._expected: int | None = None
+        self._error: Exception | None = None
+        self.ended_at: float | None = None
+
+    @property
+    def sent(self) -> bool:
+        """See the class."""
+        return self._stream is not None and self._stream.sent
+
+    async def perform(self, timeout: float) -> Answer:
+        """Send the request and wait for the answer.
+
+        Args:
+            timeout: seconds that the server is told it has. Nothing here enforces it: the caller's cancel
+                scope does.
+
+        Raises:
+            GRPCError: the server's status, or what makes the answer none.
+            CallInterrupted: the stream or the connection ended first.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        length = sum(map(len, self._message))
+        stream = self._connection.open(self._fields, (*encode_timeout(timeout), *self._volatile), self)
+        self._stream = stream
+        try:
+            self._connection.send(stream, (message_prefix(length), *self._message), end_stream=True)
+            await self._wait()
+        finally:
+            code = ErrorCode.CANCEL if self.ended_at is None else ErrorCode.NO_ERROR
+            self._connection.reset(stream, code)
+        if self._error is not None:
+            raise self._error
+        return self._answer()
+
+    async def _wait(self) -> None:
+        if self.ended_at is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        self._task = trio.lowlevel.current_task()
+
+        def abort(_: Callable[[], Any]) -> trio.lowlevel.Abort:
+            self._task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _answer(self) -> Answer:
+        assert self._headers is not None
+        raise_for_status(self._headers, self._trailers)
+        if self._expected is None or self._received != MESSAGE_PREFIX_LENGTH + self._expected:
+            raise GRPCError(Status.INTERNAL, "the answer is not exactly one message")
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        return Answer(data[MESSAGE_PREFIX_LENGTH:], self._headers)
+
+    def headers_received(self, fields: Fields, *, end_stream: bool) -> None:
+        """See `connection.Receiver`."""
+        if self._headers is None:
+            self._headers = fields
+        else:
+            self._trailers = fields
+        if end_stream:
+            self._end()
+
+    def data_received(self, data: bytes, flow_controlled_length: int, *, end_stream: bool) -> None:
+        """See `connection.Receiver`."""
+        assert self._stream is not None
+        self._chunks.append(data)
+        self._received += len(data)
+        if self._expected is None and self._received >= MESSAGE_PREFIX_LENGTH:
+            self._check_prefix(b"".join(self._chunks)[:MESSAGE_PREFIX_LENGTH])
+        elif self._expected is not None and self._received > MESSAGE_PREFIX_LENGTH + self._expected:
+            self._refuse(Status.INTERNAL, "the answer is more than one message")
+        self._connection.acknowledge(self._stream, flow_controlled_length)
+        if end_stream:
+            self._end()
+
+    def _check_prefix(self, prefix: bytes) -> None:
+        compressed, self._expected = MESSAGE_PREFIX.unpack(prefix)
+        if compressed:
+            self._refuse(Status.INTERNAL, "the answer is compressed, which it was not asked to be")
+        elif self._expected > self._max_message_bytes:
+            text = f"the answer has {self._expected} bytes, more than {self._max_message_bytes}"
+            self._refuse(Status.RESOURCE_EXHAUSTED, text)
+
+    def _refuse(self, status: Status, message: str) -> None:
+        if self._error is None and self._stream is not None:
+            self._error = GRPCError(status, message)
+            self._chunks.clear()
+            self._connection.reset(self._stream)
+            self._end()
+
+    def interrupted(self, error: CallInterrupted) -> None:
+        """See `connection.Receiver`."""
+        if self.ended_at is None:
+            self._error = error
+            self._end()
+
+    def _end(self) -> None:
+        if self.ended_at is not None:
+            return
+        self.ended_at = trio.current_time()
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task, outcome.Value(None))
+            self._task = None
