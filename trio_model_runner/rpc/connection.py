@@ -88,6 +88,8 @@ class Connection:
 
     Attributes:
         peer: who is at the other end, for messages.
+        pings_without_answer: PINGs sent since the last piece of any call's answer. Servers take offence
+            at many.
     """
 
     def __init__(
@@ -111,6 +113,9 @@ class Connection:
         self._silent = True
         self._pings: dict[bytes, trio.Event] = {}
         self._pings_sent = 0
+        self._idle = trio.Event()
+        self._progress = trio.lowlevel.ParkingLot()
+        self.pings_without_answer = 0
 
     @property
     def accepts_calls(self) -> bool:
@@ -133,14 +138,17 @@ class Connection:
 
         Only the peer, `aclose` and `abort` end it: it is shielded from cancellation.
         """
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
-                self._flush()
-                await self._read()
-                nursery.cancel_scope.cancel()
-        await trio.aclose_forcefully(self._stream)
-        self._ended.set()
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    self._flush()
+                    await self._read()
+                    nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):  # `aclose` waits for this, whatever is cancelled around us
+                await trio.aclose_forcefully(self._stream)
+            self._ended.set()
 
     async def wait_ready(self) -> None:
         """Wait for the server's SETTINGS, before which nobody can say that it speaks HTTP/2.
@@ -152,6 +160,7 @@ class Connection:
         if self._lost:
             raise ConnectionError(f"{self.peer}: {self._loss}")
 
+    @enable_ki_protection
     def open(self, fields: RawFields, volatile: RawFields, receiver: Receiver) -> Http2Stream:
         """Begin a request; see `Http2Client.open_stream`. Nothing is sent before `flush`.
 
@@ -159,8 +168,9 @@ class Connection:
             CallInterrupted: the connection takes no new calls.
         """
         if not self.accepts_calls:
-            reason = self._loss or "the server takes no new calls on this connection"
-            raise CallInterrupted(reason, unprocessed=True, connection_lost=True)
+            self._loss = self._loss or "the connection's stream ids are used up"
+            self._unusable.set()
+            raise CallInterrupted(self._loss, unprocessed=True, connection_lost=True)
         return self._http2.open_stream(fields, volatile, receiver=receiver)
 
     @enable_ki_protection
@@ -176,19 +186,32 @@ class Connection:
         if not stream.closed:
             self._http2.reset_stream(stream, code)
             self._flush()
+            self._progress.unpark_all()
+        if not self._http2.streams:
+            self._idle.set()
 
     def acknowledge(self, stream: Http2Stream, flow_controlled_length: int) -> None:
-        """Give back the window that a consumed piece of a body took; sent with whatever is sent next."""
-        self._http2.acknowledge(stream, flow_controlled_length)
+        """Give back the window that a consumed piece of a body took, and tell the server now and then."""
+        if self._http2.acknowledge(stream, flow_controlled_length):
+            self._flush()
+
+    async def wait_unsent(self, stream: Http2Stream, limit: int) -> None:
+        """Wait until at most `limit` bytes of a request's body wait to be sent, or the stream is closed."""
+        await trio.lowlevel.checkpoint()
+        while stream.unsent > limit and not stream.closed:
+            await self._progress.park()
 
     async def ping(self, timeout: float) -> bool:
         """Whether the server answers a PING within `timeout` seconds."""
         payload = struct.pack(">Q", self._pings_sent)
         self._pings_sent += 1
+        self.pings_without_answer += 1
         answered = self._pings[payload] = trio.Event()
         try:
             self._http2.ping(payload)
             self._flush()
+            if self._lost:
+                answered.set()
             with trio.move_on_after(timeout):
                 await answered.wait()
         finally:
@@ -220,6 +243,25 @@ class Connection:
         self._scope.cancel()
 
     @enable_ki_protection
+    def retire(self, reason: str) -> None:
+        """Take no new calls; those that are open may end."""
+        self._loss = self._loss or reason
+        if not self._lost:
+            self._http2.close()
+            self._flush()
+        self._unusable.set()
+
+    async def finish(self, grace: float = 1.0) -> None:
+        """Take no new calls, wait until those that are open have ended, and close; see `aclose`."""
+        try:
+            self.retire("the connection is being closed")
+            while self._http2.streams and not self._lost:
+                self._idle = trio.Event()
+                await self._idle.wait()
+        finally:
+            await self.aclose(grace)
+
+    @enable_ki_protection
     async def aclose(self, grace: float = 1.0) -> None:
         """End the connection: calls are reset, GOAWAY is sent, the socket is closed. Idempotent.
 
@@ -229,20 +271,25 @@ class Connection:
         """
         with trio.CancelScope(shield=True):
             if not self._lost:
-                for stream in self._http2.streams:
-                    receiver, was_unknown = stream.receiver, not stream.id
-                    self.reset(stream)
-                    _interrupt(
-                        receiver, CallInterrupted("the connection was closed", unprocessed=was_unknown)
-                    )
-                self._http2.close()
-                self._flush()
+                self._say_goodbye("the connection was closed")
                 with trio.move_on_after(grace):
                     while (self._unwritten or self._writer_busy or self._work.is_set()) and not self._lost:
-                        self._written = trio.Event()
+                        if self._written.is_set():
+                            self._written = trio.Event()
                         await self._written.wait()
             self.abort("the connection was closed")
             await self._ended.wait()
+
+    def _say_goodbye(self, reason: str) -> None:
+        """Take no new calls, reset the open ones, and tell the server."""
+        self._loss = self._loss or reason
+        self._unusable.set()
+        for stream in self._http2.streams:
+            receiver, unprocessed = stream.receiver, not stream.id
+            self.reset(stream)
+            _interrupt(receiver, CallInterrupted(reason, unprocessed=unprocessed, connection_lost=True))
+        self._http2.close()
+        self._flush()
 
     def _lose(self, reason: str) -> None:
         """Note that the connection is gone, and tell everybody who waits on it."""
@@ -256,6 +303,8 @@ class Connection:
         self._unusable.set()
         self._ready.set()
         self._written.set()
+        self._idle.set()
+        self._progress.unpark_all()
         for answered in self._pings.values():
             answered.set()
 
@@ -265,8 +314,8 @@ class Connection:
         try:
             while data := bytes(await self._stream.receive_some(_RECEIVE_SIZE)):
                 self._silent = False
-                if not self._first_bytes:
-                    self._first_bytes = data[:8]
+                if len(self._first_bytes) < 8:
+                    self._first_bytes += data[:8]
                 for event in self._http2.receive(data):
                     if isinstance(event, ConnectionTerminated):
                         reason = f"the server broke the protocol: {event.reason}"
@@ -291,15 +340,18 @@ class Connection:
     def _dispatch(self, event: Event) -> None:
         match event:
             case HeadersReceived(stream, fields, end_stream):
+                self.pings_without_answer = 0
                 if stream.receiver is not None:
                     stream.receiver.headers_received(fields, end_stream=end_stream)
             case DataReceived(stream, data, length, end_stream):
+                self.pings_without_answer = 0
                 if stream.receiver is not None:
                     stream.receiver.data_received(data, length, end_stream=end_stream)
             case StreamReset(stream, code, unprocessed, reason):
                 text = reason or f"the server reset the call: {error_name(code)}"
                 _interrupt(stream.receiver, CallInterrupted(text, unprocessed=unprocessed))
                 stream.receiver = None
+                self._progress.unpark_all()
             case PingAcknowledged(payload):
                 if payload in self._pings:
                     self._pings[payload].set()
@@ -310,6 +362,7 @@ class Connection:
                 self._loss = self._loss or f"the server said GOAWAY: {error_name(code)}{detail}"
                 self._unusable.set()
 
+    @enable_ki_protection
     def _flush(self) -> None:
         """Put what there is to send on the wire, or have the writer do it."""
         if self._writer_busy or self._lost:
@@ -327,6 +380,8 @@ class Connection:
 
     def _fetch(self) -> bool:
         self._unwritten = self._http2.data_to_send()
+        if self._progress:
+            self._progress.unpark_all()
         return bool(self._unwritten)
 
     def _write_some(self, descriptor: int) -> None:

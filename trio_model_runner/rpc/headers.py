@@ -41,8 +41,13 @@ class HeaderEncoder:
 
     def limit_table(self, size: int) -> None:
         """Keep to the peer's SETTINGS_HEADER_TABLE_SIZE, in bytes."""
-        self._encoder.header_table_size = min(size, _MAX_TABLE_SIZE)
+        size = min(size, _MAX_TABLE_SIZE)
+        if size == self._encoder.header_table_size:
+            return  # hpack would take this for "never changed", and not announce an earlier change
+        self._encoder.header_table_size = size
         self._blocks.clear()
+        changes = self._encoder.table_size_changes  # the smallest and the last must be announced, no others
+        changes[:] = [min(changes), size] if min(changes) < size else [size]
 
     def encode(self, fields: RawFields, volatile: RawFields = ()) -> bytes:
         """The block of `fields`, followed by `volatile` ones as literals that are never indexed."""

@@ -55,7 +55,7 @@ class Http2Client:
 
     Args:
         stream_window: how much of one response the server may send ahead of its consumption, bytes.
-        connection_window: the same over all responses, ahead of our reading, bytes.
+        connection_window: the same over all responses, ahead of our reading, bytes; 65,535 at least.
         max_header_bytes: the largest list of headers taken, bytes (name, value and 32 for each field).
     """
 
@@ -67,9 +67,8 @@ class Http2Client:
         max_header_bytes: int = 16 << 10,
     ) -> None:
         self._stream_window = stream_window
-        self._connection_window = connection_window
+        self._connection_window = max(connection_window, frames.DEFAULT_WINDOW)
         self._max_header_bytes = max_header_bytes
-        self._receive_window = connection_window
         self._unreturned = 0
         self._sender = Sender()
         self._decoder = HeaderDecoder(max_header_bytes)
@@ -91,7 +90,7 @@ class Http2Client:
     @property
     def accepts_streams(self) -> bool:
         """Whether a new stream has a chance: the connection is neither ended, nor ending, nor used up."""
-        return self._sender.taking_streams
+        return self._sender.accepts_streams
 
     @property
     def streams(self) -> list[Http2Stream]:
@@ -147,15 +146,21 @@ class Http2Client:
             self._sender.control(frames.rst_stream_frame(stream.id, code))
         self._sender.forget(stream)
 
-    def acknowledge(self, stream: Http2Stream, flow_controlled_length: int) -> None:
-        """Give back what `DataReceived` events of a stream took of its window, now that it is consumed."""
+    def acknowledge(self, stream: Http2Stream, flow_controlled_length: int) -> bool:
+        """Give back what `DataReceived` events of a stream took of its window, now that it is consumed.
+
+        Returns:
+            Whether there is something to send, now: small amounts are gathered.
+        """
         if stream.closed or stream.answered:
-            return
+            return False
         stream.unreturned += flow_controlled_length
-        if stream.unreturned * 2 >= self._stream_window:
-            self._sender.control(frames.window_update_frame(stream.id, stream.unreturned))
-            stream.receive_window += stream.unreturned
-            stream.unreturned = 0
+        if stream.unreturned * 2 < self._stream_window:
+            return False
+        self._sender.control(frames.window_update_frame(stream.id, stream.unreturned))
+        stream.receive_window += stream.unreturned
+        stream.unreturned = 0
+        return True
 
     def ping(self, payload: bytes) -> None:
         """Send a PING with these 8 bytes; its answer is a `PingAcknowledged`."""
@@ -227,7 +232,8 @@ class Http2Client:
 
     def _fail(self, stream: Http2Stream, code: ErrorCode, reason: str) -> None:
         self.reset_stream(stream, code)
-        self._events.append(StreamReset(stream, code, reason=reason))
+        if not stream.answered:
+            self._events.append(StreamReset(stream, code, reason=reason))
 
     def _advance(self, stream: Http2Stream, part: Part) -> bool:
         if not stream.advance(part):
@@ -245,13 +251,9 @@ class Http2Client:
 
     def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         length = len(payload)
-        if length > self._receive_window:
-            raise ProtocolViolation(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's window")
-        self._receive_window -= length
         self._unreturned += length
         if self._unreturned * 2 >= self._connection_window:
             self._sender.control(frames.window_update_frame(0, self._unreturned))
-            self._receive_window += self._unreturned
             self._unreturned = 0
         stream = self._find(stream_id)
         data = without_padding(flags, payload)
@@ -317,7 +319,8 @@ class Http2Client:
         self._sender.forget(stream)
         if not stream.answered:  # else: a whole response, then "spare me the rest of the request"
             code = int.from_bytes(payload, "big")
-            self._events.append(StreamReset(stream, code, unprocessed=code == ErrorCode.REFUSED_STREAM))
+            refused = code == ErrorCode.REFUSED_STREAM and not stream.answering
+            self._events.append(StreamReset(stream, code, unprocessed=refused))
 
     def _receive_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
@@ -376,7 +379,8 @@ class Http2Client:
         for stream in self.streams:
             if not 0 < stream.id <= last_stream_id:
                 self._sender.forget(stream)
-                self._events.append(StreamReset(stream, code, unprocessed=True))
+                if not stream.answered:
+                    self._events.append(StreamReset(stream, code, unprocessed=not stream.answering))
 
     def _receive_window_update(self, flags: int, stream_id: int, payload: bytes) -> None:
         if len(payload) != 4:

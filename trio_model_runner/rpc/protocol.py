@@ -18,7 +18,16 @@ from grpclib.exceptions import GRPCError
 
 from .headers import Fields, RawFields
 
-__all__ = ["MESSAGE_PREFIX_LENGTH", "encode_timeout", "message_prefix", "raise_for_status", "request_fields"]
+__all__ = [
+    "MESSAGE_PREFIX_LENGTH",
+    "check_headers",
+    "encode_timeout",
+    "message_length",
+    "message_prefix",
+    "raise_for_status",
+    "read_status",
+    "request_fields",
+]
 
 MESSAGE_PREFIX: Final = struct.Struct(">BL")
 MESSAGE_PREFIX_LENGTH: Final = MESSAGE_PREFIX.size
@@ -29,6 +38,8 @@ _USER_AGENT: Final = (
 
 _MAX_TIMEOUT_DIGITS_VALUE: Final = 99_999_999
 _TIMEOUT_UNITS: Final = (("n", 1e-9), ("u", 1e-6), ("m", 1e-3), ("S", 1.0), ("M", 60.0), ("H", 3600.0))
+
+_STATUS_OF_CODE: Final = {str(status.value): status for status in Status}
 
 _STATUS_OF_HTTP: Final = {
     "400": Status.INTERNAL,
@@ -43,7 +54,12 @@ _STATUS_OF_HTTP: Final = {
 
 
 def request_fields(
-    path: str, *, scheme: str, authority: str, metadata: Iterable[tuple[str, str]] = ()
+    path: str,
+    *,
+    scheme: str,
+    authority: str,
+    metadata: Iterable[tuple[str, str]] = (),
+    content_type: str = "application/grpc",
 ) -> RawFields:
     """The request headers of a call to `path` ("/package.Service/Method")."""
     return (
@@ -52,7 +68,7 @@ def request_fields(
         (b":path", path.encode("ascii")),
         (b":authority", authority.encode("ascii")),
         (b"te", b"trailers"),
-        (b"content-type", b"application/grpc"),
+        (b"content-type", content_type.encode("ascii")),
         (b"user-agent", _USER_AGENT),
         *((name.encode("ascii"), value.encode("ascii")) for name, value in metadata),
     )
@@ -67,7 +83,7 @@ def encode_timeout(seconds: float) -> RawFields:
     if math.isnan(seconds):
         raise ValueError("a timeout is not a number")
     for unit, length in _TIMEOUT_UNITS:
-        count = seconds / length
+        count = max(seconds, 0.0) / length
         if count <= _MAX_TIMEOUT_DIGITS_VALUE:
             return ((b"grpc-timeout", b"%d%s" % (max(1, math.ceil(count)), unit.encode())),)
     return ()
@@ -76,6 +92,21 @@ def encode_timeout(seconds: float) -> RawFields:
 def message_prefix(length: int) -> bytes:
     """What precedes a message of `length` bytes that is not compressed."""
     return MESSAGE_PREFIX.pack(0, length)
+
+
+def message_length(prefix: bytes, max_message_bytes: int) -> int:
+    """The length that a message's prefix announces, bytes.
+
+    Raises:
+        GRPCError: the message is compressed, which nobody asked for, or larger than `max_message_bytes`.
+    """
+    compressed, length = MESSAGE_PREFIX.unpack(prefix)
+    if compressed:
+        raise GRPCError(Status.INTERNAL, "the answer is compressed, which it was not asked to be")
+    if length > max_message_bytes:
+        text = f"the answer has {length} bytes, more than {max_message_bytes}"
+        raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
+    return int(length)
 
 
 def raise_for_status(headers: Fields, trailers: Fields | None) -> None:
@@ -88,22 +119,41 @@ def raise_for_status(headers: Fields, trailers: Fields | None) -> None:
     Raises:
         GRPCError: the status is another one, or it is no gRPC response.
     """
+    last = headers if trailers is None else trailers
+    check_headers(headers, last)
+    status, message = read_status(last)
+    if status is not Status.OK:
+        raise GRPCError(status, message)
+
+
+def check_headers(headers: Fields, last: Fields) -> None:
+    """Check that a response whose status is expected in `last` is gRPC's, as far as its headers say.
+
+    Raises:
+        GRPCError: it is not.
+    """
     http_status = headers[0][1]
-    last = dict(headers if trailers is None else trailers)
-    if http_status != "200" and "grpc-status" not in last:
+    if http_status != "200" and not any(name == "grpc-status" for name, _ in last):
         status = _STATUS_OF_HTTP.get(http_status, Status.UNKNOWN)
         raise GRPCError(status, f"the server answered with HTTP status {http_status!r}")
     content_type = next((value for name, value in headers if name == "content-type"), None)
     if content_type is None or not content_type.startswith("application/grpc"):
         raise GRPCError(Status.UNKNOWN, f"the answer's content-type is {content_type!r}, not gRPC's")
-    code = last.get("grpc-status")
+
+
+def read_status(last: Fields) -> tuple[Status, str | None]:
+    """The status in a response's last block of fields, and its message.
+
+    Raises:
+        GRPCError: there is none, or one that nobody knows.
+    """
+    fields = dict(last)
+    code = fields.get("grpc-status")
     if code == "0":
-        return
-    message = unquote(last.get("grpc-message", ""), errors="replace")
+        return Status.OK, None
+    message = unquote(fields.get("grpc-message", ""), errors="replace")
     if code is None:
         raise GRPCError(Status.UNKNOWN, "the answer has no grpc-status")
-    try:
-        status = Status(int(code))
-    except ValueError:
-        raise GRPCError(Status.UNKNOWN, f"the unknown grpc-status {code!r}: {message}") from None
-    raise GRPCError(status, message or None)
+    if code not in _STATUS_OF_CODE:
+        raise GRPCError(Status.UNKNOWN, f"the unknown grpc-status {code!r}: {message}")
+    return _STATUS_OF_CODE[code], message or None

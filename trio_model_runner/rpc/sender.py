@@ -45,6 +45,12 @@ class Sender:
         self._sending: deque[Http2Stream] = deque()
 
     @property
+    def accepts_streams(self) -> bool:
+        """Whether there will be an id for one more stream, after all that wait for theirs."""
+        last = self.next_stream_id + 2 * len(self.unopened)
+        return self.taking_streams and last <= frames.MAX_STREAM_ID
+
+    @property
     def unread_answers(self) -> int:
         """How many `answer` frames wait because the peer does not read."""
         return self._unread_answers
@@ -98,7 +104,7 @@ class Sender:
             stream = self._sending.popleft()
             if stream.closed:
                 continue
-            room = min(self.max_frame_size, stream.send_window, self.window)
+            room = min(self.max_frame_size, stream.send_window, self.window, limit)
             if stream.outgoing and room <= 0:
                 blocked.append(stream)
             else:
@@ -109,7 +115,6 @@ class Sender:
     def _open(self, stream: Http2Stream) -> None:
         stream.id = self.next_stream_id
         self.next_stream_id += 2
-        self.taking_streams = self.next_stream_id <= frames.MAX_STREAM_ID
         stream.send_window = self._initial_window
         self.streams[stream.id] = stream
         stream.sent = stream.end_queued and not stream.outgoing

@@ -19,12 +19,19 @@ import outcome
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from trio.lowlevel import enable_ki_protection
 
 from .connection import CallInterrupted, Connection
 from .frames import ErrorCode
 from .headers import Fields, RawFields
 from .http2 import Buffer, Http2Stream
-from .protocol import MESSAGE_PREFIX, MESSAGE_PREFIX_LENGTH, encode_timeout, message_prefix, raise_for_status
+from .protocol import (
+    MESSAGE_PREFIX_LENGTH,
+    encode_timeout,
+    message_length,
+    message_prefix,
+    raise_for_status,
+)
 
 __all__ = ["Answer", "UnaryCall"]
 
@@ -103,6 +110,7 @@ class UnaryCall:
         """See the class."""
         return self._stream is not None and self._stream.sent
 
+    @enable_ki_protection
     async def perform(self, timeout: float) -> Answer:
         """Send the request and wait for the answer.
 
@@ -160,27 +168,26 @@ class UnaryCall:
     def data_received(self, data: bytes, flow_controlled_length: int, *, end_stream: bool) -> None:
         """See `connection.Receiver`."""
         assert self._stream is not None
-        self._chunks.append(data)
-        self._received += len(data)
+        if data:  # empty frames cost their sender nothing, and must not cost us memory
+            self._chunks.append(data)
+            self._received += len(data)
         if self._expected is None and self._received >= MESSAGE_PREFIX_LENGTH:
             self._check_prefix(b"".join(self._chunks)[:MESSAGE_PREFIX_LENGTH])
         elif self._expected is not None and self._received > MESSAGE_PREFIX_LENGTH + self._expected:
-            self._refuse(Status.INTERNAL, "the answer is more than one message")
+            self._refuse(GRPCError(Status.INTERNAL, "the answer is more than one message"))
         self._connection.acknowledge(self._stream, flow_controlled_length)
         if end_stream:
             self._end()
 
     def _check_prefix(self, prefix: bytes) -> None:
-        compressed, self._expected = MESSAGE_PREFIX.unpack(prefix)
-        if compressed:
-            self._refuse(Status.INTERNAL, "the answer is compressed, which it was not asked to be")
-        elif self._expected > self._max_message_bytes:
-            text = f"the answer has {self._expected} bytes, more than {self._max_message_bytes}"
-            self._refuse(Status.RESOURCE_EXHAUSTED, text)
+        try:
+            self._expected = message_length(prefix, self._max_message_bytes)
+        except GRPCError as error:
+            self._refuse(error)
 
-    def _refuse(self, status: Status, message: str) -> None:
+    def _refuse(self, error: GRPCError) -> None:
         if self._error is None and self._stream is not None:
-            self._error = GRPCError(status, message)
+            self._error = error
             self._chunks.clear()
             self._connection.reset(self._stream)
             self._end()

@@ -1,0 +1,360 @@
+"""One call on one model: from its place in the queue to its result.
+
+A call has to end with exactly one result, whatever happens to the node, the connection, the deadline or the
+task; and with the right one, since some results count against a person's model. So a call always knows
+how far it has come (`Call.progress`): when the deadline cuts it off, that alone says whether the model
+was too slow, or never got the chance.
+
+A request that may have reached the model is never sent again: a `tick` changes it. It is sent again only
+where nothing can have come of it: the node was busy with something else, the connection ended or refused it
+before it was processed, or the node had no instance to call.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import attrs
+import trio
+from grpclib.exceptions import GRPCError
+from trio.lowlevel import enable_ki_protection
+
+from .data import Arguments, DataType, decode_data
+from .errors import InvalidAnswer
+from .groups import one_by_itself
+from .policy import RULES, Outcome, is_busy, outcome_of_answer, outcome_of_grpc_error
+from .queueing import QueueFullError, Turn
+from .results import PredictResult, Status
+from .rpc.connection import CallInterrupted
+from .rpc.unary import Answer, UnaryCall
+from .services.base import AnswerCode, Request, Service
+
+if TYPE_CHECKING:
+    from .model import ModelRunner
+
+__all__ = ["Call", "CallSpec", "ModelUnavailableError", "perform_all"]
+
+_RETRY_AFTER: Final = (0.002, 0.05)
+"""The shortest and the longest wait before a request is sent again, seconds; it doubles in between."""
+
+_READERS_PASSES: Final = 3
+"""Checkpoints after the deadline in which readers deliver what the kernel holds: read, decrypt, wake."""
+
+_OVERSLEPT: Final = 0.25
+"""Seconds after the deadline from which on it was this process that had no time, not the models."""
+
+
+class ModelUnavailableError(Exception):
+    """The model can't be called, and won't be so soon; the text says why."""
+
+
+class Progress(enum.Enum):
+    """How far a call has come."""
+
+    WAITING = enum.auto()
+    """In the queue, or for a connection: nothing that the model could be blamed for."""
+    CALLING = enum.auto()
+    BUSY = enum.auto()
+    """The node does something else; the request will be sent again."""
+
+
+@attrs.frozen
+class CallSpec:
+    """What the calls of one round have in common.
+
+    Attributes:
+        method: the method's name.
+        arguments: for all models, or a function that makes them for each.
+        deadline: on Trio's clock, seconds.
+        optional: a model that lacks the method is not to blame.
+        returns: turns a decoded answer into the value, or raises; None leaves it as it is.
+        request: the request where it is the same for all models.
+    """
+
+    method: str
+    arguments: Arguments | Callable[[ModelRunner], Arguments]
+    deadline: float
+    optional: bool
+    returns: Callable[[Any], Any] | None
+    frames: Literal["arrow", "pandas"]
+    service: Service
+    max_message_bytes: int
+    request: Request | None = None
+
+    def request_for(self, model: ModelRunner) -> Request:
+        """The request for one model.
+
+        Raises:
+            Exception: whatever the coordinator's function raises, or what it made has no encoding.
+        """
+        if self.request is not None:
+            return self.request
+        assert callable(self.arguments)
+        arguments = self.arguments(model)
+        if not isinstance(arguments, Arguments):
+            raise TypeError(f"arguments: must return Arguments, got {type(arguments).__name__}")
+        request = self.service.call_request(self.method, arguments)
+        check_size(request, self.max_message_bytes)
+        return request
+
+
+def check_size(request: Request, limit: int) -> None:
+    """Refuse a request that no node would take.
+
+    Raises:
+        ValueError: it has more than `limit` bytes.
+    """
+    if request.size > limit:
+        raise ValueError(f"arguments: {request.size} bytes, more than limits.max_message_bytes, {limit}")
+
+
+class Call:
+    """One call on one model. Making it takes its place in the model's queue, without a checkpoint.
+
+    Attributes:
+        model: the model.
+        result: the result; None as long as there is none.
+    """
+
+    __slots__ = (
+        "_first_handed_over_at",
+        "_handed_over_at",
+        "_on_result",
+        "_progress",
+        "_spec",
+        "_turn",
+        "_unary",
+        "_was_busy",
+        "joining",
+        "model",
+        "result",
+    )
+
+    def __init__(
+        self,
+        model: ModelRunner,
+        spec: CallSpec,
+        *,
+        on_result: Callable[[PredictResult[Any]], None] | None = None,
+        may_be_joining: bool = False,
+    ) -> None:
+        self.model = model
+        self.result: PredictResult[Any] | None = None
+        self.joining = may_be_joining and model.joining
+        self._spec = spec
+        self._on_result = on_result
+        self._progress = Progress.WAITING
+        self._was_busy = False
+        self._first_handed_over_at: float | None = None
+        self._handed_over_at: float | None = None
+        self._unary: UnaryCall | None = None
+        self._turn: Turn | None = None
+        try:
+            if not (model.ready or self.joining):
+                self._end(Outcome.NOT_READY, model.condition)
+            elif not self.joining and model.record.sit_out():
+                self._end(Outcome.SITTING_OUT, f"sits out after {model.record.timeouts} timeouts in a row")
+            else:
+                self._turn = model.take_turn(joining=self.joining)
+        except QueueFullError as error:
+            self._end(Outcome.QUEUE_FULL, str(error))
+
+    @property
+    def deadline(self) -> float:
+        """When its own time is up, on Trio's clock, seconds."""
+        return self._spec.deadline
+
+    @enable_ki_protection
+    async def perform(self) -> None:
+        """Make the call, unless it has its result already; whoever cancels this asks `expire` for one."""
+        if self.result is not None or self._turn is None:
+            return
+        try:
+            await self._turn.wait()
+            try:
+                request = self._spec.request_for(self.model)
+            except Exception as error:  # the coordinator's code: any error is this model's result
+                self._end(Outcome.COORDINATOR_RAISED, f"arguments: {error!r}", error=error)
+                return
+            await self._send_until_processed(request)
+        finally:
+            self._turn.leave()
+
+    async def _send_until_processed(self, request: Request) -> None:
+        """Send the request, and again as long as nothing can have come of it."""
+        delay, longest = _RETRY_AFTER
+        renewed = False
+        while True:
+            try:
+                answer = await self._send(request)
+            except ModelUnavailableError as error:
+                self._end(Outcome.CONNECTION_LOST, str(error))
+                return
+            except GRPCError as error:
+                if not is_busy(error):
+                    text = f"gRPC status {error.status.name}: {error.message or 'no message'}"
+                    self._end(outcome_of_grpc_error(error), text, error=error)
+                    return
+                self._progress = Progress.BUSY
+                self._was_busy = True
+            except CallInterrupted as error:
+                if not error.unprocessed:
+                    self._end(Outcome.CONNECTION_LOST, str(error), error=error)
+                    return
+                self._progress = Progress.WAITING
+            else:
+                if self._read(answer, may_renew=not renewed and not self.joining):
+                    return
+                renewed = True
+                self._progress = Progress.WAITING
+                continue
+            await trio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(2 * delay, longest)
+
+    async def _send(self, request: Request) -> Answer:
+        connection = await self.model.wait_usable(joining=self.joining)
+        self._unary = UnaryCall(
+            connection,
+            self.model.request_fields(request.path),
+            request.message,
+            max_message_bytes=self._spec.max_message_bytes,
+        )
+        self._progress = Progress.CALLING
+        now = self._handed_over_at = trio.current_time()
+        self._first_handed_over_at = self._first_handed_over_at or now
+        return await self._unary.perform(max(0.0, self._spec.deadline - now))
+
+    def _read(self, answer: Answer, *, may_renew: bool) -> bool:
+        """Make the result of an answer; False if the model must be set up first, and called again."""
+        self.model.overrunning = False
+        try:
+            read = self._spec.service.read_call(answer.message)
+        except ValueError as error:
+            self._end(
+                Outcome.MODEL_FAILED, f"the answer can't be read: {error}", error=InvalidAnswer(str(error))
+            )
+            return True
+        if read.code is AnswerCode.FAILED_PRECONDITION and may_renew:
+            self.model.renew(f"the node has no instance: {read.message}")
+            return False
+        if read.code is not AnswerCode.SUCCESS:
+            outcome = outcome_of_answer(read.code)
+            if outcome is Outcome.BAD_IMPLEMENTATION and self._spec.optional:
+                outcome = Outcome.NOT_ITS_FAULT
+            self._end(outcome, f"{read.code}: {read.message}")
+            return True
+        value = read.value
+        assert value is not None
+        try:
+            decoded = (
+                None
+                if value.data_type is DataType.NONE
+                else decode_data(value.data, value.data_type, frames=self._spec.frames)
+            )
+        except InvalidAnswer as error:
+            self._end(Outcome.MODEL_FAILED, str(error), error=error)
+            return True
+        self._structure(decoded)
+        return True
+
+    def _structure(self, decoded: Any) -> None:
+        if self._spec.returns is None:
+            self._end(Outcome.SUCCEEDED, value=decoded)
+            return
+        try:
+            value = self._spec.returns(decoded)
+        except InvalidAnswer as error:
+            self._end(Outcome.INVALID_ANSWER, str(error), error=error)
+        except Exception as error:  # the coordinator's code: any error is this model's result
+            self._end(Outcome.COORDINATOR_RAISED, f"returns: {error!r}", error=error)
+        else:
+            self._end(Outcome.SUCCEEDED, value=value)
+
+    def expire(self, *, excused: bool = False) -> None:
+        """Make the result of a call that was cut off; nothing happens to one that has its result.
+
+        Args:
+            excused: it was not cut off by its own deadline, in time, so nobody is to blame.
+        """
+        if self.result is not None:
+            return
+        sent = self._unary is not None and self._unary.sent
+        behind_ours = self._was_busy and self.model.overrunning
+        if self._progress is Progress.WAITING:
+            outcome, text = Outcome.NOT_REACHED, f"the deadline passed while waiting: {self.model.condition}"
+        elif self._progress is Progress.BUSY or behind_ours:
+            outcome = Outcome.NOT_REACHED if behind_ours else Outcome.BUSY
+            text = "the node was busy until the deadline"
+        elif sent:
+            outcome, text = Outcome.OVERRAN, "no answer before the deadline"
+            self.model.overrunning = True
+        else:
+            outcome, text = Outcome.NOT_REACHED, "the deadline passed before the request was sent"
+        self._end(Outcome.NOT_REACHED if excused else outcome, text, error=TimeoutError(text))
+
+    def _end(
+        self, outcome: Outcome, detail: str = "", *, value: Any = None, error: Exception | None = None
+    ) -> None:
+        status = RULES[outcome].status
+        elapsed = 0.0
+        if status is Status.TIMEOUT and self._first_handed_over_at is not None:
+            elapsed = trio.current_time() - self._first_handed_over_at
+        elif (
+            self._unary is not None and self._unary.ended_at is not None and self._handed_over_at is not None
+        ):
+            elapsed = self._unary.ended_at - self._handed_over_at
+        detail = self.model.shorten(detail)
+        self.result = PredictResult(
+            model=self.model, status=status, value=value, elapsed=elapsed, detail=detail, error=error
+        )
+        self.model.note(outcome, self._spec.method, detail)
+        if self._on_result is not None:
+            self._on_result(self.result)
+
+
+async def perform_all(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
+    """Make calls side by side; when this returns, each has its result.
+
+    What the kernel holds when they are cut off is still read, since it may be an answer that only our
+    own event loop was late for.
+
+    Args:
+        calls: new calls, of the same round.
+        cutoff: a new cancel scope whose deadline cuts them off. Moved before the calls' own deadline, or
+            cancelled, it cuts them off without blaming anybody.
+    """
+    open_calls = [call for call in calls if call.result is None]
+    if not open_calls:
+        await trio.lowlevel.checkpoint()
+        return
+    with one_by_itself():
+        await _perform_until(open_calls, cutoff)
+    late = trio.current_time() - cutoff.deadline > _OVERSLEPT
+    for call in open_calls:
+        call.expire(excused=late or cutoff.deadline < call.deadline)
+
+
+async def _perform_until(open_calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
+    async with trio.open_nursery() as nursery:
+        remaining = len(open_calls)
+        all_ended = trio.Event()
+
+        @enable_ki_protection
+        async def perform(call: Call) -> None:
+            nonlocal remaining
+            await call.perform()
+            remaining -= 1
+            if not remaining:
+                all_ended.set()
+
+        for call in open_calls:
+            nursery.start_soon(perform, call)
+        with cutoff:
+            await all_ended.wait()
+        if cutoff.cancelled_caught:
+            for _ in range(_READERS_PASSES):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()

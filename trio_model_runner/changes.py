@@ -1,0 +1,128 @@
+"""What happens to a cluster's models, told to whoever listens.
+
+A listener has a queue of its own, so a slow one never blocks the cluster. One that is so slow that its queue
+overflows has missed something: it is told so (RESYNC), and gets the whole picture anew if it asked for it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+if TYPE_CHECKING:
+    from .model import ModelRunner
+
+__all__ = ["Broadcast", "Change", "ChangeKind", "ChangeListener"]
+
+_MAX_QUEUED: Final = 10_000
+
+
+class ChangeKind(enum.StrEnum):
+    """What happened.
+
+    Attributes:
+        ANNOUNCED: the orchestrator says that a model runs or recovers.
+        JOINED: a model is ready, for the first time or again.
+        REDEPLOYED: a new deployment, which is ready, has taken the place of `Change.previous`.
+        UPDATED: the orchestrator says something new about a model: see its `infos`.
+        LEFT: a model, or a deployment that was coming up, is gone.
+        FAILED: a model is given up until it is announced again: see `Change.error`.
+        RESYNC: changes were missed. Where the listener asked for what is there, that follows anew.
+    """
+
+    ANNOUNCED = "announced"
+    JOINED = "joined"
+    REDEPLOYED = "redeployed"
+    UPDATED = "updated"
+    LEFT = "left"
+    FAILED = "failed"
+    RESYNC = "resync"
+
+
+@attrs.frozen
+class Change:
+    """Something that happened to a model.
+
+    Attributes:
+        kind: what.
+        model: to whom; None for RESYNC.
+        previous: whom it replaces, for REDEPLOYED.
+        error: why, for FAILED.
+    """
+
+    kind: ChangeKind
+    model: ModelRunner | None = None
+    previous: ModelRunner | None = None
+    error: BaseException | None = None
+
+
+class ChangeListener:
+    """An async iterator over changes, which ends when the cluster is left."""
+
+    def __init__(self, picture: Callable[[], Iterable[Change]] | None) -> None:
+        self._picture = picture
+        self._queue: deque[Change] = deque(picture() if picture is not None else ())
+        self._missed = False
+        self._ended = False
+        self._wake = trio.Event()
+
+    def __aiter__(self) -> ChangeListener:
+        return self
+
+    async def __anext__(self) -> Change:
+        await trio.lowlevel.checkpoint()
+        while not (self._queue or self._missed or self._ended):
+            self._wake = trio.Event()
+            await self._wake.wait()
+        if self._missed:
+            self._missed = False
+            self._queue.clear()
+            if self._picture is not None:
+                self._queue.extend(self._picture())
+            return Change(ChangeKind.RESYNC)
+        if not self._queue:
+            raise StopAsyncIteration
+        return self._queue.popleft()
+
+    def tell(self, change: Change) -> None:
+        """Queue a change."""
+        if len(self._queue) >= _MAX_QUEUED:
+            self._missed = True
+        else:
+            self._queue.append(change)
+        self._wake.set()
+
+    def end(self) -> None:
+        """Let the iteration end after what is queued."""
+        self._ended = True
+        self._wake.set()
+
+
+class Broadcast:
+    """All who listen."""
+
+    def __init__(self) -> None:
+        self._listeners: set[ChangeListener] = set()
+
+    def tell(self, change: Change) -> None:
+        """Tell everybody."""
+        for listener in self._listeners:
+            listener.tell(change)
+
+    def add(self, listener: ChangeListener) -> None:
+        """Tell this one, too, from now on."""
+        self._listeners.add(listener)
+
+    def discard(self, listener: ChangeListener) -> None:
+        """Tell this one no longer."""
+        self._listeners.discard(listener)
+
+    def end(self) -> None:
+        """There will be no more changes."""
+        for listener in self._listeners:
+            listener.end()

@@ -1,0 +1,400 @@
+"""The cluster: every model of a crunch, kept up and called, for as long as its block lasts.
+
+Everything that runs for a coordinator hangs in one nursery, which opens and closes with the ``async with``
+block. The naive way to use one fails where it matters most: when the block is left by an exception or by a
+cancellation, the nursery cancels everything at once, and nobody is left to say goodbye to hundreds of nodes.
+So what does I/O is shielded, task by task, and ended by an exit sequence of its own: calls are reset, GOAWAYs
+and the WebSocket's close frame go out, bounded by ``shutdown_grace``; then the sockets close. The body of the
+block is never shielded.
+
+The rest is elsewhere: `fleet` has the models, `rounds` calls them, `orchestrator` says who they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from .changes import ChangeListener
+from .config import ClusterConfig
+from .data import Arguments
+from .errors import ClusterDraining, OrchestratorUnavailable
+from .fleet import Fleet
+from .groups import one_by_itself
+from .joining import Join, call_on_join
+from .model import ModelRunner
+from .orchestrator import OrchestratorFeed
+from .policy import FailureCode
+from .results import PredictionRound, PredictResult
+from .rounds import Round, RoundOptions
+from .services.base import Service
+from .snapshot import ClusterSnapshot
+from .states import JoinReason
+
+__all__ = ["Cluster"]
+
+OnJoin = Callable[[Join], Awaitable[None]]
+ArgumentsFor = Callable[[ModelRunner], Arguments]
+
+
+class Cluster:
+    """The models of one crunch, as an async context manager.
+
+        async with Cluster(config, DynamicSubclassService("birdgame.trackers.TrackerBase")) as cluster:
+            results = await cluster.call("predict", Arguments("BTC"))
+
+    Entering waits for the orchestrator's list of models, and then, for at most ``startup_timeout``, until
+    each of them is ready or has failed. Slower ones join later. All methods may be called from any task.
+
+    Args:
+        config: the settings.
+        service: what the model nodes speak.
+        on_join: catches a model up before it takes part in rounds: called at its first join, and again
+            whenever it has lost its history. It may call the model through ``join.model``. If it raises,
+            or takes longer than ``on_join_timeout``, that model stays out until it is announced again.
+
+    Raises:
+        OrchestratorUnavailable: on entering, if no list came within ``orchestrator_timeout``.
+    """
+
+    def __init__(self, config: ClusterConfig, service: Service, *, on_join: OnJoin | None = None) -> None:
+        if not isinstance(config, ClusterConfig):
+            raise TypeError(f"config: must be a ClusterConfig, got {type(config).__name__}")
+        if not isinstance(service, Service):
+            raise TypeError(f"service: must be a service such as TrainInferService(), got {service!r}")
+        if on_join is not None and not callable(on_join):
+            raise TypeError(f"on_join: must be an async function, got {type(on_join).__name__}")
+        self._config = config
+        self._service = service
+        self._on_join = on_join
+        self._feed = OrchestratorFeed(config)
+        self._fleet = Fleet(config, service, self._feed, join=self._join, call_model=self._call_model)
+        self._rounds: dict[Round, None] = {}
+        self._round_ids = itertools.count(1)
+        self._last_round: PredictionRound[Any] | None = None
+        self._draining = False
+        self._open = False
+        self._block: AbstractAsyncContextManager[None] | None = None
+
+    @property
+    def config(self) -> ClusterConfig:
+        """The settings."""
+        return self._config
+
+    @property
+    def models(self) -> Mapping[str, ModelRunner]:
+        """The models that are ready, by model id; a view that follows."""
+        return MappingProxyType(self._fleet.ready)
+
+    @property
+    def announced(self) -> Mapping[str, ModelRunner]:
+        """All models that the orchestrator says run or recover, by model id, as of now."""
+        return self._fleet.announced
+
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = Arguments(),  # noqa: B008 - it is immutable
+        *,
+        timeout: float | None = None,
+        models: Iterable[ModelRunner | str] | None = None,
+        optional: bool = False,
+        returns: Any = None,
+    ) -> PredictionRound[Any]:
+        """Call a method of all models, and return a result from each by the deadline.
+
+        Args:
+            method: its name.
+            arguments: what it gets, the same for all; or a function that makes the arguments of each.
+            timeout: seconds; None for the configured one. If the deadline of an enclosing cancel scope is
+                nearer, the round ends just before that.
+            models: whom to call, runners or ids; None for all that are announced.
+            optional: a model that has no such method is not to blame.
+            returns: what an answer must look like: a type, or a function that takes the answer and returns
+                the value, or raises ValueError.
+
+        Raises:
+            TypeError: an argument can't be sent, or has the wrong type. Nothing was sent.
+            ValueError: an argument is out of range. Nothing was sent.
+            ClusterDraining: `drain` was called.
+            trio.ClosedResourceError: the block was not entered, or was left.
+        """
+        options = self._options(method, arguments, timeout, optional=optional, returns=returns)
+        return await self._play(self._new_round(options, models))
+
+    async def predict(
+        self,
+        *values: Any,
+        timeout: float | None = None,
+        models: Iterable[ModelRunner | str] | None = None,
+        returns: Any = None,
+    ) -> PredictionRound[Any]:
+        """Have all models predict from these values; see `call`.
+
+        That is the method ``predict`` on `DynamicSubclassService`, and `Infer`, of exactly one value, on
+        the services that infer.
+        """
+        method = self._service.predict_method()
+        return await self.call(method, Arguments(*values), timeout=timeout, models=models, returns=returns)
+
+    @contextlib.asynccontextmanager
+    async def as_completed(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = Arguments(),  # noqa: B008 - it is immutable
+        *,
+        timeout: float | None = None,
+        models: Iterable[ModelRunner | str] | None = None,
+        optional: bool = False,
+        returns: Any = None,
+    ) -> AsyncIterator[AsyncIterator[PredictResult[Any]]]:
+        """Call as `call` does, and get each result as it comes.
+
+            async with cluster.as_completed("predict") as results:
+                async for result in results:
+                    ...
+
+        Leaving the block early cancels the calls that are still open. However slow the block is, deadlines
+        are kept.
+        """
+        send, receive = trio.open_memory_channel[PredictResult[Any]](math.inf)
+        options = self._options(method, arguments, timeout, optional=optional, returns=returns)
+        new_round = self._new_round(options, models, on_result=send.send_nowait)
+
+        @enable_ki_protection
+        async def play() -> None:
+            with send:
+                await self._play(new_round)
+
+        with one_by_itself():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(play)
+                with receive:
+                    yield receive
+                nursery.cancel_scope.cancel()
+
+    @contextlib.asynccontextmanager
+    async def changes(self, *, initial: bool = False) -> AsyncIterator[ChangeListener]:
+        """Listen to what happens to the models.
+
+            async with cluster.changes() as changes:
+                async for change in changes:
+                    ...
+
+        Args:
+            initial: begin with what is there: ANNOUNCED for each announced model, and JOINED for each that is
+                ready. A listener that was too slow to be told everything gets a RESYNC, and then this again.
+        """
+        self._check_open()
+        listener = ChangeListener(self._fleet.picture if initial else None)
+        self._fleet.changes.add(listener)
+        try:
+            yield listener
+        finally:
+            self._fleet.changes.discard(listener)
+
+    async def wait_for_models(self, count: int = 1) -> None:
+        """Wait until at least `count` models are ready.
+
+        Raises:
+            trio.ClosedResourceError: the block is left before that.
+        """
+        while True:
+            self._check_open()
+            if len(self._fleet.ready) >= count:
+                await trio.lowlevel.checkpoint()
+                return
+            await self._fleet.wait_change()
+
+    async def report_failure(
+        self, model: ModelRunner, code: FailureCode | str, reason: str | None = None
+    ) -> None:
+        """Report a model to the orchestrator, which stops it and shows its author the reason.
+
+        Returns when the report is queued; it is sent when the orchestrator can be reached, unless by then
+        it no longer lists this deployment. While reporting is off, this logs a warning and does nothing.
+
+        Args:
+            model: the deployment.
+            code: why, such as "LOW_PERFORMANCE".
+            reason: what its author gets to read.
+
+        Raises:
+            ValueError: the orchestrator does not know such a code.
+        """
+        self._check_open()
+        await trio.lowlevel.checkpoint()
+        self._fleet.court.report(model, FailureCode(code), reason)
+
+    async def drain(self, timeout: float) -> None:
+        """Take no new calls, and let running rounds end, at most for so many seconds.
+
+        Rounds that have not ended by then return with what they have; nobody is blamed.
+        """
+        if not timeout >= 0:
+            raise ValueError(f"timeout: must be >= 0 seconds, got {timeout!r}")
+        self._check_open()
+        self._draining = True
+        deadline = trio.current_time() + timeout
+        for each in self._rounds:
+            each.cutoff.deadline = min(each.cutoff.deadline, deadline)
+        await trio.lowlevel.checkpoint()
+        while self._rounds:
+            await self._fleet.wait_change()
+
+    def snapshot(self) -> ClusterSnapshot:
+        """How the cluster is now, in plain values."""
+        last = self._last_round
+        last_round: dict[str, Any] | None = None
+        if last is not None:
+            statuses = Counter(result.status.value for result in last.values())
+            last_round = {
+                "id": last.id,
+                "method": last.method,
+                "elapsed": last.elapsed,
+                "counts": dict(statuses),
+            }
+        return ClusterSnapshot(
+            crunch_id=self._config.crunch_id,
+            orchestrator_connected=self._feed.connected,
+            orchestrator_since=self._feed.since,
+            orchestrator_error=self._feed.last_error,
+            models=self._fleet.count_states(),
+            last_round=last_round,
+            reports_pending=self._feed.pending_reports,
+            verdicts_pending=self._fleet.court.pending,
+            verdicts_held=self._fleet.court.held,
+            draining=self._draining,
+        )
+
+    # Rounds
+
+    def _options(
+        self, method: str, arguments: Any, timeout: float | None, *, optional: bool, returns: Any
+    ) -> RoundOptions:
+        timeout = self._config.timeout if timeout is None else timeout
+        return RoundOptions(method, arguments, timeout, optional, returns)
+
+    @enable_ki_protection
+    def _new_round(
+        self, options: RoundOptions, models: Iterable[ModelRunner | str] | None, **more: Any
+    ) -> Round:
+        self._check_open()
+        if self._draining:
+            raise ClusterDraining("this cluster takes no new calls: drain() was called")
+        current = self._fleet.announced
+        members: dict[ModelRunner, None] = {}
+        missing: list[str] = []
+        for model in current.values() if models is None else models:
+            if isinstance(model, ModelRunner):
+                members[model] = None
+            elif isinstance(model, str):
+                if model in current:
+                    members[current[model]] = None
+                else:
+                    missing.append(model)
+            else:
+                raise TypeError(f"models: must be ModelRunners or ids, got {type(model).__name__}")
+        round_id = str(next(self._round_ids))
+        return Round(round_id, options, members, missing, self._config, self._service, **more)
+
+    async def _play(self, new_round: Round) -> PredictionRound[Any]:
+        self._rounds[new_round] = None
+        try:
+            results = await new_round.play()
+        finally:
+            del self._rounds[new_round]
+            self._fleet.wake()
+        self._last_round = results
+        return results
+
+    async def _call_model(
+        self,
+        model: ModelRunner,
+        method: str | None,
+        arguments: Arguments,
+        *,
+        timeout: float | None = None,
+        optional: bool = False,
+        returns: Any = None,
+    ) -> PredictResult[Any]:
+        method = self._service.predict_method() if method is None else method
+        options = self._options(method, arguments, timeout, optional=optional, returns=returns)
+        results = await self._play(self._new_round(options, [model], may_be_joining=True))
+        return results[model]
+
+    async def _join(self, model: ModelRunner, reason: JoinReason, fresh: bool) -> None:
+        if self._on_join is not None:
+            join = Join(model=model, cluster=self, reason=reason, fresh=fresh)
+            await call_on_join(self._on_join, join, self._config.on_join_timeout)
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise trio.ClosedResourceError("this cluster's block was not entered, or was left")
+
+    # The block
+
+    async def __aenter__(self) -> Self:
+        if self._block is not None:
+            raise RuntimeError("a Cluster can be entered only once")
+        self._block = self._run()
+        await self._block.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        assert self._block is not None
+        return await self._block.__aexit__(kind, error, traceback)
+
+    @contextlib.asynccontextmanager
+    async def _run(self) -> AsyncIterator[None]:
+        with one_by_itself():
+            async with trio.open_nursery() as nursery:
+                self._open = True
+                self._fleet.open(nursery)
+                try:
+                    nursery.start_soon(self._run_feed)
+                    nursery.start_soon(self._fleet.court.sit)
+                    await self._start_up()
+                    yield
+                finally:
+                    await self._shut_down(nursery)
+
+    @enable_ki_protection
+    async def _run_feed(self) -> None:
+        with trio.CancelScope(shield=True):  # `_shut_down` ends it
+            await self._feed.run(self._fleet.deliver)
+
+    async def _start_up(self) -> None:
+        timeout = self._config.orchestrator_timeout
+        with trio.move_on_after(timeout) as scope:
+            await self._fleet.initialised.wait()
+        if scope.cancelled_caught:
+            address = f"{self._config.host}:{self._config.port}"
+            reason = self._feed.last_error or "it sent nothing"
+            raise OrchestratorUnavailable(
+                f"no init from the orchestrator at {address} in {timeout:g} s: {reason}"
+            )
+        with trio.move_on_after(self._config.startup_timeout):
+            while not self._fleet.settled:
+                await self._fleet.wait_change()
+
+    @enable_ki_protection
+    async def _shut_down(self, nursery: trio.Nursery) -> None:
+        """Say goodbye to everybody at once, each bounded by ``shutdown_grace``."""
+        self._open = False
+        self._fleet.close()
+        self._fleet.wake()
+        with trio.CancelScope(shield=True):
+            await self._feed.aclose()
+        nursery.cancel_scope.cancel()

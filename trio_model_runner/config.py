@@ -1,0 +1,301 @@
+"""What a coordinator can set, and the rules that every setting must keep.
+
+A typo in a configuration should be found where it was made, before anything is sent, and be named in words
+that its author used. So every class here is frozen, checks every field when it is made, and raises a
+`ConfigError` that says ``limits.max_queued_calls: must be a whole number >= 1, got 0``. Nothing is converted
+silently, with two exceptions: a whole number does where a float is asked for, and ``"off"`` stands for None,
+which TOML and the environment can't express. Text such as ``"10"`` is a number for `ClusterConfig.load`
+alone.
+
+All times are in seconds, and ``math.inf`` is "no limit" for those that limit something; all sizes are in
+bytes. This module knows values and the classes that open byte streams; it must not know what its settings
+make others do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import attrs
+
+from .errors import ConfigError
+from .network import Network, TCPNetwork
+from .validators import Flag, Host, InstanceOf, Number, OneOf, PathSegment, WholeNumber, to_float
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+__all__ = ["Backoff", "ClusterConfig", "Health", "Keepalive", "Limits", "OrchestratorConfig"]
+
+_MIB = 1 << 20
+_POSITIVE = Number(above=0)
+_POSITIVE_FINITE = Number(above=0, finite=True)
+_FRACTION = Number(unit="", at_least=0, at_most=1)
+_FACTOR = Number(unit="", at_least=1, finite=True)
+
+
+def _off_to_none(value: int | Literal["off"] | None) -> int | None:
+    return None if value == "off" else value
+
+
+def _exponential(initial: float, factor: float, maximum: float, jitter: float) -> Iterator[float]:
+    delay = min(initial, maximum)
+    while True:
+        yield delay * random.uniform(1 - jitter, 1 + jitter)
+        delay = min(delay * factor, maximum)
+
+
+@attrs.frozen(kw_only=True)
+class Backoff:
+    """How often to try to reach a model's node, and how long to wait in between.
+
+    Attributes:
+        attempts: how many times to try before the model counts as unreachable.
+        initial: seconds to wait after the first attempt.
+        factor: how many times longer each wait is than the one before.
+        maximum: seconds that no wait exceeds (but for the jitter).
+        jitter: fraction, 0 to 1, by which each wait is randomly longer or shorter, so that a hundred models
+            lost together are not all tried again in the same instant.
+        connect_timeout: seconds that one attempt may take until the connection is ready.
+    """
+
+    SECTION: ClassVar[str] = "backoff."
+
+    attempts: int = attrs.field(default=5, validator=WholeNumber(at_least=1))
+    initial: float = attrs.field(default=2.0, converter=to_float, validator=_POSITIVE_FINITE)
+    factor: float = attrs.field(default=2.0, converter=to_float, validator=_FACTOR)
+    maximum: float = attrs.field(default=16.0, converter=to_float, validator=_POSITIVE_FINITE)
+    jitter: float = attrs.field(default=0.0, converter=to_float, validator=_FRACTION)
+    connect_timeout: float = attrs.field(default=10.0, converter=to_float, validator=_POSITIVE)
+
+    def delays(self) -> Iterator[float]:
+        """Give the waits between the attempts, in seconds: 2, 4, 8 and 16 by default."""
+        waits = _exponential(self.initial, self.factor, self.maximum, self.jitter)
+        return itertools.islice(waits, self.attempts - 1)
+
+
+@attrs.frozen(kw_only=True)
+class OrchestratorConfig:
+    """How the connection to the orchestrator is kept.
+
+    Attributes:
+        reconnect_initial: seconds to wait before the first attempt to reconnect. The attempts never end.
+        reconnect_factor: how many times longer each wait is than the one before.
+        reconnect_maximum: seconds that no wait exceeds (but for the jitter).
+        reconnect_jitter: fraction, 0 to 1, by which each wait is randomly longer or shorter.
+        ping_interval: seconds between our pings, which alone reveal a half-open connection, since an
+            orchestrator may send none itself; ``math.inf`` is never.
+        pong_timeout: seconds that the answer to a ping may take. An ``init`` of thousands of entries may be
+            on the line before it.
+        handshake_timeout: seconds that connecting and the WebSocket handshake may take together.
+        max_message_bytes: the largest message that is read; a larger one ends the connection.
+    """
+
+    SECTION: ClassVar[str] = "orchestrator."
+
+    reconnect_initial: float = attrs.field(default=0.5, converter=to_float, validator=_POSITIVE_FINITE)
+    reconnect_factor: float = attrs.field(default=2.0, converter=to_float, validator=_FACTOR)
+    reconnect_maximum: float = attrs.field(default=10.0, converter=to_float, validator=_POSITIVE_FINITE)
+    reconnect_jitter: float = attrs.field(default=0.25, converter=to_float, validator=_FRACTION)
+    ping_interval: float = attrs.field(default=20.0, converter=to_float, validator=_POSITIVE)
+    pong_timeout: float = attrs.field(default=30.0, converter=to_float, validator=_POSITIVE)
+    handshake_timeout: float = attrs.field(default=10.0, converter=to_float, validator=_POSITIVE)
+    max_message_bytes: int = attrs.field(default=64 * _MIB, validator=WholeNumber(at_least=1))
+
+    def delays(self) -> Iterator[float]:
+        """Give the waits before the attempts to reconnect, in seconds, without end."""
+        return _exponential(
+            self.reconnect_initial, self.reconnect_factor, self.reconnect_maximum, self.reconnect_jitter
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Health:
+    """How it is told whether a model is to blame, or its connection, or we.
+
+    Attributes:
+        verify_timeouts: after a timeout, ask whether the connection still lives before the model is blamed.
+        timeout: seconds that the answer to a PING or a health check may take.
+        mass_fraction: fraction of a round's members, 0 to 1: if so many would be reported together, none is.
+        mass_minimum: how many members must be concerned for that.
+        mass_window: seconds within which verdicts count as given together.
+    """
+
+    SECTION: ClassVar[str] = "health."
+
+    verify_timeouts: bool = attrs.field(default=True, validator=Flag())
+    timeout: float = attrs.field(default=5.0, converter=to_float, validator=_POSITIVE)
+    mass_fraction: float = attrs.field(
+        default=0.5, converter=to_float, validator=Number(unit="", above=0, at_most=1)
+    )
+    mass_minimum: int = attrs.field(default=3, validator=WholeNumber(at_least=1))
+    mass_window: float = attrs.field(default=60.0, converter=to_float, validator=_POSITIVE)
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What nobody may exceed, so that one peer can't use up this process.
+
+    Attributes:
+        max_message_bytes: the largest gRPC message that is sent or read. Deployed nodes have the same 64 MiB.
+        max_header_bytes: the largest header list that is read from a node.
+        max_queued_calls: calls that may wait for one model; one more is skipped.
+        max_simultaneous_connects: connections that may be on their way up at the same time.
+        max_detail_length: characters that are kept of a text from a node, such as a model's traceback.
+    """
+
+    SECTION: ClassVar[str] = "limits."
+
+    max_message_bytes: int = attrs.field(default=64 * _MIB, validator=WholeNumber(at_least=1))
+    max_header_bytes: int = attrs.field(default=16 * 1024, validator=WholeNumber(at_least=1))
+    max_queued_calls: int = attrs.field(default=32, validator=WholeNumber(at_least=1))
+    max_simultaneous_connects: int = attrs.field(default=100, validator=WholeNumber(at_least=1))
+    max_detail_length: int = attrs.field(default=2000, validator=WholeNumber(at_least=1))
+
+
+@attrs.frozen(kw_only=True)
+class Keepalive:
+    """How connections to the nodes are kept from being forgotten by what lies in between.
+
+    Attributes:
+        interval: seconds without traffic after which a connection with open calls is pinged; ``math.inf`` is
+            never.
+        timeout: seconds that the answer may take before the connection counts as lost.
+    """
+
+    SECTION: ClassVar[str] = "keepalive."
+
+    interval: float = attrs.field(default=300.0, converter=to_float, validator=_POSITIVE)
+    timeout: float = attrs.field(default=20.0, converter=to_float, validator=_POSITIVE)
+
+
+@attrs.frozen
+class ClusterConfig:
+    """Everything that a `Cluster` can be told about itself.
+
+    Attributes:
+        crunch_id: which competition's models to call; the orchestrator serves it under this name.
+        host: the orchestrator's host name or IP address.
+        port: the orchestrator's TCP port.
+        timeout: seconds that a round may take when the call doesn't say.
+        orchestrator_timeout: seconds to wait at the start for the orchestrator's list of models.
+        startup_timeout: seconds to wait at the start for the models listed; 0 doesn't wait. Slower ones join
+            later.
+        tls: speak TLS with the orchestrator. Not available in this release: only False is accepted.
+        report_failures: tell the orchestrator about models that exceed the limits below. It stops such a
+            model and shows its author the reason.
+        max_consecutive_failures: failures in a row that a model may have, the next one is reported; None or
+            ``"off"`` is no limit.
+        max_consecutive_timeouts: the same for timeouts; each kind has its own count.
+        credentials: how to prove to nodes who is calling. Not available in this release: only None is
+            accepted.
+        setup_timeout: seconds that a model's own setup may take.
+        on_join_timeout: seconds that the coordinator's ``on_join`` may take for one model.
+        shutdown_grace: seconds that saying goodbye to all peers may take when the cluster is left.
+        scope_margin: seconds by which a round ends before the deadline of a cancel scope around it, so that
+            its answers are not lost to the cancellation.
+        frames: as what data frames in answers are decoded: ``"arrow"`` tables or ``"pandas"`` frames.
+        blame_invalid_answers: count an answer that doesn't fit ``returns=`` as the model's failure.
+        backoff: attempts to reach a node; see `Backoff`.
+        orchestrator: the connection to the orchestrator; see `OrchestratorConfig`.
+        health: who is to blame; see `Health`.
+        limits: sizes and numbers; see `Limits`.
+        keepalive: pings of idle connections; see `Keepalive`.
+        network: opens every byte stream, to the orchestrator and to the nodes; see `Network`.
+
+    Raises:
+        ConfigError: a field has a wrong type or value; the text names the field.
+    """
+
+    crunch_id: str = attrs.field(validator=PathSegment())
+    host: str = attrs.field(default="localhost", validator=Host())
+    port: int = attrs.field(default=9091, validator=WholeNumber(at_least=1, at_most=65535))
+    timeout: float = attrs.field(default=10.0, kw_only=True, converter=to_float, validator=_POSITIVE)
+    orchestrator_timeout: float = attrs.field(
+        default=60.0, kw_only=True, converter=to_float, validator=_POSITIVE
+    )
+    startup_timeout: float = attrs.field(
+        default=10.0, kw_only=True, converter=to_float, validator=Number(at_least=0)
+    )
+    tls: bool = attrs.field(default=False, kw_only=True, validator=Flag())
+    report_failures: bool = attrs.field(default=True, kw_only=True, validator=Flag())
+    max_consecutive_failures: int | None = attrs.field(
+        default=3, kw_only=True, converter=_off_to_none, validator=WholeNumber(at_least=0, or_off=True)
+    )
+    max_consecutive_timeouts: int | None = attrs.field(
+        default=3, kw_only=True, converter=_off_to_none, validator=WholeNumber(at_least=0, or_off=True)
+    )
+    credentials: None = attrs.field(default=None, kw_only=True)
+    setup_timeout: float = attrs.field(default=120.0, kw_only=True, converter=to_float, validator=_POSITIVE)
+    on_join_timeout: float = attrs.field(default=60.0, kw_only=True, converter=to_float, validator=_POSITIVE)
+    shutdown_grace: float = attrs.field(
+        default=2.0, kw_only=True, converter=to_float, validator=Number(at_least=0, finite=True)
+    )
+    scope_margin: float = attrs.field(
+        default=0.005, kw_only=True, converter=to_float, validator=Number(at_least=0, finite=True)
+    )
+    frames: Literal["arrow", "pandas"] = attrs.field(
+        default="arrow", kw_only=True, validator=OneOf(("arrow", "pandas"))
+    )
+    blame_invalid_answers: bool = attrs.field(default=False, kw_only=True, validator=Flag())
+    backoff: Backoff = attrs.field(default=Backoff(), kw_only=True, validator=InstanceOf(Backoff))
+    orchestrator: OrchestratorConfig = attrs.field(
+        default=OrchestratorConfig(), kw_only=True, validator=InstanceOf(OrchestratorConfig)
+    )
+    health: Health = attrs.field(default=Health(), kw_only=True, validator=InstanceOf(Health))
+    limits: Limits = attrs.field(default=Limits(), kw_only=True, validator=InstanceOf(Limits))
+    keepalive: Keepalive = attrs.field(default=Keepalive(), kw_only=True, validator=InstanceOf(Keepalive))
+    network: Network = attrs.field(default=TCPNetwork(), kw_only=True, validator=InstanceOf(Network))
+
+    @tls.validator
+    def _refuse_tls(self, attribute: attrs.Attribute[bool], value: bool) -> None:
+        # A connection that only looks protected is worse than none.
+        if value:
+            raise ConfigError(f"{attribute.name}: is not available in this release, got {value!r}")
+
+    @credentials.validator
+    def _refuse_credentials(self, attribute: attrs.Attribute[None], value: object) -> None:
+        if value is not None:
+            raise ConfigError(
+                f"{attribute.name}: is not available in this release, got {type(value).__name__}"
+            )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        section: str = "trio-model-runner",
+        env_prefix: str = "TRIO_MODEL_RUNNER_",
+    ) -> ClusterConfig:
+        """Read a configuration from a TOML file, and then from the environment, which wins.
+
+        In the file, the settings are in the table `section`, their parts in tables below it::
+
+            [trio-model-runner]
+            crunch_id = "bird-game"
+            max_consecutive_timeouts = "off"
+            startup_timeout = inf
+
+            [trio-model-runner.limits]
+            max_queued_calls = 8
+
+        In the environment, the last one is ``TRIO_MODEL_RUNNER_LIMITS_MAX_QUEUED_CALLS``. Numbers may be
+        written as text in both. Of the network, the fields of `TCPNetwork` can be set. This blocks for a
+        moment, so call it before ``trio.run``.
+
+        Args:
+            path: the TOML file; None reads the environment alone.
+            section: the table's name, dotted if it is nested in another.
+            env_prefix: what the names of environment variables begin with; not empty.
+
+        Raises:
+            ConfigError: the file is missing or broken, a name with our prefix or in our table is unknown, or
+                a value is wrong; the text says which one and where it was found.
+        """
+        from .settings_file import load_settings  # imports typed-settings, which a program may not need
+
+        return load_settings(cls, path, section=section, env_prefix=env_prefix)

@@ -1,0 +1,133 @@
+"""Where verdicts about models wait, and from where they are reported.
+
+`verdicts` decides; this is the clock and the way to the orchestrator. A model that is reported is let go of
+until the orchestrator announces it again. While reporting is off nothing is reported, and models stay,
+however much they fail.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from .orchestrator import FailureReport
+from .verdicts import Judgement, Verdict, Verdicts
+
+if TYPE_CHECKING:
+    from .config import ClusterConfig
+    from .model import ModelRunner
+    from .orchestrator import OrchestratorFeed
+    from .policy import FailureCode
+
+__all__ = ["Court"]
+
+logger = logging.getLogger("trio_model_runner.cluster")
+
+
+class Court:
+    """Judges the models of one cluster.
+
+    Args:
+        config: the settings.
+        feed: where reports go.
+        count_members: how many models are announced.
+    """
+
+    def __init__(
+        self, config: ClusterConfig, feed: OrchestratorFeed, count_members: Callable[[], int]
+    ) -> None:
+        self._enabled = config.report_failures
+        self._feed = feed
+        self._count_members = count_members
+        self._verdicts: Verdicts[ModelRunner] = Verdicts(config.health)
+        self._wake = trio.Event()
+        self._unproved: set[str] = set()
+
+    @property
+    def pending(self) -> int:
+        """How many verdicts wait."""
+        return self._verdicts.pending
+
+    @property
+    def held(self) -> int:
+        """How many verdicts were not reported, since too many came at once."""
+        return self._verdicts.held
+
+    def accuse(self, model: ModelRunner, code: FailureCode, reason: str, name: str | None) -> None:
+        """Take a verdict.
+
+        Args:
+            model: about whom.
+            code: what to report.
+            reason: what its author gets to read.
+            name: the class or method that it lacks, which is its fault only if another model has it.
+        """
+        if not self._enabled:
+            logger.info(
+                "model %s would be reported as %s, but reporting is off: %s", model.model_id, code, reason
+            )
+            return
+        if name is not None and name not in self._unproved and not self._verdicts.proved(name, model):
+            self._unproved.add(name)
+            logger.error("no model has shown yet that %r exists; is it spelt right? %s", name, reason)
+        self._verdicts.give(Verdict(model, code, reason, trio.current_time(), name))
+        self.wake()
+
+    def acquit(self, model: ModelRunner, name: str) -> None:
+        """Note that a model succeeded with a class or method, and drop what waits against it."""
+        self._verdicts.prove(name, model)
+        self._verdicts.withdraw(model)
+
+    def withdraw(self, model: ModelRunner) -> None:
+        """Forget what is known against a model that is gone."""
+        self._verdicts.withdraw(model)
+        self._feed.withdraw(model.model_id)
+
+    def report(self, model: ModelRunner, code: FailureCode, reason: str | None) -> None:
+        """Report a model now, and let go of it until it is announced again."""
+        if not self._enabled:
+            logger.warning("model %s is not reported as %s: reporting is off", model.model_id, code)
+            return
+        self._verdicts.withdraw(model)
+        report = FailureReport(
+            model_id=model.model_id,
+            deployment_id=model.deployment_id,
+            host=model.host,
+            code=code,
+            reason=reason,
+        )
+        self._feed.report(report)
+        model.give_up(f"reported as {code}: {reason or 'no reason given'}")
+
+    def wake(self) -> None:
+        """Judge again: something has changed."""
+        self._wake.set()
+
+    @enable_ki_protection
+    async def sit(self) -> None:
+        """Judge whenever something has changed or a verdict's time has come, until cancelled."""
+        while True:
+            self._wake = trio.Event()
+            now = trio.current_time()
+            members = self._count_members()
+            self._execute(self._verdicts.due(now, members))
+            next_at = self._verdicts.next_due(now, members)
+            with trio.move_on_at(math.inf if next_at is None else next_at):
+                await self._wake.wait()
+
+    def _execute(self, judgement: Judgement[ModelRunner]) -> None:
+        if judgement.held:
+            logger.error(
+                "%d models would be reported at once, which says more about us or the network than about "
+                "them: none is. The first: %s: %s",
+                len(judgement.held),
+                judgement.held[0].code,
+                judgement.held[0].reason,
+            )
+        for verdict in judgement.released:
+            self.report(verdict.model, verdict.code, verdict.reason)

@@ -1,0 +1,372 @@
+"""Values to bytes and back, as the model nodes speak them.
+
+Every argument and every answer crosses the wire as one of seven types and some bytes. Here is the whole of
+that: what each type looks like in bytes, which Python value goes as which type, and `Arguments`, the
+values of a call encoded once however many models they are given to.
+
+Two rules. What a coordinator gives is either sent as what it is or refused before anything is sent, with
+the place in the payload named: nothing is rounded, shortened or turned into text on the quiet. What a
+model answers is either read in full or is an `InvalidAnswer`, never another exception, whatever its bytes
+are.
+
+The encodings are those of the deployed nodes (release 0.4.2), which decode everything here but NONE and
+ARROW. So None is sent as JSON ``null``, a bool as INT and a data frame as Parquet. This module must not
+know of messages, services or models.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+import struct
+from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
+
+import attrs
+
+from .errors import InvalidAnswer
+from .frames import FrameKind, is_frame, read_arrow, read_parquet, write_arrow, write_parquet
+from .jsonable import as_number, require_utf8, to_json
+from .refusal import Refusal
+
+__all__ = ["Arguments", "DataType", "Encoded", "decode_data", "encode", "encode_data"]
+
+T = TypeVar("T")
+
+_DOUBLE = struct.Struct("<d")
+_INT = struct.Struct("<q")
+_SMALLEST_INT = -(2**63)
+_LARGEST_INT = 2**63 - 1
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD]")
+
+
+class DataType(enum.IntEnum):
+    """What the bytes of a value are, numbered as on the wire.
+
+    The nodes of the first release number them otherwise.
+
+    Attributes:
+        NONE: no bytes; `None`. Deployed nodes answer with it and can't decode it.
+        DOUBLE: 8 bytes, IEEE 754, little-endian; `float`.
+        INT: 8 bytes, signed, little-endian; `int`.
+        STRING: UTF-8; `str`.
+        PARQUET: a Parquet file; a data frame.
+        ARROW: an Arrow IPC stream; a data frame. No deployed node writes or decodes it.
+        JSON: JSON in UTF-8; `dict`, `list` and whatever else JSON gives back.
+    """
+
+    NONE = 0
+    DOUBLE = 1
+    INT = 2
+    STRING = 3
+    PARQUET = 4
+    ARROW = 5
+    JSON = 6
+
+
+def _require_data_type(data_type: DataType) -> DataType:
+    # A bare number is refused: which type it means depends on the service that it came from.
+    if not isinstance(data_type, DataType):
+        raise ValueError(f"data_type: must be a DataType, got {data_type!r}")
+    return data_type
+
+
+def _to_bytes(data: bytes | bytearray | memoryview) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, (bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError(f"data: must be bytes, got {type(data).__name__}")
+
+
+@attrs.frozen(repr=False)
+class Encoded:
+    """A value as it is on the wire. Wherever a value is taken, an `Encoded` passes through untouched.
+
+    Attributes:
+        data_type: what the bytes are.
+        data: the bytes; a `bytearray` or `memoryview` is copied.
+
+    Raises:
+        ValueError: `data_type` is not a `DataType`.
+        TypeError: `data` is not bytes.
+    """
+
+    data_type: DataType = attrs.field(converter=_require_data_type)
+    data: bytes = attrs.field(converter=_to_bytes)
+
+    def __repr__(self) -> str:
+        """Show the type and the length, never the data."""
+        return f"Encoded({self.data_type.name}, {len(self.data)} bytes)"
+
+
+def encode(value: Any, data_type: DataType | None = None) -> Encoded:
+    """Encode `value`.
+
+    Without `data_type`, the value decides:
+
+    ==========================================================  =======
+    value                                                       sent as
+    ==========================================================  =======
+    `bool`, `int` (64 bits), numpy's booleans and integers      INT
+    `float`, numpy's floats (the nearest 64-bit float)          DOUBLE
+    `str`                                                       STRING
+    pandas frames, whatever has the Arrow PyCapsule interface   PARQUET
+    `None`, dicts, lists, tuples, mappings, attrs, dataclasses  JSON
+    enums                                                       as their value is
+    ==========================================================  =======
+
+    Inside JSON the same kinds of values may appear, frames excepted; keys must be `str`; NaN and
+    infinities pass.
+
+    Raises:
+        TypeError: it is, or holds, something that can't be sent: bytes, dates, decimals, sets, arrays ...
+            The text starts with the path inside the value, as in ``points[3].time: datetime can't be sent
+            as JSON``.
+        ValueError: an integer has more than 64 bits, text has a lone surrogate, JSON holds itself or is
+            nested too deeply; or `data_type` is not a `DataType`, or not that of an `Encoded` given as the
+            value.
+        ImportError: a frame was given and pyarrow (the extra ``arrow``) is missing.
+    """
+    try:
+        return _encode(value, data_type)
+    except Refusal as refusal:
+        raise refusal.to_error() from None
+
+
+def encode_data(data_type: DataType, value: Any) -> bytes:
+    """Encode `value` as `data_type`, which it must fit.
+
+    Integers fit DOUBLE as well (the nearest float), booleans fit both numbers, and only `None` fits NONE.
+
+    Raises:
+        TypeError: the value is of another type; see also `encode`.
+        ValueError: the value is out of range; `data_type` is not a `DataType`; see also `encode`.
+        ImportError: PARQUET or ARROW was asked for and pyarrow (the extra ``arrow``) is missing.
+    """
+    try:
+        return _encode(value, _require_data_type(data_type)).data
+    except Refusal as refusal:
+        raise refusal.to_error() from None
+
+
+def decode_data(data: bytes, data_type: DataType | int, *, frames: FrameKind = "arrow") -> Any:
+    """Read a value back from the wire.
+
+    Args:
+        data: the bytes.
+        data_type: what they are; a bare number, as read off the wire, is taken as `DataType` has it.
+        frames: give PARQUET and ARROW as a `pyarrow.Table` ("arrow") or a `pandas.DataFrame` ("pandas").
+
+    Raises:
+        InvalidAnswer: the bytes are not of that type: a length other than 8 for the numbers, any length
+            but 0 for NONE, broken UTF-8, JSON (also lone surrogates, or too deep a nesting) or frames. Its
+            ``value`` is the `Encoded`, or the bytes alone where the type has an unknown number.
+        ValueError: `frames` is something else.
+        ImportError: a frame came and pyarrow, or pandas, is missing: nothing that the sender did.
+    """
+    if frames not in ("arrow", "pandas"):
+        raise ValueError(f'frames: must be "arrow" or "pandas", got {frames!r}')
+    data = _to_bytes(data)
+    try:
+        data_type = DataType(data_type)
+    except ValueError:
+        raise InvalidAnswer(f"unknown data type {data_type!r}", data) from None
+    try:
+        return _read(data, data_type, frames)
+    except RecursionError:
+        raise InvalidAnswer("JSON that is nested too deeply", Encoded(data_type, data)) from None
+    except ValueError as error:
+        raise InvalidAnswer(str(error), Encoded(data_type, data)) from error.__cause__
+
+
+class Arguments:
+    """The arguments of a call, positional and by keyword: plain Python values.
+
+    They are encoded together, on first use, and never again, so one `Arguments` may be given to any number
+    of models and calls at the cost of one encoding. A value that changes between construction and first
+    use is sent as it is then; after that the values are let go. Equality is identity::
+
+        arguments = Arguments({"price": 101.5}, performance_metrics={})
+
+    Using arguments that can't be sent raises as `encode` does, every time with the same text, which begins
+    with the argument: ``argument payload.points[3].time: ...``, or ``argument 1 at points[3].time: ...``.
+    """
+
+    __slots__ = ("__weakref__", "_count", "_encoded", "_made", "_names", "_refused", "_values")
+
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
+        self._count = len(args)
+        self._names = tuple(kwargs)
+        self._values: tuple[tuple[Any, ...], dict[str, Any]] | None = (args, kwargs)
+        self._encoded: tuple[tuple[Encoded, ...], Mapping[str, Encoded]] | None = None
+        self._refused: tuple[type[TypeError] | type[ValueError], str] | None = None
+        self._made: dict[Hashable, Any] = {}
+
+    def __repr__(self) -> str:
+        """Show how many there are and the keywords, never a value."""
+        parts = [f"{self._count} positional"] if self._count else []
+        parts += [f"{name}=..." for name in self._names]
+        return f"Arguments({', '.join(parts)})"
+
+    @property
+    def positional(self) -> tuple[Encoded, ...]:
+        """The positional arguments, encoded; raises as `encode` does."""
+        return self._encode_once()[0]
+
+    @property
+    def keyword(self) -> Mapping[str, Encoded]:
+        """The keyword arguments, encoded, in their order; read-only; raises as `encode` does."""
+        return self._encode_once()[1]
+
+    def encode(self) -> None:
+        """Encode now what would be encoded on first use, so that a refusal comes before anything is sent.
+
+        Raises:
+            TypeError, ValueError, ImportError: see `encode`.
+        """
+        self._encode_once()
+
+    def once(self, key: Hashable, make: Callable[[Arguments], T]) -> T:
+        """Return what `make` makes of these arguments, made at the first call with this `key` and kept.
+
+        A service keeps its own wire form of the arguments here, so that a round's request is built once.
+        """
+        if key not in self._made:
+            self._made[key] = make(self)
+        return cast("T", self._made[key])
+
+    def _encode_once(self) -> tuple[tuple[Encoded, ...], Mapping[str, Encoded]]:
+        if self._encoded is None:
+            if self._refused is None:
+                self._try_to_encode()
+            if self._refused is not None:
+                kind, text = self._refused
+                raise kind(text)
+        assert self._encoded is not None
+        return self._encoded
+
+    def _try_to_encode(self) -> None:
+        # What else is raised here (no pyarrow, a mapping of the caller's that fails) passes through, and
+        # the values stay for another try.
+        assert self._values is not None
+        args, kwargs = self._values
+        try:
+            positional = tuple(_encode_argument(position, value) for position, value in enumerate(args, 1))
+            keyword = {name: _encode_argument(name, value) for name, value in kwargs.items()}
+        except Refusal as refusal:
+            self._refused = refusal.kind, str(refusal.to_error())
+        else:
+            self._encoded = positional, MappingProxyType(keyword)
+        self._values = None
+
+
+def _encode_argument(argument: str | int, value: Any) -> Encoded:
+    try:
+        if isinstance(argument, str):
+            require_utf8(argument, what="its name")
+        return _encode(value, None)
+    except Refusal as refusal:
+        raise refusal.in_argument(argument) from None
+
+
+def _encode(value: Any, data_type: DataType | None) -> Encoded:
+    if isinstance(value, Encoded):
+        if data_type is not None and _require_data_type(data_type) is not value.data_type:
+            raise Refusal(ValueError, f"already encoded, as {value.data_type.name}, not {data_type.name}")
+        return value
+    value = _without_enum(value)
+    data_type = _detect(value) if data_type is None else _require_data_type(data_type)
+    return Encoded(data_type, _write(data_type, value))
+
+
+def _without_enum(value: Any) -> Any:
+    while isinstance(value, enum.Enum):
+        value = value.value
+    return value
+
+
+def _detect(value: Any) -> DataType:
+    if value is None or isinstance(value, (dict, list)):
+        return DataType.JSON
+    if isinstance(value, str):
+        return DataType.STRING
+    number = as_number(value)
+    if number is not None:
+        return DataType.DOUBLE if isinstance(number, float) else DataType.INT
+    return DataType.PARQUET if is_frame(value) else DataType.JSON
+
+
+def _write(data_type: DataType, value: Any) -> bytes:
+    match data_type:
+        case DataType.JSON:
+            return to_json(value)
+        case DataType.STRING if isinstance(value, str):
+            require_utf8(value)
+            return value.encode("utf-8")
+        case DataType.DOUBLE if (number := as_number(value)) is not None:
+            try:
+                return _DOUBLE.pack(float(number))
+            except OverflowError:
+                raise Refusal(ValueError, "the integer is too large for a DOUBLE") from None
+        case DataType.INT if isinstance(number := as_number(value), int):
+            if not _SMALLEST_INT <= number <= _LARGEST_INT:
+                span = f"{_SMALLEST_INT} to {_LARGEST_INT}"
+                raise Refusal(ValueError, f"the integer does not fit INT's signed 64 bits ({span})")
+            return _INT.pack(number)
+        case DataType.PARQUET if is_frame(value):
+            return write_parquet(value)
+        case DataType.ARROW if is_frame(value):
+            return write_arrow(value)
+        case DataType.NONE if value is None:
+            return b""
+    raise Refusal(TypeError, f"{type(value).__name__} can't be sent as {data_type.name}")
+
+
+def _read(data: bytes, data_type: DataType, frames: FrameKind) -> Any:
+    match data_type:
+        case DataType.JSON:
+            return _read_json(data)
+        case DataType.DOUBLE:
+            return _DOUBLE.unpack(_of_length(8, data, data_type))[0]
+        case DataType.INT:
+            return _INT.unpack(_of_length(8, data, data_type))[0]
+        case DataType.STRING:
+            return _read_text(data, data_type)
+        case DataType.NONE:
+            _of_length(0, data, data_type)
+            return None
+        case DataType.PARQUET:
+            return read_parquet(data, frames)
+        case DataType.ARROW:
+            return read_arrow(data, frames)
+
+
+def _of_length(length: int, data: bytes, data_type: DataType) -> bytes:
+    if len(data) != length:
+        raise ValueError(f"{data_type.name} of {len(data)} bytes instead of {length}")
+    return data
+
+
+def _read_text(data: bytes, data_type: DataType) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{data_type.name} that is not UTF-8: {error}") from None
+
+
+def _read_json(data: bytes) -> Any:
+    text = _read_text(data, DataType.JSON)
+    try:
+        value = json.loads(text)
+        # JSON can spell what no UTF-8 can carry. Whoever writes such an answer to a file would stumble
+        # over it.
+        if _SURROGATE_ESCAPE.search(text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("JSON with a lone surrogate in it") from None
+    except ValueError as error:
+        raise ValueError(f"JSON that can't be read: {error}") from None
+    return value

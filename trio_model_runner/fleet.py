@@ -1,0 +1,185 @@
+"""All models of a cluster: who is announced, who is ready, and what is made of what they do.
+
+Here the two halves meet. What the orchestrator says goes into `membership`, which starts and stops models;
+what the models say of themselves goes out as changes, and to `court`. Neither half knows of the other, and
+none of this knows of rounds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import trio
+
+from .changes import Broadcast, Change, ChangeKind
+from .court import Court
+from .membership import Membership
+from .model import ModelRunner
+from .orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState
+from .states import JoinReason, ModelState
+
+if TYPE_CHECKING:
+    from .config import ClusterConfig
+    from .model import CallModel
+    from .policy import FailureCode
+    from .services.base import Service
+
+__all__ = ["Fleet"]
+
+logger = logging.getLogger("trio_model_runner.cluster")
+
+
+class Fleet:
+    """The models of one cluster, and what they need of it: a `model.ModelHost`.
+
+    Args:
+        config: the settings.
+        service: what the nodes speak.
+        feed: the orchestrator's.
+        join: lets the coordinator catch a model up, told why it joins and whether it is a new instance.
+        call_model: makes one call on one model.
+
+    Attributes:
+        changes: whoever listens to what happens.
+        court: where verdicts wait.
+        initialised: set once the orchestrator has said what runs.
+        ready: the models that are ready, by model id.
+    """
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        service: Service,
+        feed: OrchestratorFeed,
+        *,
+        join: Callable[[ModelRunner, JoinReason, bool], Awaitable[None]],
+        call_model: CallModel,
+    ) -> None:
+        self.config = config
+        self.service = service
+        self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects)
+        self.call_model = call_model
+        self.changes = Broadcast()
+        self.court = Court(config, feed, self._count)
+        self.initialised = trio.Event()
+        self.ready: dict[str, ModelRunner] = {}
+        self._join = join
+        self._membership: Membership[ModelRunner] = Membership(self._start)
+        self._changed = trio.Event()
+        self._nursery: trio.Nursery | None = None
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Run models in this nursery from now on."""
+        self._nursery = nursery
+
+    def close(self) -> None:
+        """Stop all models, and tell nobody any more."""
+        self._nursery = None
+        for model in self._membership.deployments:
+            model.stop()
+        self.changes.end()
+
+    @property
+    def announced(self) -> Mapping[str, ModelRunner]:
+        """All models that the orchestrator says run or recover, as of now, by model id."""
+        return MappingProxyType(self._membership.current)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no announced model is on its way up."""
+        settled = (ModelState.READY, ModelState.FAILED, ModelState.RECOVERING)
+        return all(model.state in settled for model in self._membership.current.values())
+
+    def count_states(self) -> dict[str, int]:
+        """How many announced models are in each state, by its value."""
+        return dict(Counter(model.state.value for model in self._membership.current.values()))
+
+    def picture(self) -> list[Change]:
+        """What is there now, as the changes that led to it."""
+        announced = [Change(ChangeKind.ANNOUNCED, model) for model in self._membership.current.values()]
+        return announced + [Change(ChangeKind.JOINED, model) for model in self.ready.values()]
+
+    async def wait_change(self) -> None:
+        """Wait until any model's state or the membership changes."""
+        await self._changed.wait()
+
+    def wake(self) -> None:
+        """End every `wait_change`."""
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def deliver(self, event: FeedEvent) -> None:
+        """Take in what the orchestrator says."""
+        if self._nursery is None:
+            return
+        if isinstance(event, Disconnected):
+            logger.warning("the orchestrator is away: %s", event.error)
+            return
+        self._membership.apply(event)
+        if isinstance(event, Init):
+            self.initialised.set()
+        self.court.wake()
+        self.wake()
+
+    async def join(self, model: ModelRunner, reason: JoinReason, *, fresh: bool) -> None:
+        """See `ModelHost.join`."""
+        await self._join(model, reason, fresh)
+
+    def state_changed(self, model: ModelRunner, previous: ModelState) -> None:
+        """See `ModelHost.state_changed`."""
+        state = model.state
+        if state is ModelState.READY:
+            replaced = self._membership.promote(model.model_id, model)
+            self.ready[model.model_id] = model
+            kind = ChangeKind.JOINED if replaced is None else ChangeKind.REDEPLOYED
+            self._tell(Change(kind, model, previous=replaced))
+        elif self.ready.get(model.model_id) is model:
+            del self.ready[model.model_id]
+        if state is ModelState.FAILED:
+            logger.warning("model %s is given up: %s", model.model_id, model.error)
+            self._tell(Change(ChangeKind.FAILED, model, error=model.error))
+        elif state is ModelState.GONE:
+            self.court.withdraw(model)
+            if not model.retired:
+                self._tell(Change(ChangeKind.LEFT, model))
+        self.wake()
+
+    def infos_changed(self, model: ModelRunner) -> None:
+        """See `ModelHost.infos_changed`."""
+        self._tell(Change(ChangeKind.UPDATED, model))
+
+    def accuse(self, model: ModelRunner, code: FailureCode, reason: str, name: str | None) -> None:
+        """See `ModelHost.accuse`."""
+        self.court.accuse(model, code, reason, name)
+
+    def acquit(self, model: ModelRunner, name: str) -> None:
+        """See `ModelHost.acquit`."""
+        self.court.acquit(model, name)
+
+    def _count(self) -> int:
+        return len(self._membership)
+
+    def _start(self, entry: Entry, reason: JoinReason) -> ModelRunner:
+        assert self._nursery is not None
+        model = ModelRunner(
+            self,
+            model_id=entry.model_id,
+            deployment_id=entry.deployment_id,
+            host=entry.host,
+            port=entry.port,
+            infos=entry.infos,
+            reason=reason,
+        )
+        self._tell(Change(ChangeKind.ANNOUNCED, model))
+        if entry.state is RunState.RECOVERING:
+            model.recover()
+        self._nursery.start_soon(model.live)
+        return model
+
+    def _tell(self, change: Change) -> None:
+        if self._nursery is not None:
+            self.changes.tell(change)

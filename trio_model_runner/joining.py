@@ -1,0 +1,65 @@
+"""`on_join`: the coordinator catches a model up before the model takes part in rounds.
+
+A model that has just joined has no history. Two guarantees make it possible to give it exactly the calls that
+it missed, none twice: a round takes its members before its first checkpoint, and there is no checkpoint
+between `on_join` returning and the model being ready. So this loop, whose last check sees that nothing is
+left, can't miss a tick that comes meanwhile:
+
+    async def on_join(join: Join) -> None:
+        sent = 0
+        while sent < len(history):
+            new, sent = history[sent:], len(history)
+            (await join.model.call("tick", Arguments(new))).unwrap()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+from trio.lowlevel import disable_ki_protection
+
+from .states import JoinReason
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
+    from .model import ModelRunner
+
+__all__ = ["Join", "call_on_join"]
+
+
+@attrs.frozen
+class Join:
+    """A model that is about to take part in rounds.
+
+    Attributes:
+        model: the model; its `call` and `predict` reach it already.
+        cluster: where it joins.
+        reason: "joined" for a new model, "redeployed" for a new deployment that is to replace another,
+            "restarted" for one that was set up again after it had been ready.
+        fresh: its setup made a new instance, so it has no history.
+    """
+
+    model: ModelRunner
+    cluster: Cluster
+    reason: JoinReason
+    fresh: bool
+
+
+async def call_on_join(on_join: Callable[[Join], Awaitable[None]], join: Join, timeout: float) -> None:
+    """Run the coordinator's code for one model.
+
+    Raises:
+        TimeoutError: it took longer than `timeout` seconds.
+        Exception: whatever it raises.
+    """
+    with trio.move_on_after(timeout) as scope:
+        await disable_ki_protection(_call)(on_join, join)
+    if scope.cancelled_caught:
+        raise TimeoutError(f"on_join took longer than {timeout:g} s")
+
+
+async def _call(on_join: Callable[[Join], Awaitable[None]], join: Join) -> None:
+    await on_join(join)

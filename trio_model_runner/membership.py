@@ -1,0 +1,203 @@
+"""Which deployment of each model is in use, which one is to replace it, and which ones were replaced.
+
+The orchestrator speaks of deployments; the coordinator thinks in models. In between there are the awkward
+cases: a model that is redeployed while it is called, a STOPPED of a deployment that nobody uses any more, an
+`init` after hours that lists a model twice. They are decided here, without I/O: entries go in, and each
+deployment is told (started, stopped, moved, revived ...) through the methods of `Deployment`.
+
+A redeployment has no gap: the new deployment is brought up beside the old, and `promote` swaps them when it
+is ready. Replaced deployments are remembered, and an entry that says one of them runs does not bring it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+import attrs
+
+from .orchestrator.messages import Entry, Init, RunState, Update
+from .states import JoinReason
+
+__all__ = ["Deployment", "Membership"]
+
+_MAX_REPLACED: Final = 10_000
+
+
+class Deployment(Protocol):
+    """What `Membership` asks of a deployment; `ModelRunner` is one."""
+
+    deployment_id: str | None
+    host: str
+    port: int
+    infos: Mapping[str, Any]
+
+    @property
+    def ready(self) -> bool:
+        """Whether it carries calls."""
+
+    def update(self, infos: Mapping[str, Any]) -> None:
+        """The orchestrator says something new about it."""
+
+    def recover(self) -> None:
+        """It crashed and is being restarted."""
+
+    def revive(self) -> None:
+        """It is announced again."""
+
+    def move(self, host: str, port: int) -> None:
+        """It is announced at another address."""
+
+    def retire(self) -> None:
+        """Another deployment has taken its place: finish the calls and go."""
+
+    def stop(self) -> None:
+        """Go at once."""
+
+
+D = TypeVar("D", bound=Deployment)
+
+
+@attrs.define
+class _Slot(Generic[D]):
+    """One model's deployments: the one in use, and the one that is to replace it when it is ready."""
+
+    current: D
+    successor: D | None = None
+
+    def __iter__(self) -> Iterator[D]:
+        yield self.current
+        if self.successor is not None:
+            yield self.successor
+
+    def named_by(self, entry: Entry) -> list[D]:
+        """The deployments that an entry names, of which one that is at its address comes first.
+
+        There are two where a deployment moves. Where the orchestrator has no ids, the address is the name,
+        and an entry without one names all.
+        """
+        named = [
+            deployment
+            for deployment in self
+            if deployment.deployment_id == entry.deployment_id
+            and (entry.deployment_id is not None or not entry.host or _is_at(deployment, entry))
+        ]
+        return sorted(named, key=lambda deployment: not _is_at(deployment, entry))
+
+
+def _is_at(deployment: Deployment, entry: Entry) -> bool:
+    return (deployment.host, deployment.port) == (entry.host, entry.port)
+
+
+class Membership(Generic[D]):
+    """The models that the orchestrator says run or recover.
+
+    Args:
+        start: makes the deployment that an entry names, and begins to bring it up (unless its state is
+            RECOVERING: then it waits to be revived).
+    """
+
+    def __init__(self, start: Callable[[Entry, JoinReason], D]) -> None:
+        self._start = start
+        self._slots: dict[str, _Slot[D]] = {}
+        self._replaced: dict[tuple[str, str], None] = {}
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @property
+    def current(self) -> dict[str, D]:
+        """The deployment of each model that is in use, ready or not, by model id."""
+        return {model_id: slot.current for model_id, slot in self._slots.items()}
+
+    @property
+    def deployments(self) -> list[D]:
+        """All deployments, successors included."""
+        return [deployment for slot in self._slots.values() for deployment in slot]
+
+    def apply(self, event: Init | Update) -> None:
+        """Take in what the orchestrator says."""
+        for entry in event.entries:
+            if entry.state is RunState.RUNNING:
+                self._running(entry)
+            elif entry.state is RunState.RECOVERING:
+                self._recovering(entry)
+            else:
+                self._stopped(entry)
+        if isinstance(event, Init):
+            self._drop_unlisted(event)
+
+    def promote(self, model_id: str, deployment: D) -> D | None:
+        """A deployment is ready: if it is a successor, put it in use, and return the one that it replaces."""
+        slot = self._slots.get(model_id)
+        if slot is None or slot.successor is not deployment:
+            return None
+        replaced, slot.current, slot.successor = slot.current, deployment, None
+        if replaced.deployment_id != deployment.deployment_id:
+            self._remember_replaced(model_id, replaced)
+        replaced.retire()
+        return replaced
+
+    def _running(self, entry: Entry) -> None:
+        slot = self._slots.get(entry.model_id)
+        if slot is None:
+            if (entry.model_id, entry.deployment_id) not in self._replaced:
+                self._slots[entry.model_id] = _Slot(self._start(entry, JoinReason.JOINED))
+            return
+        known = next(iter(slot.named_by(entry)), None)
+        if known is None:
+            if (entry.model_id, entry.deployment_id) not in self._replaced:
+                self._succeed(slot, entry, JoinReason.REDEPLOYED)
+        elif _is_at(known, entry):
+            known.update(entry.infos)
+            known.revive()
+        elif known is slot.current and known.ready:
+            self._succeed(slot, entry, JoinReason.RESTARTED)
+        else:
+            known.update(entry.infos)
+            known.move(entry.host, entry.port)
+
+    def _succeed(self, slot: _Slot[D], entry: Entry, reason: JoinReason) -> None:
+        """Bring a deployment up beside the one in use."""
+        if slot.successor is not None:
+            if slot.successor.deployment_id != entry.deployment_id:
+                self._remember_replaced(entry.model_id, slot.successor)
+            slot.successor.stop()
+        slot.successor = self._start(entry, reason)
+
+    def _recovering(self, entry: Entry) -> None:
+        slot = self._slots.get(entry.model_id)
+        if slot is None:
+            if (entry.model_id, entry.deployment_id) not in self._replaced:
+                self._slots[entry.model_id] = _Slot(self._start(entry, JoinReason.JOINED))
+            return
+        for deployment in slot.named_by(entry):
+            deployment.recover()
+
+    def _stopped(self, entry: Entry) -> None:
+        slot = self._slots.get(entry.model_id)
+        for deployment in slot.named_by(entry) if slot is not None else ():
+            assert slot is not None
+            self._remove(entry.model_id, slot, deployment)
+
+    def _drop_unlisted(self, init: Init) -> None:
+        listed = {(entry.model_id, entry.deployment_id) for entry in init.entries}
+        for model_id, slot in list(self._slots.items()):
+            for deployment in list(slot):
+                if (model_id, deployment.deployment_id) not in listed:
+                    self._remove(model_id, slot, deployment)
+
+    def _remove(self, model_id: str, slot: _Slot[D], deployment: D) -> None:
+        if deployment is slot.successor:
+            slot.successor = None
+        elif slot.successor is not None:
+            slot.current, slot.successor = slot.successor, None
+        elif self._slots.get(model_id) is slot:
+            del self._slots[model_id]
+        deployment.stop()
+
+    def _remember_replaced(self, model_id: str, deployment: D) -> None:
+        if deployment.deployment_id is not None:
+            self._replaced[model_id, deployment.deployment_id] = None
+            if len(self._replaced) > _MAX_REPLACED:
+                del self._replaced[next(iter(self._replaced))]

@@ -1,0 +1,316 @@
+"""One deployment of one model, as the coordinator and the calls see it.
+
+What it is, how it is, and the calls that wait for it are here; how it gets and stays connected is `life`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from .call import ModelUnavailableError
+from .data import Arguments
+from .errors import ModelError
+from .life import ModelLife
+from .policy import Outcome, Record
+from .queueing import CallQueue, Turn
+from .rpc.protocol import request_fields
+from .states import NEXT, JoinReason, ModelState
+
+if TYPE_CHECKING:
+    from .config import ClusterConfig
+    from .policy import FailureCode
+    from .results import PredictResult
+    from .rpc.connection import Connection
+    from .rpc.headers import RawFields
+    from .services.base import Service
+
+__all__ = ["CallModel", "ModelHost", "ModelRunner"]
+
+
+class ModelHost(Protocol):
+    """What a model needs of whoever runs it."""
+
+    @property
+    def config(self) -> ClusterConfig:
+        """The settings."""
+
+    @property
+    def service(self) -> Service:
+        """What the node speaks."""
+
+    @property
+    def connect_limiter(self) -> trio.CapacityLimiter:
+        """How many may be connecting at a time."""
+
+    async def join(self, model: ModelRunner, reason: JoinReason, *, fresh: bool) -> None:
+        """Let the coordinator catch the model up; raises whatever the coordinator's code raises."""
+
+    def state_changed(self, model: ModelRunner, previous: ModelState) -> None:
+        """A model's state has just changed."""
+
+    def infos_changed(self, model: ModelRunner) -> None:
+        """The orchestrator said something new about a model."""
+
+    def accuse(self, model: ModelRunner, code: FailureCode, reason: str, name: str | None) -> None:
+        """A model should be reported; `name` is the class or method that it lacks."""
+
+    def acquit(self, model: ModelRunner, name: str) -> None:
+        """A model succeeded with this class or method."""
+
+    @property
+    def call_model(self) -> CallModel:
+        """Makes one call on one model."""
+
+
+class CallModel(Protocol):
+    """How a model is called alone."""
+
+    async def __call__(
+        self,
+        model: ModelRunner,
+        method: str | None,
+        arguments: Arguments,
+        *,
+        timeout: float | None = None,
+        optional: bool = False,
+        returns: Any = None,
+    ) -> PredictResult[Any]:
+        """Make one call on one model; no method is the one that predicts."""
+
+
+class ModelRunner:
+    """One deployment of one model. Equality is identity: a redeployed model is another `ModelRunner`.
+
+    Attributes:
+        model_id: the model, stable over deployments.
+        deployment_id: this deployment; None where the orchestrator is too old to say.
+        infos: what else the orchestrator says of it; replaced when it says something new.
+        host: where its node listens, a name or an address.
+        port: where its node listens.
+        error: why it is not ready, or None.
+    """
+
+    def __init__(
+        self,
+        owner: ModelHost,
+        *,
+        model_id: str,
+        deployment_id: str | None,
+        host: str,
+        port: int,
+        infos: Mapping[str, Any],
+        reason: JoinReason,
+    ) -> None:
+        config = owner.config
+        self.model_id = model_id
+        self.deployment_id = deployment_id
+        self.infos = infos
+        self.host = host
+        self.port = port
+        self.error: BaseException | None = None
+        self.record = Record(config.max_consecutive_failures, config.max_consecutive_timeouts)
+        self.overrunning = False
+        self.retired = False
+        self._owner = owner
+        self._state = ModelState.ANNOUNCED
+        self._changed = trio.Event()
+        self._queue = CallQueue(config.limits.max_queued_calls)
+        self._joining_queue = CallQueue(config.limits.max_queued_calls)
+        self._fields: dict[str, RawFields] = {}
+        self._max_detail_length = config.limits.max_detail_length
+        self._life = ModelLife(self, owner, reason)
+
+    def __repr__(self) -> str:
+        return f"<ModelRunner {self.model_id!r} {self.state.value} at {self.host}:{self.port}>"
+
+    @property
+    def name(self) -> str:
+        """The model's name as its author chose it; empty where unknown."""
+        return str(self.infos.get("model_name") or "")
+
+    @property
+    def cruncher_id(self) -> str:
+        """Its author's id; empty where unknown."""
+        return str(self.infos.get("cruncher_id") or "")
+
+    @property
+    def cruncher_name(self) -> str:
+        """Its author's name; empty where unknown."""
+        return str(self.infos.get("cruncher_name") or "")
+
+    @property
+    def state(self) -> ModelState:
+        """Where it is in its life."""
+        return self._state
+
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = Arguments(),  # noqa: B008 - it is immutable
+        *,
+        timeout: float | None = None,
+        optional: bool = False,
+        returns: Any = None,
+    ) -> PredictResult[Any]:
+        """Call a method of this model alone; see `Cluster.call`.
+
+        What the model does is in the result's status, and never raised. In `on_join` this reaches the
+        model before it takes part in rounds.
+        """
+        return await self._owner.call_model(
+            self, method, arguments, timeout=timeout, optional=optional, returns=returns
+        )
+
+    async def predict(
+        self, *values: Any, timeout: float | None = None, returns: Any = None
+    ) -> PredictResult[Any]:
+        """Have this model alone predict; see `Cluster.predict`."""
+        return await self._owner.call_model(self, None, Arguments(*values), timeout=timeout, returns=returns)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes part in rounds."""
+        return self._state is ModelState.READY
+
+    @property
+    def joining(self) -> bool:
+        """Whether `on_join` runs."""
+        return self._state is ModelState.JOINING
+
+    @property
+    def condition(self) -> str:
+        """How it is, in words."""
+        return f"{self._state.value}: {self.error}" if self.error is not None else self._state.value
+
+    def take_turn(self, *, joining: bool) -> Turn:
+        """Take a place in the queue; `on_join`'s calls have one of their own, ahead of those that wait.
+
+        Raises:
+            QueueFullError: too many wait.
+        """
+        return (self._joining_queue if joining else self._queue).take_turn()
+
+    async def wait_no_calls(self) -> None:
+        """Wait until no call is made or waits."""
+        await self._queue.wait_empty()
+
+    async def wait_usable(self, *, joining: bool) -> Connection:
+        """The connection for a call, once there is one.
+
+        Raises:
+            ModelUnavailableError: there is none, and none is on its way.
+        """
+        wanted = ModelState.JOINING if joining else ModelState.READY
+        while True:
+            connection = self._life.connection
+            if self._state is wanted and connection is not None and connection.accepts_calls:
+                return connection
+            if joining or self._state in (ModelState.RECOVERING, ModelState.FAILED, ModelState.GONE):
+                raise ModelUnavailableError(self.condition)
+            await self._changed.wait()
+
+    def request_fields(self, path: str) -> RawFields:
+        """The request headers of a call to `path`, made once."""
+        fields = self._fields.get(path)
+        if fields is None:
+            host = f"[{self.host}]" if ":" in self.host else self.host
+            fields = request_fields(path, scheme="http", authority=f"{host}:{self.port}")
+            self._fields[path] = fields
+        return fields
+
+    def shorten(self, text: str) -> str:
+        """Cut a text that came from a node to what is kept of one."""
+        limit = self._max_detail_length
+        return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+    def note(self, outcome: Outcome, method: str, detail: str) -> None:
+        """Draw the consequences of a call's outcome."""
+        code = self.record.note(outcome)
+        if outcome is Outcome.SUCCEEDED:
+            self._owner.acquit(self, method)
+        elif outcome is Outcome.OVERRAN and self._life.may_verify_timeouts:
+            self._life.verify_timeout(code, detail)
+        elif code is not None:
+            self._owner.accuse(self, code, detail, method if outcome is Outcome.BAD_IMPLEMENTATION else None)
+
+    def renew(self, reason: str) -> None:
+        """Go through setup again: the node has lost its instance."""
+        self._life.renew(reason)
+
+    @enable_ki_protection
+    def update(self, infos: Mapping[str, Any]) -> None:
+        """Take what the orchestrator says of it now."""
+        if infos != self.infos:
+            self.infos = infos
+            self._owner.infos_changed(self)
+
+    async def live(self) -> None:
+        """Be brought up, kept up and let go; see `ModelLife.live`."""
+        await self._life.live()
+
+    @enable_ki_protection
+    def enter(self, state: ModelState) -> None:
+        """Change the state; nothing else does.
+
+        Raises:
+            RuntimeError: `states.NEXT` does not have this.
+        """
+        previous = self._state
+        if state not in NEXT[previous]:
+            raise RuntimeError(f"model {self.model_id}: {previous.value} can't become {state.value}")
+        self._state = state
+        if state is ModelState.READY:
+            self.error = None
+        self._changed.set()
+        self._changed = trio.Event()
+        self._owner.state_changed(self, previous)
+
+    @enable_ki_protection
+    def recover(self) -> None:
+        """It crashed and is being restarted: let go of it until it is announced again."""
+        if self._state not in (ModelState.RECOVERING, ModelState.GONE):
+            self._life.pause()
+            self.enter(ModelState.RECOVERING)
+
+    @enable_ki_protection
+    def revive(self) -> None:
+        """It is announced again: try it, if it was given up or recovering."""
+        if self._state in (ModelState.FAILED, ModelState.RECOVERING):
+            self.record.clear()
+            self._life.revive()
+
+    @enable_ki_protection
+    def move(self, host: str, port: int) -> None:
+        """It is announced at another address."""
+        self.host, self.port = host, port
+        self.record.clear()
+        self._fields.clear()
+        self._life.start_over()
+
+    @enable_ki_protection
+    def give_up(self, reason: str) -> None:
+        """Let go of it until it is announced again: it was reported."""
+        if self._state not in (ModelState.FAILED, ModelState.GONE):
+            self._life.pause()
+            self.error = self.error or ModelError(reason)
+            self.enter(ModelState.FAILED)
+
+    @enable_ki_protection
+    def retire(self) -> None:
+        """Let it finish its calls and go: another deployment has taken its place."""
+        self.retired = True
+        if self._state is ModelState.READY:
+            self._life.retire()
+        else:
+            self.stop()
+
+    @enable_ki_protection
+    def stop(self) -> None:
+        """Let go of it at once; its calls are cut off."""
+        if self._state is not ModelState.GONE:
+            self.enter(ModelState.GONE)
+        self._life.stop()

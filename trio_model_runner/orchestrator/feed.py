@@ -1,0 +1,297 @@
+"""The feed keeps a connection to the orchestrator, tells what is said there, and sends reports.
+
+The orchestrator is one program on one machine: it is restarted, moved, or cut off by a router that forgets a
+connection without a word. None of that may reach the coordinator as anything but an event. So the feed
+reconnects for ever; it pings, since nothing else tells a quiet connection from a dead one; it keeps what it
+has to report until it was sent; and whatever comes from outside, it never raises for it. There is no replay:
+each connection begins with an `Init`, which is the only truth then.
+
+A message is parsed where it arrives, in the event loop. An ``init`` of 10,000 models (3.9 MB) takes some 60
+ms there, a third of it inside ``json.loads``, which holds the interpreter's lock: a thread would take the
+loop's time just the same. One of 500 models takes 3 ms, once per connection.
+
+The feed knows nothing of what becomes of its events, and nothing about gRPC.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import quote
+
+import trio
+
+from .messages import Disconnected, Init, MessageParser, RunState
+from .websocket import WebSocket, WebSocketLost, host_header
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..config import ClusterConfig
+    from .messages import FailureReport, FeedEvent
+
+    Deliver = Callable[[FeedEvent], None]
+
+__all__ = ["OrchestratorFeed"]
+
+logger = logging.getLogger("trio_model_runner.orchestrator")
+
+
+class OrchestratorFeed:
+    """The orchestrator's events, for as long as `run` runs.
+
+    As in::
+
+        feed = OrchestratorFeed(config)
+        nursery.start_soon(feed.run, print)
+        ...
+        await feed.aclose()  # run() has ended then
+
+    A feed runs once.
+    """
+
+    def __init__(self, config: ClusterConfig) -> None:
+        self._config = config
+        self._parser = MessageParser()
+        self._scope = trio.CancelScope()
+        self._ended: trio.Event | None = None  # None until run() begins
+        self._closing = False
+        self._websocket: WebSocket | None = None
+        self._connected = False
+        self._since: float | None = None
+        self._last_error: str | None = None
+        self._last_warning: str | None = None
+        self._reports: dict[str, FailureReport] = {}
+        self._report_came = trio.Event()
+        self._all_sent = trio.Event()  # for aclose()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection on which an ``init`` has come."""
+        return self._connected
+
+    @property
+    def since(self) -> float | None:
+        """Since when `connected` is what it is, in POSIX seconds; None before `run`."""
+        return self._since
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the last connection, or the last attempt at one, came to nothing; None if none did."""
+        return self._last_error
+
+    @property
+    def pending_reports(self) -> int:
+        """How many reports are waiting to be sent."""
+        return len(self._reports)
+
+    def report(self, report: FailureReport) -> None:
+        """Have `report` sent as soon as there is a connection, instead of an unsent one about the same model.
+
+        While there is none it is kept, and forgotten if the next ``init`` does not list that deployment as
+        running at that host.
+        """
+        self._reports[report.model_id] = report
+        self._report_came.set()
+
+    def withdraw(self, model_id: str) -> None:
+        """Forget the report about this model, unless it was sent already."""
+        self._reports.pop(model_id, None)
+        self._report_came.set()
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self, deliver: Callable[[FeedEvent], None]) -> None:
+        """Connect, and reconnect for ever; return after `aclose`.
+
+        Args:
+            deliver: is called with each event, in order. The first event of a connection is an `Init`;
+                `Disconnected` comes after connections that had one. What it raises, this raises.
+        """
+        if self._ended is not None:
+            raise RuntimeError("a feed runs only once")
+        self._ended = trio.Event()
+        self._since = time.time()
+        try:
+            with self._scope:
+                await self._stay_connected(deliver)
+        except BaseExceptionGroup as group:
+            _raise_what_is_in(group)
+        finally:
+            self._connected, self._since = False, time.time()
+            self._ended.set()
+
+    @trio.lowlevel.enable_ki_protection
+    async def aclose(self) -> None:
+        """Send what is to be reported and a close frame, wait for the answer to it, and end `run`.
+
+        If all that takes longer than ``shutdown_grace``, or this is cancelled, `run` ends without.
+        """
+        self._closing = True
+        try:
+            with trio.move_on_after(self._config.shutdown_grace):
+                if self._connected and self._reports:
+                    await self._all_sent.wait()
+                if self._websocket is not None:
+                    await self._websocket.aclose()
+        finally:
+            self._scope.cancel()
+        if self._ended is not None:
+            await self._ended.wait()
+        await trio.lowlevel.checkpoint()
+
+    async def _stay_connected(self, deliver: Deliver) -> NoReturn:
+        delays = self._config.orchestrator.delays()
+        while True:
+            error = await self._connect_once(deliver)
+            self._last_error = error
+            if self._connected:
+                self._connected, self._since = False, time.time()
+                self._last_warning = None
+                delays = self._config.orchestrator.delays()
+                deliver(Disconnected(error))
+            delay = next(delays)
+            # A night without the orchestrator has thousands of attempts: each trouble is worth one warning.
+            level = logging.DEBUG if error == self._last_warning else logging.WARNING
+            self._last_warning = error
+            logger.log(
+                level, "no connection to the orchestrator: %s; the next attempt is in %.1f s", error, delay
+            )
+            await trio.sleep(delay)
+
+    async def _connect_once(self, deliver: Deliver) -> str:
+        """Be connected until it ends, and tell why it did."""
+        config = self._config
+        timeout = config.orchestrator.handshake_timeout
+        deadline = trio.current_time() + timeout
+        try:
+            with trio.fail_at(deadline):
+                stream = await config.network.connect(config.host, config.port)
+        except OSError as error:
+            return _describe_os_error(error)
+        except trio.TooSlowError:
+            return f"no connection to {host_header(config.host, config.port)} within {timeout:g} s"
+        error_text = ""
+        try:
+            async with trio.open_nursery() as nursery:
+                await self._converse(stream, deadline, nursery, deliver)
+        except* WebSocketLost as lost:
+            error_text = _first_text(lost)
+        finally:
+            self._websocket = None
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
+        if self._parser.refusal is not None:
+            error_text = f"the orchestrator refuses us: {self._parser.refusal}"
+        return error_text
+
+    async def _converse(
+        self, stream: trio.abc.Stream, deadline: float, nursery: trio.Nursery, deliver: Deliver
+    ) -> None:
+        config = self._config
+        self._parser.refusal = None
+        try:
+            with trio.fail_at(deadline):
+                websocket = await WebSocket.open(
+                    nursery,
+                    stream,
+                    host=host_header(config.host, config.port),
+                    path=f"/{quote(config.crunch_id, safe='')}",
+                    max_message_bytes=config.orchestrator.max_message_bytes,
+                )
+        except trio.TooSlowError:
+            timeout = config.orchestrator.handshake_timeout
+            raise WebSocketLost(f"no answer to the handshake within {timeout:g} s") from None
+        self._websocket = websocket
+        nursery.start_soon(self._until_closing, self._ping, websocket)
+        await self._until_closing(self._receive_init, websocket, deliver)
+        nursery.start_soon(self._until_closing, self._send_reports, websocket)
+        await self._until_closing(self._receive_updates, websocket, deliver)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _until_closing(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        try:
+            await task(*args)
+        except WebSocketLost:
+            if not self._closing:
+                raise
+            self._all_sent.set()  # or never will be
+            await trio.sleep_forever()  # aclose() waits for the peer's close frame, and ends this
+
+    async def _receive_init(self, websocket: WebSocket, deliver: Deliver) -> None:
+        while not isinstance(event := self._parser.parse(await websocket.receive()), Init):
+            if event is not None:
+                logger.warning("the orchestrator sent an update before the init; it is skipped")
+        self._take_init(event, deliver)
+
+    async def _receive_updates(self, websocket: WebSocket, deliver: Deliver) -> NoReturn:
+        while True:
+            event = self._parser.parse(await websocket.receive())
+            if isinstance(event, Init):
+                self._take_init(event, deliver)
+            elif event is not None:
+                deliver(event)
+
+    def _take_init(self, init: Init, deliver: Deliver) -> None:
+        if not self._connected:
+            self._connected, self._since = True, time.time()
+            logger.info("connected to the orchestrator, which lists %d deployments", len(init.entries))
+        running = {
+            (entry.model_id, entry.deployment_id, entry.host)
+            for entry in init.entries
+            if entry.state is RunState.RUNNING
+        }
+        for report in list(self._reports.values()):
+            if (report.model_id, report.deployment_id, report.host) not in running:
+                del self._reports[report.model_id]
+                logger.info("not reporting %s: it does not run there any more", report)
+        deliver(init)
+
+    async def _send_reports(self, websocket: WebSocket) -> NoReturn:
+        while True:
+            while self._reports:
+                model_id, report = next(iter(self._reports.items()))
+                await websocket.send(report.to_message())
+                if self._reports.get(model_id) == report:  # a newer one is sent too
+                    del self._reports[model_id]
+                logger.info("reported %s", report)
+            if self._closing:
+                self._all_sent.set()
+            self._report_came = trio.Event()
+            await self._report_came.wait()
+
+    async def _ping(self, websocket: WebSocket) -> NoReturn:
+        settings = self._config.orchestrator
+        while True:
+            await trio.sleep(settings.ping_interval)
+            with trio.move_on_after(settings.pong_timeout) as scope:
+                await websocket.ping()
+            if scope.cancelled_caught:
+                raise WebSocketLost(f"no answer to a ping within {settings.pong_timeout:g} s")
+
+
+def _first_text(group: BaseExceptionGroup[WebSocketLost]) -> str:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return str(first)
+
+
+def _describe_os_error(error: OSError) -> str:
+    if isinstance(error.__cause__, BaseExceptionGroup):  # trio tried several addresses
+        causes = ", ".join(dict.fromkeys(map(str, error.__cause__.exceptions)))
+        return f"{error}: {causes}"
+    return str(error)
+
+
+def _raise_what_is_in(group: BaseExceptionGroup) -> NoReturn:
+    """Raise a group's only exception as it was, or else the group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context  # not the group: it has the error in it
+        del error, context

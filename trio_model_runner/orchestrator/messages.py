@@ -1,0 +1,288 @@
+"""What the orchestrator says, as values; and what it is told.
+
+An orchestrator sends JSON objects, one a WebSocket message. Some of the deployed ones leave fields out, and
+their operators' mistakes end up in what they send: a port as text, an address that is null while a model is
+down, a model without an id. One bad entry must not cost the good ones beside it, and none of it may raise. So
+parsing is total: any text gives an `Init`, an `Update` or nothing, and what is skipped is logged, once for
+each thing that is wrong rather than once for each time it is sent. What a log shows of a text from outside is
+short and escaped, since a terminal may be reading.
+
+Nothing here knows of connections, and nothing does I/O.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import logging
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from ..policy import FailureCode
+from ..validators import is_host
+
+__all__ = [
+    "Disconnected",
+    "Entry",
+    "FailureReport",
+    "FeedEvent",
+    "Init",
+    "MessageParser",
+    "RunState",
+    "Update",
+    "quoted",
+]
+
+logger = logging.getLogger("trio_model_runner.orchestrator")
+
+_REMEMBERED_COMPLAINTS = 1000
+_COMPLAINTS_LOGGED_PER_MESSAGE = 20
+_LONGEST_QUOTATION = 120  # characters
+_NO_INFOS: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class RunState(enum.StrEnum):
+    """What the orchestrator says about a deployment."""
+
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    RECOVERING = "RECOVERING"  # it crashed and is being started again
+
+
+_STATES = {state.value: state for state in RunState}
+
+
+@attrs.frozen
+class Entry:
+    """One deployment of one model, as the orchestrator describes it.
+
+    Attributes:
+        model_id: the model's id, the same over all its deployments.
+        deployment_id: the deployment's id; None from the oldest orchestrators, which have none.
+        state: what the deployment is doing.
+        host: where its gRPC server listens: a host name or an IP address. Empty where unknown, never for
+            RUNNING.
+        port: the server's TCP port. 0 where unknown, never for RUNNING.
+        infos: what else is said about the model; read-only, lists in it are tuples.
+    """
+
+    model_id: str
+    deployment_id: str | None
+    state: RunState
+    host: str = ""
+    port: int = 0
+    infos: Mapping[str, Any] = attrs.field(default=_NO_INFOS, hash=False)
+
+    @property
+    def name(self) -> str:
+        """The model's name; empty where unknown."""
+        return self._info("model_name")
+
+    @property
+    def cruncher_id(self) -> str:
+        """The id of the model's author; empty where unknown."""
+        return self._info("cruncher_id")
+
+    @property
+    def cruncher_name(self) -> str:
+        """The name of the model's author; empty where unknown."""
+        return self._info("cruncher_name")
+
+    def _info(self, key: str) -> str:
+        value = self.infos.get(key)
+        return value if isinstance(value, str) else ""
+
+
+@attrs.frozen
+class Init:
+    """Everything that is running now: what is not in it is gone. The first event of every connection."""
+
+    entries: tuple[Entry, ...]
+
+
+@attrs.frozen
+class Update:
+    """What has changed; all else stays."""
+
+    entries: tuple[Entry, ...]
+
+
+@attrs.frozen
+class Disconnected:
+    """The connection is lost; what was running probably still is, and the next event is an `Init`."""
+
+    error: str
+
+
+FeedEvent: TypeAlias = Init | Update | Disconnected
+
+
+@attrs.frozen
+class FailureReport:
+    """A model's failure, to be told to the orchestrator.
+
+    Attributes:
+        model_id: the model's id.
+        deployment_id: which of its deployments has failed; not sent, but it says whether the report still
+            holds.
+        host: the deployment's `Entry.host`. The orchestrator finds the run by model and host: another one
+            could hit another deployment.
+        code: what kind of failure it is.
+        reason: what the model's author is shown.
+    """
+
+    model_id: str
+    deployment_id: str | None
+    host: str
+    code: FailureCode
+    reason: str | None = None
+
+    def to_message(self) -> str:
+        """Give the message to send, JSON. It has one report: a bad one takes the rest of its batch along."""
+        return json.dumps(
+            {
+                "event": "report_failure",
+                "data": [
+                    {
+                        "model_id": self.model_id,
+                        "failure_code": str(self.code),
+                        "failure_reason": self.reason,
+                        "ip": self.host,
+                    }
+                ],
+            }
+        )
+
+
+class _BadEntry(Exception):
+    """What is wrong with an entry."""
+
+
+class MessageParser:
+    """Reads the orchestrator's messages, and remembers what it has complained about.
+
+    Attributes:
+        refusal: what the orchestrator said with its last ``{"error": ...}`` message, quoted; None if there
+            was none. It closes the connection after one.
+    """
+
+    def __init__(self) -> None:
+        self.refusal: str | None = None
+        self._complaints: dict[str, None] = {}  # in order of age
+        self._left_to_log = 0
+        self._not_logged = 0
+
+    def parse(self, text: str | bytes) -> Init | Update | None:
+        """Read one message; None if there is nothing in it. This never raises for what `text` says."""
+        self._left_to_log, self._not_logged = _COMPLAINTS_LOGGED_PER_MESSAGE, 0
+        try:
+            event = self._parse_message(json.loads(text))
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # bad UTF-8, bad JSON, a number too long, a nesting too deep
+            self._complain(f"a message is no JSON: {quoted(str(error))}")
+            event = None
+        if self._not_logged:
+            logger.warning("the orchestrator: and %d more complaints about this message", self._not_logged)
+        return event
+
+    def _parse_message(self, message: object) -> Init | Update | None:
+        if not isinstance(message, dict):
+            self._complain(f"a message is {quoted(message)}, not an object")
+            return None
+        event = message.get("event")
+        if event is None and "error" in message:
+            self.refusal = quoted(message["error"])
+            logger.error("the orchestrator refuses us: %s", self.refusal)
+            return None
+        if event not in ("init", "update"):
+            self._complain(f"unknown event {quoted(event)}")
+            return None
+        data = message.get("data")
+        if not isinstance(data, list):
+            self._complain(f"the data of {quoted(event)} is {quoted(data)}, not a list")
+            return None
+        entries = []
+        for item in data:
+            try:
+                entries.append(self._parse_entry(item))
+            except (_BadEntry, RecursionError) as error:
+                self._complain(str(error))
+        return Init(tuple(entries)) if event == "init" else Update(tuple(entries))
+
+    def _parse_entry(self, item: object) -> Entry:
+        if not isinstance(item, dict):
+            raise _BadEntry(f"an entry is {quoted(item)}, not an object")
+        model_id = item.get("model_id")
+        if not isinstance(model_id, str) or not model_id:
+            raise _BadEntry(f"an entry's model_id is {quoted(model_id)}")
+        deployment_id = item.get("deployment_id") or None
+        if deployment_id is not None and not isinstance(deployment_id, str):
+            raise _BadEntry(f"model {quoted(model_id)}: deployment_id is {quoted(deployment_id)}")
+        named = item.get("state")
+        state = _STATES.get(named) if isinstance(named, str) else None
+        if state is None:
+            raise _BadEntry(f"model {quoted(model_id)}: state is {quoted(named)}")
+        host, port = _parse_host(item.get("ip")), _parse_port(item.get("port"))
+        if state is RunState.RUNNING and not (host and port):
+            address = f"ip is {quoted(item.get('ip'))}, port is {quoted(item.get('port'))}"
+            raise _BadEntry(f"model {quoted(model_id)}: {address}")
+        return Entry(model_id, deployment_id, state, host, port, self._parse_infos(model_id, item))
+
+    def _parse_infos(self, model_id: str, item: Mapping[str, Any]) -> Mapping[str, Any]:
+        infos = item.get("infos")
+        if infos is None:
+            infos = {}
+        elif not isinstance(infos, dict):
+            self._complain(f"model {quoted(model_id)}: infos is {quoted(infos)}")
+            infos = {}
+        if "model_name" in item:
+            infos.setdefault("model_name", item["model_name"])
+        return _frozen(infos) if infos else _NO_INFOS
+
+    def _complain(self, complaint: str) -> None:
+        if complaint in self._complaints:
+            return
+        if not self._left_to_log:
+            self._not_logged += 1
+            return
+        self._left_to_log -= 1
+        if len(self._complaints) >= _REMEMBERED_COMPLAINTS:
+            del self._complaints[next(iter(self._complaints))]
+        self._complaints[complaint] = None
+        logger.warning("the orchestrator: %s", complaint)
+
+
+def quoted(value: object) -> str:
+    """Show a value from outside in a log: short, on one line, without anything that a terminal would obey."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, str) and len(value) > _LONGEST_QUOTATION:
+        return f"{value[:_LONGEST_QUOTATION]!r}..."
+    text = repr(value)
+    return text if len(text) <= 4 * _LONGEST_QUOTATION else f"{text[:_LONGEST_QUOTATION]}..."
+
+
+def _parse_host(value: object) -> str:
+    return value if isinstance(value, str) and is_host(value) else ""
+
+
+def _parse_port(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 5:
+        value = int(value)
+    return value if type(value) is int and 1 <= value <= 65535 else 0
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    if not isinstance(value, dict):
+        return value
+    for key, item in value.items():
+        if isinstance(item, dict | list):
+            value[key] = _frozen(item)  # the parsed JSON is nobody else's
+    return MappingProxyType(value)

@@ -1,0 +1,227 @@
+"""One WebSocket connection over a byte stream, with trio-websocket inside.
+
+trio-websocket does the protocol; what it does badly is fail. A peer that closes in the middle of the
+handshake leaves its caller waiting for ever; a refusal comes out of a task in the background, in a group; an
+answer that is no HTTP leaves no trace; some errors are its protocol engine's own. `WebSocket` turns all of
+them into one `WebSocketLost`, with a text that a person can act on. So that the text can say what answered,
+it looks at the first bytes that come: to a client without TLS, a TLS server is just noise.
+
+Its reader also blocks on a message that nobody takes, and then answers no pings. Whoever has a `WebSocket`
+must be in `WebSocket.receive` soon again after each message. This module knows nothing of what messages say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import trio
+
+from .messages import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    import trio_websocket
+
+__all__ = ["WebSocket", "WebSocketLost", "host_header"]
+
+T = TypeVar("T")
+
+_RECEIVE_BYTES = 64 * 1024
+_HANDSHAKE_BYTES = 1024 * 1024  # what a peer may say before it has upgraded; a refusal's body counts
+_FIRST_BYTES = 200
+_ABNORMAL_CLOSURE = 1006  # no close frame came (RFC 6455, section 7.4.1)
+_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # an alert, a handshake; then a version (RFC 8446, section 5.1)
+
+
+class WebSocketLost(Exception):
+    """There is no connection, or no longer. The text says why."""
+
+
+class WebSocket:
+    """An open connection."""
+
+    def __init__(self, connection: trio_websocket.WebSocketConnection, reader: _Reader) -> None:
+        self._connection = connection
+        self._reader = reader
+
+    @classmethod
+    async def open(
+        cls, nursery: trio.Nursery, stream: trio.abc.Stream, *, host: str, path: str, max_message_bytes: int
+    ) -> WebSocket:
+        """Do the opening handshake over `stream`, which stays the caller's to close.
+
+        Args:
+            nursery: where the connection's reader runs. It raises nothing there.
+            stream: a connection to the server.
+            host: the ``Host`` header; see `host_header`.
+            path: the request target, percent-encoded.
+            max_message_bytes: the largest message that is read; a larger one ends the connection.
+
+        Raises:
+            WebSocketLost: the server refused, spoke something else, or went away.
+        """
+        import trio_websocket  # brings h11 and wsproto; only who has a cluster needs them
+
+        watched = _WatchedStream(stream)
+        reader = _Reader(nursery)
+        with reader.until_it_ends():
+            connection = await trio_websocket.wrap_client_stream(
+                cast("trio.Nursery", reader),
+                cast("trio.SocketStream", watched),
+                host,
+                path,
+                max_message_size=max_message_bytes,
+                receive_buffer_size=_RECEIVE_BYTES,
+            )
+            watched.shaking_hands = False
+            return cls(connection, reader)
+        raise WebSocketLost(_describe_failed_handshake(reader.error, watched.first_bytes))
+
+    async def receive(self) -> str | bytes:
+        """Wait for the next message.
+
+        Raises:
+            WebSocketLost: the connection is gone.
+        """
+        return await self._until_lost(self._connection.get_message)
+
+    async def send(self, message: str) -> None:
+        """Send `message`; when this returns the operating system has it.
+
+        Raises:
+            WebSocketLost: the connection is gone. The message may have been sent.
+        """
+        await self._until_lost(self._connection.send_message, message)
+
+    async def ping(self) -> None:
+        """Send a ping and wait for the answer to it.
+
+        Raises:
+            WebSocketLost: the connection is gone.
+        """
+        await self._until_lost(self._connection.ping)
+
+    async def aclose(self) -> None:
+        """Send a close frame, wait for the peer's, and close the stream, which happens when cancelled too."""
+        with self._reader.until_it_ends():
+            try:
+                await self._connection.aclose()
+            except Exception:  # of a connection that is being closed, no trouble is worth a word
+                await trio.lowlevel.checkpoint()
+
+    async def _until_lost(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
+        try:
+            return await function(*args)
+        except Exception as error:  # trio-websocket lets errors of several layers through
+            raise WebSocketLost(_describe(self._reader.error or error)) from error
+
+
+class _Reader:
+    """Stands in for the nursery in which trio-websocket starts its reader, to know when it ends and why.
+
+    Attributes:
+        error: what the reader has raised, if anything.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.error: Exception | None = None
+        self._nursery = nursery
+        self._ended = False
+        self._scopes: set[trio.CancelScope] = set()
+
+    @contextlib.contextmanager
+    def until_it_ends(self) -> Iterator[None]:
+        """Leave the block when the reader ends."""
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            if self._ended:
+                scope.cancel()
+            try:
+                yield
+            finally:
+                self._scopes.discard(scope)
+
+    def start_soon(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Start the reader."""
+        self._nursery.start_soon(self._run, function)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run(self, function: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await function()
+        except Exception as error:  # nothing that a peer sends may end more than its connection
+            self.error = error
+        finally:
+            self._ended = True
+            for scope in self._scopes:
+                scope.cancel()
+
+
+class _WatchedStream(trio.abc.Stream):
+    """A stream that remembers what came first, and ends when too much comes before the handshake is done.
+
+    Attributes:
+        first_bytes: the beginning of what was received.
+        shaking_hands: whether the handshake is still going on.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.first_bytes = b""
+        self.shaking_hands = True
+        self._stream = stream
+        self._received = 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data = await self._stream.receive_some(max_bytes)
+        if self.shaking_hands:
+            self.first_bytes += data[: _FIRST_BYTES - len(self.first_bytes)]
+            self._received += len(data)
+            if self._received > _HANDSHAKE_BYTES:
+                raise trio.BrokenResourceError("too long an answer to the handshake")
+        return data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def host_header(host: str, port: int) -> str:
+    """Give the ``Host`` header for a server (RFC 9110, section 7.2).
+
+    An IPv6 address has brackets there, and its zone means something on this machine only.
+    """
+    if ":" in host:
+        host = f"[{host.partition('%')[0]}]"
+    return host if port == 80 else f"{host}:{port}"
+
+
+def _describe_failed_handshake(error: Exception | None, first_bytes: bytes) -> str:
+    import trio_websocket
+
+    if isinstance(error, trio_websocket.ConnectionRejected):
+        body = f": {quoted(error.body.decode('utf-8', 'replace').strip())}" if error.body else ""
+        return f"the server refused the handshake with HTTP status {error.status_code}{body}"
+    if not first_bytes:
+        return "the server closed the connection during the handshake"
+    if first_bytes.startswith(_TLS_RECORDS):
+        return "the server speaks TLS, which is switched off here"
+    answer = quoted(first_bytes.partition(b"\r\n")[0].decode("latin-1"))
+    return f"the server does not speak WebSocket: it answered {answer}"
+
+
+def _describe(error: Exception) -> str:
+    import trio_websocket
+
+    if not isinstance(error, trio_websocket.ConnectionClosed):
+        return f"{type(error).__name__}: {quoted(str(error))}"
+    if error.reason is None or error.reason.code == _ABNORMAL_CLOSURE:
+        return "the connection was lost"
+    said = f": {quoted(error.reason.reason)}" if error.reason.reason else ""
+    return f"the connection was closed with code {error.reason.code} ({error.reason.name}){said}"

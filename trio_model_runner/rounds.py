@@ -1,0 +1,136 @@
+"""Rounds: the same call on many models at once, and one result from each by the deadline.
+
+A round takes its members and their places in the queues before its first checkpoint. So a model that has just
+joined is either in it or not, and never half; that is what makes a catch-up in `on_join` exact.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from .call import Call, CallSpec, check_size, perform_all
+from .data import Arguments
+from .results import PredictionRound, PredictResult
+from .returning import structurer
+
+if TYPE_CHECKING:
+    from .config import ClusterConfig
+    from .model import ModelRunner
+    from .services.base import Service
+
+__all__ = ["Round", "RoundOptions"]
+
+
+@attrs.frozen
+class RoundOptions:
+    """What a coordinator asks of a round; see `Cluster.call`.
+
+    Raises:
+        TypeError: something is of another type than it must be.
+        ValueError: something is out of range.
+    """
+
+    method: str
+    arguments: Arguments | Callable[[ModelRunner], Arguments]
+    timeout: float
+    optional: bool = False
+    returns: Any = None
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.method, str):
+            raise TypeError(f"method: must be a str, got {type(self.method).__name__}")
+        if not (isinstance(self.arguments, Arguments) or callable(self.arguments)):
+            raise TypeError(
+                "arguments: must be Arguments, or a function that takes a ModelRunner and returns them, "
+                f"got {type(self.arguments).__name__}"
+            )
+        if isinstance(self.timeout, bool) or not isinstance(self.timeout, (int, float)):
+            raise TypeError(f"timeout: must be a number of seconds, got {type(self.timeout).__name__}")
+        if not self.timeout > 0:
+            raise ValueError(f"timeout: must be > 0 seconds, got {self.timeout!r}")
+
+    def spec(self, config: ClusterConfig, service: Service, deadline: float) -> CallSpec:
+        """The same as the calls need it, with the request encoded where it is the same for all models.
+
+        Raises:
+            TypeError: an argument has no encoding, or the service can't carry it.
+            ValueError: an argument is out of range, or the request is too large.
+        """
+        limit = config.limits.max_message_bytes
+        request = None
+        if isinstance(self.arguments, Arguments):
+            request = service.call_request(self.method, self.arguments)
+            check_size(request, limit)
+        return CallSpec(
+            method=self.method,
+            arguments=self.arguments,
+            deadline=deadline,
+            optional=self.optional,
+            returns=structurer(self.returns),
+            frames=config.frames,
+            service=service,
+            max_message_bytes=limit,
+            request=request,
+        )
+
+
+class Round:
+    """One round. Making it takes the members and their places, without a checkpoint; `play` plays it.
+
+    Args:
+        round_id: the round's id.
+        options: what is asked.
+        models: whom, each once.
+        missing: ids that were asked for and never announced.
+        config: the settings.
+        service: what the nodes speak.
+        on_result: told each result, as it comes.
+        may_be_joining: a model that `on_join` is catching up is called, too.
+
+    Attributes:
+        cutoff: ends the round when its deadline passes, which may be moved nearer.
+    """
+
+    def __init__(
+        self,
+        round_id: str,
+        options: RoundOptions,
+        models: Iterable[ModelRunner],
+        missing: Sequence[str],
+        config: ClusterConfig,
+        service: Service,
+        *,
+        on_result: Callable[[PredictResult[Any]], None] | None = None,
+        may_be_joining: bool = False,
+    ) -> None:
+        self._id = round_id
+        self._options = options
+        self._missing = missing
+        self._started_at = time.time()
+        self._began = trio.current_time()
+        deadline = self._began + options.timeout
+        spec = options.spec(config, service, deadline)
+        # An enclosing deadline that is nearer would turn the answers into a `Cancelled`.
+        enclosing = trio.current_effective_deadline() - config.scope_margin
+        self.cutoff = trio.CancelScope(deadline=min(deadline, enclosing))
+        self._calls = [
+            Call(model, spec, on_result=on_result, may_be_joining=may_be_joining) for model in models
+        ]
+
+    async def play(self) -> PredictionRound[Any]:
+        """Make the calls and return their results, by the deadline."""
+        await perform_all(self._calls, self.cutoff)
+        return PredictionRound(
+            {call.model: call.result for call in self._calls if call.result is not None},
+            id=self._id,
+            method=self._options.method,
+            started_at=self._started_at,
+            elapsed=trio.current_time() - self._began,
+            timeout=float(self._options.timeout),
+            missing=self._missing,
+        )

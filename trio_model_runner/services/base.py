@@ -1,0 +1,122 @@
+"""What every gRPC service of the model nodes is to the rest: requests to send, and answers to read.
+
+A `Service` is one node's language and nothing more. It neither sends nor waits, so it can be read beside the
+`.proto` file that it speaks; what an answer means for the model is `policy`'s business.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ..data import Arguments, Encoded
+
+if TYPE_CHECKING:
+    from ..rpc.http2 import Buffer
+
+__all__ = ["AnswerCode", "Request", "Service", "ServiceAnswer", "SetupAnswer"]
+
+
+class AnswerCode(enum.StrEnum):
+    """What a node says of a call or a setup that reached it; services without such codes say SUCCESS."""
+
+    SUCCESS = "SUCCESS"
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    BAD_IMPLEMENTATION = "BAD_IMPLEMENTATION"
+    SETUP_FAILED = "SETUP_FAILED"
+    MODEL_FAILED = "MODEL_FAILED"
+    UNKNOWN = "UNKNOWN"
+
+    @classmethod
+    def _missing_(cls, value: object) -> AnswerCode:
+        return cls.UNKNOWN
+
+
+@attrs.frozen
+class Request:
+    """One unary request.
+
+    Attributes:
+        path: "/package.Service/Method".
+        message: the encoded message, in buffers that are sent one after the other, uncopied.
+    """
+
+    path: str
+    message: tuple[Buffer, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The message's length in bytes."""
+        return sum(map(len, self.message))
+
+
+@attrs.frozen
+class SetupAnswer:
+    """What a node answered to a setup.
+
+    Attributes:
+        fresh: a new instance was made; False says that the model still has its history.
+    """
+
+    code: AnswerCode
+    message: str = ""
+    fresh: bool = True
+
+
+@attrs.frozen
+class ServiceAnswer:
+    """What a node answered to a call.
+
+    Attributes:
+        value: the model's answer, not decoded yet; None unless the code is SUCCESS.
+    """
+
+    code: AnswerCode
+    message: str = ""
+    value: Encoded | None = None
+
+
+class Service(abc.ABC):
+    """A language of model nodes; a `Cluster` speaks one to all of its models."""
+
+    @property
+    @abc.abstractmethod
+    def instance_name(self) -> str:
+        """What `setup_request` asks for, for messages: two services with the same name ask for the same."""
+
+    @abc.abstractmethod
+    def setup_request(self) -> Request:
+        """The request that makes a node ready for calls."""
+
+    @abc.abstractmethod
+    def read_setup(self, message: bytes) -> SetupAnswer:
+        """Read the answer to `setup_request`.
+
+        Raises:
+            ValueError: it is malformed.
+        """
+
+    @abc.abstractmethod
+    def call_request(self, method: str, arguments: Arguments) -> Request:
+        """The request for a call of `method`.
+
+        Raises:
+            TypeError: this service can't carry such arguments, or an argument has no encoding.
+            ValueError: there is no such method here, or an argument is out of range.
+        """
+
+    @abc.abstractmethod
+    def predict_method(self) -> str:
+        """The method that `Cluster.predict` calls."""
+
+    @abc.abstractmethod
+    def read_call(self, message: bytes) -> ServiceAnswer:
+        """Read the answer to a `call_request`.
+
+        Raises:
+            ValueError: it is malformed.
+        """

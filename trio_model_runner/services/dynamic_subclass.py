@@ -1,0 +1,118 @@
+"""`dynamic_subclass.DynamicSubclassService`: an instance of the participant's subclass, called by name.
+
+The node finds a subclass of the class named in Setup, makes one instance of it, and then calls its methods.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import attrs
+
+from ..data import Arguments, DataType, Encoded
+from ..proto.commons import Argument, KwArgument, Variant, VariantType
+from ..proto.dynamic_subclass import CallRequest, CallResponse, SetupRequest, SetupResponse
+from ..rpc.codec import message_reader
+from .base import AnswerCode, Request, Service, ServiceAnswer, SetupAnswer
+
+__all__ = ["DynamicSubclassService"]
+
+_PATH = "/dynamic_subclass.DynamicSubclassService/"
+_ALREADY_THERE = "Instance already exists"
+
+_read_setup = message_reader(SetupResponse)
+_read_call = message_reader(CallResponse)
+
+
+def _class_name(instance: Any, attribute: attrs.Attribute[str], value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"class_name: must be a str, got {type(value).__name__}")
+    module, _, name = value.rpartition(".")
+    if not (module and name) or value != value.strip():
+        raise ValueError(f"class_name: must look like 'package.module.ClassName', got {value!r}")
+
+
+@attrs.frozen
+class DynamicSubclassService(Service):
+    """Models that are subclasses of a base class, as deployed nodes serve them.
+
+    Args:
+        class_name: the base class, as "package.module.ClassName", where the node can import it.
+        arguments: what the instance is made with. A node that has an instance already ignores both.
+
+    Raises:
+        ValueError: `class_name` is no such name.
+        TypeError: an argument is of another type.
+    """
+
+    class_name: str = attrs.field(validator=_class_name)
+    arguments: Arguments = attrs.field(
+        factory=Arguments, validator=attrs.validators.instance_of(Arguments), eq=False
+    )
+
+    @property
+    def instance_name(self) -> str:
+        """The base class."""
+        return self.class_name
+
+    def setup_request(self) -> Request:
+        """See `Service.setup_request`."""
+        head = bytes(SetupRequest(class_name=self.class_name))
+        return Request(
+            f"{_PATH}Setup", (head, self.arguments.once(DynamicSubclassService, _encode_arguments))
+        )
+
+    def read_setup(self, message: bytes) -> SetupAnswer:
+        """See `Service.read_setup`: only the text says whether there was an instance already."""
+        (status,) = _read_setup(message)
+        code, text = status or ("", "")
+        return SetupAnswer(AnswerCode(code), text, fresh=text != _ALREADY_THERE)
+
+    def call_request(self, method: str, arguments: Arguments) -> Request:
+        """See `Service.call_request`: any method, any arguments."""
+        message = (_encode_method(method), arguments.once(DynamicSubclassService, _encode_arguments))
+        return Request(f"{_PATH}Call", message)
+
+    def predict_method(self) -> str:
+        """The method named `predict`."""
+        return "predict"
+
+    def read_call(self, message: bytes) -> ServiceAnswer:
+        """See `Service.read_call`: a method that returned None answers without a value."""
+        status, response = _read_call(message)
+        code, text = status or ("", "")
+        if code != AnswerCode.SUCCESS:
+            return ServiceAnswer(AnswerCode(code), text or f"the node's status is {code!r}")
+        data_type, data = response or (DataType.NONE, b"")
+        return ServiceAnswer(AnswerCode.SUCCESS, text, Encoded(DataType(data_type), data))
+
+
+@functools.lru_cache(maxsize=256)
+def _encode_method(method: str) -> bytes:
+    if not method:
+        raise ValueError("method: must not be empty")
+    return bytes(CallRequest(method_name=method))
+
+
+def _encode_arguments(arguments: Arguments) -> bytes:
+    """The arguments' part of a CallRequest and of a SetupRequest, which number these fields alike.
+
+    Encoded messages that are joined are merged, so this goes behind any method's name.
+    """
+    return bytes(
+        CallRequest(
+            method_arguments=[
+                Argument(position=position, data=_variant(value))
+                for position, value in enumerate(arguments.positional, start=1)
+            ],
+            method_kw_arguments=[
+                KwArgument(keyword=keyword, data=_variant(value))
+                for keyword, value in arguments.keyword.items()
+            ],
+        )
+    )
+
+
+def _variant(value: Encoded) -> Variant:
+    return Variant(type=VariantType(int(value.data_type)), value=value.data)

@@ -1,0 +1,61 @@
+"""What the services that infer one value from one value have in common: Setup, Infer, Reinitialize.
+
+Setup and Reinitialize carry nothing either way, and a model's exception arrives as a gRPC status. Whether
+a Setup made a new instance can't be known, so it counts as one.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..data import Arguments, Encoded
+from .base import AnswerCode, Request, Service, SetupAnswer
+
+__all__ = ["INFER", "InferService", "only_value"]
+
+INFER = "Infer"
+
+
+class InferService(Service):
+    """The base of the services that infer.
+
+    Attributes:
+        path: "/package.Service/".
+    """
+
+    path: ClassVar[str]
+
+    @property
+    def instance_name(self) -> str:
+        """The gRPC service."""
+        return self.path.strip("/")
+
+    def setup_request(self) -> Request:
+        """See `Service.setup_request`."""
+        return Request(f"{self.path}Setup")
+
+    def read_setup(self, message: bytes) -> SetupAnswer:
+        """See `Service.read_setup`: any answer is a success."""
+        return SetupAnswer(AnswerCode.SUCCESS)
+
+    def predict_method(self) -> str:
+        """`Infer`."""
+        return INFER
+
+
+def only_value(method: str, arguments: Arguments) -> Encoded:
+    """The one value that an inference takes.
+
+    Raises:
+        ValueError: the method is another one than `Infer`.
+        TypeError: it isn't given exactly one positional argument.
+    """
+    if method != INFER:
+        raise ValueError(f"method: this service has only {INFER!r}, got {method!r}")
+    values = arguments.positional
+    if len(values) != 1 or arguments.keyword:
+        raise TypeError(
+            f"arguments: {INFER} takes exactly one positional argument, "
+            f"got {len(values)} and {len(arguments.keyword)} keyword arguments"
+        )
+    return values[0]

@@ -1,0 +1,47 @@
+"""`ModelRunner`, the first release's service, whose types are numbered differently from all later ones."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from .. import proto
+from ..data import Arguments, DataType, Encoded
+from ..rpc.codec import message_reader
+from .base import AnswerCode, Request, ServiceAnswer
+from .infer import InferService, only_value
+
+__all__ = ["ModelRunnerService"]
+
+_NUMBERED_LOWER = 1
+"""This service's types begin at DOUBLE=0, all later ones at NONE=0 and DOUBLE=1."""
+
+_read_response = message_reader(proto.InferResponse)
+
+
+@attrs.frozen
+class ModelRunnerService(InferService):
+    """Nodes that serve `ModelRunner`. There is no NONE: a model can't answer it, nor be sent it."""
+
+    path: ClassVar[str] = "/ModelRunner/"
+
+    def call_request(self, method: str, arguments: Arguments) -> Request:
+        """See `Service.call_request`: only `Infer`, of exactly one value."""
+        only_value(method, arguments)
+        return Request(f"{self.path}{method}", (arguments.once(ModelRunnerService, _encode_request),))
+
+    def read_call(self, message: bytes) -> ServiceAnswer:
+        """See `Service.read_call`."""
+        data_type, data = _read_response(message)
+        return ServiceAnswer(
+            AnswerCode.SUCCESS, value=Encoded(DataType[proto.DataType(data_type).name], data)
+        )
+
+
+def _encode_request(arguments: Arguments) -> bytes:
+    (value,) = arguments.positional
+    if value.data_type is DataType.NONE:
+        raise ValueError("argument 1: this service has no type NONE")
+    data_type = proto.DataType(value.data_type - _NUMBERED_LOWER)
+    return bytes(proto.InferRequest(type=data_type, argument=value.data))

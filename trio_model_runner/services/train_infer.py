@@ -1,0 +1,51 @@
+"""`train_infer.TrainInferService` and `TrainInferStreamService`: models that train once and then infer.
+
+The two have the same calls. The second does not stream; that is just its name.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from ..data import Arguments, DataType, Encoded
+from ..proto.commons import Variant, VariantType
+from ..proto.train_infer import InferRequest, InferResponse
+from ..rpc.codec import message_reader
+from .base import AnswerCode, Request, ServiceAnswer
+from .infer import InferService, only_value
+
+__all__ = ["TrainInferService", "TrainInferStreamService"]
+
+_read_response = message_reader(InferResponse)
+
+
+@attrs.frozen
+class TrainInferService(InferService):
+    """Nodes that serve `train_infer.TrainInferService`."""
+
+    path: ClassVar[str] = "/train_infer.TrainInferService/"
+
+    def call_request(self, method: str, arguments: Arguments) -> Request:
+        """See `Service.call_request`: only `Infer`, of exactly one value."""
+        only_value(method, arguments)
+        return Request(f"{self.path}{method}", (arguments.once(TrainInferService, _encode_request),))
+
+    def read_call(self, message: bytes) -> ServiceAnswer:
+        """See `Service.read_call`."""
+        (prediction,) = _read_response(message)
+        data_type, data = prediction or (DataType.NONE, b"")
+        return ServiceAnswer(AnswerCode.SUCCESS, value=Encoded(DataType(data_type), data))
+
+
+@attrs.frozen
+class TrainInferStreamService(TrainInferService):
+    """Nodes that serve `train_infer.TrainInferStreamService`, which is unary all the same."""
+
+    path: ClassVar[str] = "/train_infer.TrainInferStreamService/"
+
+
+def _encode_request(arguments: Arguments) -> bytes:
+    (value,) = arguments.positional
+    return bytes(InferRequest(argument=Variant(type=VariantType(int(value.data_type)), value=value.data)))

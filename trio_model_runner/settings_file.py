@@ -1,0 +1,164 @@
+"""How a configuration is read from a TOML file and from the environment.
+
+typed-settings knows how attrs classes map to tables and to names of environment variables, and reads both.
+What it leaves to us is what a person who configures a server needs most: a name that nobody asked for is a
+mistake (it ignores unknown variables, and a file without our table), and an error should name the field and
+the file or the variable that it came from. So this module takes its readers and its names, turns text into
+numbers where a field asks for one, and lets the classes of `config` judge the values. It must not know what
+any setting means.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+import attrs
+
+from .errors import ConfigError
+from .network import TCPNetwork
+
+if TYPE_CHECKING:
+    from typed_settings.types import OptionInfo
+
+    from .config import ClusterConfig
+
+__all__ = ["load_settings"]
+
+ConfigT = TypeVar("ConfigT", bound="ClusterConfig")
+Options = Mapping[str, "OptionInfo"]  # by dotted path, as in "limits.max_queued_calls"
+
+_NOT_LOADABLE = {"credentials", "network"}
+_BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
+    ("false", "no", "off", "0"), False
+)
+
+
+@attrs.frozen
+class _Found:
+    value: Any
+    source: str  # for people
+
+
+def load_settings(
+    config_class: type[ConfigT], path: str | os.PathLike[str] | None, *, section: str, env_prefix: str
+) -> ConfigT:
+    """Read an instance of `config_class`; see `ClusterConfig.load`."""
+    options = _options(config_class)
+    found: dict[str, _Found] = {}
+    if path is not None:
+        found.update(_read_file(Path(path), section, options))
+    found.update(_read_environment(env_prefix, options))
+    if "crunch_id" not in found:
+        raise ConfigError(f"crunch_id: is required, in a file or as {env_prefix}CRUNCH_ID in the environment")
+    try:
+        return _build(config_class, found, options)
+    except ConfigError as error:
+        field = str(error).partition(":")[0]
+        if field not in found:
+            raise
+        raise ConfigError(f"{error} (from {found[field].source})") from None
+
+
+def _options(config_class: type[ClusterConfig]) -> Options:
+    from typed_settings.cls_utils import deep_options
+
+    options = [option for option in deep_options(config_class) if option.path not in _NOT_LOADABLE]
+    # A file can't say which kind of network it wants; it can set TCP's fields.
+    for option in deep_options(TCPNetwork):
+        options.append(dataclasses.replace(option, path=f"network.{option.path}"))  # noqa: PERF401
+    return {option.path: option for option in options}
+
+
+def _read_file(path: Path, section: str, options: Options) -> dict[str, _Found]:
+    from typed_settings.exceptions import TsError
+    from typed_settings.loaders import TomlFormat
+
+    try:
+        table: Any = TomlFormat(None)(path, object, tuple(options.values()))
+    except (TsError, OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {str(path)!r}: {error}") from error
+    for name in section.split("."):
+        tables = {key: value for key, value in table.items() if isinstance(value, dict)}
+        if name not in tables:
+            raise ConfigError(f"no table [{section}] in {str(path)!r}{_hint(name, tables)}")
+        table = tables[name]
+    values = dict(_flatten(table, "", options))
+    _refuse_unknown(values, options, f"file {str(path)!r}")
+    return {name: _Found(value, f"file {str(path)!r}") for name, value in values.items()}
+
+
+def _flatten(table: Mapping[str, Any], prefix: str, options: Options) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        path = prefix + key.replace("-", "_")
+        if isinstance(value, dict) and any(option.startswith(f"{path}.") for option in options):
+            yield from _flatten(value, f"{path}.", options)
+        else:
+            yield path, value
+
+
+def _read_environment(prefix: str, options: Options) -> dict[str, _Found]:
+    from typed_settings.loaders import EnvLoader
+
+    if not prefix:
+        raise ConfigError("env_prefix: must not be empty, or every environment variable would be a setting")
+    loader = EnvLoader(prefix)
+    paths = {loader.get_envvar(option): path for path, option in options.items()}
+    ours = [name for name in os.environ if name.startswith(prefix)]
+    _refuse_unknown(ours, paths, "the environment")
+    return {paths[name]: _Found(os.environ[name], f"environment variable {name}") for name in ours}
+
+
+def _refuse_unknown(names: Iterable[str], known: Iterable[str], source: str) -> None:
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        listed = ", ".join(f"{name!r}{_hint(name, known)}" for name in unknown)
+        raise ConfigError(f"unknown in {source}: {listed}")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _from_text(value: Any, kind: Any) -> Any:
+    """Read text as the number or the boolean that a field of type `kind` wants.
+
+    Text that can't be read stays text, and so does ``"off"``: the field's own rule then says what is wrong.
+    """
+    if not isinstance(value, str):
+        return value
+    if kind is bool:
+        return _BOOLEANS.get(value.lower(), value)
+    for number in (int, float):
+        if kind is number or number in get_args(kind):
+            try:
+                return number(value)
+            except ValueError:
+                break
+    return value
+
+
+def _build(config_class: type[ConfigT], found: Mapping[str, _Found], options: Options) -> ConfigT:
+    fields: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for path, setting in found.items():
+        value = _from_text(setting.value, options[path].cls)
+        part, _, name = path.rpartition(".")
+        if part:
+            parts.setdefault(part, {})[name] = value
+        else:
+            fields[name] = value
+    for part, values in parts.items():
+        part_class = TCPNetwork if part == "network" else options[f"{part}.{next(iter(values))}"].parent_cls
+        try:
+            fields[part] = part_class(**values)
+        except ConfigError:
+            raise
+        except (TypeError, ValueError) as error:  # attrs' own validators name the field without its part
+            raise ConfigError(f"{part}.{next(iter(values))}: {error}") from error
+    return config_class(**fields)

@@ -1,0 +1,46 @@
+"""How a cluster is, at one moment, in plain values: for a health endpoint, a log, a dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+__all__ = ["ClusterSnapshot"]
+
+
+@attrs.frozen
+class ClusterSnapshot:
+    """How a cluster was when the snapshot was taken.
+
+    Attributes:
+        crunch_id: the competition.
+        orchestrator_connected: whether the feed stands.
+        orchestrator_since: since when it stands or doesn't, POSIX seconds; None before the first connection.
+        orchestrator_error: the last thing that went wrong with it, or None.
+        models: how many announced models are in each state, by `ModelState` value.
+        last_round: the last round's id, method, counts by status, elapsed seconds; None before the first.
+        reports_pending: reports that wait for the orchestrator.
+        verdicts_pending: verdicts that wait to be reported.
+        verdicts_held: verdicts that were not reported, since too many came at once.
+        draining: no new calls are taken.
+    """
+
+    crunch_id: str
+    orchestrator_connected: bool
+    orchestrator_since: float | None
+    orchestrator_error: str | None
+    models: Mapping[str, int]
+    last_round: Mapping[str, Any] | None
+    reports_pending: int
+    verdicts_pending: int
+    verdicts_held: int
+    draining: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a dict that `json.dumps` takes."""
+        row = attrs.asdict(self, recurse=False)
+        row["models"] = dict(self.models)
+        row["last_round"] = dict(self.last_round) if self.last_round is not None else None
+        return row

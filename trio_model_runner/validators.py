@@ -1,0 +1,201 @@
+"""The rules that the settings are checked against, and the words in which a broken one is told.
+
+attrs has validators of its own, which raise TypeError or ValueError with a tuple of arguments and don't know
+where in a configuration the field sits. These raise `ConfigError`, always as ``<dotted field>: must be
+<rule>, got <value>``: whoever reads it, in a log on a server perhaps, has the field, the rule and the value.
+They know values only; which field has which rule is told in `config`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from typing import Any, NoReturn
+
+import attrs
+
+from .errors import ConfigError
+
+__all__ = [
+    "Flag",
+    "Host",
+    "InstanceOf",
+    "Number",
+    "OneOf",
+    "PathSegment",
+    "WholeNumber",
+    "is_host",
+    "refuse",
+    "to_float",
+]
+
+_LONGEST_VALUE_SHOWN = 100  # characters
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,20}")
+_NOT_IN_HOST = frozenset(" /[]@?#\\")
+
+
+def refuse(instance: object, attribute: attrs.Attribute[Any], rule: str, value: object) -> NoReturn:
+    """Raise the `ConfigError` for a field of `instance`.
+
+    A class whose instances sit inside another configuration says where with ``SECTION``.
+    """
+    section = getattr(type(instance), "SECTION", "")
+    shown = repr(value)
+    if len(shown) > _LONGEST_VALUE_SHOWN:
+        shown = f"{shown[:_LONGEST_VALUE_SHOWN]}..."
+    raise ConfigError(f"{section}{attribute.name}: must be {rule}, got {shown}")
+
+
+def to_float(value: float) -> float:
+    """Convert a whole number to a float, and leave everything else for the validator to judge."""
+    if type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
+    return value
+
+
+def is_host(text: str) -> bool:
+    """Say whether `text` can be a host name or an IP address at all, so that a resolver may be asked for it.
+
+    ``socket.getaddrinfo`` answers anything else with a ValueError rather than with an OSError.
+    """
+    if _PLAIN_HOST.fullmatch(text):
+        return True
+    if not text or not text.isprintable() or _NOT_IN_HOST & set(text):
+        return False
+    try:
+        if ":" in text:
+            ipaddress.IPv6Address(text)
+        else:
+            text.encode("idna")
+    except ValueError:  # UnicodeError is one
+        return False
+    return True
+
+
+@attrs.frozen
+class Number:
+    """A float within bounds.
+
+    Attributes:
+        unit: what the number counts, in the plural; may be empty.
+        above: it must be greater than this.
+        at_least: it must be this or greater.
+        at_most: it must be this or smaller.
+        finite: infinity is refused.
+    """
+
+    unit: str = "seconds"
+    above: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    finite: bool = False
+
+    @property
+    def rule(self) -> str:
+        """The bounds in words."""
+        finite = "finite " if self.finite else ""
+        unit = f" of {self.unit}" if self.unit else ""
+        bounds = [(">", self.above), (">=", self.at_least), ("<=", self.at_most)]
+        limits = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+        return f"a {finite}number{unit} {limits}"
+
+    def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        """Check `value`, the attrs way."""
+        fits = (
+            isinstance(value, float)
+            and not math.isnan(value)
+            and (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.at_most is None or value <= self.at_most)
+            and not (self.finite and math.isinf(value))
+        )
+        if not fits:
+            refuse(instance, attribute, self.rule, value)
+
+
+@attrs.frozen
+class WholeNumber:
+    """An int, not a bool, within bounds.
+
+    Attributes:
+        at_least: it must be this or greater.
+        at_most: it must be this or smaller.
+        or_off: None will do as well.
+    """
+
+    at_least: int
+    at_most: int | None = None
+    or_off: bool = False
+
+    @property
+    def rule(self) -> str:
+        """The bounds in words."""
+        most = "" if self.at_most is None else f" and <= {self.at_most}"
+        off = " or 'off'" if self.or_off else ""
+        return f"a whole number >= {self.at_least}{most}{off}"
+
+    def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        """Check `value`, the attrs way."""
+        if value is None and self.or_off:
+            return
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= self.at_least
+        if not fits or (self.at_most is not None and value > self.at_most):  # type: ignore[operator]
+            refuse(instance, attribute, self.rule, value)
+
+
+@attrs.frozen
+class Flag:
+    """True or False, and nothing that only looks like it."""
+
+    def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        """Check `value`, the attrs way."""
+        if not isinstance(value, bool):
+            refuse(instance, attribute, "true or false", value)
+
+
+@attrs.frozen
+class OneOf:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        """Check `value`, the attrs way."""
+        if not isinstance(value, str) or value not in self.words:
+            refuse(instance, attribute, " or ".join(map(repr, self.words)), value)
+
+
+@attrs.frozen
+class Host:
+    """A host name or an IP address."""
+
+    def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        """Check `value`, the attrs way."""
+        if not isinstance(value, str) or not is_host(value):
+            refuse(instance, attribute, "a host name or an IP address, without port or brackets", value)
+
+
+@attrs.frozen
+class PathSegment:
+    """A name that stands in a URL's path as one segment, where it is percent-encoded."""
+
+    def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        """Check `value`, the attrs way."""
+        if not isinstance(value, str) or not value or not value.isprintable() or "/" in value or " " in value:
+            refuse(instance, attribute, "a name without '/' or white space, and not empty", value)
+
+
+@attrs.frozen
+class InstanceOf:
+    """An instance of one class."""
+
+    kind: type
+
+    def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        """Check `value`, the attrs way."""
+        if not isinstance(value, self.kind):
+            refuse(instance, attribute, f"an instance of {self.kind.__name__}", value)
