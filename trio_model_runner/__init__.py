@@ -1,11 +1,12 @@
 """Call hundreds of model nodes at once from a Trio program, and have every answer by a deadline.
 
-    async with Cluster(config, DynamicSubclassService("birdgame.trackers.trackerbase.TrackerBase")) as cluster:
+    service = DynamicSubclassService("birdgame.trackers.trackerbase.TrackerBase")
+    async with Cluster(config, service) as cluster:
         results = await cluster.call("predict", Arguments(payload))
 
 `Cluster` keeps the connections; `ClusterConfig` says where the orchestrator is and what the limits are; a
-`PredictionRound` holds a `PredictResult` for every model. Names are imported when they are first used, so that
-importing this package stays cheap for programs that may not need it.
+`PredictionRound` holds a `PredictResult` for every model. Names are imported when they are first used, so
+that importing this package stays cheap for programs that may not need it.
 """
 
 from importlib import import_module

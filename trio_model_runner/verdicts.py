@@ -85,7 +85,7 @@ class Verdicts(Generic[T]):
         return len(self._pending)
 
     def give(self, verdict: Verdict[T]) -> None:
-        """Take a verdict; a second one about the same model adds nothing, unless the first lacks its proof."""
+        """Take a verdict; a second one on a model adds nothing, unless the first lacks its proof."""
         waiting = self._pending.get(verdict.model)
         if waiting is None or not self._stands(waiting):
             self._pending[verdict.model] = verdict
