@@ -71,6 +71,7 @@ class CallSpec:
         deadline: on Trio's clock, seconds.
         optional: a model that lacks the method is not to blame.
         returns: turns a decoded answer into the value, or raises; None leaves it as it is.
+        misfit: what it is when `returns` raises `InvalidAnswer`.
         request: the request where it is the same for all models.
     """
 
@@ -79,6 +80,7 @@ class CallSpec:
     deadline: float
     optional: bool
     returns: Callable[[Any], Any] | None
+    misfit: Outcome
     frames: Literal["arrow", "pandas"]
     service: Service
     max_message_bytes: int
@@ -267,7 +269,7 @@ class Call:
         try:
             value = self._spec.returns(decoded)
         except InvalidAnswer as error:
-            self._end(Outcome.INVALID_ANSWER, str(error), error=error)
+            self._end(self._spec.misfit, str(error), error=error)
         except Exception as error:  # the coordinator's code: any error is this model's result
             self._end(Outcome.COORDINATOR_RAISED, f"returns: {error!r}", error=error)
         else:

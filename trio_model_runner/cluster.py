@@ -82,6 +82,7 @@ class Cluster:
         self._round_ids = itertools.count(1)
         self._last_round: PredictionRound[Any] | None = None
         self._draining = False
+        self._feed_scope = trio.CancelScope(shield=True)
         self._open = False
         self._block: AbstractAsyncContextManager[None] | None = None
 
@@ -100,6 +101,7 @@ class Cluster:
         """All models that the orchestrator says run or recover, by model id, as of now."""
         return self._fleet.announced
 
+    @enable_ki_protection  # so that no model's queue keeps a place that nobody has; see `_play`
     async def call(
         self,
         method: str,
@@ -129,7 +131,8 @@ class Cluster:
             trio.ClosedResourceError: the block was not entered, or was left.
         """
         options = self._options(method, arguments, timeout, optional=optional, returns=returns)
-        return await self._play(self._new_round(options, models))
+        self._last_round = await self._play(self._new_round(options, models))
+        return self._last_round
 
     async def predict(
         self,
@@ -147,6 +150,7 @@ class Cluster:
         return await self.call(method, Arguments(*values), timeout=timeout, models=models, returns=returns)
 
     @contextlib.asynccontextmanager
+    @enable_ki_protection
     async def as_completed(
         self,
         method: str,
@@ -173,7 +177,7 @@ class Cluster:
         @enable_ki_protection
         async def play() -> None:
             with send:
-                await self._play(new_round)
+                self._last_round = await self._play(new_round)
 
         with one_by_itself():
             async with trio.open_nursery() as nursery:
@@ -308,15 +312,15 @@ class Cluster:
         return Round(round_id, options, members, missing, self._config, self._service, **more)
 
     async def _play(self, new_round: Round) -> PredictionRound[Any]:
+        """Play a round, at once: between its making and this, a Ctrl-C would leave its places taken."""
         self._rounds[new_round] = None
         try:
-            results = await new_round.play()
+            return await new_round.play()
         finally:
             del self._rounds[new_round]
             self._fleet.wake()
-        self._last_round = results
-        return results
 
+    @enable_ki_protection
     async def _call_model(
         self,
         model: ModelRunner,
@@ -357,6 +361,7 @@ class Cluster:
         return await self._block.__aexit__(kind, error, traceback)
 
     @contextlib.asynccontextmanager
+    @enable_ki_protection
     async def _run(self) -> AsyncIterator[None]:
         with one_by_itself():
             async with trio.open_nursery() as nursery:
@@ -372,7 +377,7 @@ class Cluster:
 
     @enable_ki_protection
     async def _run_feed(self) -> None:
-        with trio.CancelScope(shield=True):  # `_shut_down` ends it
+        with self._feed_scope:  # `_shut_down` ends it
             await self._feed.run(self._fleet.deliver)
 
     async def _start_up(self) -> None:
@@ -395,6 +400,9 @@ class Cluster:
         self._open = False
         self._fleet.close()
         self._fleet.wake()
-        with trio.CancelScope(shield=True):
-            await self._feed.aclose()
-        nursery.cancel_scope.cancel()
+        try:
+            with trio.CancelScope(shield=True):
+                await self._feed.aclose()  # bounds itself
+        finally:  # a second Ctrl-C gets here, too
+            self._feed_scope.cancel()
+            nursery.cancel_scope.cancel()

@@ -84,9 +84,8 @@ class Court:
         self._verdicts.withdraw(model)
 
     def withdraw(self, model: ModelRunner) -> None:
-        """Forget what is known against a model that is gone."""
+        """Drop what waits against a model that is gone."""
         self._verdicts.withdraw(model)
-        self._feed.withdraw(model.model_id)
 
     def report(self, model: ModelRunner, code: FailureCode, reason: str | None) -> None:
         """Report a model now, and let go of it until it is announced again."""

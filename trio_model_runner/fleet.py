@@ -67,6 +67,7 @@ class Fleet:
         self.court = Court(config, feed, self._count)
         self.initialised = trio.Event()
         self.ready: dict[str, ModelRunner] = {}
+        self._feed = feed
         self._join = join
         self._membership: Membership[ModelRunner] = Membership(self._start)
         self._changed = trio.Event()
@@ -79,6 +80,7 @@ class Fleet:
     def close(self) -> None:
         """Stop all models, and tell nobody any more."""
         self._nursery = None
+        self.ready.clear()
         for model in self._membership.deployments:
             model.stop()
         self.changes.end()
@@ -131,6 +133,8 @@ class Fleet:
 
     def state_changed(self, model: ModelRunner, previous: ModelState) -> None:
         """See `ModelHost.state_changed`."""
+        if self._nursery is None:
+            return
         state = model.state
         if state is ModelState.READY:
             replaced = self._membership.promote(model.model_id, model)
@@ -144,6 +148,8 @@ class Fleet:
             self._tell(Change(ChangeKind.FAILED, model, error=model.error))
         elif state is ModelState.GONE:
             self.court.withdraw(model)
+            if model.model_id not in self._membership.current:
+                self._feed.withdraw(model.model_id)
             if not model.retired:
                 self._tell(Change(ChangeKind.LEFT, model))
         self.wake()
@@ -181,5 +187,4 @@ class Fleet:
         return model
 
     def _tell(self, change: Change) -> None:
-        if self._nursery is not None:
-            self.changes.tell(change)
+        self.changes.tell(change)

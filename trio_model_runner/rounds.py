@@ -15,6 +15,7 @@ import trio
 
 from .call import Call, CallSpec, check_size, perform_all
 from .data import Arguments
+from .policy import Outcome
 from .results import PredictionRound, PredictResult
 from .returning import structurer
 
@@ -72,6 +73,7 @@ class RoundOptions:
             deadline=deadline,
             optional=self.optional,
             returns=structurer(self.returns),
+            misfit=Outcome.MODEL_FAILED if config.blame_invalid_answers else Outcome.INVALID_ANSWER,
             frames=config.frames,
             service=service,
             max_message_bytes=limit,

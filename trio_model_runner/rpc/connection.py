@@ -251,6 +251,7 @@ class Connection:
             self._flush()
         self._unusable.set()
 
+    @enable_ki_protection
     async def finish(self, grace: float = 1.0) -> None:
         """Take no new calls, wait until those that are open have ended, and close; see `aclose`."""
         try:

@@ -33,10 +33,8 @@ class ModelRunnerService(InferService):
 
     def read_call(self, message: bytes) -> ServiceAnswer:
         """See `Service.read_call`."""
-        data_type, data = _read_response(message)
-        return ServiceAnswer(
-            AnswerCode.SUCCESS, value=Encoded(DataType[proto.DataType(data_type).name], data)
-        )
+        number, data = _read_response(message)
+        return ServiceAnswer(AnswerCode.SUCCESS, value=Encoded(DataType(number + _NUMBERED_LOWER), data))
 
 
 def _encode_request(arguments: Arguments) -> bytes:
