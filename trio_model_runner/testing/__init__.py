@@ -1,0 +1,63 @@
+"""A crunch to test coordinators against: an orchestrator and model nodes that serve ordinary Python objects.
+
+A test gives the models as objects and runs the real `Cluster` against them, in memory and on a clock that
+jumps if it likes, so that a test of a ten-second timeout takes no time at all::
+
+    import trio
+    from trio_model_runner import Cluster, DynamicSubclassService, Status
+    from trio_model_runner.network import MemoryNetwork
+    from trio_model_runner.testing import Faults, LocalCrunch
+
+    class Steady:
+        def predict(self):
+            return 1.5
+
+    class Slow:
+        async def predict(self):
+            await trio.sleep(60)
+
+    async def test_a_slow_model_times_out(autojump_clock):
+        async with LocalCrunch({"steady": Steady(), "slow": Slow()}, network=MemoryNetwork()) as crunch:
+            async with Cluster(crunch.config(timeout=10.0), DynamicSubclassService("any.Name")) as cluster:
+                results = (await cluster.call("predict")).by_id
+                assert results["steady"].value == 1.5
+                assert results["slow"].status is Status.TIMEOUT
+
+                crunch.node("steady").next_faults(Faults(call_status=("MODEL_FAILED", "no more")))
+                assert (await cluster.call("predict")).by_id["steady"].status is Status.FAILED
+                await crunch.crash("steady")  # and crunch.recover, redeploy, retire, add, remove
+
+What there is:
+
+- `LocalCrunch`: the orchestrator and the nodes, and what happens to deployed models, each a method.
+- `LocalNode`: one node, as `LocalCrunch.node` gives it: what it was asked, what it is made to do wrong.
+- `Faults`: what goes wrong with a node's Setups and calls.
+- `LocalOrchestrator`: the WebSocket, as in `LocalCrunch.orchestrator`: what was reported, and its own
+  troubles.
+- `Service`: the gRPC services that nodes can serve.
+- `CallRecord`, `SetupRecord`, `Deployment`: what the lists hold.
+- `GRPCServer`, `ServerCall`: the server below the nodes, for tests that need one without a model.
+"""
+
+from __future__ import annotations
+
+from .crunch import Deployment, LocalCrunch
+from .faults import Faults
+from .grpc_server import GRPCServer, ServerCall
+from .hosted_model import CallRecord, SetupRecord
+from .node import LocalNode
+from .node_services import Service
+from .orchestrator import LocalOrchestrator
+
+__all__ = [
+    "CallRecord",
+    "Deployment",
+    "Faults",
+    "GRPCServer",
+    "LocalCrunch",
+    "LocalNode",
+    "LocalOrchestrator",
+    "ServerCall",
+    "Service",
+    "SetupRecord",
+]

@@ -1,0 +1,262 @@
+"""An address that a local server listens on: it can refuse, break off, fall silent and come back as itself.
+
+A test that lets a node crash wants its next life under the very same host and port, wants connections
+refused in between, and wants what was open to break as it does when a process dies. An operating system
+gives none of this for the asking: a port that was let go may be somebody else's a moment later, and a
+closed socket says goodbye politely. So an endpoint holds its port all its life (bound and not listening, it
+refuses), breaks TCP connections with a reset, and can stop reading and writing, as a stopped process does.
+
+It knows bytes and addresses, and must not know what is said over its streams.
+"""
+
+from __future__ import annotations
+
+import abc
+import logging
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..network import MemoryListener, MemoryNetwork
+
+__all__ = ["Endpoint", "EndpointStream", "open_endpoint"]
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 1024
+PAUSE_AFTER_ACCEPT_ERROR = 0.1  # seconds; out of descriptors, say, and others may give some back
+
+
+def open_endpoint(network: MemoryNetwork | None = None, host: str = "127.0.0.1", port: int = 0) -> Endpoint:
+    """Listen on `host` and `port`; port 0 takes a free one.
+
+    Args:
+        network: the network inside this process to listen on; None listens on a socket of this machine.
+        host: an address of this machine (any of 127.0.0.0/8 on Linux); in memory any name.
+        port: the port number.
+
+    Raises:
+        OSError: the address is taken, or isn't this machine's.
+    """
+    if network is None:
+        return SocketEndpoint(host, port)
+    return MemoryEndpoint(network, host, port)
+
+
+class EndpointStream(trio.abc.Stream):
+    """The server's end of one connection to an `Endpoint`; stands still while the endpoint is paused."""
+
+    def __init__(self, endpoint: Endpoint, transport: trio.abc.Stream) -> None:
+        self._endpoint = endpoint
+        self._transport = transport
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of `data`; see `trio.abc.SendStream.send_all`."""
+        await self._endpoint.wait_running()
+        await self._transport.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See `trio.abc.SendStream.wait_send_all_might_not_block`."""
+        await self._endpoint.wait_running()
+        await self._transport.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive what there is; see `trio.abc.ReceiveStream.receive_some`."""
+        await self._endpoint.wait_running()
+        data = await self._transport.receive_some(max_bytes)
+        await self._endpoint.wait_running()  # came while we were stopped: a stopped process has not read it
+        return data
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        self._endpoint._streams.discard(self)
+        await self._transport.aclose()
+
+    def abort(self) -> None:
+        """Break the connection at once, without a goodbye."""
+        self._endpoint._streams.discard(self)
+        self._endpoint._break(self._transport)
+
+
+class Endpoint(abc.ABC):
+    """One address, its connections, and the ways in which they fail.
+
+    Attributes:
+        host: the host that it listens on.
+        port: the port that it has, all its life.
+    """
+
+    host: str
+    port: int
+
+    def __init__(self) -> None:
+        self._listener: trio.abc.Listener[Any] | None = None
+        self._streams: set[EndpointStream] = set()
+        self._listening = trio.Event()
+        self._running = trio.Event()
+        self._running.set()
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._streams)
+
+    def listen(self) -> None:
+        """Accept connections, from the first on; nothing happens if it does already."""
+        if self._listener is None:
+            self._listener = self._open_listener()
+            self._listening.set()
+
+    def refuse(self) -> None:
+        """Refuse connections from now on; those that are open stay."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._listening = trio.Event()
+            self._close_listener(listener)
+
+    def pause(self) -> None:
+        """Neither read nor write until `resume`; connecting still works, as the kernel sees to that."""
+        if self._running.is_set():
+            self._running = trio.Event()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._running.set()
+
+    async def wait_running(self) -> None:
+        """Wait until the endpoint is not paused."""
+        await trio.lowlevel.checkpoint()
+        while not self._running.is_set():
+            await self._running.wait()
+
+    def abort(self) -> None:
+        """Break every open connection at once, without a goodbye."""
+        for stream in list(self._streams):
+            stream.abort()
+
+    def close(self) -> None:
+        """Refuse connections, break those that are open and let go of the port."""
+        self.refuse()
+        self.abort()
+        self._release()
+
+    async def serve(self, handler: Callable[[EndpointStream], Awaitable[None]]) -> NoReturn:
+        """Give each connection to a task of its own, which runs `handler` and then closes the connection."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._listening.wait()
+                listener = self._listener
+                if listener is None:
+                    continue
+                try:
+                    transport = await listener.accept()
+                except trio.ClosedResourceError:
+                    continue
+                except OSError as error:
+                    logger.debug("%s:%d could not accept a connection: %r", self.host, self.port, error)
+                    await trio.sleep(PAUSE_AFTER_ACCEPT_ERROR)
+                    continue
+                stream = EndpointStream(self, transport)
+                self._streams.add(stream)
+                if listener is not self._listener:
+                    stream.abort()
+                    continue
+                nursery.start_soon(self._handle, handler, stream)
+
+    async def _handle(
+        self, handler: Callable[[EndpointStream], Awaitable[None]], stream: EndpointStream
+    ) -> None:
+        async with stream:
+            try:
+                await handler(stream)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                logger.debug("connection to %s:%d broke: %r", self.host, self.port, error)
+
+    @abc.abstractmethod
+    def _open_listener(self) -> trio.abc.Listener[Any]: ...
+
+    @abc.abstractmethod
+    def _close_listener(self, listener: Any) -> None: ...
+
+    @abc.abstractmethod
+    def _break(self, transport: Any) -> None: ...
+
+    @abc.abstractmethod
+    def _release(self) -> None: ...
+
+
+class SocketEndpoint(Endpoint):
+    """An address of this machine."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__()
+        self.host = host
+        self.port = port
+        self._reservation: socket.socket | None = None
+        self._reserve()
+        self.listen()
+
+    def _reserve(self) -> None:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        reservation = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reservation.bind((self.host, self.port))
+        except BaseException:
+            reservation.close()
+            raise
+        self.port = reservation.getsockname()[1]
+        self._reservation = reservation
+
+    def _open_listener(self) -> trio.SocketListener:
+        if self._reservation is None:
+            raise trio.ClosedResourceError("this endpoint is closed")
+        reservation, self._reservation = self._reservation, None
+        reservation.listen(BACKLOG)
+        return trio.SocketListener(trio.socket.from_stdlib_socket(reservation))
+
+    def _close_listener(self, listener: trio.SocketListener) -> None:
+        listener.socket.close()
+        self._reserve()
+
+    def _break(self, transport: trio.SocketStream) -> None:
+        if transport.socket.fileno() != -1:
+            # Lingering for no time at all is how a socket is told to send a reset instead of a goodbye.
+            transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.socket.close()
+
+    def _release(self) -> None:
+        if self._reservation is not None:
+            self._reservation.close()
+            self._reservation = None
+
+
+class MemoryEndpoint(Endpoint):
+    """An address of a `MemoryNetwork`."""
+
+    def __init__(self, network: MemoryNetwork, host: str, port: int) -> None:
+        super().__init__()
+        self._network = network
+        self.host = host
+        self.port = port
+        self.listen()
+
+    def _open_listener(self) -> MemoryListener:
+        listener = self._network.listen(self.host, self.port)
+        self.port = listener.port
+        return listener
+
+    def _close_listener(self, listener: MemoryListener) -> None:
+        listener.close()
+
+    def _break(self, transport: trio.StapledStream[Any, Any]) -> None:
+        transport.send_stream.close()
+        transport.receive_stream.close()
+
+    def _release(self) -> None:
+        pass

@@ -1,0 +1,302 @@
+"""A model node inside this process.
+
+It behaves towards its coordinator as a deployed node does: one request at a time, "Server busy" to whoever
+comes meanwhile, and a method that was started goes on to its end, whether its caller cancels, loses patience
+or loses the connection. That last point is what test servers usually get wrong, as cancelling a call in them
+cancels its work. Here the work of a model is a task of the node's process, which only `LocalNode.kill` and
+its likes can end, and the call is a task of the connection that waits for it.
+
+It knows models, faults and one address. Deployments, announcements and other nodes are the crunch's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import attrs
+import trio
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from .endpoint import open_endpoint
+from .faults import Faults
+from .grpc_server import DEFAULT_MAX_MESSAGE_BYTES, GRPCServer
+from .hosted_model import HostedModel
+from .node_services import Service, make_handlers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+    from ..network import MemoryNetwork
+    from .endpoint import EndpointStream
+    from .hosted_model import CallRecord, SetupRecord
+
+__all__ = ["LocalNode"]
+
+T = TypeVar("T")
+
+GOODBYE_TIMEOUT = 1.0  # seconds for GOAWAY to leave and calls to end
+
+
+@attrs.define(eq=False)
+class _Process:
+    """One life of a node: what ends with it."""
+
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    nursery: trio.Nursery | None = None
+    busy: bool = False
+    turn: trio.Semaphore = attrs.field(factory=lambda: trio.Semaphore(1))
+
+    async def run(self, work: Callable[[], Awaitable[T]], done: Callable[[], None]) -> T:
+        """Run `work` in a task of the process and wait for it; call `done` when it has ended, in any way."""
+        send, receive = trio.open_memory_channel["tuple[T | None, Exception | None]"](1)
+
+        async def run_work() -> None:
+            outcome: tuple[T | None, Exception | None]
+            try:
+                outcome = await work(), None
+            except Exception as error:
+                outcome = None, error
+            except SystemExit:
+                return  # kills a worker thread of a deployed node: no answer ever, and the node goes on
+            finally:
+                done()
+            send.send_nowait(outcome)
+
+        assert self.nursery is not None
+        self.nursery.start_soon(run_work)
+        result, error = await receive.receive()
+        if error is not None:
+            raise error
+        return cast("T", result)
+
+
+class LocalNode:
+    """A node that serves one model; `LocalCrunch.add` makes it, or run it yourself.
+
+    ::
+
+        node = LocalNode(Model())
+        async with trio.open_nursery() as nursery:
+            await nursery.start(node.run)
+            ...  # connect to node.host and node.port
+            nursery.cancel_scope.cancel()
+
+    Args:
+        model: a class or a function makes a new instance at every Setup; any other object is the instance. A
+            class is called with Setup's arguments, as nodes do, a function too if it takes any. Methods may
+            be plain or async; both are run in Trio's loop, where a plain one had better be quick.
+        network: the network to listen on; None is this machine's loopback.
+        host: the host to listen on.
+        port: the port to listen on; 0 takes a free one.
+        services: the services to serve beside Health; deployed nodes have `Service.DYNAMIC_SUBCLASS` alone.
+        threads: run plain methods in worker threads, where they may block. Not with a clock that jumps: it
+            doesn't wait for threads.
+        max_message_bytes: the largest message, either way.
+
+    Attributes:
+        host: the host that it listens on.
+        port: the port that it listens on.
+        faults: what goes wrong from now on, until it is set back.
+        initial_metadata: pairs of strings sent ahead of every answer but Health's and those that are
+            trailers only.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        network: MemoryNetwork | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        services: Collection[Service] = (Service.DYNAMIC_SUBCLASS,),
+        threads: bool = False,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+    ) -> None:
+        self._endpoint = open_endpoint(network, host, port)
+        self.host = self._endpoint.host
+        self.port = self._endpoint.port
+        self.faults = Faults()
+        self.initial_metadata: list[tuple[str, str]] = []
+        self._next_faults: deque[Faults] = deque()
+        self._model = HostedModel(model, threads=threads)
+        handlers = make_handlers(self, services)
+        self._server = GRPCServer(handlers, max_message_bytes=max_message_bytes)
+        self._process: _Process | None = None
+        self._nursery: trio.Nursery | None = None
+        self._stopped = trio.Event()
+        self._ended = trio.Event()
+
+    @property
+    def setups(self) -> deque[SetupRecord]:
+        """The Setups that reached the model's class, oldest first; the last 10 000."""
+        return self._model.setups
+
+    @property
+    def calls(self) -> deque[CallRecord]:
+        """The methods that were run, oldest first; the last 10 000."""
+        return self._model.calls
+
+    @property
+    def call_count(self) -> int:
+        """How many methods were run, in all the node's lives."""
+        return self._model.call_count
+
+    @property
+    def instance(self) -> Any:
+        """The instance that Setup made, or None."""
+        return self._model.instance
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is running that makes others "Server busy"."""
+        return self._process is not None and self._process.busy
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return self._endpoint.connections
+
+    async def wait_for_calls(self, count: int) -> None:
+        """Wait until `call_count` is `count` or more; the last method may still be running."""
+        await self._model.wait_for_calls(count)
+
+    def next_faults(self, faults: Faults, *, times: int = 1) -> None:
+        """Let the next `times` model calls (no Setups, no Health) meet `faults` instead of `self.faults`."""
+        self._next_faults.extend([faults] * times)
+
+    def take_faults(self) -> Faults:
+        """The faults that the model call that has just come meets."""
+        return self._next_faults.popleft() if self._next_faults else self.faults
+
+    async def run(self, *, task_status: trio.TaskStatus[LocalNode] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `stop` or until cancelled; runs once. It listens from the moment it is made."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                self._begin_process()
+                task_status.started(self)
+                await self._stopped.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._endpoint.close()
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """Refuse connections, say GOAWAY, give running calls a second to end, and end."""
+        self._endpoint.refuse()
+        try:
+            with trio.move_on_after(GOODBYE_TIMEOUT):
+                self._server.goaway()
+                await self._server.wait_idle()
+        finally:
+            self._stopped.set()
+        if self._nursery is not None:
+            await self._ended.wait()
+
+    def kill(self) -> None:
+        """Die at once, as a process does: connections break, its work and instance are gone."""
+        self._endpoint.refuse()
+        self._endpoint.abort()
+        self._endpoint.resume()
+        process, self._process = self._process, None
+        if process is not None:
+            process.scope.cancel()
+        self._model.forget()
+
+    def restart(self, model: Any = None) -> None:
+        """Come back after `kill`, under the same address and without an instance.
+
+        Args:
+            model: what to serve from now on; None is what it served before.
+
+        Raises:
+            RuntimeError: the node is running, or has been stopped.
+        """
+        if self._nursery is None or self._stopped.is_set() or self._process is not None:
+            raise RuntimeError("only a killed node can be restarted")
+        if model is not None:
+            self._model.model = model
+        self._endpoint.listen()
+        self._begin_process()
+
+    def pause(self) -> None:
+        """Neither read nor write, as under SIGSTOP; connecting works, and a running method runs on."""
+        self._endpoint.pause()
+
+    def resume(self) -> None:
+        """Go on after `pause`, as after SIGCONT, with what has come meanwhile."""
+        self._endpoint.resume()
+
+    def refuse_connections(self) -> None:
+        """Refuse connections from now on; those that are open stay."""
+        self._endpoint.refuse()
+
+    def accept_connections(self) -> None:
+        """Accept connections again, after `refuse_connections`."""
+        self._endpoint.listen()
+
+    def break_connections(self) -> None:
+        """Break every open connection; the process, its work and its instance live on."""
+        self._endpoint.abort()
+
+    def goaway(
+        self, *, last_stream_id: int | None = None, error_code: int = 0, debug_data: bytes = b""
+    ) -> None:
+        """Say GOAWAY on every open connection, and close each when its calls have ended.
+
+        Args:
+            last_stream_id: the last stream to be answered; those above get nothing. None: the last that came.
+            error_code: an HTTP/2 error code.
+            debug_data: what to say in addition.
+        """
+        self._server.goaway(last_stream_id=last_stream_id, error_code=error_code, debug_data=debug_data)
+
+    def send_raw(self, data: bytes) -> None:
+        """Send `data` on every open connection between two HTTP/2 frames."""
+        self._server.send_raw(data)
+
+    async def run_exclusively(self, work: Callable[[HostedModel], Awaitable[T]]) -> T:
+        """Run `work` as the process's only one; a cancelled caller leaves it running.
+
+        Raises:
+            grpclib.GRPCError: "Server busy".
+        """
+        await trio.lowlevel.checkpoint()
+        process = self._get_process()
+        if process.busy:
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, "Server busy")
+        process.busy = True
+        return await process.run(partial(work, self._model), partial(setattr, process, "busy", False))
+
+    async def run_in_turn(self, work: Callable[[HostedModel], Awaitable[T]]) -> T:
+        """Run `work` when those before it have ended; a caller cancelled after that leaves it running."""
+        process = self._get_process()
+        await process.turn.acquire()
+        return await process.run(partial(work, self._model), process.turn.release)
+
+    def _get_process(self) -> _Process:
+        if self._process is None:
+            raise GRPCError(Status.UNAVAILABLE, "the process has died")
+        return self._process
+
+    def _begin_process(self) -> None:
+        assert self._nursery is not None
+        self._process = _Process()
+        self._nursery.start_soon(self._run_process, self._process)
+
+    async def _run_process(self, process: _Process) -> None:
+        with process.scope:
+            async with trio.open_nursery() as process.nursery:
+                await self._endpoint.serve(self._serve_connection)
+
+    async def _serve_connection(self, stream: EndpointStream) -> None:
+        if not self.faults.silent and self.faults.garbage is None:
+            await self._server.serve(stream)
+            return
+        if self.faults.garbage is not None:
+            await stream.send_all(self.faults.garbage)
+        while await stream.receive_some(65536):
+            pass

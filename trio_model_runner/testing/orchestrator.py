@@ -1,0 +1,220 @@
+"""An orchestrator inside this process: a WebSocket that says which models run where.
+
+It keeps the book of deployments, sends it to whoever connects (``init``), sends what changes (``update``),
+and writes down what coordinators report. What is written down is what was sent, to the letter, since a
+report that is slightly wrong stops the wrong person's model. It can go away, come back, fall silent and talk
+nonsense.
+
+It knows entries as they are on the wire, plain dicts, and must not know the nodes that they speak of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+import trio
+from trio_websocket import ConnectionClosed, wrap_server_stream
+
+from .endpoint import open_endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trio_websocket import WebSocketConnection
+
+    from ..network import MemoryNetwork
+    from .endpoint import EndpointStream
+
+__all__ = ["LocalOrchestrator"]
+
+logger = logging.getLogger(__name__)
+
+GOODBYE_TIMEOUT = 1.0  # seconds for close frames to be exchanged
+HANDSHAKE_TIMEOUT = 10.0  # seconds
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+REQUIRED_REPORT_KEYS = ("model_id", "failure_code", "ip")
+INTERNAL_ERROR = 1011  # the close code of a handler that failed
+GOING_AWAY = 1001
+
+
+class LocalOrchestrator:
+    """Serves the feed of one crunch; `LocalCrunch` has one, or run it yourself (`run`).
+
+    Args:
+        crunch_id: the crunch that it knows; others are told so and hung up on.
+        network: the network to listen on; None is this machine's loopback.
+        host: the host to listen on.
+        port: the port to listen on; 0 takes a free one.
+
+    Attributes:
+        crunch_id: see above.
+        host: the host that it listens on.
+        port: the port that it listens on.
+        messages: every frame that came, oldest first, whatever was in it.
+        reports: every report of a failure in them, oldest first, as it was sent. One that lacks a key that
+            real orchestrators need is not here: like theirs, the handler dies of it, and the connection with
+            it.
+        greeting: frames to send to whoever connects instead of the ``init``, maybe none; None sends the
+            ``init``.
+    """
+
+    def __init__(
+        self,
+        crunch_id: str = "local",
+        *,
+        network: MemoryNetwork | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self._endpoint = open_endpoint(network, host, port)
+        self.crunch_id = crunch_id
+        self.host = self._endpoint.host
+        self.port = self._endpoint.port
+        self.messages: list[str | bytes] = []
+        self.reports: list[dict[str, Any]] = []
+        self.greeting: list[str] | None = None
+        self._book: dict[tuple[Any, Any], dict[str, Any]] = {}
+        self._outboxes: dict[WebSocketConnection, trio.MemorySendChannel[str]] = {}
+        self._something_happened = trio.lowlevel.ParkingLot()
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """What an ``init`` lists: the deployments that run, in the order in which they were announced."""
+        return [entry for entry in self._book.values() if entry.get("state") == "RUNNING"]
+
+    @property
+    def connections(self) -> int:
+        """How many coordinators are connected."""
+        return len(self._outboxes)
+
+    def announce(self, *entries: Mapping[str, Any]) -> None:
+        """Write `entries` into the book and tell everybody connected, in one ``update``.
+
+        Args:
+            entries: as on the wire; a deployment is known by its ``model_id`` and ``deployment_id``.
+        """
+        for entry in entries:
+            key = entry.get("model_id"), entry.get("deployment_id")
+            if entry.get("state") == "STOPPED":
+                self._book.pop(key, None)
+            else:
+                self._book[key] = dict(entry)
+        self.send_text(json.dumps({"event": "update", "data": list(entries)}))
+
+    def send_text(self, text: str) -> None:
+        """Send a text frame to everybody connected, whatever it says; the book stays as it is."""
+        for outbox in self._outboxes.values():
+            with contextlib.suppress(trio.BrokenResourceError):  # the connection is just ending
+                outbox.send_nowait(text)
+
+    async def wait_for_connections(self, count: int = 1) -> None:
+        """Wait until `count` coordinators are connected, or more."""
+        await trio.lowlevel.checkpoint()
+        while self.connections < count:
+            await self._something_happened.park()
+
+    async def wait_for_reports(self, count: int = 1) -> None:
+        """Wait until there are `count` reports, or more."""
+        await trio.lowlevel.checkpoint()
+        while len(self.reports) < count:
+            await self._something_happened.park()
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[LocalOrchestrator] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve until cancelled. It listens from the moment it is made."""
+        try:
+            task_status.started(self)
+            await self._endpoint.serve(self._serve_connection)
+        finally:
+            self._endpoint.close()
+
+    async def stop(self) -> None:
+        """Refuse connections, and close those that are open with a close frame; `start` begins anew."""
+        self._endpoint.refuse()
+        with trio.move_on_after(GOODBYE_TIMEOUT):
+            async with trio.open_nursery() as nursery:
+                for connection in self._outboxes:
+                    nursery.start_soon(connection.aclose, GOING_AWAY)
+        self._endpoint.abort()
+
+    def kill(self) -> None:
+        """Refuse connections and break those that are open, with no word; `start` begins anew."""
+        self._endpoint.refuse()
+        self._endpoint.abort()
+
+    def start(self) -> None:
+        """Accept connections again, after `stop` or `kill`; the book is as it was."""
+        self._endpoint.listen()
+
+    def pause(self) -> None:
+        """Fall silent: neither read nor write, pings stay unanswered, connections stay open."""
+        self._endpoint.pause()
+
+    def resume(self) -> None:
+        """Go on after `pause`, with what has come meanwhile."""
+        self._endpoint.resume()
+
+    async def _serve_connection(self, stream: EndpointStream) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                connection = None
+                with trio.move_on_after(HANDSHAKE_TIMEOUT):
+                    request = await wrap_server_stream(nursery, stream, max_message_size=MAX_MESSAGE_BYTES)
+                    connection = await request.accept()
+                if connection is not None:
+                    await self._converse(connection, request.path.strip("/"), nursery)
+                # What is left is to exchange close frames, if anybody still listens.
+                nursery.cancel_scope.deadline = trio.current_time() + GOODBYE_TIMEOUT
+        except* Exception as errors:  # the reader lets out what wsproto thinks of a client
+            logger.debug("a coordinator's connection failed: %r", errors.exceptions)
+
+    async def _converse(self, connection: WebSocketConnection, crunch_id: str, nursery: trio.Nursery) -> None:
+        if crunch_id != self.crunch_id:
+            text = f"unknown crunch {crunch_id!r}" if crunch_id else "no crunch id"
+            await connection.send_message(json.dumps({"error": text}))
+            await connection.aclose()
+            return
+        outbox, texts = trio.open_memory_channel[str](math.inf)
+        init = json.dumps({"event": "init", "data": self.entries})
+        for text in [init] if self.greeting is None else self.greeting:
+            outbox.send_nowait(text)
+        with outbox:
+            nursery.start_soon(send_texts, connection, texts)
+            self._outboxes[connection] = outbox
+            self._something_happened.unpark_all()
+            try:
+                while True:
+                    self._take_message(await connection.get_message())
+            except ConnectionClosed:
+                pass
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                logger.debug("a coordinator sent what can't be handled: %r", error)
+                await connection.aclose(INTERNAL_ERROR)
+            finally:
+                del self._outboxes[connection]
+
+    def _take_message(self, message: str | bytes) -> None:
+        self.messages.append(message)
+        self._something_happened.unpark_all()
+        event = json.loads(message)
+        if event["event"] != "report_failure":
+            raise ValueError(f"unknown event {event['event']!r}")
+        for report in event["data"]:
+            for key in REQUIRED_REPORT_KEYS:
+                report[key]
+            self.reports.append(report)
+
+
+async def send_texts(connection: WebSocketConnection, texts: trio.MemoryReceiveChannel[str]) -> None:
+    """Send what comes through `texts` until there is no more or nobody to send it to."""
+    with texts:
+        try:
+            async for text in texts:
+                await connection.send_message(text)
+        except ConnectionClosed:
+            pass
