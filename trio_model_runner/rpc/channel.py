@@ -220,22 +220,24 @@ class Channel(grpclib.client.Channel):
         self._nursery = await self._manager.__aenter__()
         return self
 
-    @enable_ki_protection
-    async def __aexit__(  # type: ignore[override]  # a nursery's exit may swallow what it cancelled itself
+    def __aexit__(  # type: ignore[override]  # a nursery's exit may swallow what it cancelled itself
         self,
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
+    ) -> Awaitable[bool | None]:
         """See `aclose`. What was raised in the block leaves it as it is, not in a group."""
+        return self._leave(exc_type, exc_value, traceback)
+
+    @enable_ki_protection
+    async def _leave(self, *raised: Any) -> bool | None:
         assert self._manager is not None
+        assert self._nursery is not None
         await self.aclose()
-        try:
-            return await self._manager.__aexit__(exc_type, exc_value, traceback)
-        except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1 and group.exceptions[0] is exc_value:
-                return False
-            raise
+        if self._nursery.cancel_scope.cancel_called:  # a task crashed, a bug of ours, and cancelled the body
+            return await self._manager.__aexit__(*raised)
+        await self._manager.__aexit__(None, None, None)  # waits for nothing: all tasks have ended
+        return None
 
     def _shut(self) -> None:
         self._closed = True
@@ -273,6 +275,7 @@ class Channel(grpclib.client.Channel):
         finally:
             self._attempt = None
             attempt.done.set()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _make_connection(self, nursery: trio.Nursery) -> Connection:
         connection = await open_connection(

@@ -120,7 +120,7 @@ class Connection:
     @property
     def accepts_calls(self) -> bool:
         """Whether a new call has a chance here: the connection stands, and its server did not say GOAWAY."""
-        return self._http2.accepts_streams and not self._lost
+        return self._http2.accepts_streams and not self._unusable.is_set()
 
     @property
     def lost(self) -> bool:
@@ -146,7 +146,7 @@ class Connection:
                     await self._read()
                     nursery.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(shield=True):  # `aclose` waits for this, whatever is cancelled around us
+            with trio.move_on_after(1, shield=True):  # `aclose` waits for it, whatever is cancelled around us
                 await trio.aclose_forcefully(self._stream)
             self._ended.set()
 
@@ -228,6 +228,7 @@ class Connection:
             interval: seconds of silence before a PING; `math.inf` for none.
             timeout: seconds in which its answer must come, else the connection is lost.
         """
+        await trio.lowlevel.checkpoint()
         while not self._unusable.is_set():
             self._silent = True
             with trio.move_on_after(interval):
@@ -244,11 +245,11 @@ class Connection:
 
     @enable_ki_protection
     def retire(self, reason: str) -> None:
-        """Take no new calls; those that are open may end."""
+        """Take no new calls; those that are open may end.
+
+        The server isn't told before `aclose`: on a GOAWAY some, those on h2 for one, drop the open calls.
+        """
         self._loss = self._loss or reason
-        if not self._lost:
-            self._http2.close()
-            self._flush()
         self._unusable.set()
 
     @enable_ki_protection
@@ -257,7 +258,8 @@ class Connection:
         try:
             self.retire("the connection is being closed")
             while self._http2.streams and not self._lost:
-                self._idle = trio.Event()
+                if self._idle.is_set():
+                    self._idle = trio.Event()
                 await self._idle.wait()
         finally:
             await self.aclose(grace)

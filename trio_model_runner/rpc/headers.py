@@ -93,7 +93,7 @@ class HeaderDecoder:
         fields = self._known.get(block)
         if fields is not None:
             return fields
-        resizes = block[:1] and block[0] & 0xE0 == 0x20  # a table size update, which acts each time it comes
+        resizes = block[:1] and block[0] & 0xE0 == 0x20  # it changes what fits into the table
         entries = self._decoder.header_table.dynamic_entries
         before = (len(entries), entries[0] if entries else None)
         fields = tuple(
@@ -101,9 +101,9 @@ class HeaderDecoder:
             for name, value in self._decoder.decode(block, raw=True)
         )
         after = (len(entries), entries[0] if entries else None)
-        if before[0] != after[0] or before[1] is not after[1]:
+        if resizes or before[0] != after[0] or before[1] is not after[1]:
             self._known.clear()
-        elif len(self._known) < _REMEMBERED_BLOCKS and len(block) <= _REMEMBERED_LENGTH and not resizes:
+        elif len(self._known) < _REMEMBERED_BLOCKS and len(block) <= _REMEMBERED_LENGTH:
             self._known[block] = fields
         return fields
 

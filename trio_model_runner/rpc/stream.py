@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -37,7 +37,7 @@ from .connection import CallInterrupted
 from .frames import ErrorCode
 from .headers import Fields, RawFields
 from .protocol import check_headers, encode_timeout, message_prefix, read_status
-from .response import Response
+from .exchange import Exchange
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -107,7 +107,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         self._fields: RawFields = ()
         self._volatile: RawFields = ()
         self._request: tuple[Buffer, ...] = ()  # a unary request that may have to be sent once more
-        self._response: Response | None = None
+        self._exchange: Exchange | None = None
         self._message_sent = False
         self._end_sent = False
         self._initial_metadata_received = False
@@ -127,9 +127,12 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         """
         if end and not self._cardinality.client_streaming:
             raise ProtocolError("a unary request has a message before its end")
-        await self._begin()
-        response = self._begun()
-        response.connection.send(_stream_of(response), (), end_stream=end)
+        if self._exchange is not None:
+            raise ProtocolError("the request was sent already")
+        with self._limited():
+            await self._prepare()
+            exchange = await self._open()
+        exchange.send((), end_stream=end)
         self._end_sent = end
 
     async def send_message(self, message: SendT, *, end: bool = False) -> None:
@@ -150,30 +153,33 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         unary = not self._cardinality.client_streaming
         if self._end_sent or (unary and self._message_sent):
             raise ProtocolError("the only message was sent already" if unary else "the request was ended")
-        if self._response is None:
-            await self._begin()
-        response = self._begun()
+        exchange = self._exchange
         with self._limited():
+            if exchange is None:
+                await self._prepare()
             (message,) = await self._dispatch.send_message(message)
             data = self._channel.codec.encode(message, self._send_type)
-            await response.connection.wait_unsent(_stream_of(response), _SEND_BUFFER_BYTES)
-        self._raise_failure(response)
+            if exchange is None:
+                exchange = await self._open()
+            else:
+                await exchange.wait_unsent(_SEND_BUFFER_BYTES)
+        self._raise_failure(exchange)
         buffers = (message_prefix(len(data)), data)
-        response.connection.send(_stream_of(response), buffers, end_stream=end or unary)
+        exchange.send(buffers, end_stream=end or unary)
         self._message_sent = True
         self._end_sent = end
         self._request = buffers if unary else ()
 
     async def end(self) -> None:
         """End a stream of messages, where the last one didn't."""
-        response = self._begun()
+        exchange = self._begun()
         if self._end_sent:
             raise ProtocolError("the request was ended already")
         if not self._cardinality.client_streaming:
             if not self._message_sent:
                 raise ProtocolError("a unary request has a message before its end")
         else:
-            response.connection.send(_stream_of(response), (), end_stream=True)
+            exchange.send((), end_stream=True)
         self._end_sent = True
         await trio.lowlevel.checkpoint()
 
@@ -188,15 +194,15 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         self._begun()
         if self._initial_metadata_received:
             raise ProtocolError("the initial metadata was received already")
-        response = await self._wait(lambda response: response.headers is not None)
-        if response.headers is None:
-            raise _error_of(response)
+        exchange = await self._wait(lambda exchange: exchange.headers is not None)
+        if exchange.headers is None:
+            raise _error_of(exchange)
         self._initial_metadata_received = True
-        check_headers(response.headers, response.headers)
-        initial: Metadata = MultiDict() if response.trailers_only else _metadata_of(response.headers)
+        check_headers(exchange.headers, exchange.headers)
+        initial: Metadata = MultiDict() if exchange.trailers_only else _metadata_of(exchange.headers)
         (self.initial_metadata,) = await self._dispatch.recv_initial_metadata(initial)
-        if response.trailers_only:
-            await self._receive_status(response.headers)
+        if exchange.trailers_only:
+            await self._receive_status(exchange.headers)
 
     async def recv_message(self) -> ReceiveT | None:
         """Wait for the next message; None after the last one.
@@ -207,11 +213,11 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         """
         if not self._initial_metadata_received:
             await self.recv_initial_metadata()
-        response = await self._wait(lambda response: response.has_message)
-        data = response.take()
+        exchange = await self._wait(lambda exchange: exchange.has_message)
+        data = exchange.take()
         if data is None:
-            if response.error is not None:
-                raise response.error
+            if exchange.error is not None:
+                raise exchange.error
             self._end_read = True
             return None
         try:
@@ -228,49 +234,54 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             GRPCError: the status is not OK, or the answer is not whole.
             CallInterrupted, TimeoutError: as for `recv_initial_metadata`.
         """
-        response = self._begun()
+        exchange = self._begun()
         unary = not self._cardinality.client_streaming
-        if not (self._end_sent or (unary and self._message_sent) or response.ended):
+        if not (self._end_sent or (unary and self._message_sent) or exchange.ended):
             raise ProtocolError("the request was not ended")
         if not self._initial_metadata_received:
             raise ProtocolError("the initial metadata comes before the trailing metadata")
-        if self._status_received and not response.trailers_only:
+        if self._status_received and not exchange.trailers_only:
             raise ProtocolError("the trailing metadata was received already")
-        response = await self._wait(lambda _: False)
+        exchange = await self._wait(lambda _: False)
         if not self._status_received:
-            if response.error is not None:
-                raise response.error
-            await self._receive_status(response.trailers or ())
+            if exchange.error is not None:
+                raise exchange.error
+            await self._receive_status(exchange.trailers or ())
 
     async def cancel(self) -> None:
         """Cancel the call, and tell the server."""
-        response = self._begun()
+        exchange = self._begun()
         if self._cancelled:
             raise ProtocolError("the call was cancelled already")
         self._cancelled = True
-        response.connection.reset(_stream_of(response))
-        response.abandon(CallInterrupted("the call was cancelled"))
+        exchange.connection.reset(_stream_of(exchange))
+        exchange.abandon(CallInterrupted("the call was cancelled"))
         await trio.lowlevel.checkpoint()
 
     async def __aenter__(self) -> Stream[SendT, ReceiveT]:
         """Nothing happens before the first method is called."""
         return self
 
-    async def __aexit__(
+    def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
+    ) -> Awaitable[None]:
         """Wait for the status, unless something was raised; in any case nothing of the call remains."""
+        return self._leave(failed=exc_value is not None)
+
+    async def _leave(self, *, failed: bool) -> None:
         try:
-            if exc_value is None and self._response is not None and not self._cancelled:
+            if failed or self._cancelled or self._exchange is None:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            else:
                 await self._finish()
         finally:
-            response = self._response
-            if response is not None and response.stream is not None:
-                done = response.ended and response.error is None
-                response.connection.reset(response.stream, ErrorCode.NO_ERROR if done else ErrorCode.CANCEL)
+            exchange = self._exchange
+            if exchange is not None and exchange.stream is not None:
+                done = exchange.ended and exchange.error is None
+                exchange.connection.reset(exchange.stream, ErrorCode.NO_ERROR if done else ErrorCode.CANCEL)
 
     async def _finish(self) -> None:
         if self._cardinality.server_streaming and not self._end_read:
@@ -280,69 +291,80 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             await self.recv_initial_metadata()
         if not self._status_received:
             await self.recv_trailing_metadata()
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def _begun(self) -> Response:
-        if self._response is None:
+    def _begun(self) -> Exchange:
+        if self._exchange is None:
             raise ProtocolError("the request was not sent yet")
-        return self._response
+        return self._exchange
 
-    async def _begin(self) -> None:
-        if self._response is not None:
-            raise ProtocolError("the request was sent already")
+    async def _prepare(self) -> None:
+        """Make the request's headers."""
         subtype = self._channel.codec.__content_subtype__
         content_type = GRPC_CONTENT_TYPE if subtype == "proto" else f"{GRPC_CONTENT_TYPE}+{subtype}"
-        with self._limited():
-            (metadata,) = await self._dispatch.send_request(
-                self._metadata, method_name=self._method_name, deadline=None, content_type=content_type
-            )
-            self._fields = self._channel.fields_of(self._method_name, content_type)
-            self._volatile = tuple(
-                (name.encode("ascii"), value.encode("ascii")) for name, value in encode_metadata(metadata)
-            )
-            await self._open()
+        (metadata,) = await self._dispatch.send_request(
+            self._metadata, method_name=self._method_name, deadline=None, content_type=content_type
+        )
+        self._fields = self._channel.fields_of(self._method_name, content_type)
+        self._volatile = tuple(
+            (name.encode("ascii"), value.encode("ascii")) for name, value in encode_metadata(metadata)
+        )
 
     @enable_ki_protection
-    async def _open(self) -> None:
+    async def _open(self) -> Exchange:
         """Open a stream on a connection that takes it; its headers go out with whatever is sent next."""
         connection = await self._channel.connect()
         seconds = trio.current_effective_deadline() - trio.current_time()
-        response = Response(
+        exchange = Exchange(
             connection,
             single=not self._cardinality.server_streaming,
             max_message_bytes=self._channel.max_message_bytes,
         )
         volatile = (*encode_timeout(seconds), *self._volatile)
-        response.stream = connection.open(self._fields, volatile, response)
-        self._response = response
+        exchange.stream = connection.open(self._fields, volatile, exchange)
+        self._exchange = response
         self.peer = self._channel.peer
+        return exchange
 
-    async def _wait(self, arrived: Callable[[Response], bool]) -> Response:
-        """Wait until that is true of the response, or it ended; send an unprocessed request once more."""
+    async def _wait(self, arrived: Callable[[Exchange], bool]) -> Exchange:
+        """Wait until that is true of the exchange, or it ended; send an unprocessed request once more."""
         while True:
-            response = self._begun()
-            if not await response.wait(arrived, self._deadline):
+            exchange = self._begun()
+            if not await exchange.wait(arrived, self._deadline):
                 raise self._timed_out()
-            error = response.error
-            if not (isinstance(error, CallInterrupted) and error.unprocessed and self._request):
-                return response
+            error = exchange.error
+            if not isinstance(error, CallInterrupted):
+                return exchange
+            if trio.current_time() >= self._deadline and not self._cancelled:
+                raise self._timed_out() from error
+            if not (error.unprocessed and self._request):
+                return exchange
             buffers, self._request = self._request, ()
             with self._limited():
-                await self._open()
-            self._begun().connection.send(_stream_of(self._begun()), buffers, end_stream=True)
+                exchange = await self._open()
+            exchange.send(buffers, end_stream=True)
 
-    def _raise_failure(self, response: Response) -> None:
+    def _raise_failure(self, exchange: Exchange) -> None:
         """Raise what the call has failed with already, if it has, and no waiting for its answer mends it."""
-        error = response.error
+        error = exchange.error
         if error is not None:
             unprocessed = isinstance(error, CallInterrupted) and error.unprocessed
             if self._cardinality.client_streaming or not unprocessed:
                 raise error
-        elif response.ended and response.headers is not None:
-            last = response.headers if response.trailers is None else response.trailers
-            check_headers(response.headers, last)
-            status, message = read_status(last)
-            if status is not Status.OK:
-                raise GRPCError(status, message)
+        elif exchange.ended and exchange.headers is not None:
+            last = exchange.headers if exchange.trailers is None else exchange.trailers
+            check_headers(exchange.headers, last)
+            self._raise_unless_ok(*read_status(last))
+
+    def _raise_unless_ok(self, status: Status, message: str | None, details: Any = None) -> None:
+        """Raise a status that is an error; a server's DEADLINE_EXCEEDED is our deadline, if that has passed."""
+        if status is Status.OK:
+            return
+        error = GRPCError(status, message, details)
+        if status is Status.DEADLINE_EXCEEDED and trio.current_time() >= self._deadline:
+            raise self._timed_out() from error
+        raise error
 
     async def _receive_status(self, fields: Fields) -> None:
         status, message = read_status(fields)
@@ -351,8 +373,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             _metadata_of(fields), status=status, status_message=message, status_details=details
         )
         self._status_received = True
-        if status is not Status.OK:
-            raise GRPCError(status, message, details)
+        self._raise_unless_ok(status, message, details)
         if self._begun().cut_off:
             raise GRPCError(Status.INTERNAL, "the answer ends in the middle of a message")
         if self._begun().empty and not self._cardinality.server_streaming:
@@ -379,14 +400,14 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         return TimeoutError(f"{self._method_name}: the deadline passed")
 
 
-def _stream_of(response: Response) -> Any:
-    assert response.stream is not None
-    return response.stream
+def _stream_of(exchange: Exchange) -> Any:
+    assert exchange.stream is not None
+    return exchange.stream
 
 
-def _error_of(response: Response) -> Exception:
-    assert response.error is not None
-    return response.error
+def _error_of(exchange: Exchange) -> Exception:
+    assert exchange.error is not None
+    return exchange.error
 
 
 def _metadata_of(fields: Fields) -> Metadata:

@@ -1,4 +1,4 @@
-"""What has come of a call's response, cut into messages, until somebody wants it.
+"""One request and its response on a connection: what has come of it, cut into messages, until it is wanted.
 
 The reader task must never wait for the program that reads the messages, or one slow reader would stop all
 calls on the connection. So what arrives is kept here, and HTTP/2's flow control limits how much that can be.
@@ -12,34 +12,35 @@ only what comes behind a whole message waits for the reader. At most one message
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
 
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from .connection import CallInterrupted, Connection
-from .headers import Fields
-from .http2 import Http2Stream
+from .frames import ErrorCode
+from .headers import Fields, RawFields
+from .http2 import Buffer
 from .protocol import MESSAGE_PREFIX_LENGTH, message_length
 
-__all__ = ["Response"]
-
-_LAST_CHECKPOINTS: Final = 3
-"""How often the reader task may run before a deadline that has passed is taken to have won."""
+__all__ = ["Exchange"]
 
 
-class Response:
-    """The receiver of one call's response; see `connection.Receiver`.
+class Exchange:
+    """One HTTP/2 stream, as a call with any number of messages wants it; also its `connection.Receiver`.
 
     Args:
-        connection: where the call is made.
+        connection: where the stream is opened; nothing is sent before the first `send`.
+        fields: the request headers, as in `Connection.open`.
+        volatile: those that differ from call to call.
         single: the response has one message, and a second one is an error.
         max_message_bytes: the largest message taken, bytes.
 
+    Raises:
+        CallInterrupted: the connection takes no new calls.
+
     Attributes:
-        stream: the call's stream, set by who opened it.
         headers: the response's headers, None until they came.
         trailers: its trailers, None until they came.
         trailers_only: it is a status alone, whose single block of fields is in `headers`.
@@ -47,9 +48,15 @@ class Response:
         error: why it ended early, if it did.
     """
 
-    def __init__(self, connection: Connection, *, single: bool, max_message_bytes: int) -> None:
-        self.connection = connection
-        self.stream: Http2Stream | None = None
+    def __init__(
+        self,
+        connection: Connection,
+        fields: RawFields,
+        volatile: RawFields,
+        *,
+        single: bool,
+        max_message_bytes: int,
+    ) -> None:
         self.headers: Fields | None = None
         self.trailers: Fields | None = None
         self.trailers_only = False
@@ -63,6 +70,8 @@ class Response:
         self._expected: int | None = None
         self._unacknowledged = 0
         self._news = trio.Event()
+        self._connection = connection
+        self._stream = connection.open(fields, volatile, self)
 
     @property
     def has_message(self) -> bool:
@@ -79,6 +88,14 @@ class Response:
         """Whether there is the beginning of a message without its end."""
         return bool(self._buffer)
 
+    def send(self, data: Sequence[Buffer], *, end_stream: bool) -> None:
+        """Send the request's headers, if that was not done, and a piece of its body."""
+        self._connection.send(self._stream, data, end_stream=end_stream)
+
+    async def wait_unsent(self, limit: int) -> None:
+        """Wait until at most `limit` bytes of the request wait to be sent, or nothing more can be."""
+        await self._connection.wait_unsent(self._stream, limit)
+
     def take(self) -> bytes | None:
         """The next message, or None as long as there is none."""
         if not self._messages:
@@ -88,11 +105,11 @@ class Response:
         self._acknowledge(min(length, self._unacknowledged) if self._messages else self._unacknowledged)
         return message
 
-    async def wait(self, arrived: Callable[[Response], bool], deadline: float) -> bool:
+    async def wait(self, arrived: Callable[[Exchange], bool], deadline: float) -> bool:
         """Wait until `arrived(self)`, or the end.
 
         A response that lies in the kernel when the deadline passes is not late: the reader task only didn't
-        come to it yet, because something held up the event loop, perhaps. So it gets a last chance.
+        come to it yet, because something held up the event loop, perhaps. So it may run three times more.
 
         Args:
             arrived: what is waited for.
@@ -109,15 +126,15 @@ class Response:
                     await self._news.wait()
                 return True
         with trio.CancelScope(shield=True):
-            for _ in range(_LAST_CHECKPOINTS):
+            for _ in range(3):
                 await trio.lowlevel.checkpoint()
         return self.ended
 
-    def abandon(self, error: CallInterrupted) -> None:
-        """Take nothing more, and have whoever waits get `error`."""
-        if not self.ended:
-            self.error = error
-            self._wake(ended=True)
+    def leave(self) -> None:
+        """End it, in the way that fits how far it came: nothing is left of it here or on the server."""
+        complete = self.ended and self.error is None
+        self._connection.reset(self._stream, ErrorCode.NO_ERROR if complete else ErrorCode.CANCEL)
+        self.interrupted(CallInterrupted("the call was cancelled"))
 
     def headers_received(self, fields: Fields, *, end_stream: bool) -> None:
         """See `connection.Receiver`."""
@@ -137,8 +154,7 @@ class Response:
         except GRPCError as error:
             self.error = error
             self._buffer.clear()
-            assert self.stream is not None
-            self.connection.reset(self.stream)
+            self._connection.reset(self._stream)
             self._wake(ended=True)
             return
         if not self._messages:
@@ -147,7 +163,9 @@ class Response:
 
     def interrupted(self, error: CallInterrupted) -> None:
         """See `connection.Receiver`."""
-        self.abandon(error)
+        if not self.ended:
+            self.error = error
+            self._wake(ended=True)
 
     def _cut_messages(self) -> None:
         while True:
@@ -168,8 +186,7 @@ class Response:
 
     def _acknowledge(self, length: int) -> None:
         self._unacknowledged -= length
-        if self.stream is not None:
-            self.connection.acknowledge(self.stream, length)
+        self._connection.acknowledge(self._stream, length)
 
     def _wake(self, *, ended: bool) -> None:
         self.ended = self.ended or ended
