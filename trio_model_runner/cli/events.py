@@ -1,0 +1,169 @@
+"""What happens between rounds, in a line each: who joined, crashed, came back, was replaced or given up.
+
+The lines come from two sources, the cluster's changes and its log. Both speak at any moment, also while a
+table is being drawn; so they are collected here, and written when there is room for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import attrs
+import trio
+from rich.text import Text
+
+from ..changes import Change, ChangeKind, ChangeListener
+from ..cluster import Cluster
+from ..states import ModelState
+from .output import clean
+from .table import fit
+
+__all__ = ["EventLine", "EventLog", "quiet_logging", "shorter"]
+
+
+_SAID_SHORTER: Final = {
+    "MODEL_FAILED: The model raised an exception: ": "raised: ",
+    "Setup: SETUP_FAILED: ": "Setup failed: ",
+    "the node was busy until the deadline": "still busy at the deadline",
+    "the connection broke: ": "lost: ",
+    "the answer does not fit: ": "",
+}
+
+
+def shorter(detail: str) -> str:
+    """Say what a result's detail says with fewer words, for a column that has no room."""
+    for said, short in _SAID_SHORTER.items():
+        detail = detail.replace(said, short)
+    return re.sub(r"\[Errno \d+\] ", "", detail)
+
+
+@attrs.frozen
+class EventLine:
+    """One thing that happened.
+
+    Attributes:
+        sign: one character that says of what sort it is.
+        style: the sign's.
+        name: whom it is about; empty for nobody.
+        text: what it is.
+        kind: the change that it tells of, if it is one.
+    """
+
+    sign: str
+    style: str
+    name: str
+    text: str
+    kind: ChangeKind | None = None
+
+    def render(self, names: int, width: int, *, ascii_only: bool = False) -> Text:
+        """Lay it out in `width` cells, of which the name gets `names`."""
+        line = Text.assemble((self.sign, self.style), " ")
+        if self.name:
+            line.append(f"{fit(clean(self.name), names, ascii_only=ascii_only):<{names}}  ")
+        line.append(fit(clean(self.text), max(8, width - line.cell_len), ascii_only=ascii_only))
+        return line
+
+
+class EventLog:
+    """Collects what happens in a cluster, until `take`.
+
+    Args:
+        caught_up: how many ticks each model was told when it joined, by its id, for those that were told any.
+    """
+
+    def __init__(self, caught_up: Mapping[str, int]) -> None:
+        self._caught_up = caught_up
+        self._lines: list[EventLine] = []
+        self._seen: set[tuple[ChangeKind, str]] = set()
+        self._joined: set[str] = set()
+        self._states: dict[str, ModelState] = {}
+        self._changed = trio.Event()
+
+    async def listen(self, changes: ChangeListener) -> None:
+        """Collect until the cluster is left."""
+        async for change in changes:
+            self._note(change)
+            self._changed.set()
+            self._changed = trio.Event()
+
+    async def wait_for(self, kind: ChangeKind, model_id: str) -> None:
+        """Wait until this has happened to a model, since `forget`."""
+        await trio.lowlevel.checkpoint()
+        while (kind, model_id) not in self._seen:
+            await self._changed.wait()
+
+    def forget(self) -> None:
+        """Let `wait_for` wait for what happens from now on."""
+        self._seen.clear()
+
+    def add(self, line: EventLine) -> None:
+        """Add a line from elsewhere."""
+        self._lines.append(line)
+
+    def look_around(self, cluster: Cluster) -> None:
+        """Note what no change tells of: who is being restarted, or was given up before we listened."""
+        for model in cluster.announced.values():
+            name, state = model.name or model.model_id, model.state
+            before = self._states.get(model.model_id)
+            self._states[model.model_id] = state
+            if state is ModelState.RECOVERING and before is not state:
+                self.add(EventLine("!", "yellow", name, "crashed, and is being restarted"))
+            elif state is ModelState.FAILED and before is None:
+                self.add(EventLine("!", "red", name, f"given up: {shorter(str(model.error))}"))
+
+    def take(self) -> list[EventLine]:
+        """What has been collected, which is then forgotten."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    def _note(self, change: Change) -> None:
+        model = change.model
+        if model is None:
+            return
+        self._seen.add((change.kind, model.model_id))
+        ticks = self._caught_up.get(model.model_id, 0)
+        told = f" was told the {ticks} {'tick' if ticks == 1 else 'ticks'} so far" if ticks else ""
+        match change.kind:
+            case ChangeKind.JOINED:
+                again = "is back" if model.model_id in self._joined else "joined"
+                self._joined.add(model.model_id)
+                sign, style, text = "+", "green", again + (told and f", and{told}")
+            case ChangeKind.REDEPLOYED:
+                sign, style, text = "~", "cyan", "replaced by a new deployment" + (told and f", which{told}")
+            case ChangeKind.LEFT:
+                sign, style, text = "-", "bright_black", "left"
+            case ChangeKind.FAILED:
+                sign, style, text = "!", "red", f"given up: {shorter(str(change.error))}"
+            case _:
+                return
+        self.add(EventLine(sign, style, model.name or model.model_id, text, change.kind))
+
+
+class _ErrorLines(logging.Handler):
+    """Makes events of errors; what is less than that, the changes tell better."""
+
+    def __init__(self, events: EventLog) -> None:
+        super().__init__(logging.ERROR)
+        self._events = events
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add one."""
+        self._events.add(EventLine("!", "red", "", record.getMessage()))
+
+
+@contextlib.contextmanager
+def quiet_logging(events: EventLog) -> Iterator[None]:
+    """Keep the library's log out of what is written, and show its errors as events."""
+    logger = logging.getLogger("trio_model_runner")
+    handler = _ErrorLines(events)
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate

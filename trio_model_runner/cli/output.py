@@ -1,0 +1,71 @@
+"""Where the commands write: a terminal, or a pipe, each as it likes it.
+
+Names and texts come from people's models, over the network. Printed as they are, they could move the cursor,
+rename the window or break the lines of a table; so `clean` is what everything from outside goes through
+before it is printed. It is not about rich's markup, which the commands never use: they print `Text`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console, RenderableType
+
+__all__ = ["ascii_only", "clean", "is_live", "layout_width", "open_console", "write"]
+
+NARROWEST = 56
+WIDEST = 120
+
+
+def open_console(*, color: bool) -> Console:
+    """A console on stdout, without colours if told so, by `color` or by NO_COLOR in the environment."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")  # a name that this terminal's encoding lacks is no reason to fail
+    return Console(
+        no_color=None if color else True,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=False,
+    )
+
+
+def is_live(console: Console) -> bool:
+    """Whether lines that were written can be written over."""
+    return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
+
+
+def layout_width(console: Console) -> int:
+    """How wide a table may be, in cells: as wide as the terminal, but no wider than one likes to read."""
+    return max(NARROWEST, min(console.width, WIDEST))
+
+
+def ascii_only(console: Console) -> bool:
+    """Whether bars and signs must be drawn with ASCII alone."""
+    return not console.encoding.lower().startswith("utf")
+
+
+def write(console: Console, *what: RenderableType) -> None:
+    """Write lines; where they are not for a terminal, without the spaces that fill the last column."""
+    if console.is_terminal:
+        console.print(*what, sep="\n")
+        return
+    with console.capture() as capture:
+        console.print(*what, sep="\n")
+    for line in capture.get().splitlines():
+        console.out(line.rstrip(), highlight=False)
+
+
+def clean(text: str) -> str:
+    """Make a text from outside fit for a line: every character that is not printed is written out.
+
+    That is ESC and the other control characters, and those that turn the direction of writing or are
+    invisible. Line breaks and tabs become spaces.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode()
+        for char in " ".join(text.split())
+    )
