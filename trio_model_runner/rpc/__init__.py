@@ -2,7 +2,7 @@
 
 From the ground up: `frames`, `headers`, `streams`, `sender`, `events` and `http2` are HTTP/2 without I/O;
 `connection` runs one on a byte stream; `protocol` is what gRPC puts on HTTP/2; `unary` is a call with one
-message each way, by the shortest path; `codec` turns messages into bytes and back; `response`, `stream` and
+message each way, by the shortest path; `codec` turns messages into bytes and back; `exchange`, `stream` and
 `channel` are grpclib's `Channel`, for generated stubs and calls of any shape.
 """
 

@@ -6,6 +6,8 @@ async with Channel("localhost", 50051) as channel:
     response = await stub.call(CallRequest(method_name="predict"), timeout=2.0)
 ```
 
+(Stubs for methods with a stream each way start an asyncio task: use `request` for those.)
+
 A stub asks nothing of its channel but `request`, and a listener for events nothing but `__dispatch__`. So
 this class is a `grpclib.client.Channel` by type alone: none of the base's code runs, which wants an asyncio
 loop from its `__init__` on. What is missing there is an owner for the tasks behind a connection. Here that is
@@ -31,6 +33,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
+import attrs
 import grpclib.client
 import trio
 from grpclib.const import Cardinality
@@ -44,15 +47,31 @@ from .codec import BetterprotoCodec
 from .connection import Connection, open_connection
 from .headers import RawFields
 from .protocol import request_fields
-from .stream import Peer, Stream
+from .stream import Stream
 
-__all__ = ["Channel"]
+__all__ = ["Channel", "Peer"]
 
 SendT = TypeVar("SendT")
 ReceiveT = TypeVar("ReceiveT")
 
 _MAX_ATTEMPTS: Final = 3
 """How many connections in a row may be lost between being ready and being used."""
+
+
+@attrs.frozen
+class Peer:
+    """Who is at the other end, in the form of grpclib's `Peer`."""
+
+    host: str
+    port: int
+
+    def addr(self) -> tuple[str, int]:
+        """The host and port that are connected to."""
+        return (self.host, self.port)
+
+    def cert(self) -> dict[str, Any] | None:
+        """The server's certificate: None, for the connection is plaintext."""
+        return None
 
 
 class _Attempt:

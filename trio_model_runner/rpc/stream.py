@@ -23,7 +23,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-import attrs
 import trio
 from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import GRPC_CONTENT_TYPE
@@ -34,16 +33,15 @@ from multidict import MultiDict
 from trio.lowlevel import enable_ki_protection
 
 from .connection import CallInterrupted
-from .frames import ErrorCode
+from .exchange import Exchange
 from .headers import Fields, RawFields
 from .protocol import check_headers, encode_timeout, message_prefix, read_status
-from .exchange import Exchange
 
 if TYPE_CHECKING:
-    from .channel import Channel
+    from .channel import Channel, Peer
     from .http2 import Buffer
 
-__all__ = ["Peer", "Stream"]
+__all__ = ["Stream"]
 
 SendT = TypeVar("SendT")
 ReceiveT = TypeVar("ReceiveT")
@@ -51,22 +49,6 @@ Metadata = MultiDict[Any]  # of text, and of bytes where the key ends in "-bin"
 
 _SEND_BUFFER_BYTES: Final = 64 << 10
 _STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
-
-
-@attrs.frozen
-class Peer:
-    """Who is at the other end of a call, in the form of grpclib's `Peer`."""
-
-    host: str
-    port: int
-
-    def addr(self) -> tuple[str, int]:
-        """The host and port that were connected to."""
-        return (self.host, self.port)
-
-    def cert(self) -> dict[str, Any] | None:
-        """The server's certificate: None, for the connection is plaintext."""
-        return None
 
 
 class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
@@ -196,7 +178,8 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             raise ProtocolError("the initial metadata was received already")
         exchange = await self._wait(lambda exchange: exchange.headers is not None)
         if exchange.headers is None:
-            raise _error_of(exchange)
+            assert exchange.error is not None
+            raise exchange.error
         self._initial_metadata_received = True
         check_headers(exchange.headers, exchange.headers)
         initial: Metadata = MultiDict() if exchange.trailers_only else _metadata_of(exchange.headers)
@@ -235,9 +218,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             CallInterrupted, TimeoutError: as for `recv_initial_metadata`.
         """
         exchange = self._begun()
-        unary = not self._cardinality.client_streaming
-        if not (self._end_sent or (unary and self._message_sent) or exchange.ended):
-            raise ProtocolError("the request was not ended")
+        self._require_end()
         if not self._initial_metadata_received:
             raise ProtocolError("the initial metadata comes before the trailing metadata")
         if self._status_received and not exchange.trailers_only:
@@ -254,8 +235,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         if self._cancelled:
             raise ProtocolError("the call was cancelled already")
         self._cancelled = True
-        exchange.connection.reset(_stream_of(exchange))
-        exchange.abandon(CallInterrupted("the call was cancelled"))
+        exchange.leave()
         await trio.lowlevel.checkpoint()
 
     async def __aenter__(self) -> Stream[SendT, ReceiveT]:
@@ -278,15 +258,14 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             else:
                 await self._finish()
         finally:
-            exchange = self._exchange
-            if exchange is not None and exchange.stream is not None:
-                done = exchange.ended and exchange.error is None
-                exchange.connection.reset(exchange.stream, ErrorCode.NO_ERROR if done else ErrorCode.CANCEL)
+            if self._exchange is not None:
+                self._exchange.leave()
 
     async def _finish(self) -> None:
         if self._cardinality.server_streaming and not self._end_read:
             await trio.lowlevel.checkpoint()
             return  # left early
+        self._require_end()
         if not self._initial_metadata_received:
             await self.recv_initial_metadata()
         if not self._status_received:
@@ -298,6 +277,11 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         if self._exchange is None:
             raise ProtocolError("the request was not sent yet")
         return self._exchange
+
+    def _require_end(self) -> None:
+        unary = not self._cardinality.client_streaming
+        if not (self._end_sent or (unary and self._message_sent) or self._begun().ended):
+            raise ProtocolError("the request was not ended")
 
     async def _prepare(self) -> None:
         """Make the request's headers."""
@@ -318,17 +302,17 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         seconds = trio.current_effective_deadline() - trio.current_time()
         exchange = Exchange(
             connection,
+            self._fields,
+            (*encode_timeout(seconds), *self._volatile),
             single=not self._cardinality.server_streaming,
             max_message_bytes=self._channel.max_message_bytes,
         )
-        volatile = (*encode_timeout(seconds), *self._volatile)
-        exchange.stream = connection.open(self._fields, volatile, exchange)
-        self._exchange = response
+        self._exchange = exchange
         self.peer = self._channel.peer
         return exchange
 
     async def _wait(self, arrived: Callable[[Exchange], bool]) -> Exchange:
-        """Wait until that is true of the exchange, or it ended; send an unprocessed request once more."""
+        """Wait until that is true of the response, or it ended; send an unprocessed request once more."""
         while True:
             exchange = self._begun()
             if not await exchange.wait(arrived, self._deadline):
@@ -358,7 +342,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             self._raise_unless_ok(*read_status(last))
 
     def _raise_unless_ok(self, status: Status, message: str | None, details: Any = None) -> None:
-        """Raise a status that is an error; a server's DEADLINE_EXCEEDED is our deadline, if that has passed."""
+        """Raise an error's status; a server's DEADLINE_EXCEEDED is our own deadline, if that has passed."""
         if status is Status.OK:
             return
         error = GRPCError(status, message, details)
@@ -398,16 +382,6 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
 
     def _timed_out(self) -> TimeoutError:
         return TimeoutError(f"{self._method_name}: the deadline passed")
-
-
-def _stream_of(exchange: Exchange) -> Any:
-    assert exchange.stream is not None
-    return exchange.stream
-
-
-def _error_of(exchange: Exchange) -> Exception:
-    assert exchange.error is not None
-    return exchange.error
 
 
 def _metadata_of(fields: Fields) -> Metadata:
