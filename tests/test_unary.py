@@ -269,7 +269,7 @@ async def test_an_answer_may_come_in_any_pieces_and_empty_ones_cost_nothing() ->
         server.on_request = respond(*([b""] * 1000), *(whole[i : i + 1] for i in range(len(whole))), b"")
         call = unary(connection, "echo")
         assert (await call.perform(60)).message == bytes(range(100))
-        assert len(call._chunks) == len(whole)
+        assert len(call._received) == len(whole)
 
 
 async def test_a_message_may_be_memory_that_is_not_copied() -> None:

@@ -123,6 +123,11 @@ class Connection:
         return self._http2.accepts_streams and not self._unusable.is_set()
 
     @property
+    def all_written(self) -> bool:
+        """Whether nothing that was taken to be sent is still here: the kernel has it."""
+        return not (self._unwritten or self._writer_busy)
+
+    @property
     def lost(self) -> bool:
         """Whether the connection is gone."""
         return self._lost
@@ -276,7 +281,7 @@ class Connection:
             if not self._lost:
                 self._say_goodbye("the connection was closed")
                 with trio.move_on_after(grace):
-                    while (self._unwritten or self._writer_busy or self._work.is_set()) and not self._lost:
+                    while (not self.all_written or self._work.is_set()) and not self._lost:
                         if self._written.is_set():
                             self._written = trio.Event()
                         await self._written.wait()

@@ -60,12 +60,11 @@ class UnaryCall:
         volatile: request headers that differ from call to call.
 
     Attributes:
-        sent: the whole request was handed to the kernel (or to TLS): the server may have acted on it.
+        sent: the whole request was handed to the kernel: the server may have acted on it.
         ended_at: when the answer or the end came, on Trio's clock, in seconds; None until then.
     """
 
     __slots__ = (
-        "_chunks",
         "_connection",
         "_error",
         "_expected",
@@ -99,8 +98,7 @@ class UnaryCall:
         self._task: trio.lowlevel.Task | None = None
         self._headers: Fields | None = None
         self._trailers: Fields | None = None
-        self._chunks: list[bytes] = []
-        self._received = 0
+        self._received: bytes | bytearray = b""
         self._expected: int | None = None
         self._error: Exception | None = None
         self.ended_at: float | None = None
@@ -108,7 +106,7 @@ class UnaryCall:
     @property
     def sent(self) -> bool:
         """See the class."""
-        return self._stream is not None and self._stream.sent
+        return self._stream is not None and self._stream.sent and self._connection.all_written
 
     @enable_ki_protection
     async def perform(self, timeout: float) -> Answer:
@@ -151,10 +149,10 @@ class UnaryCall:
     def _answer(self) -> Answer:
         assert self._headers is not None
         raise_for_status(self._headers, self._trailers)
-        if self._expected is None or self._received != MESSAGE_PREFIX_LENGTH + self._expected:
+        received = self._received
+        if self._expected is None or len(received) != MESSAGE_PREFIX_LENGTH + self._expected:
             raise GRPCError(Status.INTERNAL, "the answer is not exactly one message")
-        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        return Answer(data[MESSAGE_PREFIX_LENGTH:], self._headers)
+        return Answer(bytes(memoryview(received)[MESSAGE_PREFIX_LENGTH:]), self._headers)
 
     def headers_received(self, fields: Fields, *, end_stream: bool) -> None:
         """See `connection.Receiver`."""
@@ -168,12 +166,15 @@ class UnaryCall:
     def data_received(self, data: bytes, flow_controlled_length: int, *, end_stream: bool) -> None:
         """See `connection.Receiver`."""
         assert self._stream is not None
-        if data:  # empty frames cost their sender nothing, and must not cost us memory
-            self._chunks.append(data)
-            self._received += len(data)
-        if self._expected is None and self._received >= MESSAGE_PREFIX_LENGTH:
-            self._check_prefix(b"".join(self._chunks)[:MESSAGE_PREFIX_LENGTH])
-        elif self._expected is not None and self._received > MESSAGE_PREFIX_LENGTH + self._expected:
+        if not self._received:
+            self._received = data  # most answers have just one piece
+        else:
+            if isinstance(self._received, bytes):
+                self._received = bytearray(self._received)
+            self._received += data
+        if self._expected is None and len(self._received) >= MESSAGE_PREFIX_LENGTH:
+            self._check_prefix(bytes(self._received[:MESSAGE_PREFIX_LENGTH]))
+        elif self._expected is not None and len(self._received) > MESSAGE_PREFIX_LENGTH + self._expected:
             self._refuse(GRPCError(Status.INTERNAL, "the answer is more than one message"))
         self._connection.acknowledge(self._stream, flow_controlled_length)
         if end_stream:
@@ -188,7 +189,7 @@ class UnaryCall:
     def _refuse(self, error: GRPCError) -> None:
         if self._error is None and self._stream is not None:
             self._error = error
-            self._chunks.clear()
+            self._received = b""
             self._connection.reset(self._stream)
             self._end()
 
