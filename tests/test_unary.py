@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -182,7 +183,7 @@ async def test_an_answer_over_the_limit_is_refused_and_the_connection_goes_on(no
         over = unary(connection, "size", b"8000000", max_message_bytes=1_000_000)
         text = "the answer has 8000000 bytes, more than 1000000"
         assert await failure(over) == (Status.RESOURCE_EXHAUSTED, text)
-        assert over._received < 100_000
+        assert len(over._received) < 100_000
         assert (await unary(connection, "length", b"abc").perform(60)).message == b"3"
 
 
@@ -269,7 +270,7 @@ async def test_an_answer_may_come_in_any_pieces_and_empty_ones_cost_nothing() ->
         server.on_request = respond(*([b""] * 1000), *(whole[i : i + 1] for i in range(len(whole))), b"")
         call = unary(connection, "echo")
         assert (await call.perform(60)).message == bytes(range(100))
-        assert len(call._received) == len(whole)
+        assert sys.getsizeof(call._received) < 1000
 
 
 async def test_a_message_may_be_memory_that_is_not_copied() -> None:
