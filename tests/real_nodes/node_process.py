@@ -1,0 +1,163 @@
+"""Model nodes as processes: started, killed, frozen and started again on ports of their own.
+
+A port is reserved by a socket that is bound to it and does not listen. gRPC's servers share a port with
+whoever lets them, so the node can listen on it and nobody else gets it by chance, also while the node is
+dead; whoever connects then is refused, as it should be.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+__all__ = ["NodePool", "NodeProcess"]
+
+HOST = "127.0.0.1"
+MODELS = Path(__file__).parent / "models"
+START_TIMEOUT = 60.0  # seconds until a node listens
+POLL_INTERVAL = 0.01  # seconds
+
+_deployments = itertools.count(1)
+
+
+class NodeProcess:
+    """One node, serving the model in `models/TEMPER`.
+
+    Attributes:
+        model_id: what the orchestrator calls the model.
+        deployment_id: the same for all the lives of this node.
+        port: where it listens, on `HOST`.
+    """
+
+    def __init__(self, python: Path, temper: str, directory: Path, *, model_id: str | None = None) -> None:
+        self.model_id = temper if model_id is None else model_id
+        self.deployment_id = f"deployment-{next(_deployments)}"
+        self._reservation = socket.socket()
+        self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._reservation.bind((HOST, 0))
+        self.port: int = self._reservation.getsockname()[1]
+        self._command = [str(python), "-P", "-m", "model_runner.server", "--address", f"{HOST}:{self.port}"]
+        self._command += ["--code-directory", str(MODELS / temper), "--log-level", "debug"]
+        self._output = directory / f"{self.deployment_id}-{self.model_id}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process; `wait_ready` waits for it."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment |= {"PYTHONPATH": str(MODELS / "base"), "PYTHONUNBUFFERED": "1"}
+        environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+
+    def wait_ready(self) -> None:
+        """Wait until it listens; not for Trio's thread while Trio has anything else to do."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self._listens():
+            assert self.alive, f"the node of {self.model_id} has ended:\n{self.output}"
+            assert time.monotonic() < deadline, f"the node of {self.model_id} does not listen:\n{self.output}"
+            time.sleep(POLL_INTERVAL)
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection((HOST, self.port), timeout=1.0).close()
+        except OSError:
+            return False
+        return True
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process's id, of its latest life."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        """What it printed and logged, in all its lives."""
+        return self._output.read_text(errors="replace") if self._output.exists() else ""
+
+    def count_holdings(self) -> int:
+        """How often its model has begun to hold, or to hang."""
+        return self.output.count(" is holding\n")
+
+    def kill(self) -> None:
+        """End it as an abrupt death does, frozen or not."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=10.0)
+
+    def freeze(self) -> None:
+        """Stop it in its tracks; its sockets stay open."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """End it and give up its port."""
+        self.kill()
+        self._reservation.close()
+
+    def entry(self, state: str = "RUNNING") -> dict[str, Any]:
+        """What an orchestrator says of it."""
+        return {
+            "deployment_id": self.deployment_id,
+            "model_id": self.model_id,
+            "state": state,
+            "ip": HOST if state == "RUNNING" else "",
+            "port": self.port if state == "RUNNING" else 0,
+            "infos": {"model_name": f"the {self.model_id} one", "cruncher_id": "7", "cruncher_name": "ada"},
+        }
+
+
+class NodePool:
+    """Nodes that live until the pool is closed.
+
+    Args:
+        python: the interpreter of the node software.
+        directory: for their output.
+    """
+
+    def __init__(self, python: Path, directory: Path) -> None:
+        self._python = python
+        self._directory = directory
+        self._nodes: list[NodeProcess] = []
+
+    @property
+    def nodes(self) -> Collection[NodeProcess]:
+        """All nodes, also those that have ended."""
+        return self._nodes
+
+    def create(self, temper: str, model_id: str | None = None) -> NodeProcess:
+        """Make a node, which is not started."""
+        node = NodeProcess(self._python, temper, self._directory, model_id=model_id)
+        self._nodes.append(node)
+        return node
+
+    def start(self, *tempers: str) -> list[NodeProcess]:
+        """Start nodes side by side, and wait until all of them listen."""
+        nodes = [self.create(temper) for temper in tempers]
+        for node in nodes:
+            node.start()
+        for node in nodes:
+            node.wait_ready()
+        return nodes
+
+    def close(self) -> None:
+        """End all nodes."""
+        for node in self._nodes:
+            node.close()
