@@ -11,7 +11,9 @@ import trio
 from checkpoints import cancel_everywhere
 from h2_server import Address, H2Server, call, serving
 
-from trio_model_runner.rpc.connection import CallInterrupted, Connection, open_connection
+from trio_model_runner.rpc.connecting import open_connection
+from trio_model_runner.rpc.connection import Connection
+from trio_model_runner.rpc.receiver import CallInterrupted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

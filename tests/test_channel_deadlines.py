@@ -33,7 +33,7 @@ from trio_model_runner.proto.grpc.health.v1 import (
     HealthStub,
 )
 from trio_model_runner.rpc import Channel
-from trio_model_runner.rpc.connection import CallInterrupted
+from trio_model_runner.rpc.receiver import CallInterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_model_runner.proto.dynamic_subclass import CallRequest, DynamicSubclassServiceStub
 from trio_model_runner.rpc import Channel
-from trio_model_runner.rpc.connection import CallInterrupted, Connection
+from trio_model_runner.rpc.connection import Connection
+from trio_model_runner.rpc.receiver import CallInterrupted
 
 if TYPE_CHECKING:
     pass

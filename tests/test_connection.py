@@ -15,7 +15,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner.network import MemoryNetwork, Network, TCPNetwork
 from trio_model_runner.rpc import frames
-from trio_model_runner.rpc.connection import Connection, open_connection
+from trio_model_runner.rpc.connecting import open_connection
+from trio_model_runner.rpc.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

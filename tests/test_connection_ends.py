@@ -11,7 +11,9 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from trio_model_runner.network import TCPNetwork
 from trio_model_runner.rpc import frames
-from trio_model_runner.rpc.connection import CallInterrupted, Connection, open_connection
+from trio_model_runner.rpc.connecting import open_connection
+from trio_model_runner.rpc.connection import Connection
+from trio_model_runner.rpc.receiver import CallInterrupted
 
 both_kinds = pytest.mark.parametrize("kind", ["memory", "tcp"])
 

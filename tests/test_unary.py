@@ -18,8 +18,10 @@ from h2_server import RESPONSE, TRAILERS, H2Server, connected, message
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner.network import TCPNetwork
-from trio_model_runner.rpc.connection import CallInterrupted, Connection, open_connection
+from trio_model_runner.rpc.connecting import open_connection
+from trio_model_runner.rpc.connection import Connection
 from trio_model_runner.rpc.protocol import request_fields
+from trio_model_runner.rpc.receiver import CallInterrupted
 from trio_model_runner.rpc.unary import UnaryCall
 
 if TYPE_CHECKING:

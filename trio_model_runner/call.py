@@ -28,7 +28,7 @@ from .groups import one_by_itself
 from .policy import RULES, Outcome, is_busy, outcome_of_answer, outcome_of_grpc_error
 from .queueing import QueueFullError, Turn
 from .results import PredictResult, Status
-from .rpc.connection import CallInterrupted
+from .rpc.receiver import CallInterrupted
 from .rpc.unary import Answer, UnaryCall
 from .services.base import AnswerCode, Request, Service
 
@@ -122,6 +122,7 @@ class Call:
     """
 
     __slots__ = (
+        "_behind_ours",
         "_first_handed_over_at",
         "_handed_over_at",
         "_on_result",
@@ -129,7 +130,6 @@ class Call:
         "_spec",
         "_turn",
         "_unary",
-        "_was_busy",
         "joining",
         "model",
         "result",
@@ -149,7 +149,7 @@ class Call:
         self._spec = spec
         self._on_result = on_result
         self._progress = Progress.WAITING
-        self._was_busy = False
+        self._behind_ours = False
         self._first_handed_over_at: float | None = None
         self._handed_over_at: float | None = None
         self._unary: UnaryCall | None = None
@@ -183,7 +183,13 @@ class Call:
                 return
             await self._send_until_processed(request)
         finally:
+            if self.result is None and self._progress is Progress.CALLING and self._sent:
+                self.model.overrunning = True
             self._turn.leave()
+
+    @property
+    def _sent(self) -> bool:
+        return self._unary is not None and self._unary.sent
 
     async def _send_until_processed(self, request: Request) -> None:
         """Send the request, and again as long as nothing can have come of it."""
@@ -197,11 +203,13 @@ class Call:
                 return
             except GRPCError as error:
                 if not is_busy(error):
+                    outcome = outcome_of_grpc_error(error)
+                    self.model.overrunning = self.model.overrunning or outcome is Outcome.OVERRAN
                     text = f"gRPC status {error.status.name}: {error.message or 'no message'}"
-                    self._end(outcome_of_grpc_error(error), text, error=error)
+                    self._end(outcome, text, error=error)
                     return
                 self._progress = Progress.BUSY
-                self._was_busy = True
+                self._behind_ours = self._behind_ours or self.model.overrunning
             except CallInterrupted as error:
                 if not error.unprocessed:
                     self._end(Outcome.CONNECTION_LOST, str(error), error=error)
@@ -259,6 +267,9 @@ class Call:
         except InvalidAnswer as error:
             self._end(Outcome.MODEL_FAILED, str(error), error=error)
             return True
+        except ImportError as error:  # a data frame, and nothing here to read it with
+            self._end(Outcome.COORDINATOR_RAISED, str(error), error=error)
+            return True
         self._structure(decoded)
         return True
 
@@ -283,16 +294,13 @@ class Call:
         """
         if self.result is not None:
             return
-        sent = self._unary is not None and self._unary.sent
-        behind_ours = self._was_busy and self.model.overrunning
         if self._progress is Progress.WAITING:
             outcome, text = Outcome.NOT_REACHED, f"the deadline passed while waiting: {self.model.condition}"
-        elif self._progress is Progress.BUSY or behind_ours:
-            outcome = Outcome.NOT_REACHED if behind_ours else Outcome.BUSY
+        elif self._progress is Progress.BUSY or self._behind_ours:
+            outcome = Outcome.NOT_REACHED if self._behind_ours else Outcome.BUSY
             text = "the node was busy until the deadline"
-        elif sent:
+        elif self._sent:
             outcome, text = Outcome.OVERRAN, "no answer before the deadline"
-            self.model.overrunning = True
         else:
             outcome, text = Outcome.NOT_REACHED, "the deadline passed before the request was sent"
         self._end(Outcome.NOT_REACHED if excused else outcome, text, error=TimeoutError(text))
@@ -325,8 +333,8 @@ async def perform_all(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
 
     Args:
         calls: new calls, of the same round.
-        cutoff: a new cancel scope whose deadline cuts them off. Moved before the calls' own deadline, or
-            cancelled, it cuts them off without blaming anybody.
+        cutoff: a new cancel scope whose deadline cuts them off. Moved before the calls' own deadline, it
+            cuts them off without blaming anybody.
     """
     open_calls = [call for call in calls if call.result is None]
     if not open_calls:
@@ -357,6 +365,8 @@ async def _perform_until(open_calls: Sequence[Call], cutoff: trio.CancelScope) -
         with cutoff:
             await all_ended.wait()
         if cutoff.cancelled_caught:
+            # What is left takes no time. A deadline around us that passes meanwhile may not cost the results.
+            nursery.cancel_scope.shield = True
             for _ in range(_READERS_PASSES):
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()

@@ -24,6 +24,7 @@ from typing import Any, Self
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from .call import check_size
 from .changes import ChangeListener
 from .config import ClusterConfig
 from .data import Arguments
@@ -35,7 +36,7 @@ from .model import ModelRunner
 from .orchestrator import OrchestratorFeed
 from .policy import FailureCode
 from .results import PredictionRound, PredictResult
-from .rounds import Round, RoundOptions
+from .rounds import Round, RoundOptions, choose_members
 from .services.base import Service
 from .snapshot import ClusterSnapshot
 from .states import JoinReason
@@ -63,6 +64,8 @@ class Cluster:
             or takes longer than ``on_join_timeout``, that model stays out until it is announced again.
 
     Raises:
+        TypeError: `config`, `service`, `on_join` or an argument for the setup is of another type.
+        ValueError: an argument for the setup is out of range or too large.
         OrchestratorUnavailable: on entering, if no list came within ``orchestrator_timeout``.
     """
 
@@ -73,6 +76,7 @@ class Cluster:
             raise TypeError(f"service: must be a service such as TrainInferService(), got {service!r}")
         if on_join is not None and not callable(on_join):
             raise TypeError(f"on_join: must be an async function, got {type(on_join).__name__}")
+        check_size(service.setup_request(), config.limits.max_message_bytes)
         self._config = config
         self._service = service
         self._on_join = on_join
@@ -172,7 +176,12 @@ class Cluster:
         """
         send, receive = trio.open_memory_channel[PredictResult[Any]](math.inf)
         options = self._options(method, arguments, timeout, optional=optional, returns=returns)
-        new_round = self._new_round(options, models, on_result=send.send_nowait)
+
+        def deliver(result: PredictResult[Any]) -> None:
+            with contextlib.suppress(trio.BrokenResourceError):  # the block was left, or closed its end
+                send.send_nowait(result)
+
+        new_round = self._new_round(options, models, on_result=deliver)
 
         @enable_ki_protection
         async def play() -> None:
@@ -233,6 +242,7 @@ class Cluster:
             reason: what its author gets to read.
 
         Raises:
+            TypeError: `model` is no ModelRunner, or `reason` no text.
             ValueError: the orchestrator does not know such a code.
         """
         self._check_open()
@@ -257,16 +267,10 @@ class Cluster:
 
     def snapshot(self) -> ClusterSnapshot:
         """How the cluster is now, in plain values."""
-        last = self._last_round
         last_round: dict[str, Any] | None = None
-        if last is not None:
-            statuses = Counter(result.status.value for result in last.values())
-            last_round = {
-                "id": last.id,
-                "method": last.method,
-                "elapsed": last.elapsed,
-                "counts": dict(statuses),
-            }
+        if (last := self._last_round) is not None:
+            counts = dict(Counter(result.status.value for result in last.values()))
+            last_round = {"id": last.id, "method": last.method, "elapsed": last.elapsed, "counts": counts}
         return ClusterSnapshot(
             crunch_id=self._config.crunch_id,
             orchestrator_connected=self._feed.connected,
@@ -283,7 +287,13 @@ class Cluster:
     # Rounds
 
     def _options(
-        self, method: str, arguments: Any, timeout: float | None, *, optional: bool, returns: Any
+        self,
+        method: str,
+        arguments: Any,
+        timeout: float | None = None,
+        *,
+        optional: bool = False,
+        returns: Any = None,
     ) -> RoundOptions:
         timeout = self._config.timeout if timeout is None else timeout
         return RoundOptions(method, arguments, timeout, optional, returns)
@@ -295,19 +305,7 @@ class Cluster:
         self._check_open()
         if self._draining:
             raise ClusterDraining("this cluster takes no new calls: drain() was called")
-        current = self._fleet.announced
-        members: dict[ModelRunner, None] = {}
-        missing: list[str] = []
-        for model in current.values() if models is None else models:
-            if isinstance(model, ModelRunner):
-                members[model] = None
-            elif isinstance(model, str):
-                if model in current:
-                    members[current[model]] = None
-                else:
-                    missing.append(model)
-            else:
-                raise TypeError(f"models: must be ModelRunners or ids, got {type(model).__name__}")
+        members, missing = choose_members(models, self._fleet.announced)
         round_id = str(next(self._round_ids))
         return Round(round_id, options, members, missing, self._config, self._service, **more)
 
@@ -322,17 +320,10 @@ class Cluster:
 
     @enable_ki_protection
     async def _call_model(
-        self,
-        model: ModelRunner,
-        method: str | None,
-        arguments: Arguments,
-        *,
-        timeout: float | None = None,
-        optional: bool = False,
-        returns: Any = None,
+        self, model: ModelRunner, method: str | None, arguments: Arguments, **more: Any
     ) -> PredictResult[Any]:
         method = self._service.predict_method() if method is None else method
-        options = self._options(method, arguments, timeout, optional=optional, returns=returns)
+        options = self._options(method, arguments, **more)
         results = await self._play(self._new_round(options, [model], may_be_joining=True))
         return results[model]
 
@@ -363,6 +354,7 @@ class Cluster:
     @contextlib.asynccontextmanager
     @enable_ki_protection
     async def _run(self) -> AsyncIterator[None]:
+        raised: BaseExceptionGroup | None = None
         with one_by_itself():
             async with trio.open_nursery() as nursery:
                 self._open = True
@@ -372,8 +364,14 @@ class Cluster:
                     nursery.start_soon(self._fleet.court.sit)
                     await self._start_up()
                     yield
+                except BaseExceptionGroup as group:
+                    if nursery.cancel_scope.cancel_called:  # by a bug of ours, and this has its Cancelled
+                        raise
+                    raised = group  # of which a nursery would make a copy
                 finally:
                     await self._shut_down(nursery)
+        if raised is not None:
+            raise raised
 
     @enable_ki_protection
     async def _run_feed(self) -> None:

@@ -3,6 +3,9 @@
 `verdicts` decides; this is the clock and the way to the orchestrator. A model that is reported is let go of
 until the orchestrator announces it again. While reporting is off nothing is reported, and models stay,
 however much they fail.
+
+A report names a model and its host, which for a deployment that has left may be those of the one that took
+its place. So nothing is said about a deployment that has left.
 """
 
 from __future__ import annotations
@@ -15,14 +18,15 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from .model import ModelRunner
 from .orchestrator import FailureReport
+from .policy import FailureCode
+from .states import ModelState
 from .verdicts import Judgement, Verdict, Verdicts
 
 if TYPE_CHECKING:
     from .config import ClusterConfig
-    from .model import ModelRunner
     from .orchestrator import OrchestratorFeed
-    from .policy import FailureCode
 
 __all__ = ["Court"]
 
@@ -67,6 +71,8 @@ class Court:
             reason: what its author gets to read.
             name: the class or method that it lacks, which is its fault only if another model has it.
         """
+        if _has_left(model):
+            return
         if not self._enabled:
             logger.info(
                 "model %s would be reported as %s, but reporting is off: %s", model.model_id, code, reason
@@ -80,17 +86,29 @@ class Court:
 
     def acquit(self, model: ModelRunner, name: str) -> None:
         """Note that a model succeeded with a class or method, and drop what waits against it."""
-        self._verdicts.prove(name, model)
-        self._verdicts.withdraw(model)
+        if self._verdicts.prove(name, model, trio.current_time()):
+            self.wake()
+        self._verdicts.acquit(model, name)
 
     def withdraw(self, model: ModelRunner) -> None:
-        """Drop what waits against a model that is gone."""
+        """Drop what waits against a model that begins anew, or is gone."""
         self._verdicts.withdraw(model)
 
     def report(self, model: ModelRunner, code: FailureCode, reason: str | None) -> None:
-        """Report a model now, and let go of it until it is announced again."""
+        """Report a model now, and let go of it until it is announced again.
+
+        Raises:
+            TypeError: `model` is no ModelRunner, or `reason` no text.
+        """
+        if not isinstance(model, ModelRunner):
+            raise TypeError(f"model: must be a ModelRunner, got {type(model).__name__}")
+        if not isinstance(reason, str | None):
+            raise TypeError(f"reason: must be a str or None, got {type(reason).__name__}")
         if not self._enabled:
             logger.warning("model %s is not reported as %s: reporting is off", model.model_id, code)
+            return
+        if _has_left(model):
+            logger.warning("model %s is not reported as %s: this deployment has left", model.model_id, code)
             return
         self._verdicts.withdraw(model)
         report = FailureReport(
@@ -129,4 +147,12 @@ class Court:
                 judgement.held[0].reason,
             )
         for verdict in judgement.released:
-            self.report(verdict.model, verdict.code, verdict.reason)
+            if verdict.code is FailureCode.CONNECTION_FAILED and not self._feed.connected:
+                # Perhaps it was our network. If the orchestrator still lists the model, it is tried again.
+                logger.info("model %s is not reported: the orchestrator is away, too", verdict.model.model_id)
+            elif not _has_left(verdict.model):
+                self.report(verdict.model, verdict.code, verdict.reason)
+
+
+def _has_left(model: ModelRunner) -> bool:
+    return model.retired or model.state is ModelState.GONE

@@ -70,6 +70,7 @@ class Fleet:
         self._feed = feed
         self._join = join
         self._membership: Membership[ModelRunner] = Membership(self._start)
+        self._living: set[ModelRunner] = set()
         self._changed = trio.Event()
         self._nursery: trio.Nursery | None = None
 
@@ -81,7 +82,7 @@ class Fleet:
         """Stop all models, and tell nobody any more."""
         self._nursery = None
         self.ready.clear()
-        for model in self._membership.deployments:
+        for model in self._living:  # those too that were replaced and finish their calls
             model.stop()
         self.changes.end()
 
@@ -139,6 +140,8 @@ class Fleet:
         if state is ModelState.READY:
             replaced = self._membership.promote(model.model_id, model)
             self.ready[model.model_id] = model
+            if replaced is not None:
+                self.court.withdraw(replaced)
             kind = ChangeKind.JOINED if replaced is None else ChangeKind.REDEPLOYED
             self._tell(Change(kind, model, previous=replaced))
         elif self.ready.get(model.model_id) is model:
@@ -147,6 +150,7 @@ class Fleet:
             logger.warning("model %s is given up: %s", model.model_id, model.error)
             self._tell(Change(ChangeKind.FAILED, model, error=model.error))
         elif state is ModelState.GONE:
+            self._living.discard(model)
             self.court.withdraw(model)
             if model.model_id not in self._membership.current:
                 self._feed.withdraw(model.model_id)
@@ -166,6 +170,10 @@ class Fleet:
         """See `ModelHost.acquit`."""
         self.court.acquit(model, name)
 
+    def pardon(self, model: ModelRunner) -> None:
+        """See `ModelHost.pardon`."""
+        self.court.withdraw(model)
+
     def _count(self) -> int:
         return len(self._membership)
 
@@ -180,6 +188,7 @@ class Fleet:
             infos=entry.infos,
             reason=reason,
         )
+        self._living.add(model)
         self._tell(Change(ChangeKind.ANNOUNCED, model))
         if entry.state is RunState.RECOVERING:
             model.recover()

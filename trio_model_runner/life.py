@@ -12,6 +12,7 @@ loop first asks whether it still may (`_advance`).
 from __future__ import annotations
 
 import errno
+import math
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -20,8 +21,11 @@ from grpclib.exceptions import GRPCError
 from trio.lowlevel import enable_ki_protection
 
 from .errors import ModelError
-from .policy import Outcome, is_busy, outcome_of_setup
-from .rpc.connection import CallInterrupted, Connection, open_connection
+from .groups import one_by_itself
+from .policy import Outcome, is_busy, outcome_of_setup, outcome_of_setup_error
+from .rpc.connecting import open_connection
+from .rpc.connection import Connection
+from .rpc.receiver import CallInterrupted
 from .rpc.unary import Answer, UnaryCall
 from .states import JoinReason, ModelState
 
@@ -74,7 +78,7 @@ class ModelLife:
     @enable_ki_protection
     async def live(self) -> None:
         """Be the model until it is stopped or retired; only that ends it, for it is shielded."""
-        with self._scope:
+        with self._scope, one_by_itself():
             async with trio.open_nursery() as self._nursery:
                 while not self._leaving:
                     await self._wait_wanted()
@@ -128,7 +132,7 @@ class ModelLife:
         self._model.enter(state)
 
     def _give_up(self, failure: BringUpError) -> None:
-        if self._attempt.cancel_called:
+        if self._attempt.cancel_called or self._scope.cancel_called:  # a word from outside came first
             return
         self._wanted = False
         self._model.error = failure.error or ModelError(str(failure))
@@ -148,11 +152,11 @@ class ModelLife:
             await self._advance(ModelState.CONNECTING)
             connection: Connection | None = None
             let_finish = False
-            began_at = trio.current_time()
+            ready_at = math.inf
             try:
                 connection = await self._connect(nursery)
                 await self._bring_up(connection)
-                began_at = trio.current_time()
+                ready_at = trio.current_time()
                 await self._serve(connection)
                 let_finish = not connection.lost
             except (OSError, CallInterrupted) as error:
@@ -164,7 +168,7 @@ class ModelLife:
             if self._leaving or self._renewing:
                 self._renewing = False
                 continue
-            if connection is not None and trio.current_time() - began_at >= self._config.backoff.initial:
+            if trio.current_time() - ready_at >= self._config.backoff.initial:
                 delays = self._config.backoff.delays()
                 continue
             delay = next(delays, None)
@@ -175,8 +179,7 @@ class ModelLife:
     def _unreachable(self) -> BringUpError:
         error = self._model.error
         reason = f"no connection after {self._config.backoff.attempts} attempts: {error}"
-        local = isinstance(error, OSError) and error.errno in _LOCAL_ERRORS
-        outcome = Outcome.COORDINATOR_RAISED if local else Outcome.UNREACHABLE
+        outcome = Outcome.COORDINATOR_RAISED if _is_local(error) else Outcome.UNREACHABLE
         return BringUpError(outcome, self._model.shorten(reason), error)
 
     async def _connect(self, nursery: trio.Nursery) -> Connection:
@@ -245,8 +248,7 @@ class ModelLife:
                 if error.status is GRPCStatus.UNAVAILABLE:
                     raise ConnectionError(text) from error
                 if not is_busy(error):
-                    unimplemented = error.status is GRPCStatus.UNIMPLEMENTED
-                    outcome = Outcome.NOT_ITS_FAULT if unimplemented else Outcome.SETUP_FAILED
+                    outcome = outcome_of_setup_error(error)
                     raise BringUpError(outcome, self._model.shorten(text), error) from error
             await trio.sleep(_SETUP_BUSY_RETRY)
 
@@ -258,7 +260,7 @@ class ModelLife:
                 await connection.watch(keepalive.interval, keepalive.timeout)
         if self._leaving:
             await self._model.wait_no_calls()
-        elif connection.lost:
+        else:
             self._model.error = ConnectionError(connection.loss)
 
     @property
@@ -288,5 +290,12 @@ class ModelLife:
         if not await connection.ping(timeout):
             self._model.record.forgive_timeout()
             connection.abort(f"no answer to a PING within {timeout:g} s")
-        elif code is not None and self._model.record.timeouts:
+        elif code is not None and self._model.record.timeouts and connection is self.connection:
             self._host.accuse(self._model, code, detail, None)
+
+
+def _is_local(error: BaseException | None) -> bool:
+    """Whether connecting failed on this machine; where Trio tried several addresses, its causes say so."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_is_local, error.exceptions))
+    return isinstance(error, OSError) and (error.errno in _LOCAL_ERRORS or _is_local(error.__cause__))

@@ -117,9 +117,10 @@ class Membership(Generic[D]):
 
     def apply(self, event: Init | Update) -> None:
         """Take in what the orchestrator says."""
+        newest = {each.model_id: each for each in event.entries if each.state is RunState.RUNNING}
         for entry in event.entries:
             if entry.state is RunState.RUNNING:
-                self._running(entry)
+                self._running(entry, newest[entry.model_id])
             elif entry.state is RunState.RECOVERING:
                 self._recovering(entry)
             else:
@@ -134,21 +135,23 @@ class Membership(Generic[D]):
             return None
         replaced, slot.current, slot.successor = slot.current, deployment, None
         if replaced.deployment_id != deployment.deployment_id:
-            self._remember_replaced(model_id, replaced)
+            self._remember_replaced(model_id, replaced.deployment_id)
         replaced.retire()
         return replaced
 
-    def _running(self, entry: Entry) -> None:
+    def _running(self, entry: Entry, newest: Entry) -> None:
         slot = self._slots.get(entry.model_id)
         if slot is None:
-            if (entry.model_id, entry.deployment_id) not in self._replaced:
-                self._slots[entry.model_id] = _Slot(self._start(entry, JoinReason.JOINED))
+            self._begin(entry)
             return
         known = next(iter(slot.named_by(entry)), None)
         if known is None:
-            if (entry.model_id, entry.deployment_id) not in self._replaced:
+            if newest is not entry and slot.named_by(newest):  # it comes before the one that we have
+                self._remember_replaced(entry.model_id, entry.deployment_id)
+            elif not self._was_replaced(entry):
                 self._succeed(slot, entry, JoinReason.REDEPLOYED)
         elif _is_at(known, entry):
+            self._forget_move(slot, known)
             known.update(entry.infos)
             known.revive()
         elif known is slot.current and known.ready:
@@ -157,19 +160,29 @@ class Membership(Generic[D]):
             known.update(entry.infos)
             known.move(entry.host, entry.port)
 
+    def _begin(self, entry: Entry) -> None:
+        if not self._was_replaced(entry):
+            self._slots[entry.model_id] = _Slot(self._start(entry, JoinReason.JOINED))
+
+    def _forget_move(self, slot: _Slot[D], deployment: D) -> None:
+        """A deployment is where it was: don't bring it up elsewhere."""
+        moved, name = slot.successor, deployment.deployment_id
+        if moved is not None and moved is not deployment and name is not None and moved.deployment_id == name:
+            slot.successor = None
+            moved.stop()
+
     def _succeed(self, slot: _Slot[D], entry: Entry, reason: JoinReason) -> None:
         """Bring a deployment up beside the one in use."""
         if slot.successor is not None:
             if slot.successor.deployment_id != entry.deployment_id:
-                self._remember_replaced(entry.model_id, slot.successor)
+                self._remember_replaced(entry.model_id, slot.successor.deployment_id)
             slot.successor.stop()
         slot.successor = self._start(entry, reason)
 
     def _recovering(self, entry: Entry) -> None:
         slot = self._slots.get(entry.model_id)
         if slot is None:
-            if (entry.model_id, entry.deployment_id) not in self._replaced:
-                self._slots[entry.model_id] = _Slot(self._start(entry, JoinReason.JOINED))
+            self._begin(entry)
             return
         for deployment in slot.named_by(entry):
             deployment.recover()
@@ -186,6 +199,9 @@ class Membership(Generic[D]):
             for deployment in list(slot):
                 if (model_id, deployment.deployment_id) not in listed:
                     self._remove(model_id, slot, deployment)
+        for entry in init.entries:  # it stood behind one that has just been dropped
+            if entry.state is RunState.RECOVERING and entry.model_id not in self._slots:
+                self._begin(entry)
 
     def _remove(self, model_id: str, slot: _Slot[D], deployment: D) -> None:
         if deployment is slot.successor:
@@ -196,8 +212,11 @@ class Membership(Generic[D]):
             del self._slots[model_id]
         deployment.stop()
 
-    def _remember_replaced(self, model_id: str, deployment: D) -> None:
-        if deployment.deployment_id is not None:
-            self._replaced[model_id, deployment.deployment_id] = None
+    def _was_replaced(self, entry: Entry) -> bool:
+        return (entry.model_id, entry.deployment_id) in self._replaced
+
+    def _remember_replaced(self, model_id: str, deployment_id: str | None) -> None:
+        if deployment_id is not None:
+            self._replaced[model_id, deployment_id] = None
             if len(self._replaced) > _MAX_REPLACED:
                 del self._replaced[next(iter(self._replaced))]

@@ -6,7 +6,7 @@ What it is, how it is, and the calls that wait for it are here; how it gets and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .services.base import Service
 
 __all__ = ["CallModel", "ModelHost", "ModelRunner"]
+
+_UNAVAILABLE: Final = frozenset({ModelState.RECOVERING, ModelState.FAILED, ModelState.GONE})
 
 
 class ModelHost(Protocol):
@@ -60,6 +62,9 @@ class ModelHost(Protocol):
 
     def acquit(self, model: ModelRunner, name: str) -> None:
         """A model succeeded with this class or method."""
+
+    def pardon(self, model: ModelRunner) -> None:
+        """A model begins anew: what it did before doesn't count any more."""
 
     @property
     def call_model(self) -> CallModel:
@@ -173,8 +178,12 @@ class ModelRunner:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes part in rounds."""
-        return self._state is ModelState.READY
+        """Whether it takes part in rounds; it does not from the moment on in which its connection is lost.
+
+        The state follows a little later, and a call made meanwhile would wait for the next connection.
+        """
+        connection = self._life.connection
+        return self._state is ModelState.READY and connection is not None and connection.accepts_calls
 
     @property
     def joining(self) -> bool:
@@ -209,7 +218,7 @@ class ModelRunner:
             connection = self._life.connection
             if self._state is wanted and connection is not None and connection.accepts_calls:
                 return connection
-            if joining or self._state in (ModelState.RECOVERING, ModelState.FAILED, ModelState.GONE):
+            if joining or self.retired or self._state in _UNAVAILABLE:
                 raise ModelUnavailableError(self.condition)
             await self._changed.wait()
 
@@ -217,7 +226,7 @@ class ModelRunner:
         """The request headers of a call to `path`, made once."""
         fields = self._fields.get(path)
         if fields is None:
-            host = f"[{self.host}]" if ":" in self.host else self.host
+            host = f"[{self.host}]" if ":" in self.host else self.host.encode("idna").decode("ascii")
             fields = request_fields(path, scheme="http", authority=f"{host}:{self.port}")
             self._fields[path] = fields
         return fields
@@ -248,6 +257,7 @@ class ModelRunner:
             self.infos = infos
             self._owner.infos_changed(self)
 
+    @enable_ki_protection
     async def live(self) -> None:
         """Be brought up, kept up and let go; see `ModelLife.live`."""
         await self._life.live()
@@ -280,16 +290,20 @@ class ModelRunner:
     def revive(self) -> None:
         """It is announced again: try it, if it was given up or recovering."""
         if self._state in (ModelState.FAILED, ModelState.RECOVERING):
-            self.record.clear()
+            self._begin_anew()
             self._life.revive()
 
     @enable_ki_protection
     def move(self, host: str, port: int) -> None:
         """It is announced at another address."""
         self.host, self.port = host, port
-        self.record.clear()
+        self._begin_anew()
         self._fields.clear()
         self._life.start_over()
+
+    def _begin_anew(self) -> None:
+        self.record.clear()
+        self._owner.pardon(self)
 
     @enable_ki_protection
     def give_up(self, reason: str) -> None:

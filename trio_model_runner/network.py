@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 import trio
 
+from .groups import one_by_itself
+
 if TYPE_CHECKING:
     from trio.testing import MemoryReceiveStream, MemorySendStream
 
@@ -54,7 +56,8 @@ class TCPNetwork(Network):
 
     async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
         """Open a TCP connection; see `Network.connect`."""
-        return await trio.open_tcp_stream(host, port, happy_eyeballs_delay=self.happy_eyeballs_delay)
+        with one_by_itself():  # a KeyboardInterrupt comes out of Trio's own tasks in a group
+            return await trio.open_tcp_stream(host, port, happy_eyeballs_delay=self.happy_eyeballs_delay)
 
 
 class MemoryListener(trio.abc.Listener["MemoryStream"]):

@@ -38,6 +38,7 @@ __all__ = [
     "outcome_of_answer",
     "outcome_of_grpc_error",
     "outcome_of_setup",
+    "outcome_of_setup_error",
 ]
 
 
@@ -163,6 +164,14 @@ def outcome_of_grpc_error(error: GRPCError) -> Outcome:
     if error.status is GRPCStatus.DEADLINE_EXCEEDED:  # the node kept the deadline before we did
         return Outcome.OVERRAN
     return Outcome.NOT_ITS_FAULT if error.status in _NOT_ITS_FAULT else Outcome.MODEL_FAILED
+
+
+def outcome_of_setup_error(error: GRPCError) -> Outcome:
+    """The same for a setup."""
+    outcome = outcome_of_grpc_error(error)
+    return {Outcome.OVERRAN: Outcome.SETUP_UNANSWERED, Outcome.MODEL_FAILED: Outcome.SETUP_FAILED}.get(
+        outcome, outcome
+    )
 
 
 def is_busy(error: GRPCError) -> bool:

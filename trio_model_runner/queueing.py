@@ -29,7 +29,8 @@ class Turn:
     async def wait(self) -> None:
         """Wait until everybody who came before has left; no checkpoint if nobody is there."""
         while self._queue._turns[0] is not self:
-            self._came = self._came or trio.Event()
+            if self._came is None:
+                self._came = trio.Event()
             await self._came.wait()
 
     def leave(self) -> None:
@@ -41,6 +42,7 @@ class Turn:
             turns[0]._came.set()
         if not turns and self._queue._emptied is not None:
             self._queue._emptied.set()
+            self._queue._emptied = None
 
 
 class CallQueue:
@@ -75,6 +77,6 @@ class CallQueue:
     async def wait_empty(self) -> None:
         """Wait until nobody is there; no checkpoint if nobody is."""
         while self._turns:
-            self._emptied = self._emptied or trio.Event()
+            if self._emptied is None:
+                self._emptied = trio.Event()
             await self._emptied.wait()
-            self._emptied = None

@@ -7,7 +7,7 @@ joined is either in it or not, and never half; that is what makes a catch-up in 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,16 +15,46 @@ import trio
 
 from .call import Call, CallSpec, check_size, perform_all
 from .data import Arguments
+from .model import ModelRunner
 from .policy import Outcome
 from .results import PredictionRound, PredictResult
 from .returning import structurer
 
 if TYPE_CHECKING:
     from .config import ClusterConfig
-    from .model import ModelRunner
     from .services.base import Service
 
-__all__ = ["Round", "RoundOptions"]
+__all__ = ["Round", "RoundOptions", "choose_members"]
+
+
+def choose_members(
+    models: Iterable[ModelRunner | str] | None, announced: Mapping[str, ModelRunner]
+) -> tuple[list[ModelRunner], list[str]]:
+    """Whom a round calls, each once, and the ids among `models` that are not announced.
+
+    Args:
+        models: runners or ids; None for all that are announced.
+        announced: the announced models, by id.
+
+    Raises:
+        TypeError: `models` is something else.
+    """
+    if models is None:
+        return list(announced.values()), []
+    if isinstance(models, str) or not isinstance(models, Iterable):
+        raise TypeError(f"models: must be several ModelRunners or ids, got one {type(models).__name__}")
+    members: dict[ModelRunner, None] = {}
+    missing: dict[str, None] = {}
+    for model in models:
+        if isinstance(model, ModelRunner):
+            members[model] = None
+        elif not isinstance(model, str):
+            raise TypeError(f"models: must be ModelRunners or ids, got {type(model).__name__}")
+        elif model in announced:
+            members[announced[model]] = None
+        else:
+            missing[model] = None
+    return list(members), list(missing)
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@ So each is held for a minute (`Health.mass_window`), and if by then at least hal
 would have been reported within such a time, none of them is. A model that succeeds meanwhile is acquitted.
 
 A class or method that no model has is the coordinator's typo. So a verdict of BAD_IMPLEMENTATION waits for
-the proof that another model has it.
+the proof that another model has it, and counts as given then. Success with another method is no answer to it.
 
 There is no clock here and no I/O: whoever owns the verdicts brings the time (in seconds, of any clock), asks
 `due`, and reports what is released.
@@ -88,19 +88,34 @@ class Verdicts(Generic[T]):
         """Take a verdict; a second one on a model adds nothing, unless the first lacks its proof."""
         waiting = self._pending.get(verdict.model)
         if waiting is None or not self._stands(waiting):
-            self._pending[verdict.model] = verdict
-            self._given[verdict.model] = verdict.at
+            self._enter(verdict)
 
     def withdraw(self, model: T) -> None:
-        """Forget what waits about a model: it succeeded, or is gone."""
+        """Forget what waits about a model: it begins anew, or is gone."""
         self._pending.pop(model, None)
         self._given.pop(model, None)
 
-    def prove(self, name: Hashable, model: T) -> None:
-        """Note that a model has a class or method, so that lacking it is another one's fault."""
+    def acquit(self, model: T, name: Hashable) -> None:
+        """Forget what waits about a model that succeeded with a class or method, unless it lacks another."""
+        waiting = self._pending.get(model)
+        if waiting is not None and waiting.name in (None, name):
+            self.withdraw(model)
+
+    def prove(self, name: Hashable, model: T, now: float) -> bool:
+        """Note that a model has a class or method, so that lacking it is another one's fault.
+
+        Returns:
+            Whether that is news, so that a verdict may stand now which did not before.
+        """
         models = self._has.setdefault(name, set())
-        if len(models) < 2:  # with two, there is another one whoever is asked about
-            models.add(model)
+        if model in models or len(models) > 1:  # with two, there is another one whoever is asked about
+            return False
+        unproved = [each for each in self._pending.values() if each.name == name and not self._stands(each)]
+        models.add(model)
+        for verdict in unproved:
+            if self._stands(verdict):
+                self._enter(attrs.evolve(verdict, at=now))
+        return True
 
     def proved(self, name: Hashable, model: T) -> bool:
         """Whether another model than this one has a class or method."""
@@ -111,20 +126,18 @@ class Verdicts(Generic[T]):
         window = self._health.mass_window
         self._given = {model: at for model, at in self._given.items() if at > now - 2 * window}
         few = members < self._health.mass_minimum
-        if not few and self._is_mass(members):
-            held = tuple(verdict for verdict in self._pending.values() if self._stands(verdict))
-            for verdict in held:
-                del self._pending[verdict.model]
-            self.held += len(held)
-            return Judgement(held=held)
+        standing = [verdict for verdict in self._pending.values() if self._stands(verdict)]
+        mass = self._find_mass(members) if standing and not few else set()
+        held = tuple(verdict for verdict in standing if verdict.model in mass)
         released = tuple(
             verdict
-            for verdict in self._pending.values()
-            if (few or verdict.at + window <= now) and self._stands(verdict)
+            for verdict in standing
+            if verdict.model not in mass and (few or verdict.at + window <= now)
         )
-        for verdict in released:
+        for verdict in held + released:
             del self._pending[verdict.model]
-        return Judgement(released=released)
+        self.held += len(held)
+        return Judgement(released, held)
 
     def next_due(self, now: float, members: int) -> float | None:
         """When to ask `due` again if nothing else happens, seconds; None for not at all."""
@@ -133,18 +146,26 @@ class Verdicts(Generic[T]):
         times = [verdict.at + self._health.mass_window for verdict in self._pending.values()]
         return min((time for time in times if time > now), default=None)
 
+    def _enter(self, verdict: Verdict[T]) -> None:
+        self._pending[verdict.model] = verdict
+        self._given[verdict.model] = verdict.at
+
     def _stands(self, verdict: Verdict[T]) -> bool:
         """Whether a verdict needs no proof, or has it."""
         return verdict.name is None or self.proved(verdict.name, verdict.model)
 
-    def _is_mass(self, members: int) -> bool:
-        """Whether at least the given fraction of the members was judged within one window."""
-        if not any(self._stands(verdict) for verdict in self._pending.values()):
-            return False
+    def _find_mass(self, members: int) -> set[T]:
+        """The models of which at least the given fraction of the members was judged within one window."""
         enough = self._health.mass_fraction * members
-        window = self._health.mass_window
         unproved = {model for model, verdict in self._pending.items() if not self._stands(verdict)}
-        times = sorted(at for model, at in self._given.items() if model not in unproved)
-        return any(
-            bisect.bisect_right(times, start + window) - index >= enough for index, start in enumerate(times)
-        )
+        given = [(model, at) for model, at in self._given.items() if model not in unproved]
+        given.sort(key=lambda each: each[1])
+        times = [at for _, at in given]
+        mass: set[T] = set()
+        done = 0
+        for first, start in enumerate(times):
+            end = bisect.bisect_right(times, start + self._health.mass_window)
+            if end - first >= enough:
+                mass.update(model for model, _ in given[max(first, done) : end])
+                done = end
+        return mass

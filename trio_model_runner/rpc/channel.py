@@ -44,7 +44,8 @@ from trio.lowlevel import enable_ki_protection
 
 from ..network import Network, TCPNetwork
 from .codec import BetterprotoCodec
-from .connection import Connection, open_connection
+from .connecting import open_connection
+from .connection import Connection
 from .headers import RawFields
 from .protocol import request_fields
 from .stream import Stream

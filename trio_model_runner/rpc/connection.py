@@ -25,13 +25,11 @@ import math
 import os
 import struct
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import trio
-from grpclib.exceptions import StreamTerminatedError
 from trio.lowlevel import enable_ki_protection
 
-from ..network import Network
 from .events import (
     ConnectionTerminated,
     DataReceived,
@@ -43,40 +41,14 @@ from .events import (
     StreamReset,
 )
 from .frames import ErrorCode, error_name
-from .headers import Fields, RawFields
+from .headers import RawFields
 from .http2 import Buffer, Http2Client, Http2Stream
+from .receiver import CallInterrupted, Receiver
 
-__all__ = ["CallInterrupted", "Connection", "Receiver", "open_connection"]
+__all__ = ["Connection"]
 
 _RECEIVE_SIZE: Final = 64 << 10
 _MAX_BUFFERS_PER_WRITE: Final = 1024  # IOV_MAX on Linux and macOS
-
-
-class CallInterrupted(StreamTerminatedError):
-    """A call ended before its answer: its stream was reset, or the connection was lost.
-
-    Attributes:
-        unprocessed: the server certainly did nothing with the request, so it may be sent again.
-        connection_lost: it was the whole connection.
-    """
-
-    def __init__(self, reason: str, *, unprocessed: bool = False, connection_lost: bool = False) -> None:
-        super().__init__(reason)
-        self.unprocessed = unprocessed
-        self.connection_lost = connection_lost
-
-
-class Receiver(Protocol):
-    """What takes a stream's response. Its methods are called by the reader task, and must not block."""
-
-    def headers_received(self, fields: Fields, *, end_stream: bool) -> None:
-        """The response's headers, or its trailers when `end_stream` is set."""
-
-    def data_received(self, data: bytes, flow_controlled_length: int, *, end_stream: bool) -> None:
-        """A piece of the body; `Connection.acknowledge` gives its window back once it is consumed."""
-
-    def interrupted(self, error: CallInterrupted) -> None:
-        """Nothing more will come."""
 
 
 class Connection:
@@ -429,44 +401,3 @@ class Connection:
 def _interrupt(receiver: Receiver | None, error: CallInterrupted) -> None:
     if receiver is not None:
         receiver.interrupted(error)
-
-
-async def open_connection(
-    nursery: trio.Nursery,
-    network: Network,
-    host: str,
-    port: int,
-    *,
-    timeout: float = 10.0,
-    max_header_bytes: int = 16 << 10,
-) -> Connection:
-    """Connect to a server and wait for its SETTINGS.
-
-    Args:
-        nursery: where the connection's tasks run, until it is lost or its `aclose` is done.
-        network: what opens the byte stream.
-        host: a name or an address.
-        port: a port.
-        timeout: seconds for all of it.
-        max_header_bytes: see `Connection`.
-
-    Raises:
-        OSError: nobody answers there in time (`TimeoutError`), nobody listens, or the server does not
-            speak HTTP/2 (`ConnectionError`).
-    """
-    connection: Connection | None = None
-    peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        with trio.move_on_after(timeout):
-            stream = await network.connect(host, port)
-            connection = Connection(stream, peer=peer, max_header_bytes=max_header_bytes)
-            nursery.start_soon(connection.run)
-            await connection.wait_ready()
-            return connection
-        if connection is None:
-            raise TimeoutError(f"{peer}: no connection within {timeout:g} s")
-        raise TimeoutError(f"{peer}: connected, but no HTTP/2 SETTINGS within {timeout:g} s")
-    except BaseException:
-        if connection is not None:
-            connection.abort("the connection was given up")
-        raise

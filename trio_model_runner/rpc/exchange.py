@@ -18,11 +18,12 @@ import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from .connection import CallInterrupted, Connection
+from .connection import Connection
 from .frames import ErrorCode
 from .headers import Fields, RawFields
 from .http2 import Buffer
 from .protocol import MESSAGE_PREFIX_LENGTH, message_length
+from .receiver import CallInterrupted
 
 __all__ = ["Exchange"]
 

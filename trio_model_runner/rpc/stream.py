@@ -32,10 +32,10 @@ from grpclib.stream import StreamIterator
 from multidict import MultiDict
 from trio.lowlevel import enable_ki_protection
 
-from .connection import CallInterrupted
 from .exchange import Exchange
 from .headers import Fields, RawFields
 from .protocol import check_headers, encode_timeout, message_prefix, read_status
+from .receiver import CallInterrupted
 
 if TYPE_CHECKING:
     from .channel import Channel, Peer

@@ -21,7 +21,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from trio.lowlevel import enable_ki_protection
 
-from .connection import CallInterrupted, Connection
+from .connection import Connection
 from .frames import ErrorCode
 from .headers import Fields, RawFields
 from .http2 import Buffer, Http2Stream
@@ -32,6 +32,7 @@ from .protocol import (
     message_prefix,
     raise_for_status,
 )
+from .receiver import CallInterrupted
 
 __all__ = ["Answer", "UnaryCall"]
 

@@ -67,7 +67,18 @@ class DynamicSubclassService(Service):
         """See `Service.read_setup`: only the text says whether there was an instance already."""
         (status,) = _read_setup(message)
         code, text = status or ("", "")
+        if text in self._wrong_name_texts:
+            code = AnswerCode.BAD_IMPLEMENTATION
         return SetupAnswer(AnswerCode(code), text, fresh=text != _ALREADY_THERE)
+
+    @property
+    def _wrong_name_texts(self) -> tuple[str, str]:
+        """What deployed nodes (release 0.4.2) say if the module has no such class, with SETUP_FAILED."""
+        module, _, name = self.class_name.rpartition(".")
+        return (
+            f"Class '{name}' not found in module '{module}'.",
+            f"Object '{name}' in module '{module}' is not a class.",
+        )
 
     def call_request(self, method: str, arguments: Arguments) -> Request:
         """See `Service.call_request`: any method, any arguments."""
