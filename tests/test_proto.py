@@ -58,7 +58,7 @@ def test_numbers_and_types_are_the_deployed_ones() -> None:
     variant_2 = b"\x10\x06" + b"\x1a\x02[]"
     assert bytes(request) == (
         b"\x0a\x01m"
-        + b"\x12\x09" + b"\x08\x01" + b"\x12\x05" + variant_1
+         b"\x12\x09" + b"\x08\x01" + b"\x12\x05" + variant_1
         + b"\x1a\x0b" + b"\x0a\x01k" + b"\x12\x06" + variant_2
     )  # fmt: skip
     assert bytes(Status(code="SUCCESS", message="x")) == b"\x0a\x07SUCCESS\x12\x01x"
