@@ -57,6 +57,8 @@ class Progress(enum.Enum):
     WAITING = enum.auto()
     """In the queue, or for a connection: nothing that the model could be blamed for."""
     CALLING = enum.auto()
+    CUT_OFF = enum.auto()
+    """The request had reached the node, and nothing came back: the model may still be at it."""
     BUSY = enum.auto()
     """The node does something else; the request will be sent again."""
 
@@ -183,13 +185,11 @@ class Call:
                 return
             await self._send_until_processed(request)
         finally:
-            if self.result is None and self._progress is Progress.CALLING and self._sent:
+            sent = self._unary is not None and self._unary.sent
+            if self.result is None and self._progress is Progress.CALLING and sent:
+                self._progress = Progress.CUT_OFF
                 self.model.overrunning = True
             self._turn.leave()
-
-    @property
-    def _sent(self) -> bool:
-        return self._unary is not None and self._unary.sent
 
     async def _send_until_processed(self, request: Request) -> None:
         """Send the request, and again as long as nothing can have come of it."""
@@ -299,7 +299,7 @@ class Call:
         elif self._progress is Progress.BUSY or self._behind_ours:
             outcome = Outcome.NOT_REACHED if self._behind_ours else Outcome.BUSY
             text = "the node was busy until the deadline"
-        elif self._sent:
+        elif self._progress is Progress.CUT_OFF:
             outcome, text = Outcome.OVERRAN, "no answer before the deadline"
         else:
             outcome, text = Outcome.NOT_REACHED, "the deadline passed before the request was sent"

@@ -27,11 +27,12 @@ class ChangeKind(enum.StrEnum):
 
     Attributes:
         ANNOUNCED: the orchestrator says that a model runs or recovers.
-        JOINED: a model is ready, for the first time or again.
+        JOINED: a model is ready, for the first time or again; that it lost its connection has no change of
+            its own.
         REDEPLOYED: a new deployment, which is ready, has taken the place of `Change.previous`.
         UPDATED: the orchestrator says something new about a model: see its `infos`.
         LEFT: a model, or a deployment that was coming up, is gone.
-        FAILED: a model is given up until it is announced again: see `Change.error`.
+        FAILED: a model crashed or is given up, until it is announced again: see `Change.error`.
         RESYNC: changes were missed. Where the listener asked for what is there, that follows anew.
     """
 

@@ -204,8 +204,9 @@ class Cluster:
                     ...
 
         Args:
-            initial: begin with what is there: ANNOUNCED for each announced model, and JOINED for each that is
-                ready. A listener that was too slow to be told everything gets a RESYNC, and then this again.
+            initial: begin with what is there: ANNOUNCED for each announced model, then JOINED for each that
+                is ready and FAILED for each that is out. A listener that was too slow to be told everything
+                gets a RESYNC, and then this again.
         """
         self._check_open()
         listener = ChangeListener(self._fleet.picture if initial else None)
@@ -287,16 +288,10 @@ class Cluster:
     # Rounds
 
     def _options(
-        self,
-        method: str,
-        arguments: Any,
-        timeout: float | None = None,
-        *,
-        optional: bool = False,
-        returns: Any = None,
+        self, method: str, arguments: Any, timeout: float | None = None, **more: Any
     ) -> RoundOptions:
         timeout = self._config.timeout if timeout is None else timeout
-        return RoundOptions(method, arguments, timeout, optional, returns)
+        return RoundOptions(method, arguments, timeout, **more)
 
     @enable_ki_protection
     def _new_round(

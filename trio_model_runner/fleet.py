@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from .services.base import Service
 
 __all__ = ["Fleet"]
+
+_OUT: Final = frozenset({ModelState.FAILED, ModelState.RECOVERING})
+"""Announced, but not to be had until it is announced again."""
 
 logger = logging.getLogger("trio_model_runner.cluster")
 
@@ -94,8 +97,7 @@ class Fleet:
     @property
     def settled(self) -> bool:
         """Whether no announced model is on its way up."""
-        settled = (ModelState.READY, ModelState.FAILED, ModelState.RECOVERING)
-        return all(model.state in settled for model in self._membership.current.values())
+        return all(model.ready or model.state in _OUT for model in self._membership.current.values())
 
     def count_states(self) -> dict[str, int]:
         """How many announced models are in each state, by its value."""
@@ -103,8 +105,16 @@ class Fleet:
 
     def picture(self) -> list[Change]:
         """What is there now, as the changes that led to it."""
-        announced = [Change(ChangeKind.ANNOUNCED, model) for model in self._membership.current.values()]
-        return announced + [Change(ChangeKind.JOINED, model) for model in self.ready.values()]
+        announced = self._membership.current.values()
+        return [
+            *(Change(ChangeKind.ANNOUNCED, model) for model in announced),
+            *(Change(ChangeKind.JOINED, model) for model in self.ready.values()),
+            *(
+                Change(ChangeKind.FAILED, model, error=model.error)
+                for model in announced
+                if model.state in _OUT
+            ),
+        ]
 
     async def wait_change(self) -> None:
         """Wait until any model's state or the membership changes."""
@@ -146,8 +156,8 @@ class Fleet:
             self._tell(Change(kind, model, previous=replaced))
         elif self.ready.get(model.model_id) is model:
             del self.ready[model.model_id]
-        if state is ModelState.FAILED:
-            logger.warning("model %s is given up: %s", model.model_id, model.error)
+        if state in _OUT:
+            logger.warning("model %s is %s: %s", model.model_id, state.value, model.error)
             self._tell(Change(ChangeKind.FAILED, model, error=model.error))
         elif state is ModelState.GONE:
             self._living.discard(model)

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import trio
 
-__all__ = ["one_by_itself"]
+__all__ = ["describe", "one_by_itself"]
 
 
 class one_by_itself:  # noqa: N801 - used as `with one_by_itself():`, like Trio's `move_on_after`
@@ -39,3 +39,15 @@ class one_by_itself:  # noqa: N801 - used as `with one_by_itself():`, like Trio'
         finally:
             only.__context__ = context  # which `raise` has just replaced with the group
             del only, context
+
+
+def describe(error: BaseException) -> str:
+    """Say what an error is, with the causes where it only says that all attempts failed.
+
+    Trio tries each of a host's addresses, and keeps what went wrong behind the error that it raises.
+    """
+    cause = error.__cause__
+    causes = cause.exceptions if isinstance(cause, BaseExceptionGroup) else () if cause is None else (cause,)
+    if isinstance(error, OSError) and causes:
+        return f"{error}: {', '.join(dict.fromkeys(map(str, causes)))}"
+    return str(error)

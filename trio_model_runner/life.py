@@ -21,7 +21,7 @@ from grpclib.exceptions import GRPCError
 from trio.lowlevel import enable_ki_protection
 
 from .errors import ModelError
-from .groups import one_by_itself
+from .groups import describe, one_by_itself
 from .policy import Outcome, is_busy, outcome_of_setup, outcome_of_setup_error
 from .rpc.connecting import open_connection
 from .rpc.connection import Connection
@@ -135,7 +135,7 @@ class ModelLife:
         if self._attempt.cancel_called or self._scope.cancel_called:  # a word from outside came first
             return
         self._wanted = False
-        self._model.error = failure.error or ModelError(str(failure))
+        self._model.error = _error_of(failure)
         self._model.enter(ModelState.FAILED)
         code = self._model.record.note(failure.outcome)
         if code is not None:
@@ -178,7 +178,8 @@ class ModelLife:
 
     def _unreachable(self) -> BringUpError:
         error = self._model.error
-        reason = f"no connection after {self._config.backoff.attempts} attempts: {error}"
+        text = describe(error) if error is not None else "the connection ended at once"
+        reason = f"no connection after {self._config.backoff.attempts} attempts: {text}"
         outcome = Outcome.COORDINATOR_RAISED if _is_local(error) else Outcome.UNREACHABLE
         return BringUpError(outcome, self._model.shorten(reason), error)
 
@@ -292,6 +293,15 @@ class ModelLife:
             connection.abort(f"no answer to a PING within {timeout:g} s")
         elif code is not None and self._model.record.timeouts and connection is self.connection:
             self._host.accuse(self._model, code, detail, None)
+
+
+def _error_of(failure: BringUpError) -> BaseException:
+    """The coordinator's own exception where that is the trouble, else one that says all in words."""
+    if failure.outcome is Outcome.COORDINATOR_RAISED and failure.error is not None:
+        return failure.error
+    error = ModelError(str(failure))
+    error.__cause__ = failure.error
+    return error
 
 
 def _is_local(error: BaseException | None) -> bool:

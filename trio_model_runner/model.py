@@ -284,6 +284,7 @@ class ModelRunner:
         """It crashed and is being restarted: let go of it until it is announced again."""
         if self._state not in (ModelState.RECOVERING, ModelState.GONE):
             self._life.pause()
+            self.error = ModelError("it crashed, and is being restarted")
             self.enter(ModelState.RECOVERING)
 
     @enable_ki_protection

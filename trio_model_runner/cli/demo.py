@@ -96,7 +96,7 @@ class Demo:
     async def _play_rounds(self, crunch: LocalCrunch, cluster: Cluster) -> None:
         for number in range(1, self._rounds + 1):
             await self._before_round(number, crunch)
-            self._show_events(cluster, first=number == 1)
+            self._show_events(first=number == 1)
             payload = self._game.next_payload()
             arguments = Arguments(payload, performance_metrics={})
             self._history.append(arguments)
@@ -110,7 +110,7 @@ class Demo:
                     nursery.start_soon(self._crash, crunch)
                 await self._predict(cluster, f"Round {number} of {self._rounds}", about)
             await trio.sleep(_PAUSE)
-        self._show_events(cluster)
+        self._show_events()
 
     async def _catch_up(self, join: Join) -> None:
         """Tell a model that has just joined what the others were told before."""
@@ -172,8 +172,7 @@ class Demo:
         heading = Text.assemble(("trio-model-runner demo", "bold"))
         write(self._console, heading, *Text(text).wrap(self._console, width), *tempers, Text())
 
-    def _show_events(self, cluster: Cluster, *, first: bool = False) -> None:
-        self._events.look_around(cluster)
+    def _show_events(self, *, first: bool = False) -> None:
         lines = self._events.take()
         if first:
             joined = [line for line in lines if line.kind is ChangeKind.JOINED]

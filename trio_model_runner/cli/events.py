@@ -17,7 +17,6 @@ import trio
 from rich.text import Text
 
 from ..changes import Change, ChangeKind, ChangeListener
-from ..cluster import Cluster
 from ..states import ModelState
 from .output import clean
 from .table import fit
@@ -80,7 +79,6 @@ class EventLog:
         self._lines: list[EventLine] = []
         self._seen: set[tuple[ChangeKind, str]] = set()
         self._joined: set[str] = set()
-        self._states: dict[str, ModelState] = {}
         self._changed = trio.Event()
 
     async def listen(self, changes: ChangeListener) -> None:
@@ -104,17 +102,6 @@ class EventLog:
         """Add a line from elsewhere."""
         self._lines.append(line)
 
-    def look_around(self, cluster: Cluster) -> None:
-        """Note what no change tells of: who is being restarted, or was given up before we listened."""
-        for model in cluster.announced.values():
-            name, state = model.name or model.model_id, model.state
-            before = self._states.get(model.model_id)
-            self._states[model.model_id] = state
-            if state is ModelState.RECOVERING and before is not state:
-                self.add(EventLine("!", "yellow", name, "crashed, and is being restarted"))
-            elif state is ModelState.FAILED and before is None:
-                self.add(EventLine("!", "red", name, f"given up: {shorter(str(model.error))}"))
-
     def take(self) -> list[EventLine]:
         """What has been collected, which is then forgotten."""
         lines, self._lines = self._lines, []
@@ -136,6 +123,8 @@ class EventLog:
                 sign, style, text = "~", "cyan", "replaced by a new deployment" + (told and f", which{told}")
             case ChangeKind.LEFT:
                 sign, style, text = "-", "bright_black", "left"
+            case ChangeKind.FAILED if model.state is ModelState.RECOVERING:
+                sign, style, text = "!", "yellow", "crashed, and is being restarted"
             case ChangeKind.FAILED:
                 sign, style, text = "!", "red", f"given up: {shorter(str(change.error))}"
             case _:

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import trio
 
+from ..groups import describe
 from .messages import Disconnected, Init, MessageParser, RunState
 from .websocket import WebSocket, WebSocketLost, host_header
 
@@ -168,7 +169,7 @@ class OrchestratorFeed:
             with trio.fail_at(deadline):
                 stream = await config.network.connect(config.host, config.port)
         except OSError as error:
-            return _describe_os_error(error)
+            return describe(error)
         except trio.TooSlowError:
             return f"no connection to {host_header(config.host, config.port)} within {timeout:g} s"
         error_text = ""
@@ -275,13 +276,6 @@ def _first_text(group: BaseExceptionGroup[WebSocketLost]) -> str:
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
     return str(first)
-
-
-def _describe_os_error(error: OSError) -> str:
-    if isinstance(error.__cause__, BaseExceptionGroup):  # trio tried several addresses
-        causes = ", ".join(dict.fromkeys(map(str, error.__cause__.exceptions)))
-        return f"{error}: {causes}"
-    return str(error)
 
 
 def _raise_what_is_in(group: BaseExceptionGroup) -> NoReturn:
