@@ -175,7 +175,7 @@ class Call:
     async def perform(self) -> None:
         """Make the call, unless it has its result already; whoever cancels this asks `expire` for one."""
         if self.result is not None or self._turn is None:
-            return
+            return  # noqa: ASYNC910 - a task of its own ends with this
         try:
             await self._turn.wait()
             try:
@@ -200,20 +200,20 @@ class Call:
                 answer = await self._send(request)
             except ModelUnavailableError as error:
                 self._end(Outcome.CONNECTION_LOST, str(error))
-                return
+                return  # noqa: ASYNC910 - a task of its own ends with this
             except GRPCError as error:
                 if not is_busy(error):
                     outcome = outcome_of_grpc_error(error)
                     self.model.overrunning = self.model.overrunning or outcome is Outcome.OVERRAN
                     text = f"gRPC status {error.status.name}: {error.message or 'no message'}"
                     self._end(outcome, text, error=error)
-                    return
+                    return  # noqa: ASYNC910 - a task of its own ends with this
                 self._progress = Progress.BUSY
                 self._behind_ours = self._behind_ours or self.model.overrunning
             except CallInterrupted as error:
                 if not error.unprocessed:
                     self._end(Outcome.CONNECTION_LOST, str(error), error=error)
-                    return
+                    return  # noqa: ASYNC910 - a task of its own ends with this
                 self._progress = Progress.WAITING
             else:
                 if self._read(answer, may_renew=not renewed and not self.joining):

@@ -196,7 +196,7 @@ class Cluster:
                 nursery.cancel_scope.cancel()
 
     @contextlib.asynccontextmanager
-    async def changes(self, *, initial: bool = False) -> AsyncIterator[ChangeListener]:
+    async def changes(self, *, initial: bool = False) -> AsyncIterator[ChangeListener]:  # noqa: ASYNC911
         """Listen to what happens to the models.
 
             async with cluster.changes() as changes:
@@ -212,7 +212,7 @@ class Cluster:
         listener = ChangeListener(self._fleet.picture if initial else None)
         self._fleet.changes.add(listener)
         try:
-            yield listener
+            yield listener  # noqa: ASYNC911 - nothing here waits
         finally:
             self._fleet.changes.discard(listener)
 
@@ -322,7 +322,7 @@ class Cluster:
         results = await self._play(self._new_round(options, [model], may_be_joining=True))
         return results[model]
 
-    async def _join(self, model: ModelRunner, reason: JoinReason, fresh: bool) -> None:
+    async def _join(self, model: ModelRunner, reason: JoinReason, fresh: bool) -> None:  # noqa: ASYNC910
         if self._on_join is not None:
             join = Join(model=model, cluster=self, reason=reason, fresh=fresh)
             await call_on_join(self._on_join, join, self._config.on_join_timeout)
@@ -344,7 +344,7 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         assert self._block is not None
-        return await self._block.__aexit__(kind, error, traceback)
+        return await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102
 
     @contextlib.asynccontextmanager
     @enable_ki_protection
@@ -364,7 +364,7 @@ class Cluster:
                         raise
                     raised = group  # of which a nursery would make a copy
                 finally:
-                    await self._shut_down(nursery)
+                    await self._shut_down(nursery)  # noqa: ASYNC102 - it shields and bounds itself
         if raised is not None:
             raise raised
 

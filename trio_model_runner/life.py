@@ -121,7 +121,7 @@ class ModelLife:
         """End now."""
         self._scope.cancel()
 
-    async def _wait_wanted(self) -> None:
+    async def _wait_wanted(self) -> None:  # noqa: ASYNC910 - a step of the loop, which is full of them
         while not self._wanted:
             self._wake = trio.Event()
             await self._wake.wait()
@@ -144,7 +144,7 @@ class ModelLife:
                 self._model, code, str(failure), self._host.service.instance_name if missing else None
             )
 
-    async def _connect_and_serve(self, nursery: trio.Nursery) -> None:
+    async def _connect_and_serve(self, nursery: trio.Nursery) -> None:  # noqa: ASYNC910
         """Connect, serve, and reconnect, until the attempts are exhausted or the model leaves."""
         grace = self._config.shutdown_grace
         delays = self._config.backoff.delays()
@@ -253,7 +253,7 @@ class ModelLife:
                     raise BringUpError(outcome, self._model.shorten(text), error) from error
             await trio.sleep(_SETUP_BUSY_RETRY)
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, connection: Connection) -> None:  # noqa: ASYNC910
         """Carry calls until the connection takes no more, or another deployment takes this one's place."""
         keepalive = self._config.keepalive
         with trio.CancelScope() as self._serving:

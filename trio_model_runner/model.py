@@ -217,7 +217,7 @@ class ModelRunner:
         while True:
             connection = self._life.connection
             if self._state is wanted and connection is not None and connection.accepts_calls:
-                return connection
+                return connection  # noqa: ASYNC910 - the call that follows is one
             if joining or self.retired or self._state in _UNAVAILABLE:
                 raise ModelUnavailableError(self.condition)
             await self._changed.wait()

@@ -26,7 +26,7 @@ class Turn:
         self._queue = queue
         self._came: trio.Event | None = None
 
-    async def wait(self) -> None:
+    async def wait(self) -> None:  # noqa: ASYNC910 - see the docstring
         """Wait until everybody who came before has left; no checkpoint if nobody is there."""
         while self._queue._turns[0] is not self:
             if self._came is None:
@@ -74,7 +74,7 @@ class CallQueue:
         self._turns.append(turn)
         return turn
 
-    async def wait_empty(self) -> None:
+    async def wait_empty(self) -> None:  # noqa: ASYNC910 - see the docstring
         """Wait until nobody is there; no checkpoint if nobody is."""
         while self._turns:
             if self._emptied is None:

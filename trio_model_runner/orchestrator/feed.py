@@ -102,7 +102,7 @@ class OrchestratorFeed:
         self._report_came.set()
 
     @trio.lowlevel.enable_ki_protection
-    async def run(self, deliver: Callable[[FeedEvent], None]) -> None:
+    async def run(self, deliver: Callable[[FeedEvent], None]) -> None:  # noqa: ASYNC910
         """Connect, and reconnect for ever; return after `aclose`.
 
         Args:
@@ -169,9 +169,9 @@ class OrchestratorFeed:
             with trio.fail_at(deadline):
                 stream = await config.network.connect(config.host, config.port)
         except OSError as error:
-            return describe(error)
+            return describe(error)  # noqa: ASYNC910 - a step of the loop, which waits
         except trio.TooSlowError:
-            return f"no connection to {host_header(config.host, config.port)} within {timeout:g} s"
+            return f"no connection to {host_header(config.host, config.port)} within {timeout:g} s"  # noqa: ASYNC910
         error_text = ""
         try:
             async with trio.open_nursery() as nursery:

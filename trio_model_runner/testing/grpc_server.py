@@ -155,7 +155,7 @@ class ServerConnection:
         frame = GoAwayFrame(0, last_stream_id=last, error_code=error_code, additional_data=debug_data)
         self.send_raw(frame.serialize())
 
-    async def _read(self, nursery: trio.Nursery) -> None:
+    async def _read(self, nursery: trio.Nursery) -> None:  # noqa: ASYNC910 - a task of its own ends with this
         while not self._ending:
             try:
                 data = await self._stream.receive_some(RECEIVE_BYTES)
@@ -163,7 +163,7 @@ class ServerConnection:
                 data = b""
             if not data:
                 self.abort()
-                return
+                return  # noqa: ASYNC910 - a task of its own ends with this
             try:
                 for event in self._h2.receive_data(bytes(data)):
                     self._handle(event, nursery)
@@ -213,11 +213,11 @@ class ServerConnection:
         call = self._calls[event.stream_id] = call
         nursery.start_soon(self._run_call, call)
 
-    async def _run_call(self, call: ServerCall) -> None:
+    async def _run_call(self, call: ServerCall) -> None:  # noqa: ASYNC910 - a task of its own ends with this
         handler = self._server.handlers.get(call.path)
         if handler is None:
             call.finish(Status.UNIMPLEMENTED, "Method not found!")
-            return
+            return  # noqa: ASYNC910 - a task of its own ends with this
         call.scope.deadline = trio.current_time() + call.timeout + DEADLINE_LATENESS
         with call.scope:
             try:
@@ -245,9 +245,9 @@ class ServerConnection:
                 try:
                     await self._stream.send_all(data)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return
+                    return  # noqa: ASYNC910 - a task of its own ends with this
             elif self._ending or (self._last_stream_id < math.inf and not self._calls):
-                return
+                return  # noqa: ASYNC910 - a task of its own ends with this
             else:
                 await self._wake.wait()
 

@@ -53,14 +53,14 @@ class _Process:
         """Run `work` in a task of the process and wait for it; call `done` when it has ended, in any way."""
         send, receive = trio.open_memory_channel["tuple[T | None, Exception | None]"](1)
 
-        async def run_work() -> None:
+        async def run_work() -> None:  # noqa: ASYNC910 - a task of its own ends with this
             outcome: tuple[T | None, Exception | None]
             try:
                 outcome = await work(), None
             except Exception as error:
                 outcome = None, error
             except SystemExit:
-                return  # kills a worker thread of a deployed node: no answer ever, and the node goes on
+                return  # noqa: ASYNC910 - a task of its own ends with this
             finally:
                 done()
             send.send_nowait(outcome)
