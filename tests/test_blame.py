@@ -295,6 +295,30 @@ async def test_files_that_we_have_too_many_of_are_not_a_models_fault(autojump_cl
             assert crunch.reports == []
 
 
+async def test_what_may_pass_by_itself_is_tried_again(autojump_clock: MockClock) -> None:
+    async with coordinating(many(), report_failures=False) as (crunch, cluster):
+        model = cluster.models["a"]
+        crunch.node("a").kill()
+        await until(cluster, lambda: model.state is ModelState.FAILED)
+        await trio.sleep(3600)
+        crunch.node("a").restart()
+        await until(cluster, lambda: model.ready)
+        assert crunch.reports == []
+
+
+async def test_who_can_not_be_reached_and_is_reported_waits_for_a_word(autojump_clock: MockClock) -> None:
+    async with coordinating(many()) as (crunch, cluster):
+        model = cluster.models["a"]
+        crunch.node("a").kill()
+        (report,) = await crunch.wait_for_reports()
+        assert report["failure_code"] == "CONNECTION_FAILED"
+        crunch.node("a").restart()
+        await trio.sleep(3600)
+        assert model.state is ModelState.FAILED
+        crunch.announce("a")
+        await until(cluster, lambda: model.ready)
+
+
 async def test_when_half_fail_together_none_is_reported(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -266,6 +266,26 @@ async def test_a_strange_answer_is_an_error_and_the_connection_goes_on(on_reques
         assert (await unary(connection, "echo", b"abc").perform(60)).message == b"abc"
 
 
+def refuse(*, trailers_only: bool) -> Callable[..., None]:
+    status = [("grpc-status", "8"), ("grpc-message", "Server busy")]
+
+    def on_request(server: H2Server, stream_id: int, _: bytes) -> None:
+        if not trailers_only:
+            server.h2.send_headers(stream_id, RESPONSE)
+        server.h2.send_headers(stream_id, [*RESPONSE, *status] if trailers_only else status, end_stream=True)
+
+    return on_request
+
+
+@pytest.mark.parametrize("trailers_only", [True, False])
+async def test_a_status_alone_is_told_from_one_after_headers(trailers_only: bool) -> None:
+    async with connected("memory") as (connection, server):
+        server.on_request = refuse(trailers_only=trailers_only)
+        call = unary(connection, "echo")
+        assert await failure(call) == (Status.RESOURCE_EXHAUSTED, "Server busy")
+        assert call.trailers_only is trailers_only
+
+
 async def test_an_answer_may_come_in_any_pieces_and_empty_ones_cost_nothing() -> None:
     async with connected("memory") as (connection, server):
         whole = message(bytes(range(100)))

@@ -202,7 +202,7 @@ class Call:
                 self._end(Outcome.CONNECTION_LOST, str(error))
                 return  # noqa: ASYNC910 - a task of its own ends with this
             except GRPCError as error:
-                if not is_busy(error):
+                if not (is_busy(error) and self._unary is not None and self._unary.trailers_only):
                     outcome = outcome_of_grpc_error(error)
                     self.model.overrunning = self.model.overrunning or outcome is Outcome.OVERRAN
                     text = f"gRPC status {error.status.name}: {error.message or 'no message'}"

@@ -20,6 +20,7 @@ from trio.lowlevel import enable_ki_protection
 
 from .model import ModelRunner
 from .orchestrator import FailureReport
+from .orchestrator.messages import quoted
 from .policy import FailureCode
 from .states import ModelState
 from .verdicts import Judgement, Verdict, Verdicts
@@ -75,12 +76,15 @@ class Court:
             return
         if not self._enabled:
             logger.info(
-                "model %s would be reported as %s, but reporting is off: %s", model.model_id, code, reason
+                "model %s would be reported as %s, but reporting is off: %s",
+                quoted(model.model_id),
+                code,
+                quoted(reason),
             )
             return
         if name is not None and name not in self._unproved and not self._verdicts.proved(name, model):
             self._unproved.add(name)
-            logger.error("no model has shown yet that %r exists; is it spelt right? %s", name, reason)
+            logger.error("no model has shown yet that %r exists; is it spelt right? %s", name, quoted(reason))
         self._verdicts.give(Verdict(model, code, reason, trio.current_time(), name))
         self.wake()
 
@@ -105,10 +109,12 @@ class Court:
         if not isinstance(reason, str | None):
             raise TypeError(f"reason: must be a str or None, got {type(reason).__name__}")
         if not self._enabled:
-            logger.warning("model %s is not reported as %s: reporting is off", model.model_id, code)
+            logger.warning("model %s is not reported as %s: reporting is off", quoted(model.model_id), code)
             return
         if _has_left(model):
-            logger.warning("model %s is not reported as %s: this deployment has left", model.model_id, code)
+            logger.warning(
+                "model %s is not reported as %s: this deployment has left", quoted(model.model_id), code
+            )
             return
         self._verdicts.withdraw(model)
         report = FailureReport(
@@ -144,12 +150,14 @@ class Court:
                 "them: none is. The first: %s: %s",
                 len(judgement.held),
                 judgement.held[0].code,
-                judgement.held[0].reason,
+                quoted(judgement.held[0].reason),
             )
         for verdict in judgement.released:
             if verdict.code is FailureCode.CONNECTION_FAILED and not self._feed.connected:
                 # Perhaps it was our network. If the orchestrator still lists the model, it is tried again.
-                logger.info("model %s is not reported: the orchestrator is away, too", verdict.model.model_id)
+                logger.info(
+                    "model %s is not reported: the orchestrator is away, too", quoted(verdict.model.model_id)
+                )
             elif not _has_left(verdict.model):
                 self.report(verdict.model, verdict.code, verdict.reason)
 

@@ -20,6 +20,7 @@ from .court import Court
 from .membership import Membership
 from .model import ModelRunner
 from .orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState
+from .orchestrator.messages import quoted
 from .states import JoinReason, ModelState
 
 if TYPE_CHECKING:
@@ -157,7 +158,9 @@ class Fleet:
         elif self.ready.get(model.model_id) is model:
             del self.ready[model.model_id]
         if state in _OUT:
-            logger.warning("model %s is %s: %s", model.model_id, state.value, model.error)
+            logger.warning(
+                "model %s is %s: %s", quoted(model.model_id), state.value, quoted(str(model.error))
+            )
             self._tell(Change(ChangeKind.FAILED, model, error=model.error))
         elif state is ModelState.GONE:
             self._living.discard(model)

@@ -45,12 +45,26 @@ _LOCAL_ERRORS: Final = frozenset(
 
 
 class BringUpError(Exception):
-    """A model can't be brought up, and trying again at once would not help."""
+    """A model can't be brought up, and trying again at once would not help.
 
-    def __init__(self, outcome: Outcome, reason: str, error: BaseException | None = None) -> None:
+    Attributes:
+        outcome: what this means.
+        error: the exception behind it, if there is one.
+        may_pass: it may pass by itself, so that trying again later may help.
+    """
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        reason: str,
+        error: BaseException | None = None,
+        *,
+        may_pass: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.outcome = outcome
         self.error = error
+        self.may_pass = may_pass
 
 
 class ModelLife:
@@ -68,6 +82,7 @@ class ModelLife:
         self._reason = reason
         self._wanted = True
         self._wake = trio.Event()
+        self._retry_after = math.inf
         self._leaving = False
         self._renewing = False
         self._scope = trio.CancelScope(shield=True)
@@ -104,6 +119,7 @@ class ModelLife:
     def pause(self) -> None:
         """Let go of the connection until `revive`."""
         self._wanted = False
+        self._retry_after = math.inf
         self._attempt.cancel()
 
     def renew(self, reason: str) -> None:
@@ -124,7 +140,9 @@ class ModelLife:
     async def _wait_wanted(self) -> None:  # noqa: ASYNC910 - a step of the loop, which is full of them
         while not self._wanted:
             self._wake = trio.Event()
-            await self._wake.wait()
+            with trio.move_on_after(self._retry_after) as scope:
+                await self._wake.wait()
+            self._wanted = self._wanted or scope.cancelled_caught
 
     async def _advance(self, state: ModelState) -> None:
         """Enter the next state, unless a word from outside has ended this attempt. Not a schedule point."""
@@ -135,6 +153,7 @@ class ModelLife:
         if self._attempt.cancel_called or self._scope.cancel_called:  # a word from outside came first
             return
         self._wanted = False
+        self._retry_after = self._config.backoff.maximum if failure.may_pass else math.inf
         self._model.error = _error_of(failure)
         self._model.enter(ModelState.FAILED)
         code = self._model.record.note(failure.outcome)
@@ -180,8 +199,10 @@ class ModelLife:
         error = self._model.error
         text = describe(error) if error is not None else "the connection ended at once"
         reason = f"no connection after {self._config.backoff.attempts} attempts: {text}"
-        outcome = Outcome.COORDINATOR_RAISED if _is_local(error) else Outcome.UNREACHABLE
-        return BringUpError(outcome, self._model.shorten(reason), error)
+        local = error is not None and _is_local(error)
+        outcome = Outcome.COORDINATOR_RAISED if local else Outcome.UNREACHABLE
+        may_pass = local or not self._config.report_failures
+        return BringUpError(outcome, self._model.shorten(reason), error, may_pass=may_pass)
 
     async def _connect(self, nursery: trio.Nursery) -> Connection:
         async with self._host.connect_limiter:
@@ -248,7 +269,7 @@ class ModelLife:
                 text = f"Setup: gRPC status {error.status.name}: {error.message or 'no message'}"
                 if error.status is GRPCStatus.UNAVAILABLE:
                     raise ConnectionError(text) from error
-                if not is_busy(error):
+                if not (is_busy(error) and call.trailers_only):
                     outcome = outcome_of_setup_error(error)
                     raise BringUpError(outcome, self._model.shorten(text), error) from error
             await trio.sleep(_SETUP_BUSY_RETRY)

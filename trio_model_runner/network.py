@@ -1,4 +1,4 @@
-"""How to open a byte stream to somewhere: over TCP, or inside this process.
+"""How to open a byte stream to somewhere: over TCP, to a UNIX socket, or inside this process.
 
 Everything above asks a `Network` for a stream and never touches a socket's address again, so the very
 same `Cluster` runs on real sockets and, in tests, on memory under a clock that jumps. A network knows
@@ -15,7 +15,7 @@ import abc
 import errno
 import math
 import os
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import attrs
 import trio
@@ -27,14 +27,26 @@ if TYPE_CHECKING:
 
     MemoryStream: TypeAlias = "trio.StapledStream[MemorySendStream, MemoryReceiveStream]"
 
-__all__ = ["MemoryListener", "MemoryNetwork", "Network", "TCPNetwork"]
+__all__ = ["MemoryListener", "MemoryNetwork", "Network", "TCPNetwork", "UnixNetwork", "address_text"]
+
+
+def address_text(host: str, port: int) -> str:
+    """A host and a port as people write them, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Network(abc.ABC):
-    """Opens byte streams to a host and a port."""
+    """Opens byte streams to a host and a port.
+
+    Attributes:
+        secure: nobody on the way can read or change what goes over the streams, and it is known who is at
+            their other end: what is "https" in the web.
+    """
+
+    secure: ClassVar[bool] = False
 
     @abc.abstractmethod
-    async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
+    async def connect(self, host: str, port: int) -> trio.abc.Stream:
         """Open a stream to `host` and `port`.
 
         Raises:
@@ -58,6 +70,25 @@ class TCPNetwork(Network):
         """Open a TCP connection; see `Network.connect`."""
         with one_by_itself():  # a KeyboardInterrupt comes out of Trio's own tasks in a group
             return await trio.open_tcp_stream(host, port, happy_eyeballs_delay=self.happy_eyeballs_delay)
+
+
+@attrs.frozen
+class UnixNetwork(Network):
+    """A UNIX socket: one server on this machine, whatever host and port are asked for.
+
+    Attributes:
+        path: where the socket is.
+    """
+
+    path: str
+
+    async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
+        """Connect to the socket; see `Network.connect`."""
+        try:
+            return await trio.open_unix_socket(self.path)
+        except OSError as error:
+            error.filename = self.path  # else nobody could tell what was not found
+            raise
 
 
 class MemoryListener(trio.abc.Listener["MemoryStream"]):

@@ -177,8 +177,8 @@ def outcome_of_setup_error(error: GRPCError) -> Outcome:
 def is_busy(error: GRPCError) -> bool:
     """Whether this says that another call runs there, and hence that nothing came of this one.
 
-    Exactly this text does: the same status with another one is a message over the node's limit, which
-    the model may have seen.
+    Exactly this text does, and only in a response that is nothing but a status: the same status with
+    another text is a message over the node's limit, which the model may have seen.
     """
     return error.status is GRPCStatus.RESOURCE_EXHAUSTED and error.message == "Server busy"
 

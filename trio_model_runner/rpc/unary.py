@@ -109,6 +109,11 @@ class UnaryCall:
         """See the class."""
         return self._stream is not None and self._stream.sent and self._connection.all_written
 
+    @property
+    def trailers_only(self) -> bool:
+        """Whether the server answered with a status and nothing else, not even metadata before it."""
+        return self._headers is not None and self._trailers is None and not self._received
+
     @enable_ki_protection
     async def perform(self, timeout: float) -> Answer:
         """Send the request and wait for the answer.
