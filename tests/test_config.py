@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import os
@@ -112,7 +113,7 @@ def test_every_field_refuses_a_wrong_type_by_name(kind: type, field: attrs.Attri
     ("kind", "field"), all_fields(), ids=lambda item: getattr(item, "name", None) or item.__name__
 )
 def test_every_field_is_documented(kind: type, field: attrs.Attribute[Any]) -> None:
-    assert f"\n        {field.name}: " in (kind.__doc__ or "")
+    assert f"\n    {field.name}: " in (inspect.getdoc(kind) or "")
 
 
 NUMBERS = [(kind, field) for kind, field in all_fields() if isinstance(field.default, int | float)]

@@ -116,7 +116,8 @@ def test_rows_without_columns_are_refused_where_they_would_be_lost() -> None:
 
 
 def test_polars_frames_with_categories() -> None:
-    polars = pytest.importorskip("polars")
+    import polars
+
     frame = polars.DataFrame(
         {
             "name": ["a", "b"],

@@ -147,7 +147,8 @@ async def test_values_come_back_as_they_were_sent(serve, value):
 
 
 async def test_a_frame_arrives_as_pandas_and_goes_back_as_parquet(serve):
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     node, channel = await serve(Model)
     await channel.setup()
     frame = pandas.DataFrame({"a": [1, 2]})
