@@ -25,6 +25,7 @@ from trio_model_runner import (
 )
 from trio_model_runner.config import Backoff
 from trio_model_runner.network import MemoryNetwork
+from trio_model_runner.rpc.frames import ErrorCode, rst_stream_frame
 from trio_model_runner.testing import Faults, LocalCrunch
 
 MODELS = [*"abcdef"]
@@ -295,28 +296,18 @@ async def test_files_that_we_have_too_many_of_are_not_a_models_fault(autojump_cl
             assert crunch.reports == []
 
 
-async def test_what_may_pass_by_itself_is_tried_again(autojump_clock: MockClock) -> None:
-    async with coordinating(many(), report_failures=False) as (crunch, cluster):
-        model = cluster.models["a"]
-        crunch.node("a").kill()
-        await until(cluster, lambda: model.state is ModelState.FAILED)
-        await trio.sleep(3600)
-        crunch.node("a").restart()
-        await until(cluster, lambda: model.ready)
-        assert crunch.reports == []
+async def test_a_call_that_the_node_resets_is_a_failure(autojump_clock: MockClock) -> None:
+    async with coordinating(many()) as (crunch, cluster), trio.open_nursery() as nursery:
+        model, node = cluster.models["a"], crunch.node("a")
 
+        @nursery.start_soon
+        async def reset() -> None:
+            await node.wait_for_calls(1)
+            node.send_raw(rst_stream_frame(3, ErrorCode.INTERNAL_ERROR))  # Setup had stream 1
 
-async def test_who_can_not_be_reached_and_is_reported_waits_for_a_word(autojump_clock: MockClock) -> None:
-    async with coordinating(many()) as (crunch, cluster):
-        model = cluster.models["a"]
-        crunch.node("a").kill()
-        (report,) = await crunch.wait_for_reports()
-        assert report["failure_code"] == "CONNECTION_FAILED"
-        crunch.node("a").restart()
-        await trio.sleep(3600)
-        assert model.state is ModelState.FAILED
-        crunch.announce("a")
-        await until(cluster, lambda: model.ready)
+        result = await model.call("hang")
+        assert (result.status, result.detail) == (Status.FAILED, "the server reset the call: INTERNAL_ERROR")
+        assert counts(cluster) == (1, 0)
 
 
 async def test_when_half_fail_together_none_is_reported(

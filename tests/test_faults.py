@@ -252,3 +252,31 @@ async def test_whatever_happens_every_member_has_exactly_one_result(
             results = await cluster.call("predict", timeout=10)
         assert len(results.succeeded) == len(ids)
         assert {len(model._queue) for model in cluster.models.values()} == {0}
+
+
+async def test_what_may_pass_by_itself_is_tried_again(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model(), "b": Model(), "c": Model()}, report_failures=False) as (
+        crunch,
+        cluster,
+    ):
+        model = cluster.models["a"]
+        crunch.node("a").kill()
+        await until(cluster, lambda: model.state is ModelState.FAILED)
+        await trio.sleep(3600)
+        crunch.node("a").restart()
+        await until(cluster, lambda: model.ready)
+        assert crunch.reports == []
+
+
+async def test_who_can_not_be_reached_and_is_reported_waits_for_a_word(autojump_clock: MockClock) -> None:
+    models = {"a": Model(), "b": Model(), "c": Model()}
+    async with coordinating(models) as (crunch, cluster):
+        model = cluster.models["a"]
+        crunch.node("a").kill()
+        (report,) = await crunch.wait_for_reports()
+        assert report["failure_code"] == "CONNECTION_FAILED"
+        crunch.node("a").restart()
+        await trio.sleep(3600)
+        assert model.state is ModelState.FAILED
+        crunch.announce("a")
+        await until(cluster, lambda: model.ready)

@@ -212,7 +212,8 @@ class Call:
                 self._behind_ours = self._behind_ours or self.model.overrunning
             except CallInterrupted as error:
                 if not error.unprocessed:
-                    self._end(Outcome.CONNECTION_LOST, str(error), error=error)
+                    outcome = Outcome.CONNECTION_LOST if error.connection_lost else Outcome.MODEL_FAILED
+                    self._end(outcome, str(error), error=error)
                     return  # noqa: ASYNC910 - a task of its own ends with this
                 self._progress = Progress.WAITING
             else:
@@ -234,7 +235,8 @@ class Call:
         )
         self._progress = Progress.CALLING
         now = self._handed_over_at = trio.current_time()
-        self._first_handed_over_at = self._first_handed_over_at or now
+        if self._first_handed_over_at is None:
+            self._first_handed_over_at = now
         return await self._unary.perform(max(0.0, self._spec.deadline - now))
 
     def _read(self, answer: Answer, *, may_renew: bool) -> bool:

@@ -69,7 +69,7 @@ class Outcome(enum.Enum):
 
     SUCCEEDED = enum.auto()
     MODEL_FAILED = enum.auto()
-    """It raised, answered what can't be decoded, or its node gave a status that says no better."""
+    """It raised, answered what can't be decoded, or its node gave a status that says no better, or none."""
     BAD_IMPLEMENTATION = enum.auto()
     """Its class or method does not exist."""
     NOT_ITS_FAULT = enum.auto()
