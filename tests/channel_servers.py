@@ -37,12 +37,14 @@ def unary(behaviour: Behaviour) -> grpc.RpcMethodHandler:
 
 
 @contextmanager
-def grpcio_server(service: str = SERVICE, **handlers: grpc.RpcMethodHandler) -> Iterator[int]:
+def grpcio_server(
+    service: str = SERVICE, *, address: str = "127.0.0.1:0", **handlers: grpc.RpcMethodHandler
+) -> Iterator[int]:
     """A server of grpcio's with threads; its port."""
     with ThreadPoolExecutor(8) as executor:
         server = grpc.server(executor)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(address)
         server.start()
         try:
             yield port

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 import struct
 from collections import deque
 from contextlib import asynccontextmanager
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import trio
+import trustme
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import (
@@ -26,6 +29,7 @@ from trio_model_runner.rpc.connecting import open_connection
 from trio_model_runner.rpc.frames import CONNECTION_PREFACE, FRAME_HEADER, FRAME_HEADER_LENGTH
 from trio_model_runner.rpc.http2 import Http2Client, Http2Stream
 from trio_model_runner.rpc.protocol import request_fields
+from trio_model_runner.rpc.tls import TLSNetwork
 from trio_model_runner.rpc.unary import UnaryCall
 
 if TYPE_CHECKING:
@@ -303,14 +307,37 @@ class Address:
         self.port = port
 
 
+@cache
+def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """TLS for a server called "node", and for its clients."""
+    authority = trustme.CA()
+    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server_side.set_alpn_protocols(["h2"])
+    authority.issue_cert("node").configure_cert(server_side)
+    client_side = ssl.create_default_context()
+    authority.configure_trust(client_side)
+    return server_side, client_side
+
+
+async def serve_tls(
+    serve: Callable[[Any], Awaitable[object]], context: ssl.SSLContext, stream: trio.abc.Stream
+) -> None:
+    """Serve a connection over TLS; it may break before it has begun."""
+    await serve(trio.SSLStream(stream, context, server_side=True, https_compatible=True))
+
+
 @asynccontextmanager
 async def serving(kind: str, serve: Callable[[Any], Awaitable[object]]) -> AsyncIterator[Address]:
-    """Serve connections, in "memory" or over "tcp", until the block is left."""
+    """Serve connections, in "memory", there with "tls", or over "tcp", until the block is left."""
     listeners: list[Any]
-    if kind == "memory":
+    if kind in ("memory", "tls"):
         network = MemoryNetwork()
         listeners = [network.listen("node")]
         address = Address(network, "node", listeners[0].port)
+        if kind == "tls":
+            server_side, client_side = tls_contexts()
+            address.network = TLSNetwork(client_side, network)
+            serve = partial(serve_tls, serve, server_side)
     else:
         listeners = list(await trio.open_tcp_listeners(0, host="127.0.0.1"))
         address = Address(TCPNetwork(), "127.0.0.1", listeners[0].socket.getsockname()[1])

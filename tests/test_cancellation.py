@@ -18,7 +18,7 @@ from trio_model_runner.rpc.receiver import CallInterrupted
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-KINDS = ["memory", "tcp"]
+KINDS = ["memory", "tcp", "tls"]
 
 
 @attrs.define
@@ -68,7 +68,7 @@ async def still_usable(line: Line, _: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("size", [10, 300_000])
+@pytest.mark.parametrize("size", [10, 150_000])
 async def test_a_call_cancelled_anywhere_leaves_the_connection_usable(kind: str, size: int) -> None:
     body = bytes(size)
 

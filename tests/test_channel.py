@@ -279,7 +279,7 @@ async def test_bad_metadata_is_refused_before_anything_is_sent(metadata, error):
     async with h2_channel(answering_server()) as (channel, stub):
         with pytest.raises(error, match="Invalid metadata"):
             await stub.call(CallRequest(), metadata=metadata)
-        assert not channel._connections
+        assert not channel._keeper.connections
 
 
 async def test_a_message_of_another_type_is_refused_before_anything_is_sent():

@@ -210,6 +210,18 @@ async def test_a_connection_that_says_goaway_ends_after_its_last_call():
     assert len(second.bodies) == 2
 
 
+async def test_a_connection_whose_stream_ids_are_used_up_is_replaced_and_closed():
+    first, second = answering_server(), answering_server()
+    async with h2_channel(first, second) as (channel, stub):
+        (await channel.connect())._http2._sender.next_stream_id = 2**31 - 1
+        for _ in range(2):
+            assert await stub.call(CallRequest()) == ANSWER
+        await first.ended.wait()
+        assert channel._keeper.connections == {await channel.connect()}
+    assert [len(first.bodies), len(second.bodies)] == [1, 1]
+    assert first.goaways == [0]
+
+
 async def test_connections_that_die_at_once_are_not_tried_for_ever():
     async def die(connection: Connection) -> None:
         connection.abort("it died")

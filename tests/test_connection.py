@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trustme
-from h2_server import Address, h2_server, serving
+from grpclib.exceptions import GRPCError
+from h2_server import RESPONSE, Address, H2Server, call, frame, h2_server, serving
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner.network import MemoryNetwork, Network, TCPNetwork
 from trio_model_runner.rpc import frames
 from trio_model_runner.rpc.connecting import open_connection
 from trio_model_runner.rpc.connection import Connection
+from trio_model_runner.rpc.receiver import CallInterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -150,3 +153,67 @@ async def test_a_port_where_nobody_listens_refuses() -> None:
                 await open_connection(nursery, TCPNetwork(), "127.0.0.1", unused.getsockname()[1])
             with pytest.raises(ConnectionRefusedError):
                 await open_connection(nursery, MemoryNetwork(), "node", 1)
+
+
+@both_kinds
+async def test_a_nursery_that_is_closed_leaves_no_stream_open(kind: str) -> None:
+    ended = trio.Event()
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            while await stream.receive_some():
+                pass
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        pass
+    async with serving(kind, serve) as address:
+        with pytest.raises(RuntimeError, match="closed"):
+            await connect(nursery, address)
+        await ended.wait()
+
+
+def rubbish(seed: int) -> bytes:
+    """Frames of all types with nonsense in them, or just bytes."""
+    chance = random.Random(seed)
+    if seed % 3 == 0:
+        return chance.randbytes(chance.randint(1, 2000))
+    return b"".join(
+        frame(chance.randint(0, 10), chance.randint(0, 255), chance.randint(0, 3), chance.randbytes(size))
+        for size in chance.choices([0, 4, 5, 6, 8, 100, 5000], k=20)
+    )
+
+
+@pytest.mark.parametrize("answers", [False, True])
+@pytest.mark.parametrize("seed", range(30))
+async def test_rubbish_from_a_server_costs_its_own_calls_alone(seed: int, answers: bool) -> None:
+    """Before an answer or in the middle of it; the call ends with an error, and nothing is left running."""
+    server, decent = H2Server(), H2Server()
+
+    def talk_nonsense(server: H2Server, stream_id: int, body: bytes) -> None:
+        if answers:
+            server.h2.send_headers(stream_id, RESPONSE)
+            server.h2.send_data(stream_id, body[:3])
+
+    server.on_request = talk_nonsense
+    with trio.fail_after(30):
+        async with serving("memory", server) as address, serving("memory", decent) as elsewhere:
+            async with trio.open_nursery() as nursery:
+                connection = await connect(nursery, address)
+                other = await connect(nursery, elsewhere)
+
+                async def make_call() -> None:
+                    with pytest.raises((CallInterrupted, GRPCError)):
+                        await call(connection)
+
+                nursery.start_soon(make_call)
+                await server.wait(lambda: bool(server.bodies))
+                await wait_all_tasks_blocked()
+                await server.flush(rubbish(seed))
+                await wait_all_tasks_blocked()
+                assert server.stream is not None
+                await server.stream.aclose()
+                assert await call(other) == b"hello"
+                await other.aclose()
+            assert connection.lost
+            assert connection._http2.streams == []

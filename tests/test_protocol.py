@@ -154,6 +154,14 @@ def test_an_answer_without_status_or_of_another_type_is_unknown() -> None:
     assert refusal(((":status", "200"),), (("grpc-status", "0"),))[0] is Status.UNKNOWN
 
 
+def test_a_status_alone_needs_no_content_type() -> None:
+    assert refusal(((":status", "200"), ("grpc-status", "12")), None) == (Status.UNIMPLEMENTED, None)
+    assert refusal(((":status", "200"), ("content-type", "text/html"), ("grpc-status", "12")), None) == (
+        Status.UNKNOWN,
+        "the answer's content-type is 'text/html', not gRPC's",
+    )
+
+
 @pytest.mark.parametrize(
     ("escaped", "text"),
     [("a%20b", "a b"), ("caf%C3%A9 100%25", "café 100%"), ("%FF%zz%", "\ufffd%zz%"), ("", None)],

@@ -1,9 +1,10 @@
 """gRPC over HTTP/2 on Trio: a client that knows nothing of models.
 
 From the ground up: `frames`, `headers`, `streams`, `sender`, `events` and `http2` are HTTP/2 without I/O;
-`connection` runs one on a byte stream; `protocol` is what gRPC puts on HTTP/2; `unary` is a call with one
-message each way, by the shortest path; `codec` turns messages into bytes and back; `exchange`, `stream` and
-`channel` are grpclib's `Channel`, for generated stubs and calls of any shape.
+`connection` runs one on a byte stream, with its `writer`; `connecting` makes one, over `tls` where that is
+wanted; `protocol` is what gRPC puts on HTTP/2; `unary` is a call with one message each way, by the shortest
+path; `codec` turns messages into bytes and back; `exchange`, `stream` and `channel` are grpclib's `Channel`,
+for generated stubs and calls of any shape, and `keeper` has a connection ready for it.
 """
 
 from __future__ import annotations

@@ -11,12 +11,8 @@ async with Channel("localhost", 50051) as channel:
 A stub asks nothing of its channel but `request`, and a listener for events nothing but `__dispatch__`. So
 this class is a `grpclib.client.Channel` by type alone: none of the base's code runs, which wants an asyncio
 loop from its `__init__` on. What is missing there is an owner for the tasks behind a connection. Here that is
-the `async with` block: they run in its nursery, and none outlives it.
-
-**Connecting is lazy and shared.** The first call connects, and calls that come meanwhile wait for the same
-attempt, each within its own deadline; a call that gives up does not take the attempt from the others. A
-connection that was lost, or whose server said GOAWAY, is replaced when the next call needs one; calls that
-are open on the old one may end there.
+the `async with` block: they run in its nursery, and none outlives it. How connections come and go is the
+affair of `keeper`.
 
 **A new connection can lead to another process** than the old one did, so `on_connect` may look at it, and
 prepare it, before any call uses it.
@@ -29,9 +25,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+import os
+import ssl as _ssl
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import grpclib.client
@@ -42,60 +40,64 @@ from grpclib.events import _DispatchChannelEvents
 from multidict import MultiDict
 from trio.lowlevel import enable_ki_protection
 
-from ..network import Network, TCPNetwork
+from ..groups import one_by_itself
+from ..network import Network, TCPNetwork, UnixNetwork
 from .codec import BetterprotoCodec
 from .connecting import open_connection
 from .connection import Connection
 from .headers import RawFields
+from .keeper import ConnectionKeeper
 from .protocol import request_fields
 from .stream import Stream
+from .tls import TLSNetwork
 
 __all__ = ["Channel", "Peer"]
 
 SendT = TypeVar("SendT")
 ReceiveT = TypeVar("ReceiveT")
 
-_MAX_ATTEMPTS: Final = 3
-"""How many connections in a row may be lost between being ready and being used."""
-
 
 @attrs.frozen
 class Peer:
-    """Who is at the other end, in the form of grpclib's `Peer`."""
+    """Who is at the other end, in the form of grpclib's `Peer`.
 
-    host: str
-    port: int
+    Attributes:
+        address: the host and port that were asked for, or the path of a UNIX socket.
+        connection: what leads there; None before there is one.
+    """
 
-    def addr(self) -> tuple[str, int]:
-        """The host and port that are connected to."""
-        return (self.host, self.port)
+    address: tuple[str, int] | str
+    connection: Connection | None = attrs.field(default=None, repr=False, eq=False)
+
+    def addr(self) -> tuple[str, int] | str:
+        """The `address`."""
+        return self.address
 
     def cert(self) -> dict[str, Any] | None:
-        """The server's certificate: None, for the connection is plaintext."""
-        return None
+        """The server's certificate as `ssl.SSLSocket.getpeercert` gives it; None on a plaintext connection.
 
-
-class _Attempt:
-    """One try to connect, and everybody who waits for it."""
-
-    def __init__(self) -> None:
-        self.done = trio.Event()
-        self.connection: Connection | None = None
-        self.error: Exception | None = None
+        See `Connection.peer_certificate` for the certificate itself.
+        """
+        return None if self.connection is None else self.connection.peer_certificate_fields
 
 
 class Channel(grpclib.client.Channel):
     """A gRPC server, as stubs see it; used with `async with`, then by any task of the same Trio run.
 
     Args:
-        host: a name or an address.
-        port: a port.
-        network: what opens byte streams; TCP by default.
+        host: a name or an address; 127.0.0.1 by default.
+        port: a port; 50051 by default.
+        path: that of a UNIX socket, instead of host and port.
+        ssl: a context for TLS, or True for one that trusts what the system trusts.
+        server_hostname: the name that the server's certificate must have, where it isn't the host's.
+        network: what opens byte streams, beneath TLS; TCP by default.
         codec: what turns messages into bytes and back; betterproto's by default.
         status_details_codec: what decodes the details that a status can come with; without one they are
             ignored.
         on_connect: awaited with each new connection, before any call uses it. What it raises goes to the
             calls that wait for the connection, which is given up.
+        wait_for_ready: a call that finds no connection waits for one until its deadline, however many
+            attempts fail meanwhile; by default, it fails with the attempt that it waits for.
         connect_timeout: seconds for a connection to be made, without `on_connect`.
         max_message_bytes: the largest message taken as an answer, bytes.
         max_header_bytes: the largest list of headers taken, bytes.
@@ -103,17 +105,24 @@ class Channel(grpclib.client.Channel):
             of life.
         keepalive_timeout: seconds in which that must come, else the connection is given up.
         grace: seconds that leaving the block may take for goodbyes, if the server does not read.
+
+    Raises:
+        ValueError: arguments exclude each other.
     """
 
     def __init__(
         self,
-        host: str = "127.0.0.1",
-        port: int = 50051,
+        host: str | None = None,
+        port: int | None = None,
         *,
+        path: str | os.PathLike[str] | None = None,
+        ssl: _ssl.SSLContext | bool | None = None,
+        server_hostname: str | None = None,
         network: Network | None = None,
         codec: CodecBase | None = None,
         status_details_codec: StatusDetailsCodecBase | None = None,
         on_connect: Callable[[Connection], Awaitable[None]] | None = None,
+        wait_for_ready: bool = False,
         connect_timeout: float = 10.0,
         max_message_bytes: int = 64 << 20,
         max_header_bytes: int = 16 << 10,
@@ -121,28 +130,39 @@ class Channel(grpclib.client.Channel):
         keepalive_timeout: float = 20.0,
         grace: float = 1.0,
     ) -> None:
+        if path is not None and any(each is not None for each in (host, port, network)):
+            raise ValueError("path: takes the place of host, port and network")
+        if server_hostname is not None and not ssl:
+            raise ValueError("server_hostname: is for TLS, and there is no ssl")
         self.__dispatch__ = _DispatchChannelEvents()
-        self.peer = Peer(host, port)
+        self._host = "127.0.0.1" if host is None else host
+        self._port = 50051 if port is None else port
+        self.peer = Peer((self._host, self._port) if path is None else os.fspath(path))
         self.codec = BetterprotoCodec() if codec is None else codec
         self.status_details_codec = status_details_codec
         self.max_message_bytes = max_message_bytes
+        if path is not None:
+            self._host, network = "localhost", UnixNetwork(os.fspath(path))
+        if ssl:
+            context = _ssl.create_default_context() if ssl is True else ssl
+            network = TLSNetwork(context, network, server_hostname=server_hostname)
         self._network = TCPNetwork() if network is None else network
-        self._authority = self._get_authority(host, port)
-        self._on_connect = on_connect
+        self._authority = self._host if path is not None else self._get_authority(self._host, self._port)
+        self._wait_for_ready = wait_for_ready
         self._connect_timeout = connect_timeout
         self._max_header_bytes = max_header_bytes
-        self._keepalive = (keepalive_interval, keepalive_timeout)
-        self._grace = grace
-        self._nursery: trio.Nursery | None = None
+        self._keeper = ConnectionKeeper(
+            self._open_connection,
+            on_connect=on_connect,
+            keepalive_interval=keepalive_interval,
+            keepalive_timeout=keepalive_timeout,
+            grace=grace,
+        )
         self._manager: contextlib.AbstractAsyncContextManager[trio.Nursery, bool | None] | None = None
-        self._scopes: set[trio.CancelScope] = set()
-        self._connections: set[Connection] = set()
-        self._connection: Connection | None = None
-        self._attempt: _Attempt | None = None
-        self._closed = False
 
     def __repr__(self) -> str:
-        return f"Channel({self.peer.host!r}, {self.peer.port!r})"
+        address = self.peer.address
+        return f"Channel(path={address!r})" if isinstance(address, str) else f"Channel{address!r}"
 
     def request(  # type: ignore[override]  # a stream like grpclib's, not one of its
         self,
@@ -193,53 +213,44 @@ class Channel(grpclib.client.Channel):
             trio.ClosedResourceError: the channel was closed.
             Exception: `on_connect` raised it.
         """
-        loss = ""
-        for _ in range(_MAX_ATTEMPTS):
-            await trio.lowlevel.checkpoint()
-            if self._closed:
-                raise trio.ClosedResourceError("this channel is closed")
-            if self._connection is not None and self._connection.accepts_calls:
-                return self._connection
-            attempt = self._attempt or self._start_attempt()
-            await attempt.done.wait()
-            if attempt.error is not None:
-                raise attempt.error
-            assert attempt.connection is not None
-            if attempt.connection.accepts_calls:
-                return attempt.connection
-            loss = attempt.connection.loss
-        raise ConnectionError(f"connections are lost as soon as they are made: {loss}")
+        return await self._keeper.connect(wait_for_ready=self._wait_for_ready)
+
+    async def _open_connection(self, nursery: trio.Nursery) -> Connection:
+        return await open_connection(
+            nursery,
+            self._network,
+            self._host,
+            self._port,
+            timeout=self._connect_timeout,
+            max_header_bytes=self._max_header_bytes,
+        )
 
     def fields_of(self, path: str, content_type: str) -> RawFields:
         """The request headers of a call to `path`, without its metadata."""
-        return request_fields(path, scheme="http", authority=self._authority, content_type=content_type)
+        scheme = "https" if self._network.secure else "http"
+        return request_fields(path, scheme=scheme, authority=self._authority, content_type=content_type)
 
     def close(self) -> None:
         """Close at once, without goodbye: open calls are interrupted, sockets closed. See also `aclose`."""
-        self._shut()
-        for connection in self._connections:
-            connection.abort("the channel was closed")
+        self._keeper.abort("the channel was closed")
 
     async def aclose(self) -> None:
         """Close: open calls are reset, the server gets a GOAWAY, sockets are closed. Idempotent.
 
         Cancellation is put off until it is done, which takes at most `grace` seconds.
         """
-        self._shut()
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                for connection in self._connections:
-                    nursery.start_soon(connection.aclose, self._grace)
-            await trio.lowlevel.checkpoint()
+        await self._keeper.aclose()
 
+    @enable_ki_protection
     async def __aenter__(self) -> Channel:
         """Open the nursery; nothing is connected yet."""
         if self._manager is not None:
             raise RuntimeError("a channel can be entered once")
         self._manager = trio.open_nursery()
-        self._nursery = await self._manager.__aenter__()
+        self._keeper.nursery = await self._manager.__aenter__()
         return self
 
+    @enable_ki_protection
     def __aexit__(  # type: ignore[override]  # a nursery's exit may swallow what it cancelled itself
         self,
         exc_type: type[BaseException] | None,
@@ -252,75 +263,16 @@ class Channel(grpclib.client.Channel):
     @enable_ki_protection
     async def _leave(self, *raised: Any) -> bool | None:
         assert self._manager is not None
-        assert self._nursery is not None
-        await self.aclose()
-        if self._nursery.cancel_scope.cancel_called:  # a task crashed, a bug of ours, and cancelled the body
+        assert self._keeper.nursery is not None
+        try:
+            with one_by_itself():
+                await self.aclose()
+        except BaseException as error:  # a KeyboardInterrupt: all else is put off until it is done
+            self._keeper.abort("the program was interrupted")
+            with one_by_itself():
+                await self._manager.__aexit__(type(error), error, error.__traceback__)  # noqa: ASYNC102
+            raise
+        if self._keeper.nursery.cancel_scope.cancel_called:  # a task crashed, a bug, and cancelled the body
             return await self._manager.__aexit__(*raised)
         await self._manager.__aexit__(None, None, None)  # waits for nothing: all tasks have ended
         return None
-
-    def _shut(self) -> None:
-        self._closed = True
-        self._connection = None
-        for scope in self._scopes:
-            scope.cancel()
-
-    @contextlib.contextmanager
-    def _shielded(self) -> Iterator[None]:
-        """What runs inside is ended by closing the channel, and by nothing else."""
-        with trio.CancelScope(shield=True) as scope:
-            self._scopes.add(scope)
-            if self._closed:
-                scope.cancel()
-            try:
-                yield
-            finally:
-                self._scopes.discard(scope)
-
-    def _start_attempt(self) -> _Attempt:
-        if self._nursery is None:
-            raise RuntimeError('a channel connects inside "async with" alone')
-        self._attempt = _Attempt()
-        self._nursery.start_soon(self._perform, self._attempt, self._nursery)
-        return self._attempt
-
-    async def _perform(self, attempt: _Attempt, nursery: trio.Nursery) -> None:
-        attempt.error = trio.ClosedResourceError("this channel was closed")
-        try:
-            with self._shielded():
-                attempt.connection = self._connection = await self._make_connection(nursery)
-                attempt.error = None
-        except Exception as error:  # it is for those who wait, whatever `on_connect` raised
-            attempt.error = error
-        finally:
-            self._attempt = None
-            attempt.done.set()
-        await trio.lowlevel.cancel_shielded_checkpoint()
-
-    async def _make_connection(self, nursery: trio.Nursery) -> Connection:
-        connection = await open_connection(
-            nursery,
-            self._network,
-            *self.peer.addr(),
-            timeout=self._connect_timeout,
-            max_header_bytes=self._max_header_bytes,
-        )
-        if self._closed:
-            connection.abort("the channel was closed")
-            raise trio.ClosedResourceError("this channel was closed")
-        self._connections.add(connection)
-        nursery.start_soon(self._keep, connection)
-        try:
-            if self._on_connect is not None:
-                await self._on_connect(connection)
-        except BaseException:
-            connection.retire("it could not be prepared")
-            raise
-        return connection
-
-    async def _keep(self, connection: Connection) -> None:
-        """Watch over a connection until it takes no new calls and has none; then close it."""
-        with self._shielded():
-            await connection.watch(*self._keepalive)
-            await connection.finish(self._grace)
-            self._connections.discard(connection)

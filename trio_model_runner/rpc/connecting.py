@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
-from ..network import Network
+from ..network import Network, address_text
 from .connection import Connection
 
 __all__ = ["open_connection"]
 
 
+@enable_ki_protection
 async def open_connection(
     nursery: trio.Nursery,
     network: Network,
@@ -34,12 +36,11 @@ async def open_connection(
             speak HTTP/2 (`ConnectionError`).
     """
     connection: Connection | None = None
-    peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    peer = address_text(host, port)
     try:
         with trio.move_on_after(timeout):
             stream = await network.connect(host, port)
-            connection = Connection(stream, peer=peer, max_header_bytes=max_header_bytes)
-            nursery.start_soon(connection.run)
+            connection = await _start(nursery, stream, peer, max_header_bytes)
             await connection.wait_ready()
             return connection
         if connection is None:
@@ -49,3 +50,17 @@ async def open_connection(
         if connection is not None:
             connection.abort("the connection was given up")
         raise
+
+
+async def _start(
+    nursery: trio.Nursery, stream: trio.abc.Stream, peer: str, max_header_bytes: int
+) -> Connection:
+    """Give a connection its tasks; without them nobody would close the stream."""
+    connection = Connection(stream, peer=peer, max_header_bytes=max_header_bytes)
+    try:
+        nursery.start_soon(connection.run)
+    except RuntimeError:  # the nursery is closed
+        await trio.aclose_forcefully(stream)
+        raise
+    await trio.lowlevel.cancel_shielded_checkpoint()
+    return connection

@@ -5,15 +5,14 @@ places. A task that is cancelled in the middle of `send_all` leaves half a frame
 corrupts every other stream on the connection. And a peer that stops reading blocks not only the task that
 wrote to it but also, through the lock, the reset with which another one wants to leave.
 
-So there is **one writer**. Callers only change the state of `http2.Http2Client`, which no cancellation can
-interrupt, and then flush. On plain TCP, with nothing in the way, that hands the bytes to the kernel right
-there: no task switch, no copy. What the kernel doesn't take, and everything on other streams (TLS,
-memory), is left to a writer task. One reader task feeds what arrives to the state machine and hands each
-event to the receiver of its stream.
+So there is **one writer**; see `writer`. Callers only change the state of `http2.Http2Client`, which no
+cancellation can interrupt, and then flush. One reader task feeds what arrives to the state machine and hands
+each event to the receiver of its stream.
 
 **Both tasks are shielded**, or the cancellation of whatever surrounds the connection would kill the writer
 before it could say goodbye. They end when the stream breaks, or by `aclose`: calls are reset, a GOAWAY goes
-out, all within the caller's time; then the socket is closed.
+out, all within the caller's time; then the socket is closed. A server that breaks the protocol is told so in
+a GOAWAY, too, if it reads within half a second.
 
 A connection that is lost never raises out of its tasks: the receivers are told, and whoever waits in
 `wait_lost`. It is not reopened: a new one is a new `Connection`, which must prove itself anew.
@@ -22,10 +21,9 @@ A connection that is lost never raises out of its tasks: the receivers are told,
 from __future__ import annotations
 
 import math
-import os
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -44,11 +42,14 @@ from .frames import ErrorCode, error_name
 from .headers import RawFields
 from .http2 import Buffer, Http2Client, Http2Stream
 from .receiver import CallInterrupted, Receiver
+from .tls import explain
+from .writer import Writer
 
 __all__ = ["Connection"]
 
 _RECEIVE_SIZE: Final = 64 << 10
-_MAX_BUFFERS_PER_WRITE: Final = 1024  # IOV_MAX on Linux and macOS
+_LAST_WORDS_SECONDS: Final = 0.5
+_LAST_READ_SECONDS: Final = 1.0
 
 
 class Connection:
@@ -62,6 +63,7 @@ class Connection:
         peer: who is at the other end, for messages.
         pings_without_answer: PINGs sent since the last piece of any call's answer. Servers take offence
             at many.
+        too_many_pings: the server has taken offence.
     """
 
     def __init__(
@@ -69,12 +71,9 @@ class Connection:
     ) -> None:
         self.peer = peer
         self._stream = stream
-        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
         self._http2 = Http2Client(max_header_bytes=max_header_bytes)
-        self._unwritten: list[Buffer] = []
-        self._writer_busy = False
-        self._work = trio.Event()
-        self._written = trio.Event()
+        self._progress = trio.lowlevel.ParkingLot()
+        self._writer = Writer(stream, self._http2, self._progress)
         self._scope = trio.CancelScope(shield=True)
         self._ready = trio.Event()
         self._unusable = trio.Event()
@@ -86,8 +85,24 @@ class Connection:
         self._pings: dict[bytes, trio.Event] = {}
         self._pings_sent = 0
         self._idle = trio.Event()
-        self._progress = trio.lowlevel.ParkingLot()
         self.pings_without_answer = 0
+        self.too_many_pings = False
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The certificate that the server showed (X.509, DER); None on a plaintext connection."""
+        if not isinstance(self._stream, trio.SSLStream):
+            return None
+        certificate: bytes | None = self._stream.getpeercert(binary_form=True)
+        return certificate
+
+    @property
+    def peer_certificate_fields(self) -> dict[str, Any] | None:
+        """What that certificate says, as `ssl.SSLSocket.getpeercert` has it; empty if it was not verified."""
+        if not isinstance(self._stream, trio.SSLStream):
+            return None
+        fields: dict[str, Any] | None = self._stream.getpeercert()
+        return fields
 
     @property
     def accepts_calls(self) -> bool:
@@ -97,7 +112,7 @@ class Connection:
     @property
     def all_written(self) -> bool:
         """Whether nothing that was taken to be sent is still here: the kernel has it."""
-        return not (self._unwritten or self._writer_busy)
+        return self._writer.all_written
 
     @property
     def lost(self) -> bool:
@@ -119,10 +134,11 @@ class Connection:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write)
-                    self._flush()
+                    self._writer.flush()
                     await self._read()
                     nursery.cancel_scope.cancel()
         finally:
+            self._writer.close()
             with trio.move_on_after(1, shield=True):  # `aclose` waits for it, whatever is cancelled around us
                 await trio.aclose_forcefully(self._stream)
             self._ended.set()
@@ -154,7 +170,7 @@ class Connection:
     def send(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool = False) -> None:
         """Send a piece of a request's body, in its turn; the buffers are not copied."""
         self._http2.send_data(stream, data, end_stream=end_stream)
-        self._flush()
+        self._writer.flush()
 
     @enable_ki_protection
     def reset(self, stream: Http2Stream, code: ErrorCode = ErrorCode.CANCEL) -> None:
@@ -162,7 +178,7 @@ class Connection:
         stream.receiver = None
         if not stream.closed:
             self._http2.reset_stream(stream, code)
-            self._flush()
+            self._writer.flush()
             self._progress.unpark_all()
         if not self._http2.streams:
             self._idle.set()
@@ -170,7 +186,7 @@ class Connection:
     def acknowledge(self, stream: Http2Stream, flow_controlled_length: int) -> None:
         """Give back the window that a consumed piece of a body took, and tell the server now and then."""
         if self._http2.acknowledge(stream, flow_controlled_length):
-            self._flush()
+            self._writer.flush()
 
     async def wait_unsent(self, stream: Http2Stream, limit: int) -> None:
         """Wait until at most `limit` bytes of a request's body wait to be sent, or the stream is closed."""
@@ -178,6 +194,7 @@ class Connection:
         while stream.unsent > limit and not stream.closed:
             await self._progress.park()
 
+    @enable_ki_protection
     async def ping(self, timeout: float) -> bool:
         """Whether the server answers a PING within `timeout` seconds."""
         payload = struct.pack(">Q", self._pings_sent)
@@ -186,7 +203,7 @@ class Connection:
         answered = self._pings[payload] = trio.Event()
         try:
             self._http2.ping(payload)
-            self._flush()
+            self._writer.flush()
             if self._lost:
                 answered.set()
             with trio.move_on_after(timeout):
@@ -195,6 +212,7 @@ class Connection:
             self._pings.pop(payload, None)
         return answered.is_set() and not self._lost
 
+    @enable_ki_protection
     async def watch(self, interval: float = math.inf, timeout: float = 20.0) -> None:
         """Wait until the connection takes no new calls; `loss` then says why.
 
@@ -239,7 +257,7 @@ class Connection:
                     self._idle = trio.Event()
                 await self._idle.wait()
         finally:
-            await self.aclose(grace)
+            await self.aclose(grace)  # noqa: ASYNC102 - which shields itself, for `grace` seconds
 
     @enable_ki_protection
     async def aclose(self, grace: float = 1.0) -> None:
@@ -252,11 +270,8 @@ class Connection:
         with trio.CancelScope(shield=True):
             if not self._lost:
                 self._say_goodbye("the connection was closed")
-                with trio.move_on_after(grace):
-                    while (not self.all_written or self._work.is_set()) and not self._lost:
-                        if self._written.is_set():
-                            self._written = trio.Event()
-                        await self._written.wait()
+            with trio.move_on_after(grace):
+                await self._writer.wait_written()
             self.abort("the connection was closed")
             await self._ended.wait()
 
@@ -269,12 +284,14 @@ class Connection:
             self.reset(stream)
             _interrupt(receiver, CallInterrupted(reason, unprocessed=unprocessed, connection_lost=True))
         self._http2.close()
-        self._flush()
+        self._writer.flush()
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, *, last_words: bool = False) -> None:
         """Note that the connection is gone, and tell everybody who waits on it."""
         self._loss = self._loss or reason
         self._lost = True
+        if not last_words:
+            self._writer.close()
         for stream in self._http2.streams:
             receiver, unprocessed = stream.receiver, not stream.id
             stream.receiver = None
@@ -282,7 +299,6 @@ class Connection:
             _interrupt(receiver, CallInterrupted(self._loss, unprocessed=unprocessed, connection_lost=True))
         self._unusable.set()
         self._ready.set()
-        self._written.set()
         self._idle.set()
         self._progress.unpark_all()
         for answered in self._pings.values():
@@ -290,31 +306,46 @@ class Connection:
 
     @enable_ki_protection
     async def _read(self) -> None:
-        reason = "the server closed the connection"
+        """Read until the connection is lost."""
+        reason, violated = "the server closed the connection", False
         try:
-            while data := bytes(await self._stream.receive_some(_RECEIVE_SIZE)):
+            while not violated and (data := bytes(await self._stream.receive_some(_RECEIVE_SIZE))):
                 self._silent = False
                 if len(self._first_bytes) < 8:
                     self._first_bytes += data[:8]
                 for event in self._http2.receive(data):
                     if isinstance(event, ConnectionTerminated):
-                        reason = f"the server broke the protocol: {event.reason}"
-                        self._flush()  # the GOAWAY that says so
-                        return
-                    self._dispatch(event)
-                self._flush()
+                        reason, violated = f"the server broke the protocol: {event.reason}", True
+                    else:
+                        self._dispatch(event)
+                self._writer.flush()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            reason = f"the connection broke: {error.__cause__ or error}"
+            reason = explain(error) or f"the connection broke: {error.__cause__ or error}"
         finally:
-            self._lose(reason if self._ready.is_set() else self._explain_no_settings(reason))
+            reason = reason if self._ready.is_set() else self._explain_no_settings(reason)
+            self._lose(reason, last_words=violated)
+        if violated:
+            with trio.move_on_after(_LAST_WORDS_SECONDS):
+                await self._writer.wait_written()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    @enable_ki_protection
+    async def _write(self) -> None:
+        """Write until that fails, and then let the reader find out why, for a moment."""
+        await self._writer.run()
+        await trio.sleep(_LAST_READ_SECONDS)
+        self.abort("the connection broke: it can be read, but not written")
 
     def _explain_no_settings(self, reason: str) -> str:
         if self._first_bytes.startswith((b"\x15\x03", b"\x16\x03")):
             return "the server speaks TLS, and this connection is plaintext"
         if self._first_bytes.startswith(b"HTTP/1"):
             return "the server speaks HTTP/1, not gRPC"
-        if not self._first_bytes:
-            return f"{reason} before its HTTP/2 SETTINGS (a port that wants TLS does that, too)"
+        if not self._first_bytes and reason.startswith(("the server closed", "the connection broke")):
+            other = "a port that wants TLS"
+            if isinstance(self._stream, trio.SSLStream):
+                other = "a server that refuses our certificate"
+            return f"{reason} before its HTTP/2 SETTINGS ({other} does that, too)"
         return reason
 
     def _dispatch(self, event: Event) -> None:
@@ -340,62 +371,8 @@ class Connection:
             case GoAwayReceived(_, code, debug_data):
                 detail = f" ({debug_data[:100].decode('ascii', 'replace')})" if debug_data else ""
                 self._loss = self._loss or f"the server said GOAWAY: {error_name(code)}{detail}"
+                self.too_many_pings = code == ErrorCode.ENHANCE_YOUR_CALM and debug_data == b"too_many_pings"
                 self._unusable.set()
-
-    @enable_ki_protection
-    def _flush(self) -> None:
-        """Put what there is to send on the wire, or have the writer do it."""
-        if self._writer_busy or self._lost:
-            return
-        if self._socket is None:
-            self._work.set()
-            return
-        try:
-            while self._unwritten or self._fetch():
-                self._write_some(self._socket.fileno())
-        except BlockingIOError:
-            self._work.set()
-        except OSError:
-            pass  # the reader meets the same error, or the end of the stream, after what is still to be read
-
-    def _fetch(self) -> bool:
-        self._unwritten = self._http2.data_to_send()
-        if self._progress:
-            self._progress.unpark_all()
-        return bool(self._unwritten)
-
-    def _write_some(self, descriptor: int) -> None:
-        """Write what one system call takes of what is unwritten."""
-        written = os.writev(descriptor, self._unwritten[:_MAX_BUFFERS_PER_WRITE])
-        for index, buffer in enumerate(self._unwritten):
-            if written < len(buffer):
-                rest = memoryview(buffer)[written:] if written else buffer
-                self._unwritten = [rest, *self._unwritten[index + 1 :]]
-                return
-            written -= len(buffer)
-        self._unwritten = []
-
-    @enable_ki_protection
-    async def _write(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work = trio.Event()
-            self._writer_busy = True
-            try:
-                while self._unwritten or self._fetch():
-                    if self._socket is not None:
-                        await trio.lowlevel.wait_writable(self._socket)
-                        self._write_some(self._socket.fileno())
-                    else:
-                        buffers, self._unwritten = self._unwritten, []
-                        await self._stream.send_all(b"".join(buffers))
-            except BlockingIOError:
-                self._work.set()
-            except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
-                return  # the reader tells why
-            finally:
-                self._writer_busy = False
-                self._written.set()
 
 
 def _interrupt(receiver: Receiver | None, error: CallInterrupted) -> None:

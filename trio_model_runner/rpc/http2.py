@@ -76,7 +76,7 @@ class Http2Client:
         self._block: HeaderBlock | None = None
         self._events: list[Event] = []
         self._handshaken = False
-        self._terminated = False
+        self._terminated = self._said_goodbye = False
         self._sender.control(frames.CONNECTION_PREFACE)
         settings = (
             (Setting.ENABLE_PUSH, 0),
@@ -142,7 +142,7 @@ class Http2Client:
         """Abandon a stream: nothing more of it is sent, and what still comes for it is ignored."""
         if stream.closed:
             return
-        if stream.id:
+        if stream.id and not self._terminated:
             self._sender.control(frames.rst_stream_frame(stream.id, code))
         self._sender.forget(stream)
 
@@ -167,9 +167,10 @@ class Http2Client:
         self._sender.control(frames.ping_frame(payload, ack=False))
 
     def close(self, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
-        """Say goodbye with a GOAWAY: no new streams from here on; open ones may still end."""
-        if not self._terminated:
-            self._sender.taking_streams = False
+        """Say goodbye with a GOAWAY, once: no new streams from here on; open ones may still end."""
+        self._sender.taking_streams = False
+        if not self._said_goodbye:
+            self._said_goodbye = True
             self._sender.control(frames.goaway_frame(0, code))
 
     def data_to_send(self, limit: int = 256 << 10) -> list[Buffer]:
@@ -206,6 +207,7 @@ class Http2Client:
     def _terminate(self, violation: ProtocolViolation) -> None:
         self._terminated = True
         self._sender.taking_streams = False
+        self._said_goodbye = True
         self._sender.control(frames.goaway_frame(0, violation.code, violation.reason.encode()))
         self._events.append(ConnectionTerminated(violation.code, violation.reason))
 
@@ -331,28 +333,9 @@ class Http2Client:
             return
         self._handshaken = True
         for setting, value in frames.parse_settings(payload):
-            self._apply_setting(setting, value)
+            self._sender.apply_setting(setting, value)
         self._answer(frames.settings_ack_frame())
         self._events.append(SettingsReceived())
-
-    def _apply_setting(self, setting: int, value: int) -> None:
-        sender = self._sender
-        match setting:
-            case Setting.HEADER_TABLE_SIZE:
-                sender.limit_header_table(value)
-            case Setting.ENABLE_PUSH if value != 0:
-                raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "a server that enables push")
-            case Setting.MAX_CONCURRENT_STREAMS:
-                sender.max_concurrent_streams = value
-            case Setting.INITIAL_WINDOW_SIZE:
-                if value > frames.MAX_WINDOW or not sender.limit_initial_window(value):
-                    raise ProtocolViolation(ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {value}")
-            case Setting.MAX_FRAME_SIZE:
-                if not frames.DEFAULT_MAX_FRAME_SIZE <= value <= frames.MAX_MAX_FRAME_SIZE:
-                    raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, f"a maximum frame size of {value}")
-                sender.max_frame_size = value
-            case _:
-                pass  # unknown settings are ignored: RFC 9113, section 6.5.2
 
     def _receive_push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:
         raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, though push is off")

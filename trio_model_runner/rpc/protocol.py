@@ -10,24 +10,30 @@ import platform
 import struct
 from collections.abc import Iterable
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from grpclib.metadata import decode_metadata
+from multidict import MultiDict
 
 from .headers import Fields, RawFields
 
 __all__ = [
     "MESSAGE_PREFIX_LENGTH",
+    "Metadata",
     "check_headers",
     "encode_timeout",
     "message_length",
     "message_prefix",
     "raise_for_status",
+    "read_metadata",
     "read_status",
     "request_fields",
 ]
+
+Metadata = MultiDict[Any]  # of text, and of bytes where the key ends in "-bin"
 
 MESSAGE_PREFIX: Final = struct.Struct(">BL")
 MESSAGE_PREFIX_LENGTH: Final = MESSAGE_PREFIX.size
@@ -137,6 +143,8 @@ def check_headers(headers: Fields, last: Fields) -> None:
         status = _STATUS_OF_HTTP.get(http_status, Status.UNKNOWN)
         raise GRPCError(status, f"the server answered with HTTP status {http_status!r}")
     content_type = next((value for name, value in headers if name == "content-type"), None)
+    if content_type is None and last is headers and any(name == "grpc-status" for name, _ in last):
+        return  # grpclib's server answers so where it has no such method
     if content_type is None or not content_type.startswith("application/grpc"):
         raise GRPCError(Status.UNKNOWN, f"the answer's content-type is {content_type!r}, not gRPC's")
 
@@ -157,3 +165,15 @@ def read_status(last: Fields) -> tuple[Status, str | None]:
     if code not in _STATUS_OF_CODE:
         raise GRPCError(Status.UNKNOWN, f"the unknown grpc-status {code!r}: {message}")
     return _STATUS_OF_CODE[code], message or None
+
+
+def read_metadata(fields: Fields) -> Metadata:
+    """The metadata in a response's block of fields: all that has no meaning for gRPC or HTTP.
+
+    Raises:
+        GRPCError: a value of a "-bin" key is not base64.
+    """
+    try:
+        return decode_metadata(fields)
+    except ValueError as error:
+        raise GRPCError(Status.INTERNAL, f"the answer's metadata can't be read: {error}") from error

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from . import frames
+from .frames import ErrorCode, ProtocolViolation, Setting
 from .headers import HeaderEncoder
 from .streams import Buffer, Http2Stream
 
@@ -64,12 +65,31 @@ class Sender:
         self._control.append(frame)
         self._unread_answers += 1
 
-    def limit_header_table(self, size: int) -> None:
-        """Keep to the peer's SETTINGS_HEADER_TABLE_SIZE, bytes."""
-        self._encoder.limit_table(size)
+    def apply_setting(self, setting: int, value: int) -> None:
+        """Keep to one of the peer's SETTINGS.
 
-    def limit_initial_window(self, size: int) -> bool:
-        """Keep to the peer's SETTINGS_INITIAL_WINDOW_SIZE, bytes; False if a stream's window overflows."""
+        Raises:
+            ProtocolViolation: it may not have this value.
+        """
+        match setting:
+            case Setting.HEADER_TABLE_SIZE:
+                self._encoder.limit_table(value)
+            case Setting.ENABLE_PUSH if value != 0:
+                raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "a server that enables push")
+            case Setting.MAX_CONCURRENT_STREAMS:
+                self.max_concurrent_streams = value
+            case Setting.INITIAL_WINDOW_SIZE:
+                if value > frames.MAX_WINDOW or not self._limit_initial_window(value):
+                    raise ProtocolViolation(ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {value}")
+            case Setting.MAX_FRAME_SIZE:
+                if not frames.DEFAULT_MAX_FRAME_SIZE <= value <= frames.MAX_MAX_FRAME_SIZE:
+                    raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, f"a maximum frame size of {value}")
+                self.max_frame_size = value
+            case _:
+                pass  # unknown settings are ignored: RFC 9113, section 6.5.2
+
+    def _limit_initial_window(self, size: int) -> bool:
+        """Apply the change to the open streams' windows; False if one overflows."""
         difference = size - self._initial_window
         self._initial_window = size
         for stream in self.streams.values():

@@ -6,6 +6,9 @@ call, and a scope that is open across a `yield` is left in another order than it
 the task's stack of scopes. So the deadline is a number here, and each method that waits has a scope of its
 own, closed before it returns.
 
+A KeyboardInterrupt can tear any `with` apart, between its body and its exit, and a torn scope breaks the
+task. So the methods are protected from it: it comes out where they wait, and only there.
+
 The order of events in a call is grpclib's, as are the names, the `ProtocolError` for calling methods out of
 order, and the events for listeners. Where we differ, it is on purpose:
 
@@ -23,18 +26,19 @@ from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+import attrs
 import trio
 from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import GRPC_CONTENT_TYPE
 from grpclib.exceptions import GRPCError, ProtocolError
-from grpclib.metadata import decode_bin_value, decode_metadata, encode_metadata
+from grpclib.metadata import decode_bin_value, encode_metadata
 from grpclib.stream import StreamIterator
 from multidict import MultiDict
 from trio.lowlevel import enable_ki_protection
 
 from .exchange import Exchange
 from .headers import Fields, RawFields
-from .protocol import check_headers, encode_timeout, message_prefix, read_status
+from .protocol import Metadata, check_headers, encode_timeout, message_prefix, read_metadata, read_status
 from .receiver import CallInterrupted
 
 if TYPE_CHECKING:
@@ -45,7 +49,6 @@ __all__ = ["Stream"]
 
 SendT = TypeVar("SendT")
 ReceiveT = TypeVar("ReceiveT")
-Metadata = MultiDict[Any]  # of text, and of bytes where the key ends in "-bin"
 
 _SEND_BUFFER_BYTES: Final = 64 << 10
 _STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -97,6 +100,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         self._end_read = False
         self._cancelled = False
 
+    @enable_ki_protection
     async def send_request(self, *, end: bool = False) -> None:
         """Begin the call: its headers are sent; done by the first `send_message` where it wasn't before.
 
@@ -117,6 +121,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         exchange.send((), end_stream=end)
         self._end_sent = end
 
+    @enable_ki_protection
     async def send_message(self, message: SendT, *, end: bool = False) -> None:
         """Send a message, after waiting until those before it are mostly on their way.
 
@@ -152,6 +157,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         self._end_sent = end
         self._request = buffers if unary else ()
 
+    @enable_ki_protection
     async def end(self) -> None:
         """End a stream of messages, where the last one didn't."""
         exchange = self._begun()
@@ -165,6 +171,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         self._end_sent = True
         await trio.lowlevel.checkpoint()
 
+    @enable_ki_protection
     async def recv_initial_metadata(self) -> None:
         """Wait for the answer's metadata; done by the first `recv_message` where it wasn't before.
 
@@ -182,11 +189,12 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             raise exchange.error
         self._initial_metadata_received = True
         check_headers(exchange.headers, exchange.headers)
-        initial: Metadata = MultiDict() if exchange.trailers_only else _metadata_of(exchange.headers)
+        initial: Metadata = MultiDict() if exchange.trailers_only else read_metadata(exchange.headers)
         (self.initial_metadata,) = await self._dispatch.recv_initial_metadata(initial)
         if exchange.trailers_only:
             await self._receive_status(exchange.headers)
 
+    @enable_ki_protection
     async def recv_message(self) -> ReceiveT | None:
         """Wait for the next message; None after the last one.
 
@@ -210,6 +218,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         received: tuple[ReceiveT] = await self._dispatch.recv_message(message)
         return received[0]
 
+    @enable_ki_protection
     async def recv_trailing_metadata(self) -> None:
         """Wait for the status, and raise it unless it is OK; done on leaving the call otherwise.
 
@@ -229,6 +238,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
                 raise exchange.error
             await self._receive_status(exchange.trailers or ())
 
+    @enable_ki_protection
     async def cancel(self) -> None:
         """Cancel the call, and tell the server."""
         exchange = self._begun()
@@ -242,6 +252,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         """Nothing happens before the first method is called."""
         return self
 
+    @enable_ki_protection
     def __aexit__(
         self,
         exc_type: type[BaseException] | None,
@@ -251,6 +262,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         """Wait for the status, unless something was raised; in any case nothing of the call remains."""
         return self._leave(failed=exc_value is not None)
 
+    @enable_ki_protection
     async def _leave(self, *, failed: bool) -> None:
         try:
             if failed or self._cancelled or self._exchange is None:
@@ -295,7 +307,6 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             (name.encode("ascii"), value.encode("ascii")) for name, value in encode_metadata(metadata)
         )
 
-    @enable_ki_protection
     async def _open(self) -> Exchange:
         """Open a stream on a connection that takes it; its headers go out with whatever is sent next."""
         connection = await self._channel.connect()
@@ -308,7 +319,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             max_message_bytes=self._channel.max_message_bytes,
         )
         self._exchange = exchange
-        self.peer = self._channel.peer
+        self.peer = attrs.evolve(self._channel.peer, connection=connection)
         return exchange
 
     async def _wait(self, arrived: Callable[[Exchange], bool]) -> Exchange:
@@ -354,7 +365,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         status, message = read_status(fields)
         details = self._details_of(fields, status, message)
         (self.trailing_metadata,) = await self._dispatch.recv_trailing_metadata(
-            _metadata_of(fields), status=status, status_message=message, status_details=details
+            read_metadata(fields), status=status, status_message=message, status_details=details
         )
         self._status_received = True
         self._raise_unless_ok(status, message, details)
@@ -382,10 +393,3 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
 
     def _timed_out(self) -> TimeoutError:
         return TimeoutError(f"{self._method_name}: the deadline passed")
-
-
-def _metadata_of(fields: Fields) -> Metadata:
-    try:
-        return decode_metadata(fields)
-    except ValueError as error:
-        raise GRPCError(Status.INTERNAL, f"the answer's metadata can't be read: {error}") from error
