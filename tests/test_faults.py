@@ -16,6 +16,7 @@ from trio_model_runner import (
     Status,
 )
 from trio_model_runner.network import MemoryNetwork
+from trio_model_runner.rpc.frames import ErrorCode
 from trio_model_runner.testing import Faults, LocalCrunch
 
 
@@ -280,3 +281,12 @@ async def test_who_can_not_be_reached_and_is_reported_waits_for_a_word(autojump_
         assert model.state is ModelState.FAILED
         crunch.announce("a")
         await until(cluster, lambda: model.ready)
+
+
+async def test_a_node_that_objects_to_pings_is_asked_half_as_often(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model()}) as (crunch, cluster):
+        model = cluster.models["a"]
+        crunch.node("a").goaway(error_code=ErrorCode.ENHANCE_YOUR_CALM, debug_data=b"too_many_pings")
+        await until(cluster, lambda: not model.ready)
+        await until(cluster, lambda: model.ready)
+        assert model._life._keepalive_interval == 2 * cluster.config.keepalive.interval

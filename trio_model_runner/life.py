@@ -83,6 +83,7 @@ class ModelLife:
         self._wanted = True
         self._wake = trio.Event()
         self._retry_after = math.inf
+        self._keepalive_interval = host.config.keepalive.interval
         self._leaving = False
         self._renewing = False
         self._scope = trio.CancelScope(shield=True)
@@ -276,10 +277,11 @@ class ModelLife:
 
     async def _serve(self, connection: Connection) -> None:  # noqa: ASYNC910
         """Carry calls until the connection takes no more, or another deployment takes this one's place."""
-        keepalive = self._config.keepalive
         with trio.CancelScope() as self._serving:
             if not self._leaving:
-                await connection.watch(keepalive.interval, keepalive.timeout)
+                await connection.watch(self._keepalive_interval, self._config.keepalive.timeout)
+        if connection.too_many_pings:
+            self._keepalive_interval *= 2  # as gRPC's specification of keepalive has it
         if self._leaving:
             await self._model.wait_no_calls()
         else:
