@@ -278,6 +278,13 @@ def test_a_deployment_that_moves_and_comes_back_stays(book: Book) -> None:
     assert book.deployments == [here]
 
 
+def test_a_deployment_whose_move_is_overtaken_was_not_replaced(book: Book) -> None:
+    book.init(entry("m", at="y"), entry("m", None, at="y"))
+    book.init(entry("m", at="y"))
+    assert [each.deployment_id for each in book.deployments] == ["d1", "d1"]
+    assert not book._replaced
+
+
 def test_a_deployment_that_moves_stops_at_both_places(book: Book) -> None:
     book.update(entry("m", at="y"))
     book.update(entry("m", state=STOPPED))

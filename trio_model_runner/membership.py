@@ -174,7 +174,7 @@ class Membership(Generic[D]):
     def _succeed(self, slot: _Slot[D], entry: Entry, reason: JoinReason) -> None:
         """Bring a deployment up beside the one in use."""
         if slot.successor is not None:
-            if slot.successor.deployment_id != entry.deployment_id:
+            if slot.successor.deployment_id not in (entry.deployment_id, slot.current.deployment_id):
                 self._remember_replaced(entry.model_id, slot.successor.deployment_id)
             slot.successor.stop()
         slot.successor = self._start(entry, reason)
