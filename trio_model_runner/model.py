@@ -15,6 +15,7 @@ from .call import ModelUnavailableError
 from .data import Arguments
 from .errors import ModelError
 from .life import ModelLife
+from .network import address_text
 from .policy import Outcome, Record
 from .queueing import CallQueue, Turn
 from .rpc.protocol import request_fields
@@ -226,8 +227,8 @@ class ModelRunner:
         """The request headers of a call to `path`, made once."""
         fields = self._fields.get(path)
         if fields is None:
-            host = f"[{self.host}]" if ":" in self.host else self.host.encode("idna").decode("ascii")
-            fields = request_fields(path, scheme="http", authority=f"{host}:{self.port}")
+            host = self.host if ":" in self.host else self.host.encode("idna").decode("ascii")
+            fields = request_fields(path, scheme="http", authority=address_text(host, self.port))
             self._fields[path] = fields
         return fields
 

@@ -12,7 +12,7 @@ import attrs
 
 if TYPE_CHECKING:
     from .headers import Fields
-    from .http2 import Http2Stream
+    from .streams import Http2Stream
 
 __all__ = [
     "ConnectionTerminated",
