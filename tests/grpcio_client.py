@@ -13,10 +13,10 @@ import pytest
 import trio
 from betterproto.lib.google.protobuf import Empty
 
-from trio_model_runner.data import DataType, decode_data, encode
 from trio_model_runner.proto.commons import Argument, KwArgument, Variant
 from trio_model_runner.proto.dynamic_subclass import CallRequest, CallResponse, SetupRequest, SetupResponse
 from trio_model_runner.testing import LocalNode
+from trio_model_runner.values.data import DataType, decode_data, encode
 
 MIB = 1024 * 1024
 SERVICE = "/dynamic_subclass.DynamicSubclassService"

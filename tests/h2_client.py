@@ -12,9 +12,9 @@ import h2.events
 import trio
 from grpclib.const import Status
 
-from trio_model_runner.data import DataType, decode_data, encode
 from trio_model_runner.proto.commons import Argument, Variant
 from trio_model_runner.proto.dynamic_subclass import CallRequest, CallResponse, SetupRequest, SetupResponse
+from trio_model_runner.values.data import DataType, decode_data, encode
 
 if TYPE_CHECKING:
     from trio_model_runner.network import Network

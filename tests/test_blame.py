@@ -165,7 +165,7 @@ async def test_a_frame_that_nobody_here_can_read_is_our_trouble(monkeypatch: pyt
     def no_pyarrow(*_: Any) -> Any:
         raise ImportError("pyarrow is needed for data frames")
 
-    monkeypatch.setattr("trio_model_runner.data.read_parquet", no_pyarrow)
+    monkeypatch.setattr("trio_model_runner.values.data.read_parquet", no_pyarrow)
     monkeypatch.setattr(
         "trio_model_runner.testing.hosted_model.encode_result", lambda _: Encoded(DataType.PARQUET, b"x")
     )

@@ -9,7 +9,7 @@ from coordinating import Model, coordinating, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import Arguments, Change, ChangeKind, ModelState, Status
-from trio_model_runner.changes import _MAX_QUEUED, Broadcast, ChangeListener
+from trio_model_runner.cluster.changes import _MAX_QUEUED, Broadcast, ChangeListener
 
 ANNOUNCED, JOINED, REDEPLOYED, UPDATED, LEFT, FAILED, RESYNC = ChangeKind
 

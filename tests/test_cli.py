@@ -19,7 +19,7 @@ from rich.console import Console, RenderableType
 from trio_model_runner.cli import commands, output, table
 from trio_model_runner.cli.events import EventLine, shorter
 from trio_model_runner.cli.table import Row, TallyRow, bar, fit, round_table, tally_table
-from trio_model_runner.results import Status
+from trio_model_runner.values.results import Status
 
 MAIN = "from trio_model_runner.cli import main; main()"
 

@@ -16,9 +16,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import trio_model_runner
 from trio_model_runner import Arguments, Cluster, Join, ModelState, Status
-from trio_model_runner.court import Court
-from trio_model_runner.fleet import Fleet
-from trio_model_runner.life import ModelLife
+from trio_model_runner.cluster.court import Court
+from trio_model_runner.cluster.fleet import Fleet
+from trio_model_runner.model.life import ModelLife
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.rpc.unary import UnaryCall
 from trio_model_runner.testing import LocalCrunch

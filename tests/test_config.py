@@ -21,9 +21,9 @@ from trio_model_runner.config import (
     Limits,
     OrchestratorConfig,
 )
+from trio_model_runner.config.validators import is_host
 from trio_model_runner.errors import ConfigError
 from trio_model_runner.network import MemoryNetwork, TCPNetwork
-from trio_model_runner.validators import is_host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -285,7 +285,7 @@ def test_a_nested_section(write: Any) -> None:
 
 
 def test_names_of_environment_variables_are_unique(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trio_model_runner.settings_file import _options
+    from trio_model_runner.config.settings_file import _options
 
     paths = list(_options(ClusterConfig))
     assert len({path.replace(".", "_") for path in paths}) == len(paths)

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_model_runner.data import Arguments, DataType, Encoded, decode_data, encode, encode_data
 from trio_model_runner.errors import InvalidAnswer
+from trio_model_runner.values.data import Arguments, DataType, Encoded, decode_data, encode, encode_data
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 small_ints = st.integers(-(2**63), 2**63 - 1)

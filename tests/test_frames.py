@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_model_runner.data import Arguments, DataType, Encoded, decode_data, encode, encode_data
 from trio_model_runner.errors import InvalidAnswer
+from trio_model_runner.values.data import Arguments, DataType, Encoded, decode_data, encode, encode_data
 
 TABLE = pyarrow.table({"price": [1.5, None, 3.0], "name": ["a", "b", None], "steps": [[1], [], [2, 3]]})
 

@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_model_runner.data import DataType, encode, encode_data
-from trio_model_runner.jsonable import to_plain
+from trio_model_runner.values.data import DataType, encode, encode_data
+from trio_model_runner.values.jsonable import to_plain
 
 
 class Side(enum.Enum):

@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from trio_model_runner.membership import Membership
+from trio_model_runner.cluster.membership import Membership
+from trio_model_runner.model.states import JoinReason
 from trio_model_runner.orchestrator.messages import Entry, Init, RunState, Update
-from trio_model_runner.states import JoinReason
 
 RUNNING, STOPPED, RECOVERING = RunState.RUNNING, RunState.STOPPED, RunState.RECOVERING
 JOINED, REDEPLOYED, RESTARTED = JoinReason.JOINED, JoinReason.REDEPLOYED, JoinReason.RESTARTED

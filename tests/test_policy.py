@@ -8,7 +8,7 @@ from grpclib.exceptions import GRPCError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_model_runner.policy import (
+from trio_model_runner.model.policy import (
     RULES,
     Counts,
     FailureCode,
@@ -20,8 +20,8 @@ from trio_model_runner.policy import (
     outcome_of_setup,
     outcome_of_setup_error,
 )
-from trio_model_runner.results import Status
 from trio_model_runner.services.base import AnswerCode
+from trio_model_runner.values.results import Status
 
 TABLE = [
     (Outcome.SUCCEEDED, Status.SUCCESS, Counts.CLEARS, None),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from trio_model_runner.queueing import CallQueue, QueueFullError, Turn
+from trio_model_runner.model.queueing import CallQueue, QueueFullError, Turn
 
 
 async def test_turns_come_in_the_order_in_which_they_were_taken(

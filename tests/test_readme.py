@@ -12,8 +12,8 @@ from trio.testing import MockClock
 
 import trio_model_runner
 from trio_model_runner.config import Backoff, ClusterConfig, Health, Keepalive, Limits, OrchestratorConfig
-from trio_model_runner.policy import FailureCode
-from trio_model_runner.results import Status
+from trio_model_runner.model.policy import FailureCode
+from trio_model_runner.values.results import Status
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_model_runner.errors import InvalidAnswer, ModelError
-from trio_model_runner.results import ModelIdentity, PredictionRound, PredictResult, Status
+from trio_model_runner.values.results import ModelIdentity, PredictionRound, PredictResult, Status
 
 
 @attrs.frozen(eq=False)

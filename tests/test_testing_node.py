@@ -11,7 +11,6 @@ import trio
 from betterproto.lib.google.protobuf import Empty
 from grpcio_client import CALL, MIB, SERVICE, open_nodes, variant
 
-from trio_model_runner.data import DataType, Encoded
 from trio_model_runner.proto.commons import Argument
 from trio_model_runner.proto.dynamic_subclass import (
     CallRequest,
@@ -20,6 +19,7 @@ from trio_model_runner.proto.dynamic_subclass import (
 )
 from trio_model_runner.proto.grpc.health.v1 import HealthCheckRequest, HealthCheckResponse
 from trio_model_runner.testing import CallRecord
+from trio_model_runner.values.data import DataType, Encoded
 
 
 class Model:

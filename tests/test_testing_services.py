@@ -13,7 +13,6 @@ from betterproto.lib.google.protobuf import Empty
 from grpcio_client import CALL, SERVICE, Channel, encode_as_nodes_do, open_nodes, variant
 from grpclib.const import Status
 
-from trio_model_runner.data import encode
 from trio_model_runner.proto import DataType as FirstDataType
 from trio_model_runner.proto import InferRequest as FirstInferRequest
 from trio_model_runner.proto import InferResponse as FirstInferResponse
@@ -25,6 +24,7 @@ from trio_model_runner.proto.dynamic_subclass import (
 from trio_model_runner.proto.grpc.health.v1 import HealthCheckRequest, HealthCheckResponse
 from trio_model_runner.proto.train_infer import InferRequest, InferResponse
 from trio_model_runner.testing import CallRecord, Faults, LocalNode, Service
+from trio_model_runner.values.data import encode
 
 
 class Model:

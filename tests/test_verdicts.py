@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_model_runner.cluster.verdicts import Verdict, Verdicts
 from trio_model_runner.config import Health
-from trio_model_runner.policy import FailureCode
-from trio_model_runner.verdicts import Verdict, Verdicts
+from trio_model_runner.model.policy import FailureCode
 
 
 def verdict(model: str, at: float, name: str | None = None) -> Verdict[str]:

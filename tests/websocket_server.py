@@ -12,9 +12,9 @@ import trio_websocket
 from wsproto.utilities import generate_accept_token
 
 from trio_model_runner.config import ClusterConfig, OrchestratorConfig
+from trio_model_runner.model.policy import FailureCode
 from trio_model_runner.network import MemoryNetwork, Network
 from trio_model_runner.orchestrator import FailureReport, FeedEvent, OrchestratorFeed
-from trio_model_runner.policy import FailureCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,10 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .changes import Change, ChangeKind
-    from .cluster import Cluster
+    from .cluster.changes import Change, ChangeKind
+    from .cluster.cluster import Cluster
+    from .cluster.joining import Join
+    from .cluster.snapshot import ClusterSnapshot
     from .config import ClusterConfig
-    from .data import Arguments, DataType, Encoded, decode_data, encode, encode_data
     from .errors import (
         ClusterDraining,
         ConfigError,
@@ -26,17 +27,16 @@ if TYPE_CHECKING:
         ProofFailed,
         TrioModelRunnerError,
     )
-    from .joining import Join
-    from .model import ModelRunner
-    from .results import PredictionRound, PredictResult, Status
+    from .model.runner import ModelRunner
+    from .model.states import ModelState
     from .services import (
         DynamicSubclassService,
         ModelRunnerService,
         TrainInferService,
         TrainInferStreamService,
     )
-    from .snapshot import ClusterSnapshot
-    from .states import ModelState
+    from .values.data import Arguments, DataType, Encoded, decode_data, encode, encode_data
+    from .values.results import PredictionRound, PredictResult, Status
 
 __all__ = [
     "Arguments",
@@ -70,10 +70,10 @@ __all__ = [
 ]
 
 _MODULES = {
-    "changes": ("Change", "ChangeKind"),
-    "cluster": ("Cluster",),
+    "cluster.changes": ("Change", "ChangeKind"),
+    "cluster.cluster": ("Cluster",),
     "config": ("ClusterConfig",),
-    "data": ("Arguments", "DataType", "Encoded", "decode_data", "encode", "encode_data"),
+    "values.data": ("Arguments", "DataType", "Encoded", "decode_data", "encode", "encode_data"),
     "errors": (
         "ClusterDraining",
         "ConfigError",
@@ -83,17 +83,17 @@ _MODULES = {
         "ProofFailed",
         "TrioModelRunnerError",
     ),
-    "joining": ("Join",),
-    "model": ("ModelRunner",),
-    "results": ("PredictResult", "PredictionRound", "Status"),
+    "cluster.joining": ("Join",),
+    "model.runner": ("ModelRunner",),
+    "values.results": ("PredictResult", "PredictionRound", "Status"),
     "services": (
         "DynamicSubclassService",
         "ModelRunnerService",
         "TrainInferService",
         "TrainInferStreamService",
     ),
-    "snapshot": ("ClusterSnapshot",),
-    "states": ("ModelState",),
+    "cluster.snapshot": ("ClusterSnapshot",),
+    "model.states": ("ModelState",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

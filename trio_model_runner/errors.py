@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .results import PredictResult
+    from .values.results import PredictResult
 
 __all__ = [
     "ClusterDraining",

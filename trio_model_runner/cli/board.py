@@ -17,14 +17,14 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.text import Text
 
-from ..results import PredictResult, Status
+from ..values.results import PredictResult, Status
 from .output import ascii_only, is_live, layout_width, write
 from .table import Row, fit, round_table
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from ..results import ModelIdentity
+    from ..values.results import ModelIdentity
 
 __all__ = ["INDENT", "Board"]
 

@@ -16,13 +16,13 @@ import trio
 from rich.padding import Padding
 from rich.text import Text
 
-from ..changes import ChangeKind
-from ..cluster import Cluster
+from ..cluster.changes import ChangeKind
+from ..cluster.cluster import Cluster
 from ..config import Health
-from ..data import Arguments
-from ..results import Status
 from ..services import DynamicSubclassService
 from ..testing import LocalCrunch
+from ..values.data import Arguments
+from ..values.results import Status
 from .bird_game import BirdGame, read_density
 from .birds import LATE, PHOENIX, REDEPLOYED, better_swift, make_birds
 from .board import INDENT, Board
@@ -33,8 +33,8 @@ from .table import TallyRow, name_width, tally_table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..joining import Join
-    from ..results import PredictResult
+    from ..cluster.joining import Join
+    from ..values.results import PredictResult
 
 __all__ = ["Demo"]
 

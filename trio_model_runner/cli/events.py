@@ -16,8 +16,8 @@ import attrs
 import trio
 from rich.text import Text
 
-from ..changes import Change, ChangeKind, ChangeListener
-from ..states import ModelState
+from ..cluster.changes import Change, ChangeKind, ChangeListener
+from ..model.states import ModelState
 from .output import clean
 from .table import fit
 

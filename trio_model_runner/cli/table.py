@@ -17,7 +17,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
-from ..results import Status
+from ..values.results import Status
 from .output import clean
 
 __all__ = ["STYLES", "Row", "TallyRow", "bar", "fit", "name_width", "round_table", "tally_table"]

@@ -21,8 +21,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from ..policy import FailureCode
-from ..validators import is_host
+from ..config.validators import is_host
+from ..model.policy import FailureCode
 
 __all__ = [
     "Disconnected",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..data import Arguments, Encoded
+from ..values.data import Arguments, Encoded
 
 if TYPE_CHECKING:
     from ..rpc.http2 import Buffer

@@ -10,10 +10,10 @@ from typing import Any
 
 import attrs
 
-from ..data import Arguments, DataType, Encoded
 from ..proto.commons import Argument, KwArgument, Variant, VariantType
 from ..proto.dynamic_subclass import CallRequest, CallResponse, SetupRequest, SetupResponse
 from ..rpc.codec import message_reader
+from ..values.data import Arguments, DataType, Encoded
 from .base import AnswerCode, Request, Service, ServiceAnswer, SetupAnswer
 
 __all__ = ["DynamicSubclassService"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..data import Arguments, Encoded
+from ..values.data import Arguments, Encoded
 from .base import AnswerCode, Request, Service, SetupAnswer
 
 __all__ = ["INFER", "InferService", "only_value"]

@@ -7,8 +7,8 @@ from typing import ClassVar
 import attrs
 
 from .. import proto
-from ..data import Arguments, DataType, Encoded
 from ..rpc.codec import message_reader
+from ..values.data import Arguments, DataType, Encoded
 from .base import AnswerCode, Request, ServiceAnswer
 from .infer import InferService, only_value
 

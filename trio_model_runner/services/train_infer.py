@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import attrs
 
-from ..data import Arguments, DataType, Encoded
 from ..proto.commons import Variant, VariantType
 from ..proto.train_infer import InferRequest, InferResponse
 from ..rpc.codec import message_reader
+from ..values.data import Arguments, DataType, Encoded
 from .base import AnswerCode, Request, ServiceAnswer
 from .infer import InferService, only_value
 

@@ -24,10 +24,10 @@ import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from ..data import DataType, Encoded, decode_data, encode_data
 from ..proto.commons import Status as StatusMessage
 from ..proto.commons import Variant, VariantType
 from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, SetupRequest, SetupResponse
+from ..values.data import DataType, Encoded, decode_data, encode_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -17,7 +17,6 @@ from betterproto.lib.google.protobuf import Empty
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from ..data import Encoded
 from ..proto import DataType as FirstDataType
 from ..proto import InferRequest as FirstInferRequest
 from ..proto import InferResponse as FirstInferResponse
@@ -26,6 +25,7 @@ from ..proto.commons import Variant, VariantType
 from ..proto.dynamic_subclass import CallRequest, CallResponse, SetupRequest, SetupResponse
 from ..proto.grpc.health.v1 import HealthCheckRequest, HealthCheckResponse, HealthCheckResponseServingStatus
 from ..proto.train_infer import InferRequest, InferResponse
+from ..values.data import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .model import ModelRunner
-from .orchestrator import FailureReport
-from .orchestrator.messages import quoted
-from .policy import FailureCode
-from .states import ModelState
+from ..model.policy import FailureCode
+from ..model.runner import ModelRunner
+from ..model.states import ModelState
+from ..orchestrator import FailureReport
+from ..orchestrator.messages import quoted
 from .verdicts import Judgement, Verdict, Verdicts
 
 if TYPE_CHECKING:
-    from .config import ClusterConfig
-    from .orchestrator import OrchestratorFeed
+    from ..config import ClusterConfig
+    from ..orchestrator import OrchestratorFeed
 
 __all__ = ["Court"]
 

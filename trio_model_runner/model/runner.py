@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ..errors import ModelError
+from ..network import address_text
+from ..rpc.protocol import request_fields
+from ..values.data import Arguments
 from .call import ModelUnavailableError
-from .data import Arguments
-from .errors import ModelError
 from .life import ModelLife
-from .network import address_text
 from .policy import Outcome, Record
 from .queueing import CallQueue, Turn
-from .rpc.protocol import request_fields
 from .states import NEXT, JoinReason, ModelState
 
 if TYPE_CHECKING:
-    from .config import ClusterConfig
+    from ..config import ClusterConfig
+    from ..rpc.connection import Connection
+    from ..rpc.headers import RawFields
+    from ..services.base import Service
+    from ..values.results import PredictResult
     from .policy import FailureCode
-    from .results import PredictResult
-    from .rpc.connection import Connection
-    from .rpc.headers import RawFields
-    from .services.base import Service
 
 __all__ = ["CallModel", "ModelHost", "ModelRunner"]
 

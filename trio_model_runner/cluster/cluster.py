@@ -24,22 +24,22 @@ from typing import Any, Self
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .call import check_size
+from ..config import ClusterConfig
+from ..errors import ClusterDraining, OrchestratorUnavailable
+from ..groups import one_by_itself
+from ..model.call import check_size
+from ..model.policy import FailureCode
+from ..model.runner import ModelRunner
+from ..model.states import JoinReason
+from ..orchestrator import OrchestratorFeed
+from ..services.base import Service
+from ..values.data import Arguments
+from ..values.results import PredictionRound, PredictResult
 from .changes import ChangeListener
-from .config import ClusterConfig
-from .data import Arguments
-from .errors import ClusterDraining, OrchestratorUnavailable
 from .fleet import Fleet
-from .groups import one_by_itself
 from .joining import Join, call_on_join
-from .model import ModelRunner
-from .orchestrator import OrchestratorFeed
-from .policy import FailureCode
-from .results import PredictionRound, PredictResult
 from .rounds import Round, RoundOptions, choose_members
-from .services.base import Service
 from .snapshot import ClusterSnapshot
-from .states import JoinReason
 
 __all__ = ["Cluster"]
 

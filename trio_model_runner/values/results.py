@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 import attrs
 
-from .errors import ModelError
+from ..errors import ModelError
 from .jsonable import to_plain
 from .refusal import Refusal
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 from grpclib.const import Status as GRPCStatus
 
-from .results import Status
-from .services.base import AnswerCode
+from ..services.base import AnswerCode
+from ..values.results import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

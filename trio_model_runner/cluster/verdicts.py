@@ -22,8 +22,8 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from .config import Health
-    from .policy import FailureCode
+    from ..config import Health
+    from ..model.policy import FailureCode
 
 __all__ = ["Judgement", "Verdict", "Verdicts"]
 

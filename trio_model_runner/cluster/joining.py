@@ -21,11 +21,11 @@ import attrs
 import trio
 from trio.lowlevel import disable_ki_protection
 
-from .states import JoinReason
+from ..model.states import JoinReason
 
 if TYPE_CHECKING:
+    from ..model.runner import ModelRunner
     from .cluster import Cluster
-    from .model import ModelRunner
 
 __all__ = ["Join", "call_on_join"]
 

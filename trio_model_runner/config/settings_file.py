@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import attrs
 
-from .errors import ConfigError
-from .network import TCPNetwork
+from ..errors import ConfigError
+from ..network import TCPNetwork
 
 if TYPE_CHECKING:
     from typed_settings.types import OptionInfo
 
-    from .config import ClusterConfig
+    from .settings import ClusterConfig
 
 __all__ = ["load_settings"]
 

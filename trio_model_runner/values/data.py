@@ -26,7 +26,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from .errors import InvalidAnswer
+from ..errors import InvalidAnswer
 from .frames import FrameKind, is_frame, read_arrow, read_parquet, write_arrow, write_parquet
 from .jsonable import as_number, require_utf8, to_json
 from .refusal import Refusal

@@ -20,18 +20,18 @@ from grpclib.const import Status as GRPCStatus
 from grpclib.exceptions import GRPCError
 from trio.lowlevel import enable_ki_protection
 
-from .errors import ModelError
-from .groups import describe, one_by_itself
+from ..errors import ModelError
+from ..groups import describe, one_by_itself
+from ..rpc.connecting import open_connection
+from ..rpc.connection import Connection
+from ..rpc.receiver import CallInterrupted
+from ..rpc.unary import Answer, UnaryCall
 from .policy import Outcome, is_busy, outcome_of_setup, outcome_of_setup_error
-from .rpc.connecting import open_connection
-from .rpc.connection import Connection
-from .rpc.receiver import CallInterrupted
-from .rpc.unary import Answer, UnaryCall
 from .states import JoinReason, ModelState
 
 if TYPE_CHECKING:
-    from .model import ModelHost, ModelRunner
     from .policy import FailureCode
+    from .runner import ModelHost, ModelRunner
 
 __all__ = ["ModelLife"]
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import attrs
 
-from .errors import ConfigError
-from .network import Network, TCPNetwork
+from ..errors import ConfigError
+from ..network import Network, TCPNetwork
 from .validators import Flag, Host, InstanceOf, Number, OneOf, PathSegment, WholeNumber, to_float
 
 if TYPE_CHECKING:

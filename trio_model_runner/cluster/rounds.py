@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from .call import Call, CallSpec, check_size, perform_all
-from .data import Arguments
-from .model import ModelRunner
-from .policy import Outcome
-from .results import PredictionRound, PredictResult
+from ..model.call import Call, CallSpec, check_size, perform_all
+from ..model.policy import Outcome
+from ..model.runner import ModelRunner
+from ..values.data import Arguments
+from ..values.results import PredictionRound, PredictResult
 from .returning import structurer
 
 if TYPE_CHECKING:
-    from .config import ClusterConfig
-    from .services.base import Service
+    from ..config import ClusterConfig
+    from ..services.base import Service
 
 __all__ = ["Round", "RoundOptions", "choose_members"]
 

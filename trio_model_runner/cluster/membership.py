@@ -16,8 +16,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import attrs
 
-from .orchestrator.messages import Entry, Init, RunState, Update
-from .states import JoinReason
+from ..model.states import JoinReason
+from ..orchestrator.messages import Entry, Init, RunState, Update
 
 __all__ = ["Deployment", "Membership"]
 

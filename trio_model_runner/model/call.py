@@ -22,18 +22,18 @@ import trio
 from grpclib.exceptions import GRPCError
 from trio.lowlevel import enable_ki_protection
 
-from .data import Arguments, DataType, decode_data
-from .errors import InvalidAnswer
-from .groups import one_by_itself
+from ..errors import InvalidAnswer
+from ..groups import one_by_itself
+from ..rpc.receiver import CallInterrupted
+from ..rpc.unary import Answer, UnaryCall
+from ..services.base import AnswerCode, Request, Service
+from ..values.data import Arguments, DataType, decode_data
+from ..values.results import PredictResult, Status
 from .policy import RULES, Outcome, is_busy, outcome_of_answer, outcome_of_grpc_error
 from .queueing import QueueFullError, Turn
-from .results import PredictResult, Status
-from .rpc.receiver import CallInterrupted
-from .rpc.unary import Answer, UnaryCall
-from .services.base import AnswerCode, Request, Service
 
 if TYPE_CHECKING:
-    from .model import ModelRunner
+    from .runner import ModelRunner
 
 __all__ = ["Call", "CallSpec", "ModelUnavailableError", "perform_all"]
 

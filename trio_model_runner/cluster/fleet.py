@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..model.runner import ModelRunner
+from ..model.states import JoinReason, ModelState
+from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState
+from ..orchestrator.messages import quoted
 from .changes import Broadcast, Change, ChangeKind
 from .court import Court
 from .membership import Membership
-from .model import ModelRunner
-from .orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState
-from .orchestrator.messages import quoted
-from .states import JoinReason, ModelState
 
 if TYPE_CHECKING:
-    from .config import ClusterConfig
-    from .model import CallModel
-    from .policy import FailureCode
-    from .services.base import Service
+    from ..config import ClusterConfig
+    from ..model.policy import FailureCode
+    from ..model.runner import CallModel
+    from ..services.base import Service
 
 __all__ = ["Fleet"]
 

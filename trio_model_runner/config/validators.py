@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import attrs
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 __all__ = [
     "Flag",

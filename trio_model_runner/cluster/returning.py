@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from .errors import InvalidAnswer
+from ..errors import InvalidAnswer
 
 __all__ = ["structurer"]
 

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
-    from .model import ModelRunner
+    from ..model.runner import ModelRunner
 
 __all__ = ["Broadcast", "Change", "ChangeKind", "ChangeListener"]
 
