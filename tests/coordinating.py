@@ -30,6 +30,9 @@ class Model:
     def predict(self, value: Any = 1.5) -> Any:
         return value
 
+    def nothing(self) -> None:
+        return None
+
     async def sleep(self, seconds: float) -> str:
         await trio.sleep(seconds)
         return "awake"

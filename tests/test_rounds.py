@@ -9,6 +9,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import (
     Arguments,
+    DataType,
+    Encoded,
     InvalidAnswer,
     ModelError,
     ModelRunner,
@@ -17,6 +19,7 @@ from trio_model_runner import (
     Status,
     TrainInferService,
     TrainInferStreamService,
+    encode,
 )
 from trio_model_runner.config import Limits
 from trio_model_runner.testing import Service as ServiceName
@@ -119,6 +122,21 @@ async def test_what_does_not_fit_returns_has_failed_and_is_not_to_blame() -> Non
         assert cluster.models["a"].record.failures == 0
         assert (await cluster.call("predict", Arguments([5]), returns=list[int])).by_id["a"].value == [5]
         assert (await cluster.predict("7", returns=int)).by_id["a"].value == 7
+
+
+async def test_answers_can_be_had_as_they_came() -> None:
+    async with coordinating({"a": Model()}) as (_, cluster):
+        for value in (7, 2.5, "text", []):
+            answers = await cluster.call("predict", Arguments(value), decode=False)
+            assert answers.by_id["a"].unwrap() == encode(value)
+            assert (await cluster.predict(value, decode=False)).by_id["a"].unwrap() == encode(value)
+            assert (await cluster.models["a"].predict(value, decode=False)).unwrap() == encode(value)
+        nothing = await cluster.models["a"].call("nothing", decode=False)
+        assert nothing.unwrap() == Encoded(DataType.NONE, b"")
+        async with cluster.as_completed("predict", decode=False) as results:
+            assert [result.value async for result in results] == [encode(1.5)]
+        with pytest.raises(TypeError, match=r"^returns: "):
+            await cluster.call("predict", decode=False, returns=int)
 
 
 @pytest.mark.parametrize("blamed", [False, True])

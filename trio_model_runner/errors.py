@@ -45,7 +45,7 @@ class ModelError(TrioModelRunnerError):
         result: the `PredictResult` that was unwrapped, or None where no call was made.
     """
 
-    def __init__(self, message: str, result: PredictResult[Any] | None = None) -> None:
+    def __init__(self, message: str, result: PredictResult[Any, Any] | None = None) -> None:
         super().__init__(message)
         self.result = result
 

@@ -7,16 +7,14 @@ So what does I/O is shielded, task by task, and ended by an exit sequence of its
 and the WebSocket's close frame go out, bounded by ``shutdown_grace``; then the sockets close. The body of the
 block is never shielded.
 
-The rest is elsewhere: `fleet` has the models, `rounds` calls them, `orchestrator` says who they are.
+The rest is elsewhere: `fleet` has the models, `calling` calls them, `orchestrator` says who they are.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import math
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -25,29 +23,26 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..config import ClusterConfig
-from ..errors import ClusterDraining, OrchestratorUnavailable
+from ..errors import OrchestratorUnavailable
 from ..groups import one_by_itself
-from ..model.call import check_size
 from ..model.policy import FailureCode
+from ..model.requests import check_size
 from ..model.runner import ModelRunner
 from ..model.states import JoinReason
 from ..orchestrator import OrchestratorFeed
 from ..services.base import Service
-from ..values.data import Arguments
-from ..values.results import PredictionRound, PredictResult
+from .calling import ClusterCalls
 from .changes import ChangeListener
 from .fleet import Fleet
 from .joining import Join, call_on_join
-from .rounds import Round, RoundOptions, choose_members
 from .snapshot import ClusterSnapshot
 
 __all__ = ["Cluster"]
 
 OnJoin = Callable[[Join], Awaitable[None]]
-ArgumentsFor = Callable[[ModelRunner], Arguments]
 
 
-class Cluster:
+class Cluster(ClusterCalls):
     """The models of one crunch, as an async context manager.
 
         async with Cluster(config, DynamicSubclassService("birdgame.trackers.TrackerBase")) as cluster:
@@ -77,17 +72,11 @@ class Cluster:
         if on_join is not None and not callable(on_join):
             raise TypeError(f"on_join: must be an async function, got {type(on_join).__name__}")
         check_size(service.setup_request(), config.limits.max_message_bytes)
-        self._config = config
-        self._service = service
         self._on_join = on_join
         self._feed = OrchestratorFeed(config)
-        self._fleet = Fleet(config, service, self._feed, join=self._join, call_model=self._call_model)
-        self._rounds: dict[Round, None] = {}
-        self._round_ids = itertools.count(1)
-        self._last_round: PredictionRound[Any] | None = None
-        self._draining = False
+        fleet = Fleet(config, service, self._feed, join=self._join, call_model=self._call_model)
+        super().__init__(config, service, fleet)
         self._feed_scope = trio.CancelScope(shield=True)
-        self._open = False
         self._block: AbstractAsyncContextManager[None] | None = None
 
     @property
@@ -104,96 +93,6 @@ class Cluster:
     def announced(self) -> Mapping[str, ModelRunner]:
         """All models that the orchestrator says run or recover, by model id, as of now."""
         return self._fleet.announced
-
-    @enable_ki_protection  # so that no model's queue keeps a place that nobody has; see `_play`
-    async def call(
-        self,
-        method: str,
-        arguments: Arguments | ArgumentsFor = Arguments(),  # noqa: B008 - it is immutable
-        *,
-        timeout: float | None = None,
-        models: Iterable[ModelRunner | str] | None = None,
-        optional: bool = False,
-        returns: Any = None,
-    ) -> PredictionRound[Any]:
-        """Call a method of all models, and return a result from each by the deadline.
-
-        Args:
-            method: its name.
-            arguments: what it gets, the same for all; or a function that makes the arguments of each.
-            timeout: seconds; None for the configured one. If the deadline of an enclosing cancel scope is
-                nearer, the round ends just before that.
-            models: whom to call, runners or ids; None for all that are announced.
-            optional: a model that has no such method is not to blame.
-            returns: what an answer must look like: a type, or a function that takes the answer and returns
-                the value, or raises ValueError.
-
-        Raises:
-            TypeError: an argument can't be sent, or has the wrong type. Nothing was sent.
-            ValueError: an argument is out of range. Nothing was sent.
-            ClusterDraining: `drain` was called.
-            trio.ClosedResourceError: the block was not entered, or was left.
-        """
-        options = self._options(method, arguments, timeout, optional=optional, returns=returns)
-        self._last_round = await self._play(self._new_round(options, models))
-        return self._last_round
-
-    async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = None,
-        models: Iterable[ModelRunner | str] | None = None,
-        returns: Any = None,
-    ) -> PredictionRound[Any]:
-        """Have all models predict from these values; see `call`.
-
-        That is the method ``predict`` on `DynamicSubclassService`, and `Infer`, of exactly one value, on
-        the services that infer.
-        """
-        method = self._service.predict_method()
-        return await self.call(method, Arguments(*values), timeout=timeout, models=models, returns=returns)
-
-    @contextlib.asynccontextmanager
-    @enable_ki_protection
-    async def as_completed(
-        self,
-        method: str,
-        arguments: Arguments | ArgumentsFor = Arguments(),  # noqa: B008 - it is immutable
-        *,
-        timeout: float | None = None,
-        models: Iterable[ModelRunner | str] | None = None,
-        optional: bool = False,
-        returns: Any = None,
-    ) -> AsyncIterator[AsyncIterator[PredictResult[Any]]]:
-        """Call as `call` does, and get each result as it comes.
-
-            async with cluster.as_completed("predict") as results:
-                async for result in results:
-                    ...
-
-        Leaving the block early cancels the calls that are still open. However slow the block is, deadlines
-        are kept.
-        """
-        send, receive = trio.open_memory_channel[PredictResult[Any]](math.inf)
-        options = self._options(method, arguments, timeout, optional=optional, returns=returns)
-
-        def deliver(result: PredictResult[Any]) -> None:
-            with contextlib.suppress(trio.BrokenResourceError):  # the block was left, or closed its end
-                send.send_nowait(result)
-
-        new_round = self._new_round(options, models, on_result=deliver)
-
-        @enable_ki_protection
-        async def play() -> None:
-            with send:
-                self._last_round = await self._play(new_round)
-
-        with one_by_itself():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(play)
-                with receive:
-                    yield receive
-                nursery.cancel_scope.cancel()
 
     @contextlib.asynccontextmanager
     async def changes(self, *, initial: bool = False) -> AsyncIterator[ChangeListener]:  # noqa: ASYNC911
@@ -261,7 +160,7 @@ class Cluster:
         self._draining = True
         deadline = trio.current_time() + timeout
         for each in self._rounds:
-            each.cutoff.deadline = min(each.cutoff.deadline, deadline)
+            each.end_by(deadline)
         await trio.lowlevel.checkpoint()
         while self._rounds:
             await self._fleet.wait_change()
@@ -285,53 +184,10 @@ class Cluster:
             draining=self._draining,
         )
 
-    # Rounds
-
-    def _options(
-        self, method: str, arguments: Any, timeout: float | None = None, **more: Any
-    ) -> RoundOptions:
-        timeout = self._config.timeout if timeout is None else timeout
-        return RoundOptions(method, arguments, timeout, **more)
-
-    @enable_ki_protection
-    def _new_round(
-        self, options: RoundOptions, models: Iterable[ModelRunner | str] | None, **more: Any
-    ) -> Round:
-        self._check_open()
-        if self._draining:
-            raise ClusterDraining("this cluster takes no new calls: drain() was called")
-        members, missing = choose_members(models, self._fleet.announced)
-        round_id = str(next(self._round_ids))
-        return Round(round_id, options, members, missing, self._config, self._service, **more)
-
-    async def _play(self, new_round: Round) -> PredictionRound[Any]:
-        """Play a round, at once: between its making and this, a Ctrl-C would leave its places taken."""
-        self._rounds[new_round] = None
-        try:
-            return await new_round.play()
-        finally:
-            del self._rounds[new_round]
-            self._fleet.wake()
-
-    @enable_ki_protection
-    async def _call_model(
-        self, model: ModelRunner, method: str | None, arguments: Arguments, **more: Any
-    ) -> PredictResult[Any]:
-        method = self._service.predict_method() if method is None else method
-        options = self._options(method, arguments, **more)
-        results = await self._play(self._new_round(options, [model], may_be_joining=True))
-        return results[model]
-
     async def _join(self, model: ModelRunner, reason: JoinReason, fresh: bool) -> None:  # noqa: ASYNC910
         if self._on_join is not None:
             join = Join(model=model, cluster=self, reason=reason, fresh=fresh)
             await call_on_join(self._on_join, join, self._config.on_join_timeout)
-
-    def _check_open(self) -> None:
-        if not self._open:
-            raise trio.ClosedResourceError("this cluster's block was not entered, or was left")
-
-    # The block
 
     async def __aenter__(self) -> Self:
         if self._block is not None:

@@ -25,8 +25,8 @@ from .membership import Membership
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
+    from ..model.host import CallModel
     from ..model.policy import FailureCode
-    from ..model.runner import CallModel
     from ..services.base import Service
 
 __all__ = ["Fleet"]

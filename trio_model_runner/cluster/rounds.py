@@ -6,6 +6,7 @@ joined is either in it or not, and never half; that is what makes a catch-up in 
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from ..model.call import Call, CallSpec, check_size, perform_all
+from ..model.call import Call, CallSpec, perform_all
 from ..model.policy import Outcome
+from ..model.requests import Requests
 from ..model.runner import ModelRunner
 from ..values.data import Arguments
 from ..values.results import PredictionRound, PredictResult
@@ -22,7 +24,7 @@ from .returning import structurer
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
-    from ..services.base import Service
+    from ..services.base import Request, Service
 
 __all__ = ["Round", "RoundOptions", "choose_members"]
 
@@ -71,6 +73,8 @@ class RoundOptions:
     timeout: float
     optional: bool = False
     returns: Any = None
+    decode: bool = True
+    resets: bool = False
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.method, str):
@@ -84,35 +88,38 @@ class RoundOptions:
             raise TypeError(f"timeout: must be a number of seconds, got {type(self.timeout).__name__}")
         if not self.timeout > 0:
             raise ValueError(f"timeout: must be > 0 seconds, got {self.timeout!r}")
+        if not self.decode and self.returns is not None:
+            raise TypeError("returns: an answer that is not decoded (decode=False) has no other type")
 
     def spec(self, config: ClusterConfig, service: Service, deadline: float) -> CallSpec:
-        """The same as the calls need it, with the request encoded where it is the same for all models.
-
-        Raises:
-            TypeError: an argument has no encoding, or the service can't carry it.
-            ValueError: an argument is out of range, or the request is too large.
-        """
+        """The same as the calls need it."""
         limit = config.limits.max_message_bytes
-        request = None
-        if isinstance(self.arguments, Arguments):
-            request = service.call_request(self.method, self.arguments)
-            check_size(request, limit)
+        make = self._reset_request if self.resets else self._call_request
         return CallSpec(
             method=self.method,
-            arguments=self.arguments,
+            requests=Requests(functools.partial(make, service), self.arguments, limit),
+            read=service.read_reset if self.resets else service.read_call,
             deadline=deadline,
+            max_message_bytes=limit,
             optional=self.optional,
+            decode=self.decode,
+            frames=config.frames,
             returns=structurer(self.returns),
             misfit=Outcome.MODEL_FAILED if config.blame_invalid_answers else Outcome.INVALID_ANSWER,
-            frames=config.frames,
-            service=service,
-            max_message_bytes=limit,
-            request=request,
+            resets=self.resets,
         )
+
+    def _call_request(self, service: Service, arguments: Arguments) -> Request:
+        return service.call_request(self.method, arguments)
+
+    def _reset_request(self, service: Service, _: Arguments) -> Request:
+        return service.reset_request()
 
 
 class Round:
-    """One round. Making it takes the members and their places, without a checkpoint; `play` plays it.
+    """One round. Making it takes the members and their places, without a checkpoint.
+
+    After that comes `prepare`, and if that raised nothing, `play`.
 
     Args:
         round_id: the round's id.
@@ -123,9 +130,6 @@ class Round:
         service: what the nodes speak.
         on_result: told each result, as it comes.
         may_be_joining: a model that `on_join` is catching up is called, too.
-
-    Attributes:
-        cutoff: ends the round when its deadline passes, which may be moved nearer.
     """
 
     def __init__(
@@ -146,17 +150,44 @@ class Round:
         self._started_at = time.time()
         self._began = trio.current_time()
         deadline = self._began + options.timeout
-        spec = options.spec(config, service, deadline)
+        self._spec = options.spec(config, service, deadline)
         # An enclosing deadline that is nearer would turn the answers into a `Cancelled`.
         enclosing = trio.current_effective_deadline() - config.scope_margin
-        self.cutoff = trio.CancelScope(deadline=min(deadline, enclosing))
+        self._cutoff = trio.CancelScope(deadline=min(deadline, enclosing))
+        self._preparation = trio.CancelScope(deadline=self._cutoff.deadline)
         self._calls = [
-            Call(model, spec, on_result=on_result, may_be_joining=may_be_joining) for model in models
+            Call(model, self._spec, on_result=on_result, may_be_joining=may_be_joining) for model in models
         ]
+
+    def end_by(self, deadline: float) -> None:
+        """Cut the round off at this time on Trio's clock, in seconds, if that is sooner."""
+        for scope in (self._preparation, self._cutoff):
+            scope.deadline = min(scope.deadline, deadline)
+
+    async def prepare(self) -> None:  # noqa: ASYNC910 - no checkpoint where the values are small
+        """Encode what is the same for all models, before anything is sent.
+
+        Raises:
+            TypeError: an argument has no encoding, or the service can't carry it.
+            ValueError: an argument is out of range, or the request is too large.
+        """
+        try:
+            with self._preparation:
+                await self._spec.requests.prepare()
+        except BaseException:
+            for call in self._calls:
+                call.abandon()
+            raise
 
     async def play(self) -> PredictionRound[Any]:
         """Make the calls and return their results, by the deadline."""
-        await perform_all(self._calls, self.cutoff)
+        if self._preparation.cancelled_caught:
+            for call in self._calls:
+                call.abandon()
+                call.expire(excused=True)
+            await trio.lowlevel.checkpoint()
+        else:
+            await perform_all(self._calls, self._cutoff)
         return PredictionRound(
             {call.model: call.result for call in self._calls if call.result is not None},
             id=self._id,

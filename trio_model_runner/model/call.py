@@ -26,11 +26,13 @@ from ..errors import InvalidAnswer
 from ..groups import one_by_itself
 from ..rpc.receiver import CallInterrupted
 from ..rpc.unary import Answer, UnaryCall
-from ..services.base import AnswerCode, Request, Service
-from ..values.data import Arguments, DataType, decode_data
+from ..services.base import AnswerCode, Request, ServiceAnswer
+from ..values.data import DataType, Encoded, decode_data
 from ..values.results import PredictResult, Status
+from ..workers import INLINE_BYTES, run_in_worker
 from .policy import RULES, Outcome, is_busy, outcome_of_answer, outcome_of_grpc_error
 from .queueing import QueueFullError, Turn
+from .requests import Requests
 
 if TYPE_CHECKING:
     from .runner import ModelRunner
@@ -61,6 +63,8 @@ class Progress(enum.Enum):
     """The request had reached the node, and nothing came back: the model may still be at it."""
     BUSY = enum.auto()
     """The node does something else; the request will be sent again."""
+    READING = enum.auto()
+    """The answer is there, and is being decoded."""
 
 
 @attrs.frozen
@@ -69,50 +73,29 @@ class CallSpec:
 
     Attributes:
         method: the method's name.
-        arguments: for all models, or a function that makes them for each.
+        requests: what each model is sent.
+        read: reads a node's answer; raises ValueError for a malformed one.
         deadline: on Trio's clock, seconds.
+        max_message_bytes: the largest answer taken, bytes.
         optional: a model that lacks the method is not to blame.
+        decode: a value is decoded; else it is given as the `Encoded` that came.
+        frames: what data frames are given as.
         returns: turns a decoded answer into the value, or raises; None leaves it as it is.
         misfit: what it is when `returns` raises `InvalidAnswer`.
-        request: the request where it is the same for all models.
+        resets: the call takes the model's instance away, so that it must be set up again.
     """
 
     method: str
-    arguments: Arguments | Callable[[ModelRunner], Arguments]
+    requests: Requests
+    read: Callable[[bytes], ServiceAnswer]
     deadline: float
-    optional: bool
-    returns: Callable[[Any], Any] | None
-    misfit: Outcome
-    frames: Literal["arrow", "pandas"]
-    service: Service
     max_message_bytes: int
-    request: Request | None = None
-
-    def request_for(self, model: ModelRunner) -> Request:
-        """The request for one model.
-
-        Raises:
-            Exception: whatever the coordinator's function raises, or what it made has no encoding.
-        """
-        if self.request is not None:
-            return self.request
-        assert callable(self.arguments)
-        arguments = self.arguments(model)
-        if not isinstance(arguments, Arguments):
-            raise TypeError(f"arguments: must return Arguments, got {type(arguments).__name__}")
-        request = self.service.call_request(self.method, arguments)
-        check_size(request, self.max_message_bytes)
-        return request
-
-
-def check_size(request: Request, limit: int) -> None:
-    """Refuse a request that no node would take.
-
-    Raises:
-        ValueError: it has more than `limit` bytes.
-    """
-    if request.size > limit:
-        raise ValueError(f"arguments: {request.size} bytes, more than limits.max_message_bytes, {limit}")
+    optional: bool = False
+    decode: bool = True
+    frames: Literal["arrow", "pandas"] = "arrow"
+    returns: Callable[[Any], Any] | None = None
+    misfit: Outcome = Outcome.INVALID_ANSWER
+    resets: bool = False
 
 
 class Call:
@@ -179,7 +162,8 @@ class Call:
         try:
             await self._turn.wait()
             try:
-                request = self._spec.request_for(self.model)
+                requests = self._spec.requests
+                request = requests.same or await requests.for_model(self.model)
             except Exception as error:  # the coordinator's code: any error is this model's result
                 self._end(Outcome.COORDINATOR_RAISED, f"arguments: {error!r}", error=error)
                 return
@@ -190,6 +174,12 @@ class Call:
                 self._progress = Progress.CUT_OFF
                 self.model.overrunning = True
             self._turn.leave()
+
+    def abandon(self) -> None:
+        """Give up the place in the queue: this call will not be performed."""
+        if self._turn is not None:
+            self._turn.leave()
+            self._turn = None
 
     async def _send_until_processed(self, request: Request) -> None:
         """Send the request, and again as long as nothing can have come of it."""
@@ -217,7 +207,7 @@ class Call:
                     return  # noqa: ASYNC910 - a task of its own ends with this
                 self._progress = Progress.WAITING
             else:
-                if self._read(answer, may_renew=not renewed and not self.joining):
+                if await self._read(answer, may_renew=not renewed and not self.joining):
                     return
                 renewed = True
                 self._progress = Progress.WAITING
@@ -239,11 +229,11 @@ class Call:
             self._first_handed_over_at = now
         return await self._unary.perform(max(0.0, self._spec.deadline - now))
 
-    def _read(self, answer: Answer, *, may_renew: bool) -> bool:
+    async def _read(self, answer: Answer, *, may_renew: bool) -> bool:  # noqa: ASYNC910 - see `_decode`
         """Make the result of an answer; False if the model must be set up first, and called again."""
         self.model.overrunning = False
         try:
-            read = self._spec.service.read_call(answer.message)
+            read = self._spec.read(answer.message)
         except ValueError as error:
             self._end(
                 Outcome.MODEL_FAILED, f"the answer can't be read: {error}", error=InvalidAnswer(str(error))
@@ -258,22 +248,29 @@ class Call:
                 outcome = Outcome.NOT_ITS_FAULT
             self._end(outcome, f"{read.code}: {read.message}")
             return True
-        value = read.value
-        assert value is not None
+        if self._spec.resets:
+            self.model.renew("it was reset")
+        assert read.value is not None
+        self._progress = Progress.READING
+        await self._decode(read.value)
+        return True
+
+    async def _decode(self, encoded: Encoded) -> None:  # noqa: ASYNC910 - no checkpoint where it is small
+        """Make the result of an answer with a value."""
+        value: Any = None
         try:
-            decoded = (
-                None
-                if value.data_type is DataType.NONE
-                else decode_data(value.data, value.data_type, frames=self._spec.frames)
-            )
+            if not self._spec.decode:
+                value = encoded
+            elif len(encoded.data) > INLINE_BYTES:
+                value = await run_in_worker(_decode, encoded, self._spec.frames)
+            elif encoded.data_type is not DataType.NONE:
+                value = _decode(encoded, self._spec.frames)
         except InvalidAnswer as error:
             self._end(Outcome.MODEL_FAILED, str(error), error=error)
-            return True
         except ImportError as error:  # a data frame, and nothing here to read it with
             self._end(Outcome.COORDINATOR_RAISED, str(error), error=error)
-            return True
-        self._structure(decoded)
-        return True
+        else:
+            self._structure(value)
 
     def _structure(self, decoded: Any) -> None:
         if self._spec.returns is None:
@@ -301,6 +298,11 @@ class Call:
         elif self._progress is Progress.BUSY or self._behind_ours:
             outcome = Outcome.NOT_REACHED if self._behind_ours else Outcome.BUSY
             text = "the node was busy until the deadline"
+        elif self._progress is Progress.READING:
+            outcome, text = (
+                Outcome.NOT_REACHED,
+                "the answer came, and was not decoded by the deadline",
+            )
         elif self._progress is Progress.CUT_OFF:
             outcome, text = Outcome.OVERRAN, "no answer before the deadline"
         else:
@@ -325,6 +327,10 @@ class Call:
         self.model.note(outcome, self._spec.method, detail)
         if self._on_result is not None:
             self._on_result(self.result)
+
+
+def _decode(encoded: Encoded, frames: Literal["arrow", "pandas"]) -> Any:
+    return decode_data(encoded.data, encoded.data_type, frames=frames)
 
 
 async def perform_all(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:

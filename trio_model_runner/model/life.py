@@ -30,8 +30,9 @@ from .policy import Outcome, is_busy, outcome_of_setup, outcome_of_setup_error
 from .states import JoinReason, ModelState
 
 if TYPE_CHECKING:
+    from .host import ModelHost
     from .policy import FailureCode
-    from .runner import ModelHost, ModelRunner
+    from .runner import ModelRunner
 
 __all__ = ["ModelLife"]
 

@@ -6,8 +6,9 @@ What it is, how it is, and the calls that wait for it are here; how it gets and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
+import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
@@ -15,6 +16,7 @@ from ..errors import ModelError
 from ..network import address_text
 from ..rpc.protocol import request_fields
 from ..values.data import Arguments
+from ..values.results import Status
 from .call import ModelUnavailableError
 from .life import ModelLife
 from .policy import Outcome, Record
@@ -22,70 +24,18 @@ from .queueing import CallQueue, Turn
 from .states import NEXT, JoinReason, ModelState
 
 if TYPE_CHECKING:
-    from ..config import ClusterConfig
     from ..rpc.connection import Connection
     from ..rpc.headers import RawFields
-    from ..services.base import Service
+    from ..values.data import Encoded
     from ..values.results import PredictResult
-    from .policy import FailureCode
+    from ..values.returns import Returns, ReturnsAny
+    from .host import ModelHost
 
-__all__ = ["CallModel", "ModelHost", "ModelRunner"]
+__all__ = ["ModelRunner"]
+
+T = TypeVar("T")
 
 _UNAVAILABLE: Final = frozenset({ModelState.RECOVERING, ModelState.FAILED, ModelState.GONE})
-
-
-class ModelHost(Protocol):
-    """What a model needs of whoever runs it."""
-
-    @property
-    def config(self) -> ClusterConfig:
-        """The settings."""
-
-    @property
-    def service(self) -> Service:
-        """What the node speaks."""
-
-    @property
-    def connect_limiter(self) -> trio.CapacityLimiter:
-        """How many may be connecting at a time."""
-
-    async def join(self, model: ModelRunner, reason: JoinReason, *, fresh: bool) -> None:
-        """Let the coordinator catch the model up; raises whatever the coordinator's code raises."""
-
-    def state_changed(self, model: ModelRunner, previous: ModelState) -> None:
-        """A model's state has just changed."""
-
-    def infos_changed(self, model: ModelRunner) -> None:
-        """The orchestrator said something new about a model."""
-
-    def accuse(self, model: ModelRunner, code: FailureCode, reason: str, name: str | None) -> None:
-        """A model should be reported; `name` is the class or method that it lacks."""
-
-    def acquit(self, model: ModelRunner, name: str) -> None:
-        """A model succeeded with this class or method."""
-
-    def pardon(self, model: ModelRunner) -> None:
-        """A model begins anew: what it did before doesn't count any more."""
-
-    @property
-    def call_model(self) -> CallModel:
-        """Makes one call on one model."""
-
-
-class CallModel(Protocol):
-    """How a model is called alone."""
-
-    async def __call__(
-        self,
-        model: ModelRunner,
-        method: str | None,
-        arguments: Arguments,
-        *,
-        timeout: float | None = None,
-        optional: bool = False,
-        returns: Any = None,
-    ) -> PredictResult[Any]:
-        """Make one call on one model; no method is the one that predicts."""
 
 
 class ModelRunner:
@@ -153,6 +103,37 @@ class ModelRunner:
         """Where it is in its life."""
         return self._state
 
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: Returns[T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        decode: Literal[False],
+    ) -> PredictResult[Encoded]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: ReturnsAny = ...,
+        decode: bool = ...,
+    ) -> PredictResult[Any]: ...
     async def call(
         self,
         method: str,
@@ -161,6 +142,7 @@ class ModelRunner:
         timeout: float | None = None,
         optional: bool = False,
         returns: Any = None,
+        decode: bool = True,
     ) -> PredictResult[Any]:
         """Call a method of this model alone; see `Cluster.call`.
 
@@ -168,14 +150,60 @@ class ModelRunner:
         model before it takes part in rounds.
         """
         return await self._owner.call_model(
-            self, method, arguments, timeout=timeout, optional=optional, returns=returns
+            self, method, arguments, timeout=timeout, optional=optional, returns=returns, decode=decode
         )
 
+    @overload
     async def predict(
-        self, *values: Any, timeout: float | None = None, returns: Any = None
+        self, *values: Any, timeout: float | None = ..., returns: Returns[T]
+    ) -> PredictResult[T]: ...
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., decode: Literal[False]
+    ) -> PredictResult[Encoded]: ...
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., returns: ReturnsAny = ..., decode: bool = ...
+    ) -> PredictResult[Any]: ...
+    async def predict(
+        self, *values: Any, timeout: float | None = None, returns: Any = None, decode: bool = True
     ) -> PredictResult[Any]:
         """Have this model alone predict; see `Cluster.predict`."""
-        return await self._owner.call_model(self, None, Arguments(*values), timeout=timeout, returns=returns)
+        return await self._owner.call_model(
+            self, None, Arguments(*values), timeout=timeout, returns=returns, decode=decode
+        )
+
+    async def reset(self, *, timeout: float | None = None) -> PredictResult[None]:
+        """Have this model forget all that it has learnt, and join again.
+
+        Its node drops the model's instance (`Rest`; `Reinitialize` on the services that infer), and then
+        comes what comes after every loss of an instance: Setup, and `on_join`. Calls that wait for the model
+        are made after that. SUCCESS says that it is ready again; in `on_join` the result is ABSENT.
+
+        Deployed nodes (release 0.4.2) go on calling methods that were called before on the old instance, so
+        there this resets only what is called for the first time afterwards.
+
+        Args:
+            timeout: seconds for all of it; None for the configured one. A model that is not ready again by
+                then is TIMEOUT, and goes on joining.
+        """
+        config, service = self._owner.config, self._owner.service
+        timeout = config.timeout if timeout is None else timeout
+        began = trio.current_time()
+        rpc = service.reset_request().path
+        result = await self._owner.call_model(self, rpc, Arguments(), timeout=timeout, resets=True)
+        if result.status is not Status.SUCCESS:
+            return result
+        enclosing = trio.current_effective_deadline() - config.scope_margin
+        with trio.move_on_at(min(began + timeout, enclosing)) as scope:
+            try:
+                await self.wait_usable(joining=False)
+            except ModelUnavailableError as error:
+                result = attrs.evolve(result, status=Status.FAILED, detail=str(error), error=self.error)
+        if scope.cancelled_caught:
+            detail = f"it was reset, and is still {self.state.value}"
+            result = attrs.evolve(result, status=Status.TIMEOUT, detail=detail)
+        return result
 
     @property
     def ready(self) -> bool:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..values.data import Arguments, Encoded
+from ..values.data import Arguments, DataType, Encoded
 
 if TYPE_CHECKING:
     from ..rpc.http2 import Buffer
 
-__all__ = ["AnswerCode", "Request", "Service", "ServiceAnswer", "SetupAnswer"]
+__all__ = ["NOTHING", "AnswerCode", "Request", "Service", "ServiceAnswer", "SetupAnswer"]
 
 
 class AnswerCode(enum.StrEnum):
@@ -67,6 +67,9 @@ class SetupAnswer:
     fresh: bool = True
 
 
+NOTHING = Encoded(DataType.NONE, b"")
+
+
 @attrs.frozen
 class ServiceAnswer:
     """What a node answered to a call.
@@ -107,6 +110,18 @@ class Service(abc.ABC):
         Raises:
             TypeError: this service can't carry such arguments, or an argument has no encoding.
             ValueError: there is no such method here, or an argument is out of range.
+        """
+
+    @abc.abstractmethod
+    def reset_request(self) -> Request:
+        """The request that takes away what a model has learnt; a setup must follow it."""
+
+    @abc.abstractmethod
+    def read_reset(self, message: bytes) -> ServiceAnswer:
+        """Read the answer to `reset_request`; a success has the value NONE.
+
+        Raises:
+            ValueError: it is malformed.
         """
 
     @abc.abstractmethod

@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 
 from ..proto.commons import Argument, KwArgument, Variant, VariantType
-from ..proto.dynamic_subclass import CallRequest, CallResponse, SetupRequest, SetupResponse
+from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, SetupRequest, SetupResponse
 from ..rpc.codec import message_reader
 from ..values.data import Arguments, DataType, Encoded
-from .base import AnswerCode, Request, Service, ServiceAnswer, SetupAnswer
+from .base import NOTHING, AnswerCode, Request, Service, ServiceAnswer, SetupAnswer
 
 __all__ = ["DynamicSubclassService"]
 
@@ -23,6 +23,7 @@ _ALREADY_THERE = "Instance already exists"
 
 _read_setup = message_reader(SetupResponse)
 _read_call = message_reader(CallResponse)
+_read_reset = message_reader(RestResponse)
 
 
 def _class_name(instance: Any, attribute: attrs.Attribute[str], value: object) -> None:
@@ -84,6 +85,16 @@ class DynamicSubclassService(Service):
         """See `Service.call_request`: any method, any arguments."""
         message = (_encode_method(method), arguments.once(DynamicSubclassService, _encode_arguments))
         return Request(f"{_PATH}Call", message)
+
+    def reset_request(self) -> Request:
+        """See `Service.reset_request`: an RPC named `Rest`."""
+        return Request(f"{_PATH}Rest")
+
+    def read_reset(self, message: bytes) -> ServiceAnswer:
+        """See `Service.read_reset`."""
+        (status,) = _read_reset(message)
+        code, text = status or ("", "")
+        return ServiceAnswer(AnswerCode(code), text, NOTHING)
 
     def predict_method(self) -> str:
         """The method named `predict`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..values.data import Arguments, Encoded
-from .base import AnswerCode, Request, Service, SetupAnswer
+from .base import NOTHING, AnswerCode, Request, Service, ServiceAnswer, SetupAnswer
 
 __all__ = ["INFER", "InferService", "only_value"]
 
@@ -37,6 +37,14 @@ class InferService(Service):
     def read_setup(self, message: bytes) -> SetupAnswer:
         """See `Service.read_setup`: any answer is a success."""
         return SetupAnswer(AnswerCode.SUCCESS)
+
+    def reset_request(self) -> Request:
+        """See `Service.reset_request`."""
+        return Request(f"{self.path}Reinitialize")
+
+    def read_reset(self, message: bytes) -> ServiceAnswer:
+        """See `Service.read_reset`: any answer is a success."""
+        return ServiceAnswer(AnswerCode.SUCCESS, value=NOTHING)
 
     def predict_method(self) -> str:
         """`Infer`."""

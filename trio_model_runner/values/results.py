@@ -15,18 +15,23 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
 import attrs
+from typing_extensions import TypeVar
 
 from ..errors import ModelError
 from .jsonable import to_plain
 from .refusal import Refusal
 
+if TYPE_CHECKING:  # of the house above, and only its name: what a type checker takes where none is given
+    from ..model.runner import ModelRunner
+
 __all__ = ["ModelIdentity", "PredictResult", "PredictionRound", "Status"]
 
-ModelT = TypeVar("ModelT", bound="ModelIdentity")
-ValueT_co = TypeVar("ValueT_co", covariant=True)
+ValueT_co = TypeVar("ValueT_co", covariant=True, default=Any)
+ModelT = TypeVar("ModelT", bound="ModelIdentity", default="ModelRunner")
+ModelT_co = TypeVar("ModelT_co", bound="ModelIdentity", covariant=True, default="ModelRunner")
 
 _LONGEST_DETAIL_SHOWN = 80
 
@@ -69,8 +74,11 @@ class Status(enum.StrEnum):
 
 
 @attrs.frozen(repr=False)
-class PredictResult(Generic[ValueT_co]):
+class PredictResult(Generic[ValueT_co, ModelT_co]):
     """What became of one call on one model.
+
+    For type checkers: ``PredictResult[float]`` has a float for a value and is from a `ModelRunner`; one from
+    a model of another class is a ``PredictResult[float, ThatClass]``.
 
     Attributes:
         model: whom it is from.
@@ -82,7 +90,7 @@ class PredictResult(Generic[ValueT_co]):
         error: the exception behind it, where there is one.
     """
 
-    model: ModelIdentity
+    model: ModelT_co
     status: Status = attrs.field(converter=Status)
     value: ValueT_co | None = attrs.field(default=None, hash=False)
     elapsed: float = 0.0
@@ -136,13 +144,15 @@ class PredictResult(Generic[ValueT_co]):
         return f"<PredictResult {self.model.model_id}: {self.status} after {self.elapsed:.3f} s{told}>"
 
 
-class PredictionRound(Mapping[ModelIdentity, PredictResult[ValueT_co]]):
+class PredictionRound(Mapping[ModelT, PredictResult[ValueT_co, ModelT]], Generic[ValueT_co, ModelT]):
     """The results of calling many models at once: a read-only mapping from model to `PredictResult`.
 
     It has one entry for every model that was announced, or asked for, when the round began. ``str()`` of
     it is one line with counts::
 
         round 7f3a: predict: 45 of 50 SUCCESS (2 FAILED, 3 TIMEOUT) in 0.998 s of 1.0 s
+
+    For type checkers: ``PredictionRound[float]`` maps `ModelRunner` to ``PredictResult[float]``.
 
     Attributes:
         id: of this round, for logs.
@@ -156,7 +166,7 @@ class PredictionRound(Mapping[ModelIdentity, PredictResult[ValueT_co]]):
 
     def __init__(
         self,
-        results: Mapping[ModelT, PredictResult[ValueT_co]],
+        results: Mapping[ModelT, PredictResult[ValueT_co, ModelT]],
         *,
         id: str,  # noqa: A002  what it is called outside, too
         method: str,
@@ -165,7 +175,7 @@ class PredictionRound(Mapping[ModelIdentity, PredictResult[ValueT_co]]):
         timeout: float,
         missing: Iterable[str] = (),
     ) -> None:
-        self._results = cast("dict[ModelIdentity, PredictResult[ValueT_co]]", dict(results))
+        self._results = dict(results)
         self.id = id
         self.method = method
         self.started_at = started_at
@@ -173,11 +183,11 @@ class PredictionRound(Mapping[ModelIdentity, PredictResult[ValueT_co]]):
         self.timeout = timeout
         self.missing = tuple(missing)
 
-    def __getitem__(self, model: ModelIdentity, /) -> PredictResult[ValueT_co]:
+    def __getitem__(self, model: ModelT, /) -> PredictResult[ValueT_co, ModelT]:
         """Return the result of `model`."""
         return self._results[model]
 
-    def __iter__(self) -> Iterator[ModelIdentity]:
+    def __iter__(self) -> Iterator[ModelT]:
         """Iterate over the models."""
         return iter(self._results)
 
@@ -186,37 +196,37 @@ class PredictionRound(Mapping[ModelIdentity, PredictResult[ValueT_co]]):
         return len(self._results)
 
     @property
-    def succeeded(self) -> Mapping[ModelIdentity, PredictResult[ValueT_co]]:
+    def succeeded(self) -> Mapping[ModelT, PredictResult[ValueT_co, ModelT]]:
         """The results with a value."""
         return self._by_status[Status.SUCCESS]
 
     @property
-    def failed(self) -> Mapping[ModelIdentity, PredictResult[ValueT_co]]:
+    def failed(self) -> Mapping[ModelT, PredictResult[ValueT_co, ModelT]]:
         """The results that are FAILED."""
         return self._by_status[Status.FAILED]
 
     @property
-    def timed_out(self) -> Mapping[ModelIdentity, PredictResult[ValueT_co]]:
+    def timed_out(self) -> Mapping[ModelT, PredictResult[ValueT_co, ModelT]]:
         """The results that are TIMEOUT."""
         return self._by_status[Status.TIMEOUT]
 
     @property
-    def skipped(self) -> Mapping[ModelIdentity, PredictResult[ValueT_co]]:
+    def skipped(self) -> Mapping[ModelT, PredictResult[ValueT_co, ModelT]]:
         """The results that are SKIPPED."""
         return self._by_status[Status.SKIPPED]
 
     @property
-    def absent(self) -> Mapping[ModelIdentity, PredictResult[ValueT_co]]:
+    def absent(self) -> Mapping[ModelT, PredictResult[ValueT_co, ModelT]]:
         """The results that are ABSENT."""
         return self._by_status[Status.ABSENT]
 
     @cached_property
-    def by_id(self) -> Mapping[str, PredictResult[ValueT_co]]:
+    def by_id(self) -> Mapping[str, PredictResult[ValueT_co, ModelT]]:
         """The results by model id. Where two deployments of one model took part, the later entry counts."""
         return MappingProxyType({model.model_id: result for model, result in self._results.items()})
 
     @cached_property
-    def _by_status(self) -> dict[Status, Mapping[ModelIdentity, PredictResult[ValueT_co]]]:
+    def _by_status(self) -> dict[Status, Mapping[ModelT, PredictResult[ValueT_co, ModelT]]]:
         return {
             status: MappingProxyType(
                 {model: result for model, result in self._results.items() if result.status is status}
