@@ -55,7 +55,7 @@ class FailureCode(enum.StrEnum):
     LOW_PERFORMANCE = "LOW_PERFORMANCE"
 
 
-class Counts(enum.Enum):
+class Counts(enum.IntEnum):
     """What an outcome does to a model's counts."""
 
     NOTHING = enum.auto()
@@ -64,8 +64,11 @@ class Counts(enum.Enum):
     CLEARS = enum.auto()
 
 
-class Outcome(enum.Enum):
-    """What happened to a call, or to a model that was being brought up."""
+class Outcome(enum.IntEnum):
+    """What happened to a call, or to a model that was being brought up.
+
+    Whole numbers, since every call looks up its own, and a plain Enum computes its hash in Python.
+    """
 
     SUCCEEDED = enum.auto()
     MODEL_FAILED = enum.auto()

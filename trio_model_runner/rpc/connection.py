@@ -41,13 +41,13 @@ from .events import (
 from .frames import ErrorCode, error_name
 from .headers import RawFields
 from .http2 import Buffer, Http2Client, Http2Stream
+from .reader import Reader
 from .receiver import CallInterrupted, Receiver
 from .tls import explain
 from .writer import Writer
 
 __all__ = ["Connection"]
 
-_RECEIVE_SIZE: Final = 64 << 10
 _LAST_WORDS_SECONDS: Final = 0.5
 _LAST_READ_SECONDS: Final = 1.0
 
@@ -73,6 +73,7 @@ class Connection:
         self._stream = stream
         self._http2 = Http2Client(max_header_bytes=max_header_bytes)
         self._progress = trio.lowlevel.ParkingLot()
+        self._reader = Reader(stream)
         self._writer = Writer(stream, self._http2, self._progress)
         self._scope = trio.CancelScope(shield=True)
         self._ready = trio.Event()
@@ -309,7 +310,7 @@ class Connection:
         """Read until the connection is lost."""
         reason, violated = "the server closed the connection", False
         try:
-            while not violated and (data := bytes(await self._stream.receive_some(_RECEIVE_SIZE))):
+            while not violated and (data := await self._reader.receive()):
                 self._silent = False
                 if len(self._first_bytes) < 8:
                     self._first_bytes += data[:8]

@@ -173,6 +173,11 @@ class Http2Client:
             self._said_goodbye = True
             self._sender.control(frames.goaway_frame(0, code))
 
+    @property
+    def wants_to_send(self) -> bool:
+        """Whether `data_to_send` may have something to give."""
+        return self._sender.wants_to_send
+
     def data_to_send(self, limit: int = 256 << 10) -> list[Buffer]:
         """The next bytes for the wire: all control frames, and DATA up to about `limit` bytes.
 
@@ -300,7 +305,7 @@ class Http2Client:
         stream = self._find(block.stream_id)
         if stream is None:
             return
-        if not well_formed(fields, trailers=stream.answering):
+        if not well_formed(fields, stream.answering):
             self._fail(stream, ErrorCode.PROTOCOL_ERROR, "malformed headers")
             return
         if not stream.answering and fields[0][1].startswith("1") and not block.end_stream:

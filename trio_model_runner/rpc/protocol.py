@@ -5,6 +5,7 @@ Pure functions, after the specification "gRPC over HTTP2". Statuses and metadata
 
 from __future__ import annotations
 
+import functools
 import math
 import platform
 import struct
@@ -115,6 +116,7 @@ def message_length(prefix: bytes, max_message_bytes: int) -> int:
     return int(length)
 
 
+@functools.lru_cache(maxsize=256)  # a server's good answers have the same few blocks; errors are not kept
 def raise_for_status(headers: Fields, trailers: Fields | None) -> None:
     """Check that a response is gRPC's, and that its status is OK.
 

@@ -52,6 +52,11 @@ class Sender:
         return self.taking_streams and last <= frames.MAX_STREAM_ID
 
     @property
+    def wants_to_send(self) -> bool:
+        """Whether there is something to send; peers may not let us send it now."""
+        return bool(self._control or self._sending or self.unopened)
+
+    @property
     def unread_answers(self) -> int:
         """How many `answer` frames wait because the peer does not read."""
         return self._unread_answers

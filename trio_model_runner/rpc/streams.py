@@ -6,6 +6,7 @@ The order in which a response's parts may come is a table here, and nowhere else
 from __future__ import annotations
 
 import enum
+import functools
 from collections import deque
 from typing import Any, Final, TypeAlias
 
@@ -16,15 +17,15 @@ __all__ = ["Buffer", "Http2Stream", "Part", "well_formed"]
 Buffer: TypeAlias = bytes | memoryview
 
 
-class Received(enum.Enum):
-    """How much of a response has come."""
+class Received(enum.IntEnum):
+    """How much of a response has come. Whole numbers, since a plain Enum computes its hash in Python."""
 
     NOTHING = enum.auto()
     HEADERS = enum.auto()
     EVERYTHING = enum.auto()
 
 
-class Part(enum.Enum):
+class Part(enum.IntEnum):
     """What a frame adds to a response; the second of each pair also ends it."""
 
     HEADERS = enum.auto()
@@ -121,8 +122,9 @@ class Http2Stream:
         return length, pieces
 
 
-def well_formed(fields: Fields, *, trailers: bool) -> bool:
-    """Whether headers or trailers of a response keep to RFC 9113, sections 8.1 to 8.3."""
+@functools.lru_cache(maxsize=256)  # the same few blocks come again and again
+def well_formed(fields: Fields, trailers: bool) -> bool:  # noqa: FBT001
+    """Whether headers, or trailers, of a response keep to RFC 9113, sections 8.1 to 8.3."""
     if not trailers and not (fields and fields[0][0] == ":status" and len(fields[0][1]) == 3):
         return False
     names = [name for name, _ in (fields if trailers else fields[1:])]

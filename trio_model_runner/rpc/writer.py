@@ -119,6 +119,8 @@ class Writer:
             self._written.set()
 
     def _fetch(self) -> bool:
+        if not self._http2.wants_to_send:
+            return False
         self._unwritten = self._http2.data_to_send()
         if self._progress:
             self._progress.unpark_all()
