@@ -110,6 +110,11 @@ class UnaryCall:
         return self._stream is not None and self._stream.sent and self._connection.all_written
 
     @property
+    def headers(self) -> Fields:
+        """The initial metadata with all other headers, as soon as they have come; empty until then."""
+        return self._headers or ()
+
+    @property
     def trailers_only(self) -> bool:
         """Whether the server answered with a status and nothing else, not even metadata before it."""
         return self._headers is not None and self._trailers is None and not self._received
