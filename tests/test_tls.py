@@ -189,6 +189,36 @@ async def test_a_server_that_does_not_choose_http2_is_refused(
     assert any(part in text for part in choice.split("|"))
 
 
+async def test_what_is_not_grpc_may_go_without_a_choice(authority: trustme.CA) -> None:
+    async def echo(stream: trio.abc.Stream) -> None:
+        async with stream:
+            await stream.send_all(await stream.receive_some())
+
+    async with serving_tls("memory", echo, server_context(authority, alpn=())) as address:
+        network = TLSNetwork(client_context(authority), address.network, protocol=None)
+        async with await network.connect(address.host, address.port) as stream:
+            await stream.send_all(b"hello")
+            assert await stream.receive_some() == b"hello"
+
+
+@pytest.mark.parametrize("name", [".example", "\ud800"])
+async def test_a_name_that_no_certificate_can_have_is_refused_and_the_stream_closed(
+    authority: trustme.CA, name: str
+) -> None:
+    ended = trio.Event()
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        with suppress(trio.BrokenResourceError):
+            assert await stream.receive_some() == b""
+        ended.set()
+
+    async with serving("memory", serve) as address:
+        text = await refusal(authority, address, server_hostname=name)
+        assert text.startswith("no certificate could have the name '")
+        assert text.isprintable()
+        await ended.wait()
+
+
 @both_kinds
 @pytest.mark.parametrize("hello", [h2_server().data_to_send(), b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 async def test_tls_to_a_plaintext_port_is_named_as_such(

@@ -7,15 +7,23 @@ hosts and ports; it must not know what is said over the stream.
 TCP's own trap is that a host name can have several addresses of which some lead nowhere. Trying them one
 after the other costs a connect timeout for each; `trio.open_tcp_stream` races them, as RFC 8305 ("happy
 eyeballs") has it, and switches Nagle's algorithm off.
+
+Where the hosts are named by somebody else, the orchestrator, who might name any service that this machine can
+reach, `RestrictedNetwork` looks at the addresses first. It connects to the very address that it has looked
+at: a name asked for twice can have another address the second time.
 """
 
 from __future__ import annotations
 
 import abc
+import contextlib
 import errno
+import ipaddress
 import math
 import os
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 import trio
@@ -27,7 +35,20 @@ if TYPE_CHECKING:
 
     MemoryStream: TypeAlias = "trio.StapledStream[MemorySendStream, MemoryReceiveStream]"
 
-__all__ = ["MemoryListener", "MemoryNetwork", "Network", "TCPNetwork", "UnixNetwork", "address_text"]
+__all__ = [
+    "IPNetwork",
+    "MemoryListener",
+    "MemoryNetwork",
+    "Network",
+    "RestrictedNetwork",
+    "TCPNetwork",
+    "UnixNetwork",
+    "address_text",
+]
+
+IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_SECONDS_AN_ADDRESS: Final = 3.0
 
 
 def address_text(host: str, port: int) -> str:
@@ -43,7 +64,7 @@ class Network(abc.ABC):
             their other end: what is "https" in the web.
     """
 
-    secure: ClassVar[bool] = False
+    secure: bool = False
 
     @abc.abstractmethod
     async def connect(self, host: str, port: int) -> trio.abc.Stream:
@@ -89,6 +110,47 @@ class UnixNetwork(Network):
         except OSError as error:
             error.filename = self.path  # else nobody could tell what was not found
             raise
+
+
+class RestrictedNetwork(Network):
+    """Connects only to addresses in some networks.
+
+    A host name is resolved first. If a single one of its addresses lies outside, it is refused altogether:
+    whoever mixes them means no good. The addresses are then tried one after the other, each for
+    three seconds but the last.
+
+    Args:
+        network: what opens the streams.
+        allowed: where their other ends must be.
+    """
+
+    def __init__(self, network: Network, allowed: Sequence[IPNetwork]) -> None:
+        self.secure = network.secure
+        self._network = network
+        self._allowed = tuple(allowed)
+
+    async def connect(self, host: str, port: int) -> trio.abc.Stream:
+        """Open a stream to an allowed address of `host`; see `Network.connect`.
+
+        Raises:
+            PermissionError: not all addresses of the host are allowed.
+        """
+        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        for address in addresses:
+            if not self._allows(address):
+                raise PermissionError(
+                    errno.EACCES, f"{address_text(host, port)}: {address} is in no allowed network"
+                )
+        for address in addresses[:-1]:
+            with contextlib.suppress(OSError), trio.move_on_after(_SECONDS_AN_ADDRESS):
+                return await self._network.connect(address, port)
+        return await self._network.connect(addresses[-1], port)
+
+    def _allows(self, text: str) -> bool:
+        address = ipaddress.ip_address(text)
+        mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:10.0.0.1 is 10.0.0.1 to the kernel
+        return any((mapped or address) in network for network in self._allowed)
 
 
 class MemoryListener(trio.abc.Listener["MemoryStream"]):

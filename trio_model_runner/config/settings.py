@@ -16,13 +16,30 @@ from __future__ import annotations
 
 import itertools
 import random
-from typing import TYPE_CHECKING, ClassVar, Literal
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
 from ..errors import ConfigError
-from ..network import Network, TCPNetwork
-from .validators import Flag, Host, InstanceOf, Number, OneOf, PathSegment, WholeNumber, to_float
+from ..network import IPNetwork, Network, RestrictedNetwork, TCPNetwork
+from ..security import GatewayCredentials, SecureCredentials
+from ..security.tls import client_context
+from .validators import (
+    Flag,
+    Host,
+    InstanceOf,
+    Networks,
+    Number,
+    OneOf,
+    PathSegment,
+    WholeNumber,
+    refuse,
+    to_float,
+    to_networks,
+    to_path,
+)
 
 if TYPE_CHECKING:
     import os
@@ -91,7 +108,9 @@ class OrchestratorConfig:
         pong_timeout: seconds that the answer to a ping may take. An ``init`` of thousands of entries may be
             on the line before it.
         handshake_timeout: seconds that connecting and the WebSocket handshake may take together.
-        max_message_bytes: the largest message that is read; a larger one ends the connection.
+        max_message_bytes: the largest message that is read; a larger one ends the connection. Read, one can
+            take 25 times as much memory for a moment.
+        max_models: models that a message may speak of; its entries beyond twice as many are skipped.
     """
 
     SECTION: ClassVar[str] = "orchestrator."
@@ -103,7 +122,8 @@ class OrchestratorConfig:
     ping_interval: float = attrs.field(default=20.0, converter=to_float, validator=_POSITIVE)
     pong_timeout: float = attrs.field(default=30.0, converter=to_float, validator=_POSITIVE)
     handshake_timeout: float = attrs.field(default=10.0, converter=to_float, validator=_POSITIVE)
-    max_message_bytes: int = attrs.field(default=64 * _MIB, validator=WholeNumber(at_least=1))
+    max_message_bytes: int = attrs.field(default=16 * _MIB, validator=WholeNumber(at_least=1))
+    max_models: int = attrs.field(default=10_000, validator=WholeNumber(at_least=1))
 
     def delays(self) -> Iterator[float]:
         """Give the waits before the attempts to reconnect, in seconds, without end."""
@@ -184,14 +204,20 @@ class ClusterConfig:
         orchestrator_timeout: seconds to wait at the start for the orchestrator's list of models.
         startup_timeout: seconds to wait at the start for the models listed; 0 doesn't wait. Slower ones join
             later.
-        tls: speak TLS with the orchestrator. Not available in this release: only False is accepted.
+        tls_ca_file: the certificates (PEM) of the only authorities that the orchestrator's may be from; it
+            switches TLS on. None trusts the system's.
+        tls: speak TLS with the orchestrator (``wss://``), and verify its certificate: True, or a context that
+            says how.
         report_failures: tell the orchestrator about models that exceed the limits below. It stops such a
             model and shows its author the reason.
         max_consecutive_failures: failures in a row that a model may have, the next one is reported; None or
             ``"off"`` is no limit.
         max_consecutive_timeouts: the same for timeouts; each kind has its own count.
-        credentials: how to prove to nodes who is calling. Not available in this release: only None is
-            accepted.
+        credentials: how the nodes and this process prove to each other who they are: `SecureCredentials` or
+            `GatewayCredentials`; None speaks plaintext with the nodes.
+        clock_leeway: seconds by which a node's proof may have expired, since clocks differ.
+        allowed_networks: networks in which all nodes must be, such as ``["10.0.0.0/8"]``, since the
+            orchestrator could name any address; None or ``"off"`` allows all.
         setup_timeout: seconds that a model's own setup may take.
         on_join_timeout: seconds that the coordinator's ``on_join`` may take for one model.
         shutdown_grace: seconds that saying goodbye to all peers may take when the cluster is left.
@@ -220,7 +246,10 @@ class ClusterConfig:
     startup_timeout: float = attrs.field(
         default=10.0, kw_only=True, converter=to_float, validator=Number(at_least=0)
     )
-    tls: bool = attrs.field(default=False, kw_only=True, validator=Flag())
+    tls_ca_file: Path | None = attrs.field(default=None, kw_only=True, converter=to_path)
+    tls: bool | ssl.SSLContext = attrs.field(
+        default=attrs.Factory(lambda self: self.tls_ca_file is not None, takes_self=True), kw_only=True
+    )
     report_failures: bool = attrs.field(default=True, kw_only=True, validator=Flag())
     max_consecutive_failures: int | None = attrs.field(
         default=3, kw_only=True, converter=_off_to_none, validator=WholeNumber(at_least=0, or_off=True)
@@ -228,7 +257,15 @@ class ClusterConfig:
     max_consecutive_timeouts: int | None = attrs.field(
         default=3, kw_only=True, converter=_off_to_none, validator=WholeNumber(at_least=0, or_off=True)
     )
-    credentials: None = attrs.field(default=None, kw_only=True)
+    credentials: SecureCredentials | GatewayCredentials | None = attrs.field(
+        default=None, kw_only=True, validator=InstanceOf(SecureCredentials, GatewayCredentials, or_none=True)
+    )
+    clock_leeway: float = attrs.field(
+        default=10.0, kw_only=True, converter=to_float, validator=Number(at_least=0, finite=True)
+    )
+    allowed_networks: tuple[IPNetwork, ...] | None = attrs.field(
+        default=None, kw_only=True, converter=to_networks, validator=Networks()
+    )
     setup_timeout: float = attrs.field(default=120.0, kw_only=True, converter=to_float, validator=_POSITIVE)
     on_join_timeout: float = attrs.field(default=60.0, kw_only=True, converter=to_float, validator=_POSITIVE)
     shutdown_grace: float = attrs.field(
@@ -250,18 +287,47 @@ class ClusterConfig:
     keepalive: Keepalive = attrs.field(default=Keepalive(), kw_only=True, validator=InstanceOf(Keepalive))
     network: Network = attrs.field(default=TCPNetwork(), kw_only=True, validator=InstanceOf(Network))
 
-    @tls.validator
-    def _refuse_tls(self, attribute: attrs.Attribute[bool], value: bool) -> None:
-        # A connection that only looks protected is worse than none.
-        if value:
-            raise ConfigError(f"{attribute.name}: is not available in this release, got {value!r}")
+    @tls_ca_file.validator
+    def _check_tls_ca_file(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value is None:
+            return
+        if not isinstance(value, Path):
+            refuse(self, attribute, "the path of a file", value)
+        try:
+            client_context(value)
+        except ConfigError as error:
+            raise ConfigError(f"{attribute.name}: {error}") from error
 
-    @credentials.validator
-    def _refuse_credentials(self, attribute: attrs.Attribute[None], value: object) -> None:
-        if value is not None:
-            raise ConfigError(
-                f"{attribute.name}: is not available in this release, got {type(value).__name__}"
-            )
+    @tls.validator
+    def _check_tls(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        if isinstance(value, ssl.SSLContext):
+            if value.protocol is ssl.PROTOCOL_TLS_SERVER:
+                raise ConfigError(f"{attribute.name}: must be a context for clients, got one for servers")
+            if self.tls_ca_file is not None:
+                raise ConfigError(
+                    f"{attribute.name}: is a context, with authorities of its own: no tls_ca_file"
+                )
+        elif not isinstance(value, bool):
+            refuse(self, attribute, "true or false, or an ssl.SSLContext", value)
+        elif self.tls_ca_file is not None and not value:
+            raise ConfigError(f"{attribute.name}: is false, and tls_ca_file asks for TLS")
+
+    @property
+    def node_network(self) -> Network:
+        """What opens the streams to the nodes: `network`, and to the `allowed_networks` alone."""
+        if self.allowed_networks is None:
+            return self.network
+        return RestrictedNetwork(self.network, self.allowed_networks)
+
+    def orchestrator_tls(self) -> ssl.SSLContext | None:
+        """Make what `tls` and `tls_ca_file` ask for; None is plaintext. This reads files.
+
+        Raises:
+            ConfigError: the file can't be read any more.
+        """
+        if isinstance(self.tls, ssl.SSLContext):
+            return self.tls
+        return client_context(self.tls_ca_file) if self.tls else None
 
     @classmethod
     def load(
@@ -284,8 +350,9 @@ class ClusterConfig:
             max_queued_calls = 8
 
         In the environment, the last one is ``TRIO_MODEL_RUNNER_LIMITS_MAX_QUEUED_CALLS``. Numbers may be
-        written as text in both. Of the network, the fields of `TCPNetwork` can be set. This blocks for a
-        moment, so call it before ``trio.run``.
+        written as text in both. Of the network, the fields of `TCPNetwork` can be set. Credentials are loaded
+        from the directory ``credentials_path``, as what ``credentials_mode`` says: ``"secure"`` or
+        ``"gateway"``. This blocks for a moment, so call it before ``trio.run``.
 
         Args:
             path: the TOML file; None reads the environment alone.

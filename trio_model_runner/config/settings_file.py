@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -21,6 +21,7 @@ import attrs
 
 from ..errors import ConfigError
 from ..network import TCPNetwork
+from ..security import Credentials, GatewayCredentials, SecureCredentials
 
 if TYPE_CHECKING:
     from typed_settings.types import OptionInfo
@@ -33,9 +34,21 @@ ConfigT = TypeVar("ConfigT", bound="ClusterConfig")
 Options = Mapping[str, "OptionInfo"]  # by dotted path, as in "limits.max_queued_calls"
 
 _NOT_LOADABLE = {"credentials", "network"}
+_CREDENTIALS: Mapping[str, Callable[[str], Credentials]] = {
+    "secure": SecureCredentials.from_directory,
+    "gateway": GatewayCredentials.from_directory,
+}
 _BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
     ("false", "no", "off", "0"), False
 )
+
+
+@attrs.frozen
+class _CredentialsSource:
+    """The settings that stand for credentials, which are no text."""
+
+    credentials_mode: str
+    credentials_path: str
 
 
 @attrs.frozen
@@ -68,6 +81,7 @@ def _options(config_class: type[ClusterConfig]) -> Options:
     from typed_settings.cls_utils import deep_options
 
     options = [option for option in deep_options(config_class) if option.path not in _NOT_LOADABLE]
+    options.extend(deep_options(_CredentialsSource))
     # A file can't say which kind of network it wants; it can set TCP's fields.
     for option in deep_options(TCPNetwork):
         options.append(dataclasses.replace(option, path=f"network.{option.path}"))  # noqa: PERF401
@@ -132,7 +146,7 @@ def _from_text(value: Any, kind: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    if kind is bool:
+    if kind is bool or bool in get_args(kind):
         return _BOOLEANS.get(value.lower(), value)
     for number in (int, float):
         if kind is number or number in get_args(kind):
@@ -146,7 +160,12 @@ def _from_text(value: Any, kind: Any) -> Any:
 def _build(config_class: type[ConfigT], found: Mapping[str, _Found], options: Options) -> ConfigT:
     fields: dict[str, Any] = {}
     parts: dict[str, dict[str, Any]] = {}
+    source = {name: found[name].value for name in ("credentials_mode", "credentials_path") if name in found}
+    if source:
+        fields["credentials"] = _load_credentials(**source)
     for path, setting in found.items():
+        if path in source:
+            continue
         value = _from_text(setting.value, options[path].cls)
         part, _, name = path.rpartition(".")
         if part:
@@ -162,3 +181,17 @@ def _build(config_class: type[ConfigT], found: Mapping[str, _Found], options: Op
         except (TypeError, ValueError) as error:  # attrs' own validators name the field without its part
             raise ConfigError(f"{part}.{next(iter(values))}: {error}") from error
     return config_class(**fields)
+
+
+def _load_credentials(credentials_mode: Any = None, credentials_path: Any = None) -> Credentials:
+    if credentials_mode not in _CREDENTIALS:
+        kinds = " or ".join(map(repr, _CREDENTIALS))
+        name = "credentials_path" if credentials_mode is None else "credentials_mode"
+        raise ConfigError(f"{name}: needs a credentials_mode, {kinds}, got {credentials_mode!r}")
+    if not isinstance(credentials_path, str) or not credentials_path:
+        rule = "needs a credentials_path, the directory with the files"
+        raise ConfigError(f"credentials_mode: {rule}, got {credentials_path!r}")
+    try:
+        return _CREDENTIALS[credentials_mode](credentials_path)
+    except ConfigError as error:
+        raise ConfigError(f"credentials_path: {error}") from error

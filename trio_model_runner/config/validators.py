@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
 import re
+from pathlib import Path
 from typing import Any, NoReturn
 
 import attrs
@@ -21,6 +23,7 @@ __all__ = [
     "Flag",
     "Host",
     "InstanceOf",
+    "Networks",
     "Number",
     "OneOf",
     "PathSegment",
@@ -28,6 +31,8 @@ __all__ = [
     "is_host",
     "refuse",
     "to_float",
+    "to_networks",
+    "to_path",
 ]
 
 _LONGEST_VALUE_SHOWN = 100  # characters
@@ -55,6 +60,30 @@ def to_float(value: float) -> float:
         except OverflowError:
             return math.inf if value > 0 else -math.inf
     return value
+
+
+def to_path(value: Any) -> Any:
+    """Convert what names a file to a path, and leave everything else for the validator to judge."""
+    return Path(value) if isinstance(value, str | os.PathLike) and os.fspath(value) else value
+
+
+def to_networks(value: Any) -> Any:
+    """Convert texts such as ``10.0.0.0/8``, in a list or between commas, to IP networks.
+
+    ``"off"`` is None. What can't be converted is left for the validator to judge.
+    """
+    if value == "off":
+        return None
+    if isinstance(value, str):
+        value = value.split(",")
+    return tuple(map(_to_network, value)) if isinstance(value, list | tuple) else value
+
+
+def _to_network(value: Any) -> Any:
+    try:
+        return ipaddress.ip_network(value.strip()) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def is_host(text: str) -> bool:
@@ -190,12 +219,30 @@ class PathSegment:
 
 
 @attrs.frozen
-class InstanceOf:
-    """An instance of one class."""
-
-    kind: type
+class Networks:
+    """IP networks, at least one, or None."""
 
     def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         """Check `value`, the attrs way."""
-        if not isinstance(value, self.kind):
-            refuse(instance, attribute, f"an instance of {self.kind.__name__}", value)
+        kinds = ipaddress.IPv4Network | ipaddress.IPv6Network
+        if value is None or (
+            isinstance(value, tuple) and value and all(isinstance(item, kinds) for item in value)
+        ):
+            return
+        refuse(instance, attribute, "networks such as '10.0.0.0/8', or 'off'", value)
+
+
+class InstanceOf:
+    """An instance of one of some classes, and perhaps None."""
+
+    def __init__(self, *kinds: type, or_none: bool = False) -> None:
+        self._kinds = kinds
+        self._or_none = or_none
+
+    def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        """Check `value`, the attrs way."""
+        if not (isinstance(value, self._kinds) or (self._or_none and value is None)):
+            names = " or ".join(kind.__name__ for kind in self._kinds)
+            # Where credentials are asked for, what stands there instead may be a secret.
+            got = type(value).__name__ if self._or_none else value
+            refuse(instance, attribute, f"an instance of {names}", got)

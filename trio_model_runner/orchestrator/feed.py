@@ -10,7 +10,8 @@ A message is parsed where it arrives, in the event loop. An ``init`` of 10,000 m
 ms there, a third of it inside ``json.loads``, which holds the interpreter's lock: a thread would take the
 loop's time just the same. One of 500 models takes 3 ms, once per connection.
 
-The feed knows nothing of what becomes of its events, and nothing about gRPC.
+With ``tls``, the connection is TLS to the orchestrator's own name. The feed knows nothing of what becomes of
+its events, and nothing about gRPC.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from urllib.parse import quote
 import trio
 
 from ..groups import describe
+from ..network import address_text
+from ..rpc.tls import TLSNetwork
 from .messages import Disconnected, Init, MessageParser, RunState
 from .websocket import WebSocket, WebSocketLost, host_header
 
@@ -50,11 +53,17 @@ class OrchestratorFeed:
         await feed.aclose()  # run() has ended then
 
     A feed runs once.
+
+    Raises:
+        ConfigError: what ``tls_ca_file`` names can't be read any more.
     """
 
     def __init__(self, config: ClusterConfig) -> None:
         self._config = config
-        self._parser = MessageParser()
+        tls = config.orchestrator_tls()
+        self._default_port = 80 if tls is None else 443
+        self._network = config.network if tls is None else TLSNetwork(tls, config.network, protocol=None)
+        self._parser = MessageParser(max_models=config.orchestrator.max_models)
         self._scope = trio.CancelScope()
         self._ended: trio.Event | None = None  # None until run() begins
         self._closing = False
@@ -167,11 +176,11 @@ class OrchestratorFeed:
         deadline = trio.current_time() + timeout
         try:
             with trio.fail_at(deadline):
-                stream = await config.network.connect(config.host, config.port)
+                stream = await self._network.connect(config.host, config.port)
         except OSError as error:
             return describe(error)  # noqa: ASYNC910 - a step of the loop, which waits
         except trio.TooSlowError:
-            return f"no connection to {host_header(config.host, config.port)} within {timeout:g} s"  # noqa: ASYNC910
+            return f"no connection to {address_text(config.host, config.port)} within {timeout:g} s"  # noqa: ASYNC910
         error_text = ""
         try:
             async with trio.open_nursery() as nursery:
@@ -196,7 +205,7 @@ class OrchestratorFeed:
                 websocket = await WebSocket.open(
                     nursery,
                     stream,
-                    host=host_header(config.host, config.port),
+                    host=host_header(config.host, config.port, default_port=self._default_port),
                     path=f"/{quote(config.crunch_id, safe='')}",
                     max_message_bytes=config.orchestrator.max_message_bytes,
                 )

@@ -5,7 +5,8 @@ their operators' mistakes end up in what they send: a port as text, an address t
 down, a model without an id. One bad entry must not cost the good ones beside it, and none of it may raise. So
 parsing is total: any text gives an `Init`, an `Update` or nothing, and what is skipped is logged, once for
 each thing that is wrong rather than once for each time it is sent. What a log shows of a text from outside is
-short and escaped, since a terminal may be reading.
+short and escaped, since a terminal may be reading. Nor may an orchestrator fill this process: ids are short
+and printable, a message has a bounded number of entries, and `infos` bounds what is kept about a model.
 
 Nothing here knows of connections, and nothing does I/O.
 """
@@ -16,13 +17,13 @@ import enum
 import json
 import logging
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import attrs
 
 from ..config.validators import is_host
 from ..model.policy import FailureCode
+from .infos import NO_INFOS, freeze
 
 __all__ = [
     "Disconnected",
@@ -41,7 +42,7 @@ logger = logging.getLogger("trio_model_runner.orchestrator")
 _REMEMBERED_COMPLAINTS = 1000
 _COMPLAINTS_LOGGED_PER_MESSAGE = 20
 _LONGEST_QUOTATION = 120  # characters
-_NO_INFOS: Final[Mapping[str, Any]] = MappingProxyType({})
+_LONGEST_ID = 256  # characters
 
 
 class RunState(enum.StrEnum):
@@ -74,7 +75,7 @@ class Entry:
     state: RunState
     host: str = ""
     port: int = 0
-    infos: Mapping[str, Any] = attrs.field(default=_NO_INFOS, hash=False)
+    infos: Mapping[str, Any] = attrs.field(default=NO_INFOS, hash=False)
 
     @property
     def name(self) -> str:
@@ -164,13 +165,18 @@ class _BadEntry(Exception):
 class MessageParser:
     """Reads the orchestrator's messages, and remembers what it has complained about.
 
+    Args:
+        max_models: how many models there may be. A message may have two entries for each, and what it has
+            beyond that is skipped.
+
     Attributes:
         refusal: what the orchestrator said with its last ``{"error": ...}`` message, quoted; None if there
             was none. It closes the connection after one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_models: int = 10_000) -> None:
         self.refusal: str | None = None
+        self._max_entries = 2 * max_models  # a model that is being redeployed is listed twice
         self._complaints: dict[str, None] = {}  # in order of age
         self._left_to_log = 0
         self._not_logged = 0
@@ -207,7 +213,9 @@ class MessageParser:
             self._complain(f"the data of {quoted(event)} is {quoted(data)}, not a list")
             return None
         entries = []
-        for item in data:
+        if len(data) > self._max_entries:
+            self._complain(f"a message has {len(data)} entries; the first {self._max_entries} are read")
+        for item in data[: self._max_entries]:
             try:
                 entries.append(self._parse_entry(item))
             except (_BadEntry, RecursionError) as error:
@@ -218,10 +226,10 @@ class MessageParser:
         if not isinstance(item, dict):
             raise _BadEntry(f"an entry is {quoted(item)}, not an object")
         model_id = item.get("model_id")
-        if not isinstance(model_id, str) or not model_id:
+        if not _is_id(model_id):
             raise _BadEntry(f"an entry's model_id is {quoted(model_id)}")
         deployment_id = item.get("deployment_id") or None
-        if deployment_id is not None and not isinstance(deployment_id, str):
+        if deployment_id is not None and not _is_id(deployment_id):
             raise _BadEntry(f"model {quoted(model_id)}: deployment_id is {quoted(deployment_id)}")
         named = item.get("state")
         state = _STATES.get(named) if isinstance(named, str) else None
@@ -242,7 +250,11 @@ class MessageParser:
             infos = {}
         if "model_name" in item:
             infos.setdefault("model_name", item["model_name"])
-        return _frozen(infos) if infos else _NO_INFOS
+        try:
+            return freeze(infos)
+        except ValueError as error:
+            self._complain(f"model {quoted(model_id)}: its infos are dropped: {error}")
+            return NO_INFOS
 
     def _complain(self, complaint: str) -> None:
         if complaint in self._complaints:
@@ -267,6 +279,10 @@ def quoted(value: object) -> str:
     return text if len(text) <= 4 * _LONGEST_QUOTATION else f"{text[:_LONGEST_QUOTATION]}..."
 
 
+def _is_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and value.isprintable()
+
+
 def _parse_host(value: object) -> str:
     return value if isinstance(value, str) and is_host(value) else ""
 
@@ -275,14 +291,3 @@ def _parse_port(value: object) -> int:
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 5:
         value = int(value)
     return value if type(value) is int and 1 <= value <= 65535 else 0
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(map(_frozen, value))
-    if not isinstance(value, dict):
-        return value
-    for key, item in value.items():
-        if isinstance(item, dict | list):
-            value[key] = _frozen(item)  # the parsed JSON is nobody else's
-    return MappingProxyType(value)

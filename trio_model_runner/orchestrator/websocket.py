@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import trio
 
+from ..rpc.tls import explain
 from .messages import quoted
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ class WebSocket:
             )
             watched.shaking_hands = False
             return cls(connection, reader)
-        raise WebSocketLost(_describe_failed_handshake(reader.error, watched.first_bytes))
+        encrypted = isinstance(stream, trio.SSLStream)
+        raise WebSocketLost(
+            _describe_failed_handshake(reader.error, watched.first_bytes, encrypted=encrypted)
+        )
 
     async def receive(self) -> str | bytes:
         """Wait for the next message.
@@ -192,24 +196,28 @@ class _WatchedStream(trio.abc.Stream):
         await self._stream.aclose()
 
 
-def host_header(host: str, port: int) -> str:
+def host_header(host: str, port: int, *, default_port: int = 80) -> str:
     """Give the ``Host`` header for a server (RFC 9110, section 7.2).
 
-    An IPv6 address has brackets there, and its zone means something on this machine only.
+    An IPv6 address has brackets there, and its zone means something on this machine only. The port is left
+    out where it is the scheme's, 80 for ``ws`` and 443 for ``wss``.
     """
     if ":" in host:
         host = f"[{host.partition('%')[0]}]"
-    return host if port == 80 else f"{host}:{port}"
+    return host if port == default_port else f"{host}:{port}"
 
 
-def _describe_failed_handshake(error: Exception | None, first_bytes: bytes) -> str:
+def _describe_failed_handshake(error: Exception | None, first_bytes: bytes, *, encrypted: bool) -> str:
     import trio_websocket
 
     if isinstance(error, trio_websocket.ConnectionRejected):
         body = f": {quoted(error.body.decode('utf-8', 'replace').strip())}" if error.body else ""
         return f"the server refused the handshake with HTTP status {error.status_code}{body}"
+    if error is not None and (reason := explain(error)):
+        return reason
     if not first_bytes:
-        return "the server closed the connection during the handshake"
+        hint = "" if encrypted else " (a port that wants TLS does that, too)"
+        return f"the server closed the connection during the handshake{hint}"
     if first_bytes.startswith(_TLS_RECORDS):
         return "the server speaks TLS, which is switched off here"
     answer = quoted(first_bytes.partition(b"\r\n")[0].decode("latin-1"))
@@ -220,6 +228,8 @@ def _describe(error: Exception) -> str:
     import trio_websocket
 
     if not isinstance(error, trio_websocket.ConnectionClosed):
+        if reason := explain(error):
+            return reason
         return f"{type(error).__name__}: {quoted(str(error))}"
     if error.reason is None or error.reason.code == _ABNORMAL_CLOSURE:
         return "the connection was lost"

@@ -34,18 +34,26 @@ class TLSNetwork(Network):
     """Opens streams through another network, and speaks TLS on them.
 
     Args:
-        context: whom to trust, and what certificate to show. Its ALPN protocols are set to HTTP/2 alone.
+        context: whom to trust, and what certificate to show. Its ALPN protocols are set to `protocol` alone.
         network: what opens the streams beneath; TCP by default.
         server_hostname: the name that the server's certificate must have, where it isn't the host's.
+        protocol: what the server must choose by ALPN; None leaves ALPN as the context has it, and takes any.
     """
 
     secure = True
 
     def __init__(
-        self, context: ssl.SSLContext, network: Network | None = None, *, server_hostname: str | None = None
+        self,
+        context: ssl.SSLContext,
+        network: Network | None = None,
+        *,
+        server_hostname: str | None = None,
+        protocol: str | None = _ALPN,
     ) -> None:
-        context.set_alpn_protocols([_ALPN])
+        if protocol is not None:
+            context.set_alpn_protocols([protocol])
         self._context = context
+        self._protocol = protocol
         self._network = TCPNetwork() if network is None else network
         self._server_hostname = server_hostname
 
@@ -57,26 +65,30 @@ class TLSNetwork(Network):
         """
         peer = address_text(host, port)
         beneath = await self._network.connect(host, port)
-        stream = trio.SSLStream(
-            beneath, self._context, server_hostname=self._server_hostname or host, https_compatible=True
-        )
+        name = self._server_hostname or host.partition("%")[0]  # an IPv6 zone is in no certificate
         try:
+            stream = trio.SSLStream(beneath, self._context, server_hostname=name, https_compatible=True)
             await stream.do_handshake()
             self._check_protocol(stream, peer)
         except trio.BrokenResourceError as error:
-            await trio.aclose_forcefully(stream)
+            await trio.aclose_forcefully(beneath)
             raise ConnectionError(f"{peer}: {explain(error) or _HUNG_UP}") from error
+        except ValueError as error:  # UnicodeError is one
+            await trio.aclose_forcefully(beneath)
+            raise ConnectionError(f"{peer}: no certificate could have the name {name!a}: {error}") from error
         except BaseException:
-            await trio.aclose_forcefully(stream)
+            await trio.aclose_forcefully(beneath)
             raise
         return stream
 
     def _check_protocol(self, stream: trio.SSLStream[trio.abc.Stream], peer: str) -> None:
+        if self._protocol is None:
+            return
         chosen = stream.selected_alpn_protocol()
-        if chosen != _ALPN:
+        if chosen != self._protocol:
             choice = "no protocol" if chosen is None else repr(chosen)
             raise ConnectionError(
-                f"{peer}: the server chose {choice} by TLS's ALPN, and gRPC needs {_ALPN!r}"
+                f"{peer}: the server chose {choice} by TLS's ALPN, and gRPC needs {self._protocol!r}"
             )
 
 

@@ -1,0 +1,238 @@
+"""Whether a node belongs to the model that it claims to be.
+
+In the secure model protocol a participant's wallet signs a small message, once: this TLS key, for that model,
+with this hotkey. The node sends message and signature along with every answer, as metadata. TLS alone says
+that the authority gave somebody the name of the model's node; the wallet says that its participant wanted
+that very key.
+
+All of it is public, so a node that has seen another's proof can send it too. What makes it worth anything is
+that it names the key of **the connection on which it came**, which only its owner can have. A client that
+looks the certificate up on a connection of its own has no such proof. So a `ConnectionProof` belongs to one
+connection and its certificate, and is not to be used with another.
+
+The proof is checked with each answer, and costs next to nothing: as long as the same bytes come, only the
+time is looked at again. What a peer sends here is anything at all, so each part has its bounds, and whatever
+is wrong ends in `ProofFailed`, never in another exception.
+
+Nothing here does I/O. `cryptography` and `base58` are imported by the first check.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import attrs
+
+from ..errors import ProofFailed
+from .keys import public_key_info
+
+__all__ = ["ConnectionProof", "NodeIdentity", "UnknownIdentity"]
+
+MESSAGE: Final = "x-server-auth-message"
+SIGNATURE: Final = "x-server-auth-signature"
+WALLET: Final = "x-server-wallet-pubkey"
+
+_KEYS: Final = (MESSAGE, SIGNATURE, WALLET)
+_LONGEST_MESSAGE: Final = 8192  # characters of base64; one with an RSA key of 8,192 bits has 2,200
+_SIGNATURE_BYTES: Final = 64
+_WALLET_BYTES: Final = 32
+_LONGEST_WALLET: Final = 44  # characters of base58 that 32 bytes can have
+_LONGEST_SHOWN: Final = 64  # characters
+
+Metadata = Iterable[tuple[str, str]]
+
+
+class UnknownIdentity(ProofFailed):
+    """What the orchestrator says about a model does not tell who its node must be; the model did nothing."""
+
+
+@attrs.frozen
+class NodeIdentity:
+    """What the orchestrator says about a model's participant, against which a node's proof is held.
+
+    Attributes:
+        model_id: the model's id.
+        wallet: the participant's wallet: its public key, base58.
+        hotkey: the participant's hotkey.
+    """
+
+    model_id: str
+    wallet: str
+    hotkey: str
+
+    @classmethod
+    def from_infos(cls, model_id: str, infos: Mapping[str, Any]) -> NodeIdentity:
+        """Take it from a model's infos.
+
+        Raises:
+            UnknownIdentity: they lack something, so that no proof could be accepted.
+        """
+        wallet, hotkey = infos.get("cruncher_wallet_pubkey"), infos.get("cruncher_hotkey")
+        for what, key in ((wallet, "cruncher_wallet_pubkey"), (hotkey, "cruncher_hotkey")):
+            if not isinstance(what, str) or not what:
+                raise UnknownIdentity(
+                    f"the orchestrator says no {key} of this model, so nothing can prove its node"
+                )
+        return cls(model_id, str(wallet), str(hotkey))
+
+
+class ConnectionProof:
+    """What one connection's server must prove, and has proved.
+
+    Args:
+        certificate: the certificate that the server showed on this connection (X.509, DER); None if it
+            showed none.
+        clock_leeway: seconds by which a proof may have expired, since clocks differ.
+
+    Attributes:
+        proved: a proof was accepted on this connection.
+    """
+
+    def __init__(self, certificate: bytes | None, *, clock_leeway: float = 0.0) -> None:
+        self.proved = False
+        self._certificate = certificate
+        self._clock_leeway = clock_leeway
+        self._public_key: bytes | None = None
+        self._accepted: tuple[object, ...] | None = None
+        self._expires_at = math.inf
+
+    def verify(self, metadata: Metadata, identity: NodeIdentity, *, now: float | None = None) -> None:
+        """Check the proof in an answer's initial metadata.
+
+        Args:
+            metadata: the initial metadata, names in lower case; other headers may be among it.
+            identity: who the server must be.
+            now: POSIX seconds; None asks the clock.
+
+        Raises:
+            ProofFailed: it does not prove that; the text says which of the conditions is not met.
+        """
+        parts = _find(metadata)
+        if (parts, identity) != self._accepted:
+            self._expires_at = self._verify_anew(*parts, identity)
+            self._accepted = (parts, identity)
+        late = (time.time() if now is None else now) - self._expires_at
+        if late > self._clock_leeway:
+            raise ProofFailed(f"the node's proof has expired: expires_at was {late:.10g} s ago")
+        self.proved = True
+
+    def _verify_anew(self, message_text: str, signature: str, wallet: str, identity: NodeIdentity) -> float:
+        """Check everything but the time, and return when the proof expires."""
+        if wallet != identity.wallet:
+            raise ProofFailed(
+                f"the node's wallet is {_shown(wallet)}, and the model's is {_shown(identity.wallet)}"
+            )
+        if len(message_text) > _LONGEST_MESSAGE:
+            raise ProofFailed(f"the node's {MESSAGE} is longer than {_LONGEST_MESSAGE} characters")
+        message = _decode_base64(message_text, MESSAGE)
+        _check_signature(_decode_wallet(wallet), message, _decode_base64(signature, SIGNATURE))
+        fields = _read_message(message)
+        if _decode_base64(fields.get("cert_pub"), "cert_pub") != self._read_public_key():
+            raise ProofFailed("the node's proof is about another TLS key than this connection's")
+        for name, expected in (("model_id", identity.model_id), ("hotkey", identity.hotkey)):
+            said = fields.get(name)
+            if not isinstance(said, str) or said != expected:
+                raise ProofFailed(
+                    f"the node's proof has the {name} {_shown(said)}, and the model's is {_shown(expected)}"
+                )
+        return _read_expiry(fields.get("expires_at"))
+
+    def _read_public_key(self) -> bytes:
+        if self._public_key is None:
+            if self._certificate is None:
+                raise ProofFailed("the connection has no certificate that a proof could be about")
+            from cryptography.exceptions import UnsupportedAlgorithm
+            from cryptography.x509 import load_der_x509_certificate
+
+            try:
+                self._public_key = public_key_info(load_der_x509_certificate(self._certificate).public_key())
+            except (ValueError, UnsupportedAlgorithm) as error:
+                raise ProofFailed("the public key in the node's certificate can't be read") from error
+        return self._public_key
+
+
+def _find(metadata: Metadata) -> tuple[str, str, str]:
+    """The three parts of the proof."""
+    found: dict[str, str] = {}
+    for name, value in metadata:
+        if name in _KEYS:
+            if name in found:
+                raise ProofFailed(f"the node's answer has {name} more than once")
+            found[name] = value
+    if not found:
+        raise ProofFailed("the node's answer comes without a proof of who it is")
+    missing = [name for name in _KEYS if not found.get(name)]
+    if missing:
+        raise ProofFailed(f"the node's answer has no {' and no '.join(missing)}")
+    return found[MESSAGE], found[SIGNATURE], found[WALLET]
+
+
+def _decode_base64(text: object, name: str) -> bytes:
+    if not isinstance(text, str) or not text:
+        raise ProofFailed(f"the node's proof has no {name}")
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:  # binascii.Error is one; so is text that is not ASCII
+        raise ProofFailed(f"the node's {name} is not base64") from error
+
+
+def _decode_wallet(wallet: str) -> bytes:
+    import base58
+
+    key = b""
+    if len(wallet) <= _LONGEST_WALLET:  # decoding takes time with the square of the length
+        try:
+            key = base58.b58decode(wallet)
+        except ValueError:
+            key = b""
+    if len(key) != _WALLET_BYTES:
+        raise ProofFailed(f"the wallet {_shown(wallet)} is not {_WALLET_BYTES} bytes in base58")
+    return key
+
+
+def _check_signature(wallet: bytes, message: bytes, signature: bytes) -> None:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    if len(signature) != _SIGNATURE_BYTES:
+        raise ProofFailed(f"the node's signature has {len(signature)} bytes, not {_SIGNATURE_BYTES}")
+    try:
+        Ed25519PublicKey.from_public_bytes(wallet).verify(signature, message)
+    except (InvalidSignature, ValueError) as error:
+        raise ProofFailed("the signature on the node's proof is not the wallet's") from error
+
+
+def _read_message(message: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(message.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ProofFailed("the signed message of the node's proof is not JSON") from error
+    if not isinstance(fields, dict):
+        raise ProofFailed("the signed message of the node's proof is not a JSON object")
+    return fields
+
+
+def _read_expiry(expires_at: object) -> float:
+    if expires_at is None:
+        return math.inf
+    if isinstance(expires_at, int | float) and not isinstance(expires_at, bool):
+        try:
+            seconds = float(expires_at)
+        except OverflowError:
+            seconds = math.nan
+        if math.isfinite(seconds):
+            return seconds
+    raise ProofFailed(f"the node's proof has an expires_at that is no time: {_shown(expires_at)}")
+
+
+def _shown(value: object) -> str:
+    """A value from the proof, short and on one line, without anything that a terminal would obey."""
+    if not isinstance(value, str):
+        value = "nothing" if value is None else f"a value of type {type(value).__name__}"
+        return str(value)
+    return ascii(value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}...")

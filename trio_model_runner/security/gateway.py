@@ -1,0 +1,100 @@
+"""Credentials for nodes behind a gateway: a proxy that ends TLS, and takes calls with a signed token.
+
+The connection is ordinary TLS to the gateway's own name, verified by the system's authorities. Who is
+calling, the nodes tell from a token with each call; `tokens` makes them. They know a hash of the
+coordinator's public key from the chain, and that registry has RSA keys only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from .keys import (
+    check_matches,
+    load_certificate,
+    load_rsa_key,
+    public_key_info,
+    read_file,
+    require_packages,
+    warn_of_readers,
+)
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+__all__ = ["GatewayCredentials"]
+
+
+@attrs.frozen
+class GatewayCredentials:
+    """A coordinator's RSA key, with which it signs what it asks of a gateway.
+
+    Made by `from_directory`, `from_files` or `from_pem`. The key can neither be seen nor pickled.
+
+    Attributes:
+        public_key: the public key, DER SubjectPublicKeyInfo.
+    """
+
+    public_key: bytes = attrs.field(repr=lambda key: f"<sha256 {hashlib.sha256(key).hexdigest()}>")
+    _key: RSAPrivateKey = attrs.field(repr=False, eq=False)
+
+    @classmethod
+    def from_pem(cls, key_pem: bytes) -> Self:
+        """Take a private key that the program has from elsewhere.
+
+        Args:
+            key_pem: an RSA key in PEM format, without a passphrase.
+
+        Raises:
+            ConfigError: it is something else, or a package is missing.
+        """
+        return cls._from_pem(key_pem, "key_pem")
+
+    @classmethod
+    def from_directory(cls, path: str | os.PathLike[str]) -> Self:
+        """Load ``key.pem`` from a directory; see `from_files`."""
+        return cls.from_files(key_path=Path(path) / "key.pem")
+
+    @classmethod
+    def from_files(
+        cls, *, key_path: str | os.PathLike[str], cert_path: str | os.PathLike[str] | None = None
+    ) -> Self:
+        """Load the key from a file. This blocks for a moment.
+
+        A key that other users of the machine may read is worth a warning in the log.
+
+        Args:
+            key_path: an RSA key, PEM, without a passphrase.
+            cert_path: its certificate, PEM, which is only checked against it.
+
+        Raises:
+            ConfigError: a file can't be read or holds something else, the key is not the certificate's, the
+                certificate is not valid now, or a package is missing. The text names the file.
+        """
+        require_packages()
+        source = repr(os.fspath(key_path))
+        credentials = cls._from_pem(read_file(key_path), source)
+        if cert_path is not None:
+            certificate_source = repr(os.fspath(cert_path))
+            certificate = load_certificate(read_file(cert_path), certificate_source)
+            check_matches(credentials._key, source, certificate, certificate_source)
+        warn_of_readers(key_path)
+        return credentials
+
+    @classmethod
+    def _from_pem(cls, pem: bytes, source: str) -> Self:
+        require_packages()
+        key = load_rsa_key(pem, source)
+        return cls(public_key_info(key.public_key()), key)
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign a message: RSA PKCS#1 v1.5 with SHA-256. Other threads run meanwhile."""
+        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+        from cryptography.hazmat.primitives.hashes import SHA256
+
+        return self._key.sign(message, PKCS1v15(), SHA256())

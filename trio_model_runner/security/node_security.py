@@ -1,0 +1,171 @@
+"""What a model's connections and calls need to know of credentials: the same questions for every kind.
+
+Whoever opens a connection to a node asks, in this order: `NodeSecurity.tls` for what goes under HTTP/2, and
+`NodeSecurity.authority` for whom the requests name; then, of each connection, `NodeSecurity.proof`, and if
+there is one, nothing of value may be sent before it has accepted an answer, nor any answer be believed that
+it has not. With each call goes what `NodeSecurity.call_metadata` says. Without credentials all of these ask
+for nothing.
+
+A connection has to be proved by a call that gives nothing away, which rules a setup out: it carries the class
+and its arguments. Deployed secure nodes send their proof with every unary answer, that of a health check
+among them, so that does.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from typing import ClassVar, Final
+
+import attrs
+
+from .delegation import ConnectionProof, UnknownIdentity
+from .gateway import GatewayCredentials
+from .secure import SecureCredentials
+from .tls import client_context
+from .tokens import TokenMaker, TokenMetadata
+
+__all__ = [
+    "GatewaySecurity",
+    "NodeSecurity",
+    "SecureSecurity",
+    "TLSParameters",
+    "node_security",
+]
+
+_HEALTH_SERVICE: Final = "/grpc.health.v1.Health/"
+_DNS_NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
+
+
+@attrs.frozen
+class TLSParameters:
+    """How TLS is spoken with one node.
+
+    Attributes:
+        context: whom to trust, and what certificate to show.
+        server_hostname: the name that the node's certificate must have; None for the host's own.
+    """
+
+    context: ssl.SSLContext
+    server_hostname: str | None = None
+
+
+class NodeSecurity:
+    """How one cluster's connections to its nodes are secured: not at all, unless a subclass says otherwise.
+
+    Attributes:
+        signs: calls carry metadata; where False, `call_metadata` needs not be awaited.
+    """
+
+    signs: ClassVar[bool] = False
+
+    def tls(self, model_id: str) -> TLSParameters | None:
+        """How TLS is spoken with a model's node; None for plaintext.
+
+        Raises:
+            UnknownIdentity: no certificate could have the model's name.
+        """
+        return None
+
+    def authority(self, model_id: str, address: str) -> str:
+        """What requests name as their ``:authority``.
+
+        Args:
+            model_id: the model's id.
+            address: where its node is, host and port.
+
+        Raises:
+            UnknownIdentity: as `tls`.
+        """
+        return address
+
+    def proof(self, certificate: bytes | None) -> ConnectionProof | None:
+        """What a new connection must prove before it is used; None where it needs not.
+
+        Args:
+            certificate: the certificate that the node showed on it (X.509, DER); None without TLS.
+        """
+        return None
+
+    def ready_metadata(self, model_id: str, path: str) -> TokenMetadata | None:
+        """What `call_metadata` would return, if that needs no waiting."""
+        return ()
+
+    async def call_metadata(self, model_id: str, path: str) -> TokenMetadata:
+        """The metadata that a call carries; it differs from call to call, so keep it out of HPACK's table.
+
+        Args:
+            model_id: the model that is called.
+            path: "/package.Service/Method".
+        """
+        return ()  # noqa: ASYNC910 - the call itself waits
+
+
+class SecureSecurity(NodeSecurity):
+    """TLS both ways, and a wallet's word for every node's key."""
+
+    def __init__(self, credentials: SecureCredentials, *, clock_leeway: float) -> None:
+        self._context = credentials.context
+        self._clock_leeway = clock_leeway
+
+    def tls(self, model_id: str) -> TLSParameters:
+        """See `NodeSecurity.tls`."""
+        return TLSParameters(self._context, _node_name(model_id))
+
+    def authority(self, model_id: str, address: str) -> str:
+        """See `NodeSecurity.authority`: the node's name, wherever it is."""
+        return _node_name(model_id)
+
+    def proof(self, certificate: bytes | None) -> ConnectionProof:
+        """See `NodeSecurity.proof`."""
+        return ConnectionProof(certificate, clock_leeway=self._clock_leeway)
+
+
+class GatewaySecurity(NodeSecurity):
+    """TLS to a gateway, and a signed token with every call."""
+
+    signs = True
+
+    def __init__(self, credentials: GatewayCredentials, context: ssl.SSLContext | None = None) -> None:
+        self._context = client_context() if context is None else context
+        self._tokens = TokenMaker(credentials.sign, credentials.public_key)
+
+    def tls(self, model_id: str) -> TLSParameters:
+        """See `NodeSecurity.tls`."""
+        return TLSParameters(self._context)
+
+    def ready_metadata(self, model_id: str, path: str) -> TokenMetadata | None:
+        """See `NodeSecurity.ready_metadata`."""
+        return () if path.startswith(_HEALTH_SERVICE) else self._tokens.ready(model_id)
+
+    async def call_metadata(self, model_id: str, path: str) -> TokenMetadata:
+        """See `NodeSecurity.call_metadata`: a token, but for health checks, which go without."""
+        if path.startswith(_HEALTH_SERVICE):
+            return ()  # noqa: ASYNC910 - the call itself waits
+        return await self._tokens.make(model_id)
+
+
+def node_security(
+    credentials: SecureCredentials | GatewayCredentials | None, *, clock_leeway: float = 0.0
+) -> NodeSecurity:
+    """What credentials mean for connections and calls; one cluster has one of these.
+
+    Args:
+        credentials: a coordinator's credentials, if it has any.
+        clock_leeway: seconds by which a proof may have expired.
+    """
+    match credentials:
+        case SecureCredentials():
+            return SecureSecurity(credentials, clock_leeway=clock_leeway)
+        case GatewayCredentials():
+            return GatewaySecurity(credentials)
+        case _:
+            return NodeSecurity()
+
+
+def _node_name(model_id: str) -> str:
+    """The name in the certificate of a model's node."""
+    name = f"model-node-{model_id}.crunchdao.internal"
+    if not model_id or not _DNS_NAME.fullmatch(name):
+        raise UnknownIdentity(f"no certificate could name the node of a model with the id {model_id[:64]!a}")
+    return name

@@ -1,0 +1,92 @@
+"""Credentials for the secure model protocol: TLS both ways, and a wallet that vouches for the node.
+
+The platform's certificate tool, ``crunch-certificate``, makes a directory with three files: the authority
+whose certificates the nodes have, this coordinator's certificate, and its key. A node takes calls from nobody
+else; it knows a hash of the coordinator's public key from the chain.
+
+The key itself stays in its file and in the TLS library: nothing here holds its bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+from typing import Self
+
+import attrs
+
+from ..errors import ConfigError
+from .keys import (
+    check_matches,
+    load_certificate,
+    load_private_key,
+    read_file,
+    require_packages,
+    warn_of_readers,
+)
+from .tls import client_context
+
+__all__ = ["SecureCredentials"]
+
+
+@attrs.frozen
+class SecureCredentials:
+    """A coordinator's certificate and key, and the authority that the nodes' certificates must be from.
+
+    Made by `from_directory` or `from_files`, which read and check the files.
+
+    Attributes:
+        ca_file: the authority's certificate, PEM.
+        certificate_file: the coordinator's certificate, or chain, PEM.
+        key_file: its private key, PEM.
+        context: shows that certificate, and trusts that authority alone.
+    """
+
+    ca_file: Path
+    certificate_file: Path
+    key_file: Path
+    context: ssl.SSLContext = attrs.field(repr=False, eq=False)
+
+    @classmethod
+    def from_directory(cls, path: str | os.PathLike[str]) -> Self:
+        """Load ``ca.crt``, ``tls.crt`` and ``tls.key`` from a directory; see `from_files`."""
+        directory = Path(path)
+        return cls.from_files(directory / "ca.crt", directory / "tls.crt", directory / "tls.key")
+
+    @classmethod
+    def from_files(
+        cls,
+        ca_cert_path: str | os.PathLike[str],
+        tls_cert_path: str | os.PathLike[str],
+        tls_key_path: str | os.PathLike[str],
+    ) -> Self:
+        """Load a certificate, its key and the nodes' authority. This blocks for a moment.
+
+        A key that other users of the machine may read is worth a warning in the log.
+
+        Args:
+            ca_cert_path: the authority's certificate, PEM.
+            tls_cert_path: the coordinator's certificate, or chain, PEM.
+            tls_key_path: its private key, PEM, without a passphrase.
+
+        Raises:
+            ConfigError: a file can't be read or holds something else, the key is not the certificate's, a
+                certificate is not valid now, or a package is missing. The text names the file.
+        """
+        require_packages()
+        ca_file, certificate_file, key_file = Path(ca_cert_path), Path(tls_cert_path), Path(tls_key_path)
+        context = client_context(ca_file)
+        context.hostname_checks_common_name = False  # whoever asks for a certificate chooses that one freely
+        certificate_source, key_source = repr(str(certificate_file)), repr(str(key_file))
+        certificate = load_certificate(read_file(certificate_file), certificate_source)
+        key = load_private_key(read_file(key_file), key_source)
+        check_matches(key, key_source, certificate, certificate_source)
+        try:
+            # Given none, OpenSSL would ask the terminal for a passphrase.
+            context.load_cert_chain(certificate_file, key_file, password=lambda: "")
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            files = f"{certificate_source} and {key_source}"
+            raise ConfigError(f"{files}: can't be used for TLS: {error}") from None
+        warn_of_readers(key_file)
+        return cls(ca_file, certificate_file, key_file, context)
