@@ -309,7 +309,7 @@ async def test_a_bug_in_a_call_comes_out_of_the_call_as_itself(monkeypatch: pyte
             assert [result async for result in results] == []
 
     async with running() as crunch, Cluster(crunch.config(), SERVICE) as cluster:
-        monkeypatch.setattr(UnaryCall, "perform", raise_bug)
+        monkeypatch.setattr(UnaryCall, "begin", raise_bug)
         with pytest.raises(Bug):
             await cluster.call("predict", models=["a"])
         with pytest.raises(Bug):

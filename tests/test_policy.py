@@ -41,6 +41,7 @@ TABLE = [
     (Outcome.SETUP_UNANSWERED, Status.ABSENT, Counts.NOTHING, FailureCode.CONNECTION_FAILED),
     (Outcome.UNREACHABLE, Status.ABSENT, Counts.NOTHING, FailureCode.CONNECTION_FAILED),
     (Outcome.PROOF_FAILED, Status.ABSENT, Counts.NOTHING, FailureCode.CONNECTION_FAILED),
+    (Outcome.ANSWER_UNPROVED, Status.FAILED, Counts.NOTHING, FailureCode.CONNECTION_FAILED),
 ]
 
 

@@ -121,7 +121,7 @@ async def test_what_does_not_fit_returns_has_failed_and_is_not_to_blame() -> Non
         assert result.error.value == ["x"]
         assert cluster.models["a"].record.failures == 0
         assert (await cluster.call("predict", Arguments([5]), returns=list[int])).by_id["a"].value == [5]
-        assert (await cluster.predict("7", returns=int)).by_id["a"].value == 7
+        assert (await cluster.predict(7, returns=float)).by_id["a"].value == 7.0
 
 
 async def test_answers_can_be_had_as_they_came() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from .model.runner import ModelRunner
     from .model.states import ModelState
+    from .security import GatewayCredentials, SecureCredentials
     from .services import (
         DynamicSubclassService,
         ModelRunnerService,
@@ -50,6 +51,7 @@ __all__ = [
     "DataType",
     "DynamicSubclassService",
     "Encoded",
+    "GatewayCredentials",
     "InvalidAnswer",
     "Join",
     "ModelError",
@@ -60,6 +62,7 @@ __all__ = [
     "PredictResult",
     "PredictionRound",
     "ProofFailed",
+    "SecureCredentials",
     "Status",
     "TrainInferService",
     "TrainInferStreamService",
@@ -86,6 +89,7 @@ _MODULES = {
     "cluster.joining": ("Join",),
     "model.runner": ("ModelRunner",),
     "values.results": ("PredictResult", "PredictionRound", "Status"),
+    "security": ("GatewayCredentials", "SecureCredentials"),
     "services": (
         "DynamicSubclassService",
         "ModelRunnerService",

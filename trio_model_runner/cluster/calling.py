@@ -26,8 +26,8 @@ from .rounds import Round, RoundOptions, choose_members
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
+    from ..returns.typing import Returns, ReturnsAny
     from ..services.base import Service
-    from ..values.returns import Returns, ReturnsAny
     from .fleet import Fleet
 
 __all__ = ["ClusterCalls"]

@@ -30,7 +30,8 @@ class ChangeKind(enum.StrEnum):
         JOINED: a model is ready, for the first time or again; that it lost its connection has no change of
             its own.
         REDEPLOYED: a new deployment, which is ready, has taken the place of `Change.previous`.
-        UPDATED: the orchestrator says something new about a model: see its `infos`.
+        UPDATED: the orchestrator says something new about a model: see its `infos`; or with an error, it
+            was not reported, since too many would have been at once.
         LEFT: a model, or a deployment that was coming up, is gone.
         FAILED: a model crashed or is given up, until it is announced again: see `Change.error`.
         RESYNC: changes were missed. Where the listener asked for what is there, that follows anew.
@@ -53,7 +54,7 @@ class Change:
         kind: what.
         model: to whom; None for RESYNC.
         previous: whom it replaces, for REDEPLOYED.
-        error: why, for FAILED.
+        error: why, for FAILED; what would have been reported, for UPDATED.
     """
 
     kind: ChangeKind
@@ -68,6 +69,7 @@ class ChangeListener:
     def __init__(self, picture: Callable[[], Iterable[Change]] | None) -> None:
         self._picture = picture
         self._queue: deque[Change] = deque(picture() if picture is not None else ())
+        self._limit = len(self._queue) + _MAX_QUEUED
         self._missed = False
         self._ended = False
         self._wake = trio.Event()
@@ -85,6 +87,7 @@ class ChangeListener:
             self._queue.clear()
             if self._picture is not None:
                 self._queue.extend(self._picture())
+            self._limit = len(self._queue) + _MAX_QUEUED  # the picture of a large fleet is no backlog
             return Change(ChangeKind.RESYNC)
         if not self._queue:
             raise StopAsyncIteration
@@ -92,7 +95,7 @@ class ChangeListener:
 
     def tell(self, change: Change) -> None:
         """Queue a change."""
-        if len(self._queue) >= _MAX_QUEUED:
+        if len(self._queue) >= self._limit:
             self._missed = True
         else:
             self._queue.append(change)

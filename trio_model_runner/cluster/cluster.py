@@ -23,7 +23,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..config import ClusterConfig
-from ..errors import ConfigError, OrchestratorUnavailable
+from ..errors import OrchestratorUnavailable
 from ..groups import one_by_itself
 from ..model.policy import FailureCode
 from ..model.requests import check_size
@@ -71,10 +71,6 @@ class Cluster(ClusterCalls):
             raise TypeError(f"service: must be a service such as TrainInferService(), got {service!r}")
         if on_join is not None and not callable(on_join):
             raise TypeError(f"on_join: must be an async function, got {type(on_join).__name__}")
-        # Until models use them: a connection that only looks protected is worse than none.
-        for name in ("credentials", "allowed_networks"):
-            if getattr(config, name) is not None:
-                raise ConfigError(f"{name}: is not available in this release")
         check_size(service.setup_request(), config.limits.max_message_bytes)
         self._on_join = on_join
         self._feed = OrchestratorFeed(config)

@@ -4,8 +4,11 @@
 until the orchestrator announces it again. While reporting is off nothing is reported, and models stay,
 however much they fail.
 
-A report names a model and its host, which for a deployment that has left may be those of the one that took
-its place. So nothing is said about a deployment that has left.
+A report names a model and its host, which for a deployment that has left, or is announced elsewhere by now,
+may be those of the one that took its place. So nothing is said about such a deployment.
+
+Where so many would be reported that none is, nobody tells the orchestrator that they are out, and it has no
+reason to announce them again. So those that were given up are tried again after a while.
 """
 
 from __future__ import annotations
@@ -41,15 +44,25 @@ class Court:
         config: the settings.
         feed: where reports go.
         count_members: how many models are announced.
+        is_moving: whether a model is announced elsewhere than where it is used.
+        tell_held: told each verdict that is not reported, as part of a mass.
     """
 
     def __init__(
-        self, config: ClusterConfig, feed: OrchestratorFeed, count_members: Callable[[], int]
+        self,
+        config: ClusterConfig,
+        feed: OrchestratorFeed,
+        *,
+        count_members: Callable[[], int],
+        is_moving: Callable[[ModelRunner], bool],
+        tell_held: Callable[[Verdict[ModelRunner]], None],
     ) -> None:
         self._enabled = config.report_failures
         self._feed = feed
         self._count_members = count_members
-        self._verdicts: Verdicts[ModelRunner] = Verdicts(config.health)
+        self._is_moving = is_moving
+        self._tell_held = tell_held
+        self._verdicts: Verdicts[ModelRunner] = Verdicts(config.health, name_of=lambda model: model.model_id)
         self._wake = trio.Event()
         self._unproved: set[str] = set()
 
@@ -72,7 +85,7 @@ class Court:
             reason: what its author gets to read.
             name: the class or method that it lacks, which is its fault only if another model has it.
         """
-        if _has_left(model):
+        if self._has_left(model):
             return
         if not self._enabled:
             logger.info(
@@ -111,7 +124,7 @@ class Court:
         if not self._enabled:
             logger.warning("model %s is not reported as %s: reporting is off", quoted(model.model_id), code)
             return
-        if _has_left(model):
+        if self._has_left(model):
             logger.warning(
                 "model %s is not reported as %s: this deployment has left", quoted(model.model_id), code
             )
@@ -152,15 +165,17 @@ class Court:
                 judgement.held[0].code,
                 quoted(judgement.held[0].reason),
             )
+        for verdict in judgement.held:
+            self._tell_held(verdict)
+            verdict.model.retry()
         for verdict in judgement.released:
             if verdict.code is FailureCode.CONNECTION_FAILED and not self._feed.connected:
                 # Perhaps it was our network. If the orchestrator still lists the model, it is tried again.
                 logger.info(
                     "model %s is not reported: the orchestrator is away, too", quoted(verdict.model.model_id)
                 )
-            elif not _has_left(verdict.model):
+            elif not self._has_left(verdict.model):
                 self.report(verdict.model, verdict.code, verdict.reason)
 
-
-def _has_left(model: ModelRunner) -> bool:
-    return model.retired or model.state is ModelState.GONE
+    def _has_left(self, model: ModelRunner) -> bool:
+        return model.retired or model.state is ModelState.GONE or self._is_moving(model)

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..errors import ModelError
 from ..model.runner import ModelRunner
 from ..model.states import JoinReason, ModelState
 from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState
 from ..orchestrator.messages import quoted
+from ..security.node_security import node_security
 from .changes import Broadcast, Change, ChangeKind
 from .court import Court
 from .membership import Membership
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from ..model.host import CallModel
     from ..model.policy import FailureCode
     from ..services.base import Service
+    from .verdicts import Verdict
 
 __all__ = ["Fleet"]
 
@@ -65,10 +68,17 @@ class Fleet:
     ) -> None:
         self.config = config
         self.service = service
+        self.security = node_security(config.credentials, clock_leeway=config.clock_leeway)
         self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects)
         self.call_model = call_model
         self.changes = Broadcast()
-        self.court = Court(config, feed, self._count)
+        self.court = Court(
+            config,
+            feed,
+            count_members=self._count,
+            is_moving=self._is_moving,
+            tell_held=self._tell_held,
+        )
         self.initialised = trio.Event()
         self.ready: dict[str, ModelRunner] = {}
         self._feed = feed
@@ -153,6 +163,7 @@ class Fleet:
             self.ready[model.model_id] = model
             if replaced is not None:
                 self.court.withdraw(replaced)
+                self._feed.withdraw(model.model_id)  # the new one may be at the same host
             kind = ChangeKind.JOINED if replaced is None else ChangeKind.REDEPLOYED
             self._tell(Change(kind, model, previous=replaced))
         elif self.ready.get(model.model_id) is model:
@@ -165,7 +176,7 @@ class Fleet:
         elif state is ModelState.GONE:
             self._living.discard(model)
             self.court.withdraw(model)
-            if model.model_id not in self._membership.current:
+            if model.model_id not in self._membership:
                 self._feed.withdraw(model.model_id)
             if not model.retired:
                 self._tell(Change(ChangeKind.LEFT, model))
@@ -189,6 +200,13 @@ class Fleet:
 
     def _count(self) -> int:
         return len(self._membership)
+
+    def _is_moving(self, model: ModelRunner) -> bool:
+        return self._membership.is_moving(model.model_id, model)
+
+    def _tell_held(self, verdict: Verdict[ModelRunner]) -> None:
+        error = ModelError(f"{verdict.code} is not reported, since too many would be: {verdict.reason}")
+        self._tell(Change(ChangeKind.UPDATED, verdict.model, error=error))
 
     def _start(self, entry: Entry, reason: JoinReason) -> ModelRunner:
         assert self._nursery is not None

@@ -11,6 +11,7 @@ is ready. Replaced deployments are remembered, and an entry that says one of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -95,15 +96,27 @@ class Membership(Generic[D]):
     Args:
         start: makes the deployment that an entry names, and begins to bring it up (unless its state is
             RECOVERING: then it waits to be revived).
+        max_models: how many models there may be; others are left out until there is room.
+
+    Attributes:
+        left_out: how many entries of what was last applied are about models that there was no room for.
     """
 
-    def __init__(self, start: Callable[[Entry, JoinReason], D]) -> None:
+    def __init__(
+        self, start: Callable[[Entry, JoinReason], D], *, max_models: float = math.inf
+    ) -> None:
+        self.left_out = 0
         self._start = start
+        self._max_models = max_models
+        self._unlisted = 0  # models that leave when everything else is applied
         self._slots: dict[str, _Slot[D]] = {}
         self._replaced: dict[tuple[str, str], None] = {}
 
     def __len__(self) -> int:
         return len(self._slots)
+
+    def __contains__(self, model_id: str) -> bool:
+        return model_id in self._slots
 
     @property
     def current(self) -> dict[str, D]:
@@ -115,9 +128,19 @@ class Membership(Generic[D]):
         """All deployments, successors included."""
         return [deployment for slot in self._slots.values() for deployment in slot]
 
+    def is_moving(self, model_id: str, deployment: D) -> bool:
+        """Whether a deployment is still used where it was, but announced somewhere else."""
+        slot = self._slots.get(model_id)
+        if slot is None or slot.current is not deployment or slot.successor is None:
+            return False
+        return slot.successor.deployment_id == deployment.deployment_id is not None
+
     def apply(self, event: Init | Update) -> None:
         """Take in what the orchestrator says."""
         newest = {each.model_id: each for each in event.entries if each.state is RunState.RUNNING}
+        self.left_out = self._unlisted = 0
+        if isinstance(event, Init):
+            self._unlisted = len(self._slots.keys() - {each.model_id for each in event.entries})
         for entry in event.entries:
             if entry.state is RunState.RUNNING:
                 self._running(entry, newest[entry.model_id])
@@ -161,8 +184,12 @@ class Membership(Generic[D]):
             known.move(entry.host, entry.port)
 
     def _begin(self, entry: Entry) -> None:
-        if not self._was_replaced(entry):
-            self._slots[entry.model_id] = _Slot(self._start(entry, JoinReason.JOINED))
+        if self._was_replaced(entry):
+            return
+        if len(self._slots) - self._unlisted >= self._max_models:
+            self.left_out += 1
+            return
+        self._slots[entry.model_id] = _Slot(self._start(entry, JoinReason.JOINED))
 
     def _forget_move(self, slot: _Slot[D], deployment: D) -> None:
         """A deployment is where it was: don't bring it up elsewhere."""
@@ -194,6 +221,7 @@ class Membership(Generic[D]):
             self._remove(entry.model_id, slot, deployment)
 
     def _drop_unlisted(self, init: Init) -> None:
+        self._unlisted = 0
         listed = {(entry.model_id, entry.deployment_id) for entry in init.entries}
         for model_id, slot in list(self._slots.items()):
             for deployment in list(slot):
@@ -207,6 +235,8 @@ class Membership(Generic[D]):
         if deployment is slot.successor:
             slot.successor = None
         elif slot.successor is not None:
+            if deployment.deployment_id != slot.successor.deployment_id:
+                self._remember_replaced(model_id, deployment.deployment_id)
             slot.current, slot.successor = slot.successor, None
         elif self._slots.get(model_id) is slot:
             del self._slots[model_id]

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from ..model.call import Call, CallSpec, perform_all
+from ..model.call import Call
+from ..model.call_spec import CallSpec
+from ..model.performing import perform_all
 from ..model.policy import Outcome
 from ..model.requests import Requests
 from ..model.runner import ModelRunner
+from ..returns import structurer
 from ..values.data import Arguments
 from ..values.results import PredictionRound, PredictResult
-from .returning import structurer
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
@@ -100,10 +102,10 @@ class RoundOptions:
             requests=Requests(functools.partial(make, service), self.arguments, limit),
             read=service.read_reset if self.resets else service.read_call,
             deadline=deadline,
-            max_message_bytes=limit,
             optional=self.optional,
             decode=self.decode,
             frames=config.frames,
+            max_frame_bytes=config.limits.max_frame_bytes,
             returns=structurer(self.returns),
             misfit=Outcome.MODEL_FAILED if config.blame_invalid_answers else Outcome.INVALID_ANSWER,
             resets=self.resets,
@@ -176,14 +178,14 @@ class Round:
                 await self._spec.requests.prepare()
         except BaseException:
             for call in self._calls:
-                call.abandon()
+                call.leave()
             raise
 
     async def play(self) -> PredictionRound[Any]:
         """Make the calls and return their results, by the deadline."""
         if self._preparation.cancelled_caught:
             for call in self._calls:
-                call.abandon()
+                call.leave()
                 call.expire(excused=True)
             await trio.lowlevel.checkpoint()
         else:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from ..config import Health
     from ..model.policy import FailureCode
@@ -67,17 +67,19 @@ class Verdicts(Generic[T]):
 
     Args:
         health: how many are a mass, and within how many seconds.
+        name_of: what several deployments of one model have in common; they are no proof against each other.
 
     Attributes:
         held: how many were never reported, as part of a mass.
     """
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Health, name_of: Callable[[T], Hashable] = lambda model: model) -> None:
         self._health = health
+        self._name_of = name_of
         self.held = 0
         self._pending: dict[T, Verdict[T]] = {}
         self._given: dict[T, float] = {}
-        self._has: dict[Hashable, set[T]] = {}
+        self._has: dict[Hashable, set[Hashable]] = {}
 
     @property
     def pending(self) -> int:
@@ -107,11 +109,11 @@ class Verdicts(Generic[T]):
         Returns:
             Whether that is news, so that a verdict may stand now which did not before.
         """
-        models = self._has.setdefault(name, set())
-        if model in models or len(models) > 1:  # with two, there is another one whoever is asked about
+        models, who = self._has.setdefault(name, set()), self._name_of(model)
+        if who in models or len(models) > 1:  # with two, there is another one whoever is asked about
             return False
         unproved = [each for each in self._pending.values() if each.name == name and not self._stands(each)]
-        models.add(model)
+        models.add(who)
         for verdict in unproved:
             if self._stands(verdict):
                 self._enter(attrs.evolve(verdict, at=now))
@@ -119,7 +121,7 @@ class Verdicts(Generic[T]):
 
     def proved(self, name: Hashable, model: T) -> bool:
         """Whether another model than this one has a class or method."""
-        return bool(self._has.get(name, set()) - {model})
+        return bool(self._has.get(name, set()) - {self._name_of(model)})
 
     def due(self, now: float, members: int) -> Judgement[T]:
         """What can be decided at `now`, with so many members; what is decided no longer waits."""

@@ -162,6 +162,8 @@ class Limits:
     Attributes:
         max_message_bytes: the largest gRPC message that is sent or read. Deployed nodes have the same 64 MiB.
         max_header_bytes: the largest header list that is read from a node.
+        max_frame_bytes: how large a data frame in an answer may become when it is read, each value counting 8
+            bytes or more; a small file can hold an enormous one.
         max_queued_calls: calls that may wait for one model; one more is skipped.
         max_simultaneous_connects: connections that may be on their way up at the same time.
         max_detail_length: characters that are kept of a text from a node, such as a model's traceback.
@@ -171,6 +173,7 @@ class Limits:
 
     max_message_bytes: int = attrs.field(default=64 * _MIB, validator=WholeNumber(at_least=1))
     max_header_bytes: int = attrs.field(default=16 * 1024, validator=WholeNumber(at_least=1))
+    max_frame_bytes: int = attrs.field(default=256 * _MIB, validator=WholeNumber(at_least=1))
     max_queued_calls: int = attrs.field(default=32, validator=WholeNumber(at_least=1))
     max_simultaneous_connects: int = attrs.field(default=100, validator=WholeNumber(at_least=1))
     max_detail_length: int = attrs.field(default=2000, validator=WholeNumber(at_least=1))

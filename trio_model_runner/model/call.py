@@ -13,40 +13,35 @@ before it was processed, or the node had no instance to call.
 from __future__ import annotations
 
 import enum
+import functools
 import random
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 import trio
 from grpclib.exceptions import GRPCError
 from trio.lowlevel import enable_ki_protection
 
-from ..errors import InvalidAnswer
-from ..groups import one_by_itself
+from ..errors import InvalidAnswer, ProofFailed
 from ..rpc.receiver import CallInterrupted
 from ..rpc.unary import Answer, UnaryCall
-from ..services.base import AnswerCode, Request, ServiceAnswer
-from ..values.data import DataType, Encoded, decode_data
+from ..security.delegation import UnknownIdentity
+from ..services.base import AnswerCode, Request
+from ..values.data import Encoded
 from ..values.results import PredictResult, Status
-from ..workers import INLINE_BYTES, run_in_worker
-from .policy import RULES, Outcome, is_busy, outcome_of_answer, outcome_of_grpc_error
+from ..workers import run_in_worker
+from .call_spec import CallSpec, Value
+from .node_connection import NodeBusyError, NodeConnection
+from .policy import RULES, Outcome, outcome_of_answer, outcome_of_grpc_error
 from .queueing import QueueFullError, Turn
-from .requests import Requests
 
 if TYPE_CHECKING:
     from .runner import ModelRunner
 
-__all__ = ["Call", "CallSpec", "ModelUnavailableError", "perform_all"]
+__all__ = ["Call", "ModelUnavailableError"]
 
 _RETRY_AFTER: Final = (0.002, 0.05)
 """The shortest and the longest wait before a request is sent again, seconds; it doubles in between."""
-
-_READERS_PASSES: Final = 3
-"""Checkpoints after the deadline in which readers deliver what the kernel holds: read, decrypt, wake."""
-
-_OVERSLEPT: Final = 0.25
-"""Seconds after the deadline from which on it was this process that had no time, not the models."""
 
 
 class ModelUnavailableError(Exception):
@@ -67,39 +62,11 @@ class Progress(enum.Enum):
     """The answer is there, and is being decoded."""
 
 
-@attrs.frozen
-class CallSpec:
-    """What the calls of one round have in common.
-
-    Attributes:
-        method: the method's name.
-        requests: what each model is sent.
-        read: reads a node's answer; raises ValueError for a malformed one.
-        deadline: on Trio's clock, seconds.
-        max_message_bytes: the largest answer taken, bytes.
-        optional: a model that lacks the method is not to blame.
-        decode: a value is decoded; else it is given as the `Encoded` that came.
-        frames: what data frames are given as.
-        returns: turns a decoded answer into the value, or raises; None leaves it as it is.
-        misfit: what it is when `returns` raises `InvalidAnswer`.
-        resets: the call takes the model's instance away, so that it must be set up again.
-    """
-
-    method: str
-    requests: Requests
-    read: Callable[[bytes], ServiceAnswer]
-    deadline: float
-    max_message_bytes: int
-    optional: bool = False
-    decode: bool = True
-    frames: Literal["arrow", "pandas"] = "arrow"
-    returns: Callable[[Any], Any] | None = None
-    misfit: Outcome = Outcome.INVALID_ANSWER
-    resets: bool = False
-
-
 class Call:
     """One call on one model. Making it takes its place in the model's queue, without a checkpoint.
+
+    It is made by `begin` and `conclude`, which never wait; or where something has to be waited for (its turn,
+    a connection, a node that is busy, a large answer to be decoded), by `perform`, in a task of its own.
 
     Attributes:
         model: the model.
@@ -110,11 +77,16 @@ class Call:
         "_behind_ours",
         "_first_handed_over_at",
         "_handed_over_at",
+        "_node",
         "_on_result",
         "_progress",
+        "_renewed",
+        "_request",
+        "_retries",
         "_spec",
         "_turn",
         "_unary",
+        "_undecoded",
         "joining",
         "model",
         "result",
@@ -135,9 +107,14 @@ class Call:
         self._on_result = on_result
         self._progress = Progress.WAITING
         self._behind_ours = False
+        self._renewed = False
+        self._retries = 0
         self._first_handed_over_at: float | None = None
-        self._handed_over_at: float | None = None
+        self._handed_over_at = 0.0
+        self._request: Request | None = None
+        self._node: NodeConnection | None = None
         self._unary: UnaryCall | None = None
+        self._undecoded: Encoded | None = None
         self._turn: Turn | None = None
         try:
             if not (model.ready or self.joining):
@@ -154,136 +131,180 @@ class Call:
         """When its own time is up, on Trio's clock, seconds."""
         return self._spec.deadline
 
+    def begin(self, on_end: Callable[[Call], None]) -> bool:
+        """Send the request right now, if there is nothing to wait for.
+
+        A task for each call, with all that belongs to one, would be a quarter of what a small call costs.
+
+        Args:
+            on_end: told when it is time for `conclude`, by whichever task reads from the connection.
+
+        Returns:
+            False if nothing was sent: the call must `perform`.
+        """
+        self._request = self._spec.requests.same
+        node = self.model.usable(joining=self.joining)
+        if self._request is None or node is None or self._turn is None or not self._turn.first:
+            return False
+        unary = node.new_call_now(self._request)
+        if unary is None:
+            return False
+        unary.begin(self._hand_over(node, unary), functools.partial(on_end, self))
+        return True
+
+    def conclude(self) -> bool:
+        """Make the result of what came back on `begin`.
+
+        Returns:
+            False if there is none yet: the call must `perform`.
+        """
+        assert self._unary is not None
+        self._unary.leave()
+        self._settle()
+        if self.result is None:
+            return False
+        self.leave()
+        return True
+
     @enable_ki_protection
     async def perform(self) -> None:
-        """Make the call, unless it has its result already; whoever cancels this asks `expire` for one."""
-        if self.result is not None or self._turn is None:
+        """Make the call, or what is left of it; whoever cancels this asks `expire` for the result."""
+        if self._turn is None:
             return  # noqa: ASYNC910 - a task of its own ends with this
         try:
             await self._turn.wait()
-            try:
-                requests = self._spec.requests
-                request = requests.same or await requests.for_model(self.model)
-            except Exception as error:  # the coordinator's code: any error is this model's result
-                self._end(Outcome.COORDINATOR_RAISED, f"arguments: {error!r}", error=error)
-                return
-            await self._send_until_processed(request)
+            while self.result is None:
+                if self._undecoded is not None:
+                    await self._decode_in_worker(self._undecoded)
+                elif await self._make_request():
+                    await self._attempt()
         finally:
-            sent = self._unary is not None and self._unary.sent
-            if self.result is None and self._progress is Progress.CALLING and sent:
+            self.leave()
+
+    def leave(self) -> None:
+        """Give up the place in the queue, and the call itself if it is under way. Idempotent."""
+        if self._turn is None:
+            return
+        if self._unary is not None and self.result is None and self._progress is Progress.CALLING:
+            if self._unary.sent:
                 self._progress = Progress.CUT_OFF
                 self.model.overrunning = True
-            self._turn.leave()
+            self._unary.leave()
+        self._turn.leave()
+        self._turn = None
 
-    def abandon(self) -> None:
-        """Give up the place in the queue: this call will not be performed."""
-        if self._turn is not None:
-            self._turn.leave()
-            self._turn = None
-
-    async def _send_until_processed(self, request: Request) -> None:
-        """Send the request, and again as long as nothing can have come of it."""
-        delay, longest = _RETRY_AFTER
-        renewed = False
-        while True:
+    async def _make_request(self) -> bool:  # noqa: ASYNC910 - no checkpoint where it is small
+        """Make the request, once; False if that fails."""
+        if self._request is None:
             try:
-                answer = await self._send(request)
-            except ModelUnavailableError as error:
-                self._end(Outcome.CONNECTION_LOST, str(error))
-                return  # noqa: ASYNC910 - a task of its own ends with this
-            except GRPCError as error:
-                if not (is_busy(error) and self._unary is not None and self._unary.trailers_only):
-                    outcome = outcome_of_grpc_error(error)
-                    self.model.overrunning = self.model.overrunning or outcome is Outcome.OVERRAN
-                    text = f"gRPC status {error.status.name}: {error.message or 'no message'}"
-                    self._end(outcome, text, error=error)
-                    return  # noqa: ASYNC910 - a task of its own ends with this
-                self._progress = Progress.BUSY
-                self._behind_ours = self._behind_ours or self.model.overrunning
-            except CallInterrupted as error:
-                if not error.unprocessed:
-                    outcome = Outcome.CONNECTION_LOST if error.connection_lost else Outcome.MODEL_FAILED
-                    self._end(outcome, str(error), error=error)
-                    return  # noqa: ASYNC910 - a task of its own ends with this
-                self._progress = Progress.WAITING
-            else:
-                if await self._read(answer, may_renew=not renewed and not self.joining):
-                    return
-                renewed = True
-                self._progress = Progress.WAITING
-                continue
-            await trio.sleep(delay * random.uniform(0.5, 1.0))
-            delay = min(2 * delay, longest)
+                requests = self._spec.requests
+                self._request = requests.same or await requests.for_model(self.model)
+            except Exception as error:  # the coordinator's code: any error is this model's result
+                self._end(Outcome.COORDINATOR_RAISED, f"arguments: {error!r}", error=error)
+                return False
+        return True
 
-    async def _send(self, request: Request) -> Answer:
-        connection = await self.model.wait_usable(joining=self.joining)
-        self._unary = UnaryCall(
-            connection,
-            self.model.request_fields(request.path),
-            request.message,
-            max_message_bytes=self._spec.max_message_bytes,
-        )
+    async def _attempt(self) -> None:  # noqa: ASYNC910 - a model that is out ends this
+        """Send the request, once more if it was sent before, and wait for what comes of it."""
+        assert self._request is not None
+        if self._retries:
+            shortest, longest = _RETRY_AFTER
+            delay = min(shortest * 2 ** (self._retries - 1), longest)
+            await trio.sleep(delay * random.uniform(0.5, 1.0))
+        try:
+            node = await self.model.wait_usable(joining=self.joining)
+            unary = await node.new_call(self._request)
+        except ModelUnavailableError as error:
+            self._end(Outcome.CONNECTION_LOST, str(error))
+        except ProofFailed as error:
+            self._distrust(error)
+        else:
+            await unary.run(self._hand_over(node, unary))
+            self._settle()
+
+    def _hand_over(self, node: NodeConnection, unary: UnaryCall) -> float:
+        """Note that the request goes out now; the seconds that are left for it."""
+        self._node, self._unary = node, unary
         self._progress = Progress.CALLING
         now = self._handed_over_at = trio.current_time()
         if self._first_handed_over_at is None:
             self._first_handed_over_at = now
-        return await self._unary.perform(max(0.0, self._spec.deadline - now))
+        return max(0.0, self._spec.deadline - now)
 
-    async def _read(self, answer: Answer, *, may_renew: bool) -> bool:  # noqa: ASYNC910 - see `_decode`
-        """Make the result of an answer; False if the model must be set up first, and called again."""
+    def _settle(self) -> None:
+        """Make the result of what came back, unless something has to be done for it first."""
+        assert self._node is not None
+        assert self._unary is not None
+        try:
+            answer = self._node.answer(self._unary)
+        except ProofFailed as error:
+            self._distrust(error)
+        except GRPCError as error:
+            outcome = outcome_of_grpc_error(error)
+            self.model.overrunning = self.model.overrunning or outcome is Outcome.OVERRAN
+            text = f"gRPC status {error.status.name}: {error.message or 'no message'}"
+            self._end(outcome, text, error=error)
+        except NodeBusyError:
+            self._retries += 1
+            self._progress = Progress.BUSY
+            self._behind_ours = self._behind_ours or self.model.overrunning
+        except CallInterrupted as error:
+            if error.unprocessed:
+                self._retries += 1
+                self._progress = Progress.WAITING
+            else:
+                outcome = Outcome.CONNECTION_LOST if error.connection_lost else Outcome.MODEL_FAILED
+                self._end(outcome, str(error), error=error)
+        else:
+            self._read(answer)
+
+    def _distrust(self, error: ProofFailed) -> None:
+        unknown = isinstance(error, UnknownIdentity)
+        outcome = Outcome.NOT_ITS_FAULT if unknown else Outcome.ANSWER_UNPROVED
+        self._end(outcome, str(error), error=error)
+        self.model.distrust(error)
+
+    def _read(self, answer: Answer) -> None:
+        """Make the result of an answer; none, if the model must be set up first, or the value is large."""
         self.model.overrunning = False
         try:
             read = self._spec.read(answer.message)
         except ValueError as error:
-            self._end(
-                Outcome.MODEL_FAILED, f"the answer can't be read: {error}", error=InvalidAnswer(str(error))
-            )
-            return True
-        if read.code is AnswerCode.FAILED_PRECONDITION and may_renew:
+            text = f"the answer can't be read: {error}"
+            self._end(Outcome.MODEL_FAILED, text, error=InvalidAnswer(str(error)))
+            return
+        if read.code is AnswerCode.FAILED_PRECONDITION and not (self._renewed or self.joining):
+            self._renewed = True
+            self._progress = Progress.WAITING
             self.model.renew(f"the node has no instance: {read.message}")
-            return False
+            return
         if read.code is not AnswerCode.SUCCESS:
             outcome = outcome_of_answer(read.code)
             if outcome is Outcome.BAD_IMPLEMENTATION and self._spec.optional:
                 outcome = Outcome.NOT_ITS_FAULT
             self._end(outcome, f"{read.code}: {read.message}")
-            return True
+            return
         if self._spec.resets:
             self.model.renew("it was reset")
-        assert read.value is not None
-        self._progress = Progress.READING
-        await self._decode(read.value)
-        return True
-
-    async def _decode(self, encoded: Encoded) -> None:  # noqa: ASYNC910 - no checkpoint where it is small
-        """Make the result of an answer with a value."""
-        value: Any = None
-        try:
-            if not self._spec.decode:
-                value = encoded
-            elif len(encoded.data) > INLINE_BYTES:
-                value = await run_in_worker(_decode, encoded, self._spec.frames)
-            elif encoded.data_type is not DataType.NONE:
-                value = _decode(encoded, self._spec.frames)
-        except InvalidAnswer as error:
-            self._end(Outcome.MODEL_FAILED, str(error), error=error)
-        except ImportError as error:  # a data frame, and nothing here to read it with
-            self._end(Outcome.COORDINATOR_RAISED, str(error), error=error)
+        encoded = read.value
+        assert encoded is not None
+        if not self._spec.decode:
+            self._end(Outcome.SUCCEEDED, value=encoded)
+        elif self._spec.takes_long_to_decode(encoded):
+            self._progress = Progress.READING
+            self._undecoded = encoded
         else:
-            self._structure(value)
+            self._end_as(self._spec.value_of(encoded))
 
-    def _structure(self, decoded: Any) -> None:
-        if self._spec.returns is None:
-            self._end(Outcome.SUCCEEDED, value=decoded)
-            return
-        try:
-            value = self._spec.returns(decoded)
-        except InvalidAnswer as error:
-            self._end(self._spec.misfit, str(error), error=error)
-        except Exception as error:  # the coordinator's code: any error is this model's result
-            self._end(Outcome.COORDINATOR_RAISED, f"returns: {error!r}", error=error)
+    async def _decode_in_worker(self, encoded: Encoded) -> None:
+        decoded = await run_in_worker(self._spec.decoded, encoded)
+        if self._spec.structures_in_any_thread:
+            self._end_as(await run_in_worker(self._spec.structured, decoded))
         else:
-            self._end(Outcome.SUCCEEDED, value=value)
+            self._end_as(self._spec.structured(decoded))
+
+    def _end_as(self, value: Value) -> None:
+        self._end(value.outcome, value.detail, value=value.value, error=value.error)
 
     def expire(self, *, excused: bool = False) -> None:
         """Make the result of a call that was cut off; nothing happens to one that has its result.
@@ -316,9 +337,7 @@ class Call:
         elapsed = 0.0
         if status is Status.TIMEOUT and self._first_handed_over_at is not None:
             elapsed = trio.current_time() - self._first_handed_over_at
-        elif (
-            self._unary is not None and self._unary.ended_at is not None and self._handed_over_at is not None
-        ):
+        elif self._unary is not None and self._unary.ended_at is not None:
             elapsed = self._unary.ended_at - self._handed_over_at
         detail = self.model.shorten(detail)
         self.result = PredictResult(
@@ -327,54 +346,3 @@ class Call:
         self.model.note(outcome, self._spec.method, detail)
         if self._on_result is not None:
             self._on_result(self.result)
-
-
-def _decode(encoded: Encoded, frames: Literal["arrow", "pandas"]) -> Any:
-    return decode_data(encoded.data, encoded.data_type, frames=frames)
-
-
-async def perform_all(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
-    """Make calls side by side; when this returns, each has its result.
-
-    What the kernel holds when they are cut off is still read, since it may be an answer that only our
-    own event loop was late for.
-
-    Args:
-        calls: new calls, of the same round.
-        cutoff: a new cancel scope whose deadline cuts them off. Moved before the calls' own deadline, it
-            cuts them off without blaming anybody.
-    """
-    open_calls = [call for call in calls if call.result is None]
-    if not open_calls:
-        await trio.lowlevel.checkpoint()
-        return
-    with one_by_itself():
-        await _perform_until(open_calls, cutoff)
-    late = trio.current_time() - cutoff.deadline > _OVERSLEPT
-    for call in open_calls:
-        call.expire(excused=late or cutoff.deadline < call.deadline)
-
-
-async def _perform_until(open_calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
-    async with trio.open_nursery() as nursery:
-        remaining = len(open_calls)
-        all_ended = trio.Event()
-
-        @enable_ki_protection
-        async def perform(call: Call) -> None:
-            nonlocal remaining
-            await call.perform()
-            remaining -= 1
-            if not remaining:
-                all_ended.set()
-
-        for call in open_calls:
-            nursery.start_soon(perform, call)
-        with cutoff:
-            await all_ended.wait()
-        if cutoff.cancelled_caught:
-            # What is left takes no time. A deadline around us that passes meanwhile may not cost the results.
-            nursery.cancel_scope.shield = True
-            for _ in range(_READERS_PASSES):
-                await trio.lowlevel.checkpoint()
-            nursery.cancel_scope.cancel()

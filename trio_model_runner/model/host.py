@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import trio
 
     from ..config import ClusterConfig
+    from ..security.node_security import NodeSecurity
     from ..services.base import Service
     from ..values.results import PredictResult
     from .policy import FailureCode
@@ -29,6 +30,10 @@ class ModelHost(Protocol):
     @property
     def service(self) -> Service:
         """What the node speaks."""
+
+    @property
+    def security(self) -> NodeSecurity:
+        """How connections and calls are secured."""
 
     @property
     def connect_limiter(self) -> trio.CapacityLimiter:

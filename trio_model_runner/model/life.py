@@ -16,17 +16,18 @@ import math
 from typing import TYPE_CHECKING, Final
 
 import trio
-from grpclib.const import Status as GRPCStatus
-from grpclib.exceptions import GRPCError
 from trio.lowlevel import enable_ki_protection
 
-from ..errors import ModelError
+from ..errors import ModelError, ProofFailed
 from ..groups import describe, one_by_itself
 from ..rpc.connecting import open_connection
 from ..rpc.connection import Connection
 from ..rpc.receiver import CallInterrupted
-from ..rpc.unary import Answer, UnaryCall
-from .policy import Outcome, is_busy, outcome_of_setup, outcome_of_setup_error
+from ..rpc.tls import TLSNetwork
+from ..security.delegation import UnknownIdentity
+from .bringing_up import BringUpError, prove, set_up
+from .node_connection import NodeConnection
+from .policy import Outcome
 from .states import JoinReason, ModelState
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelLife"]
 
-_SETUP_BUSY_RETRY: Final = 0.1
 _MAX_PINGS_WITHOUT_ANSWER: Final = 2
+"""Nodes answer the fourth in a row with GOAWAY; the third is kept for when it decides about a verdict."""
 
 _LOCAL_ERRORS: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM}
@@ -45,43 +46,22 @@ _LOCAL_ERRORS: Final = frozenset(
 """Errors of connecting that are about this machine, not about the node."""
 
 
-class BringUpError(Exception):
-    """A model can't be brought up, and trying again at once would not help.
-
-    Attributes:
-        outcome: what this means.
-        error: the exception behind it, if there is one.
-        may_pass: it may pass by itself, so that trying again later may help.
-    """
-
-    def __init__(
-        self,
-        outcome: Outcome,
-        reason: str,
-        error: BaseException | None = None,
-        *,
-        may_pass: bool = False,
-    ) -> None:
-        super().__init__(reason)
-        self.outcome = outcome
-        self.error = error
-        self.may_pass = may_pass
-
-
 class ModelLife:
     """Keeps one model connected, set up and caught up.
 
     Attributes:
-        connection: what carries calls; None unless the model is joining or ready.
+        node: the connection that carries calls; None unless the model is joining or ready.
     """
 
     def __init__(self, model: ModelRunner, host: ModelHost, reason: JoinReason) -> None:
-        self.connection: Connection | None = None
+        self.node: NodeConnection | None = None
         self._model = model
         self._host = host
         self._config = host.config
         self._reason = reason
         self._wanted = True
+        self._delays = host.config.backoff.delays()
+        self._unverified: dict[Connection, list[tuple[FailureCode | None, str]]] = {}
         self._wake = trio.Event()
         self._retry_after = math.inf
         self._keepalive_interval = host.config.keepalive.interval
@@ -104,6 +84,10 @@ class ModelLife:
                             await self._connect_and_serve(self._nursery)
                         except BringUpError as failure:
                             self._give_up(failure)
+                        except UnknownIdentity as error:
+                            self._give_up(BringUpError(Outcome.NOT_ITS_FAULT, str(error), error))
+                        except ProofFailed as error:
+                            self._give_up(BringUpError(Outcome.PROOF_FAILED, str(error), error))
         if self._model.state is not ModelState.GONE:
             self._model.enter(ModelState.GONE)
 
@@ -114,21 +98,28 @@ class ModelLife:
         self._attempt.cancel()
 
     def revive(self) -> None:
-        """Try again, if it was given up."""
+        """Try again, if it was given up; if it is at it, count the attempts from the first again."""
+        self._delays = self._config.backoff.delays()
         self._wanted = True
+        self._wake.set()
+
+    def retry(self) -> None:
+        """Try again after a while, if it was given up."""
+        self._retry_after = self._config.backoff.maximum
         self._wake.set()
 
     def pause(self) -> None:
         """Let go of the connection until `revive`."""
         self._wanted = False
         self._retry_after = math.inf
+        self._wake.set()
         self._attempt.cancel()
 
     def renew(self, reason: str) -> None:
         """Go through setup again at once, on a new connection."""
-        if self.connection is not None:
+        if self.node is not None:
             self._renewing = True
-            self.connection.retire(reason)
+            self.node.connection.retire(reason)
 
     def retire(self) -> None:
         """Carry what calls there are, and then end."""
@@ -156,43 +147,45 @@ class ModelLife:
             return
         self._wanted = False
         self._retry_after = self._config.backoff.maximum if failure.may_pass else math.inf
-        self._model.error = _error_of(failure)
+        reason = self._model.shorten(str(failure))
+        self._model.error = _error_of(failure, reason)
         self._model.enter(ModelState.FAILED)
         code = self._model.record.note(failure.outcome)
         if code is not None:
             missing = failure.outcome is Outcome.BAD_IMPLEMENTATION
             self._host.accuse(
-                self._model, code, str(failure), self._host.service.instance_name if missing else None
+                self._model, code, reason, self._host.service.instance_name if missing else None
             )
 
     async def _connect_and_serve(self, nursery: trio.Nursery) -> None:  # noqa: ASYNC910
         """Connect, serve, and reconnect, until the attempts are exhausted or the model leaves."""
         grace = self._config.shutdown_grace
-        delays = self._config.backoff.delays()
+        self._delays = self._config.backoff.delays()
         while not self._leaving:
             await self._advance(ModelState.CONNECTING)
-            connection: Connection | None = None
+            node: NodeConnection | None = None
             let_finish = False
             ready_at = math.inf
             try:
-                connection = await self._connect(nursery)
-                await self._bring_up(connection)
+                node = await self._connect(nursery)
+                await self._bring_up(node)
                 ready_at = trio.current_time()
-                await self._serve(connection)
-                let_finish = not connection.lost
+                await self._serve(node.connection)
+                let_finish = not node.connection.lost
             except (OSError, CallInterrupted) as error:
                 self._model.error = error
             finally:
-                self.connection = None
-                if connection is not None:
-                    nursery.start_soon(connection.finish if let_finish else connection.aclose, grace)
+                self.node = None
+                if node is not None:
+                    close = node.connection.finish if let_finish else node.connection.aclose
+                    nursery.start_soon(close, grace)
             if self._leaving or self._renewing:
                 self._renewing = False
                 continue
             if trio.current_time() - ready_at >= self._config.backoff.initial:
-                delays = self._config.backoff.delays()
+                self._delays = self._config.backoff.delays()
                 continue
-            delay = next(delays, None)
+            delay = next(self._delays, None)
             if delay is None:
                 raise self._unreachable()
             await trio.sleep(delay)
@@ -204,29 +197,42 @@ class ModelLife:
         local = error is not None and _is_local(error)
         outcome = Outcome.COORDINATOR_RAISED if local else Outcome.UNREACHABLE
         may_pass = local or not self._config.report_failures
-        return BringUpError(outcome, self._model.shorten(reason), error, may_pass=may_pass)
+        return BringUpError(outcome, reason, error, may_pass=may_pass)
 
-    async def _connect(self, nursery: trio.Nursery) -> Connection:
-        async with self._host.connect_limiter:
-            return await open_connection(
-                nursery,
-                self._config.network,
-                self._model.host,
-                self._model.port,
-                timeout=self._config.backoff.connect_timeout,
-                max_header_bytes=self._config.limits.max_header_bytes,
-            )
+    async def _connect(self, nursery: trio.Nursery) -> NodeConnection:
+        model, config, security = self._model, self._config, self._host.security
+        network = config.node_network
+        if (tls := security.tls(model.model_id)) is not None:
+            network = TLSNetwork(tls.context, network, server_hostname=tls.server_hostname)
+        try:
+            async with self._host.connect_limiter:
+                connection = await open_connection(
+                    nursery,
+                    network,
+                    model.host,
+                    model.port,
+                    timeout=config.backoff.connect_timeout,
+                    max_header_bytes=config.limits.max_header_bytes,
+                )
+        except OSError as error:
+            if (failure := security.judge(error)) is not None:
+                raise failure from error
+            raise
+        return NodeConnection(connection, model, security, config.limits.max_message_bytes)
 
-    async def _bring_up(self, connection: Connection) -> None:
+    async def _bring_up(self, node: NodeConnection) -> None:
         """Go through everything that must be done on a new connection before it carries calls."""
+        if node.must_prove:
+            await self._advance(ModelState.PROVING)
+            await prove(node, self._host)
         await self._advance(ModelState.SETTING_UP)
-        fresh = await self._set_up(connection)
+        fresh = await set_up(node, self._model, self._host)
         if fresh or self._reason is not JoinReason.RESTARTED:
-            self.connection = connection
+            self.node = node
             await self._advance(ModelState.JOINING)
-            await self._join(connection, fresh=fresh)
+            await self._join(node.connection, fresh=fresh)
         # Between the end of `on_join` and READY there must be no schedule point, or a round would be missed.
-        self.connection = connection
+        self.node = node
         self._reason = JoinReason.RESTARTED
         await self._advance(ModelState.READY)
 
@@ -234,47 +240,9 @@ class ModelLife:
         try:
             await self._host.join(self._model, self._reason, fresh=fresh)
         except Exception as error:  # the coordinator's code: any error keeps just this model out
-            if connection.lost:
+            if not connection.accepts_calls:
                 raise CallInterrupted(connection.loss, connection_lost=True) from error
             raise BringUpError(Outcome.COORDINATOR_RAISED, f"on_join: {error!r}", error) from error
-
-    async def _set_up(self, connection: Connection) -> bool:
-        """Set the model up; whether that made a new instance."""
-        timeout = self._config.setup_timeout
-        answer: Answer | None = None
-        with trio.move_on_after(timeout):
-            answer = await self._ask_to_set_up(connection)
-        if answer is None:
-            raise BringUpError(Outcome.SETUP_UNANSWERED, f"Setup was not answered within {timeout:g} s")
-        try:
-            setup = self._host.service.read_setup(answer.message)
-        except ValueError as error:
-            raise BringUpError(
-                Outcome.SETUP_FAILED, f"Setup: the answer can't be read: {error}", error
-            ) from error
-        outcome = outcome_of_setup(setup.code)
-        if outcome is not Outcome.SUCCEEDED:
-            raise BringUpError(outcome, self._model.shorten(f"Setup: {setup.code}: {setup.message}"))
-        self._host.acquit(self._model, self._host.service.instance_name)
-        self._model.overrunning = False
-        return setup.fresh
-
-    async def _ask_to_set_up(self, connection: Connection) -> Answer:
-        request = self._host.service.setup_request()
-        fields = self._model.request_fields(request.path)
-        limit = self._config.limits.max_message_bytes
-        while True:
-            call = UnaryCall(connection, fields, request.message, max_message_bytes=limit)
-            try:
-                return await call.perform(self._config.setup_timeout)
-            except GRPCError as error:
-                text = f"Setup: gRPC status {error.status.name}: {error.message or 'no message'}"
-                if error.status is GRPCStatus.UNAVAILABLE:
-                    raise ConnectionError(text) from error
-                if not (is_busy(error) and call.trailers_only):
-                    outcome = outcome_of_setup_error(error)
-                    raise BringUpError(outcome, self._model.shorten(text), error) from error
-            await trio.sleep(_SETUP_BUSY_RETRY)
 
     async def _serve(self, connection: Connection) -> None:  # noqa: ASYNC910
         """Carry calls until the connection takes no more, or another deployment takes this one's place."""
@@ -288,42 +256,57 @@ class ModelLife:
         else:
             self._model.error = ConnectionError(connection.loss)
 
-    @property
-    def may_verify_timeouts(self) -> bool:
-        """Whether a PING may be spent on asking if a connection still lives.
+    def may_verify_timeout(self, code: FailureCode | None) -> bool:
+        """Whether it is being asked if the connection still lives, or a PING may be spent on that.
 
-        Nodes answer the fourth PING without any data in between with GOAWAY.
+        Args:
+            code: what would be reported if it does, if anything.
         """
-        connection = self.connection
-        return (
-            self._config.health.verify_timeouts
-            and connection is not None
-            and connection.accepts_calls
-            and connection.pings_without_answer < _MAX_PINGS_WITHOUT_ANSWER
-        )
+        connection = None if self.node is None else self.node.connection
+        if connection is None or not connection.accepts_calls or not self._config.health.verify_timeouts:
+            return False
+        limit = _MAX_PINGS_WITHOUT_ANSWER + (code is not None)
+        return connection in self._unverified or connection.pings_without_answer < limit
 
     def verify_timeout(self, code: FailureCode | None, detail: str) -> None:
-        """Find out, in the background, whether a model was slow or its connection dead; see `_verify`."""
-        assert self.connection is not None
+        """Find out, in the background, whether a model was slow or its connection dead; see `_verify`.
+
+        Timeouts that follow before that is known wait for the same answer.
+        """
+        assert self.node is not None
         assert self._nursery is not None
-        self._nursery.start_soon(self._verify, self.connection, code, detail)
+        connection = self.node.connection
+        timeouts = self._unverified.setdefault(connection, [])
+        timeouts.append((code, detail))
+        if len(timeouts) == 1:
+            self._nursery.start_soon(self._verify, connection, timeouts)
 
     @enable_ki_protection
-    async def _verify(self, connection: Connection, code: FailureCode | None, detail: str) -> None:
+    async def _verify(self, connection: Connection, timeouts: list[tuple[FailureCode | None, str]]) -> None:
         """Accuse a slow model; forgive one whose connection is dead, and reconnect it."""
         timeout = self._config.health.timeout
-        if not await connection.ping(timeout):
-            self._model.record.forgive_timeout()
+        try:
+            answered = await connection.ping(timeout)
+        finally:
+            del self._unverified[connection]
+        code, detail = timeouts[-1]
+        if not answered:
+            for _ in timeouts:
+                self._model.record.forgive_timeout()
             connection.abort(f"no answer to a PING within {timeout:g} s")
-        elif code is not None and self._model.record.timeouts and connection is self.connection:
+        elif code is not None and self._model.record.timeouts and self._carries_calls(connection):
             self._host.accuse(self._model, code, detail, None)
 
+    def _carries_calls(self, connection: Connection) -> bool:
+        return self.node is not None and self.node.connection is connection
 
-def _error_of(failure: BringUpError) -> BaseException:
-    """The coordinator's own exception where that is the trouble, else one that says all in words."""
-    if failure.outcome is Outcome.COORDINATOR_RAISED and failure.error is not None:
+
+def _error_of(failure: BringUpError, reason: str) -> BaseException:
+    """The coordinator's own exception, or a failed proof, where that is the trouble; else all in words."""
+    ours = failure.outcome is Outcome.COORDINATOR_RAISED or isinstance(failure.error, ProofFailed)
+    if ours and failure.error is not None:
         return failure.error
-    error = ModelError(str(failure))
+    error = ModelError(reason)
     error.__cause__ = failure.error
     return error
 

@@ -76,7 +76,7 @@ class Outcome(enum.IntEnum):
     BAD_IMPLEMENTATION = enum.auto()
     """Its class or method does not exist."""
     NOT_ITS_FAULT = enum.auto()
-    """The request was wrong, not allowed, too large, or optional and not there."""
+    """The request was wrong, not allowed, too large, or optional and not there; or nobody says who it is."""
     INVALID_ANSWER = enum.auto()
     """The answer decodes, but does not fit what the coordinator asked for."""
     COORDINATOR_RAISED = enum.auto()
@@ -100,6 +100,9 @@ class Outcome(enum.IntEnum):
     UNREACHABLE = enum.auto()
     """The attempts to connect are exhausted."""
     PROOF_FAILED = enum.auto()
+    """A new connection's node did not prove that it is the model's."""
+    ANSWER_UNPROVED = enum.auto()
+    """An answer did."""
 
 
 @attrs.frozen
@@ -136,6 +139,7 @@ RULES: Final[Mapping[Outcome, Rule]] = MappingProxyType(
         Outcome.SETUP_UNANSWERED: Rule(Status.ABSENT, report=FailureCode.CONNECTION_FAILED),
         Outcome.UNREACHABLE: Rule(Status.ABSENT, report=FailureCode.CONNECTION_FAILED),
         Outcome.PROOF_FAILED: Rule(Status.ABSENT, report=FailureCode.CONNECTION_FAILED),
+        Outcome.ANSWER_UNPROVED: Rule(Status.FAILED, report=FailureCode.CONNECTION_FAILED),
     }
 )
 

@@ -26,9 +26,14 @@ class Turn:
         self._queue = queue
         self._came: trio.Event | None = None
 
+    @property
+    def first(self) -> bool:
+        """Whether nobody who came before is still there."""
+        return self._queue._turns[0] is self
+
     async def wait(self) -> None:  # noqa: ASYNC910 - see the docstring
         """Wait until everybody who came before has left; no checkpoint if nobody is there."""
-        while self._queue._turns[0] is not self:
+        while not self.first:
             if self._came is None:
                 self._came = trio.Event()
             await self._came.wait()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..values.data import Arguments
+from ..workers import run_in_worker
 
 if TYPE_CHECKING:
     from ..services.base import Request
@@ -79,6 +80,8 @@ class Requests:
         return await self._encode(arguments)
 
     async def _encode(self, arguments: Arguments) -> Request:  # noqa: ASYNC910 - as `prepare`
+        if arguments.takes_long_to_encode:
+            await run_in_worker(arguments.encode)
         request = self._make(arguments)
         check_size(request, self._max_message_bytes)
         return request

@@ -12,9 +12,9 @@ import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ..errors import ModelError
-from ..network import address_text
-from ..rpc.protocol import request_fields
+from ..errors import ModelError, ProofFailed
+from ..security.delegation import UnknownIdentity
+from ..texts import readable
 from ..values.data import Arguments
 from ..values.results import Status
 from .call import ModelUnavailableError
@@ -24,12 +24,11 @@ from .queueing import CallQueue, Turn
 from .states import NEXT, JoinReason, ModelState
 
 if TYPE_CHECKING:
-    from ..rpc.connection import Connection
-    from ..rpc.headers import RawFields
+    from ..returns.typing import Returns, ReturnsAny
     from ..values.data import Encoded
     from ..values.results import PredictResult
-    from ..values.returns import Returns, ReturnsAny
     from .host import ModelHost
+    from .node_connection import NodeConnection
 
 __all__ = ["ModelRunner"]
 
@@ -76,7 +75,6 @@ class ModelRunner:
         self._changed = trio.Event()
         self._queue = CallQueue(config.limits.max_queued_calls)
         self._joining_queue = CallQueue(config.limits.max_queued_calls)
-        self._fields: dict[str, RawFields] = {}
         self._max_detail_length = config.limits.max_detail_length
         self._life = ModelLife(self, owner, reason)
 
@@ -85,18 +83,18 @@ class ModelRunner:
 
     @property
     def name(self) -> str:
-        """The model's name as its author chose it; empty where unknown."""
-        return str(self.infos.get("model_name") or "")
+        """The model's name as its author chose it, made fit to be shown (see `texts`); empty where unknown."""
+        return self.shorten(str(self.infos.get("model_name") or ""))
 
     @property
     def cruncher_id(self) -> str:
-        """Its author's id; empty where unknown."""
-        return str(self.infos.get("cruncher_id") or "")
+        """Its author's id, made fit to be shown; empty where unknown."""
+        return self.shorten(str(self.infos.get("cruncher_id") or ""))
 
     @property
     def cruncher_name(self) -> str:
-        """Its author's name; empty where unknown."""
-        return str(self.infos.get("cruncher_name") or "")
+        """Its author's name, made fit to be shown; empty where unknown."""
+        return self.shorten(str(self.infos.get("cruncher_name") or ""))
 
     @property
     def state(self) -> ModelState:
@@ -211,8 +209,7 @@ class ModelRunner:
 
         The state follows a little later, and a call made meanwhile would wait for the next connection.
         """
-        connection = self._life.connection
-        return self._state is ModelState.READY and connection is not None and connection.accepts_calls
+        return self.usable(joining=False) is not None
 
     @property
     def joining(self) -> bool:
@@ -236,43 +233,39 @@ class ModelRunner:
         """Wait until no call is made or waits."""
         await self._queue.wait_empty()
 
-    async def wait_usable(self, *, joining: bool) -> Connection:
+    def usable(self, *, joining: bool) -> NodeConnection | None:
+        """The connection for a call, if there is one now."""
+        wanted = ModelState.JOINING if joining else ModelState.READY
+        node = self._life.node
+        if self._state is wanted and node is not None and node.connection.accepts_calls:
+            return node
+        return None
+
+    async def wait_usable(self, *, joining: bool) -> NodeConnection:
         """The connection for a call, once there is one.
 
         Raises:
             ModelUnavailableError: there is none, and none is on its way.
         """
-        wanted = ModelState.JOINING if joining else ModelState.READY
         while True:
-            connection = self._life.connection
-            if self._state is wanted and connection is not None and connection.accepts_calls:
-                return connection  # noqa: ASYNC910 - the call that follows is one
+            if (node := self.usable(joining=joining)) is not None:
+                return node  # noqa: ASYNC910 - the call that follows is one
             if joining or self.retired or self._state in _UNAVAILABLE:
                 raise ModelUnavailableError(self.condition)
             await self._changed.wait()
 
-    def request_fields(self, path: str) -> RawFields:
-        """The request headers of a call to `path`, made once."""
-        fields = self._fields.get(path)
-        if fields is None:
-            host = self.host if ":" in self.host else self.host.encode("idna").decode("ascii")
-            fields = request_fields(path, scheme="http", authority=address_text(host, self.port))
-            self._fields[path] = fields
-        return fields
-
     def shorten(self, text: str) -> str:
-        """Cut a text that came from a node to what is kept of one."""
-        limit = self._max_detail_length
-        return text if len(text) <= limit else f"{text[: limit - 1]}…"
+        """Make a text that came from outside fit to be kept and shown; see `texts`."""
+        return readable(text, self._max_detail_length)
 
     def note(self, outcome: Outcome, method: str, detail: str) -> None:
         """Draw the consequences of a call's outcome."""
         code = self.record.note(outcome)
         if outcome is Outcome.SUCCEEDED:
             self._owner.acquit(self, method)
-        elif outcome is Outcome.OVERRAN and self._life.may_verify_timeouts:
+        elif outcome is Outcome.OVERRAN and self._life.may_verify_timeout(code):
             self._life.verify_timeout(code, detail)
-        elif code is not None:
+        elif code is not None and self._state is not ModelState.FAILED:  # or it was just let go of
             self._owner.accuse(self, code, detail, method if outcome is Outcome.BAD_IMPLEMENTATION else None)
 
     def renew(self, reason: str) -> None:
@@ -285,6 +278,8 @@ class ModelRunner:
         if infos != self.infos:
             self.infos = infos
             self._owner.infos_changed(self)
+            if isinstance(self.error, UnknownIdentity):
+                self.revive()
 
     @enable_ki_protection
     async def live(self) -> None:
@@ -312,23 +307,32 @@ class ModelRunner:
     def recover(self) -> None:
         """It crashed and is being restarted: let go of it until it is announced again."""
         if self._state not in (ModelState.RECOVERING, ModelState.GONE):
+            self._begin_anew()  # nobody needs to be told any more what it did before
             self._life.pause()
             self.error = ModelError("it crashed, and is being restarted")
             self.enter(ModelState.RECOVERING)
 
     @enable_ki_protection
     def revive(self) -> None:
-        """It is announced again: try it, if it was given up or recovering."""
+        """It is announced again: try it, if it was given up or recovering, and else not less than before."""
         if self._state in (ModelState.FAILED, ModelState.RECOVERING):
             self._begin_anew()
-            self._life.revive()
+        self._life.revive()
+
+    @enable_ki_protection
+    def retry(self) -> None:
+        """It was given up, and perhaps through no fault of its own: try it again after a while.
+
+        But not one that could not prove who it is: that takes another announcement.
+        """
+        if self._state is ModelState.FAILED and not isinstance(self.error, ProofFailed):
+            self._life.retry()
 
     @enable_ki_protection
     def move(self, host: str, port: int) -> None:
         """It is announced at another address."""
         self.host, self.port = host, port
         self._begin_anew()
-        self._fields.clear()
         self._life.start_over()
 
     def _begin_anew(self) -> None:
@@ -338,9 +342,17 @@ class ModelRunner:
     @enable_ki_protection
     def give_up(self, reason: str) -> None:
         """Let go of it until it is announced again: it was reported."""
+        self._life.pause()  # also one that failed, and was to be tried again
+        if self._state not in (ModelState.FAILED, ModelState.GONE):
+            self.error = self.error or ModelError(reason)
+            self.enter(ModelState.FAILED)
+
+    @enable_ki_protection
+    def distrust(self, error: ProofFailed) -> None:
+        """Let go of it until it is announced again: an answer was not its own."""
         if self._state not in (ModelState.FAILED, ModelState.GONE):
             self._life.pause()
-            self.error = self.error or ModelError(reason)
+            self.error = error
             self.enter(ModelState.FAILED)
 
     @enable_ki_protection

@@ -123,7 +123,7 @@ class Http2Stream:
 
 
 @functools.lru_cache(maxsize=256)  # the same few blocks come again and again
-def well_formed(fields: Fields, trailers: bool) -> bool:  # noqa: FBT001
+def well_formed(fields: Fields, trailers: bool) -> bool:
     """Whether headers, or trailers, of a response keep to RFC 9113, sections 8.1 to 8.3."""
     if not trailers and not (fields and fields[0][0] == ":status" and len(fields[0][1]) == 3):
         return False

@@ -51,7 +51,7 @@ class Answer:
 
 
 class UnaryCall:
-    """One call, of which `perform` is the whole life.
+    """One call. `perform` is its whole life; `begin`, `leave` and `answer` are the parts that never wait.
 
     Args:
         connection: where to.
@@ -73,6 +73,7 @@ class UnaryCall:
         "_headers",
         "_max_message_bytes",
         "_message",
+        "_on_end",
         "_received",
         "_stream",
         "_task",
@@ -97,6 +98,7 @@ class UnaryCall:
         self._volatile = volatile
         self._stream: Http2Stream | None = None
         self._task: trio.lowlevel.Task | None = None
+        self._on_end: Callable[[], None] | None = None
         self._headers: Fields | None = None
         self._trailers: Fields | None = None
         self._received: bytes | bytearray = b""
@@ -119,31 +121,56 @@ class UnaryCall:
         """Whether the server answered with a status and nothing else, not even metadata before it."""
         return self._headers is not None and self._trailers is None and not self._received
 
+    @property
+    def has_message(self) -> bool:
+        """Whether a piece of a message has come."""
+        return bool(self._received)
+
     @enable_ki_protection
-    async def perform(self, timeout: float) -> Answer:
-        """Send the request and wait for the answer.
+    def begin(self, timeout: float, on_end: Callable[[], None]) -> None:
+        """Send the request; whoever does this must `leave`, too.
 
         Args:
-            timeout: seconds that the server is told it has. Nothing here enforces it: the caller's cancel
-                scope does.
+            timeout: seconds that the server is told it has. Nothing here enforces it: whoever waits does.
+            on_end: called once, when `answer` has something to say; mostly by the task that reads. It must
+                neither raise nor wait.
+        """
+        self._on_end = on_end
+        length = sum(map(len, self._message))
+        try:
+            stream = self._connection.open(self._fields, (*encode_timeout(timeout), *self._volatile), self)
+        except CallInterrupted as error:
+            self.interrupted(error)
+            return
+        self._stream = stream
+        self._connection.send(stream, (message_prefix(length), *self._message), end_stream=True)
 
-        Raises:
-            GRPCError: the server's status, or what makes the answer none.
-            CallInterrupted: the stream or the connection ended first.
+    @enable_ki_protection
+    def leave(self) -> None:
+        """Be done with the call: if it has not ended, the server hears of that. Idempotent."""
+        self._on_end = None
+        if self._stream is not None:
+            code = ErrorCode.CANCEL if self.ended_at is None else ErrorCode.NO_ERROR
+            self._connection.reset(self._stream, code)
+
+    @enable_ki_protection
+    async def run(self, timeout: float) -> None:
+        """Send the request and wait until the call has ended; `answer` then says how.
+
+        Args:
+            timeout: see `begin`.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        length = sum(map(len, self._message))
-        stream = self._connection.open(self._fields, (*encode_timeout(timeout), *self._volatile), self)
-        self._stream = stream
         try:
-            self._connection.send(stream, (message_prefix(length), *self._message), end_stream=True)
+            self.begin(timeout, self._wake)
             await self._wait()
         finally:
-            code = ErrorCode.CANCEL if self.ended_at is None else ErrorCode.NO_ERROR
-            self._connection.reset(stream, code)
-        if self._error is not None:
-            raise self._error
-        return self._answer()
+            self.leave()
+
+    async def perform(self, timeout: float) -> Answer:
+        """Send the request, wait for the answer, and return it; see `begin` and `answer`."""
+        await self.run(timeout)
+        return self.answer()
 
     async def _wait(self) -> None:
         if self.ended_at is not None:
@@ -157,7 +184,20 @@ class UnaryCall:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def _answer(self) -> Answer:
+    def _wake(self) -> None:
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task, outcome.Value(None))
+            self._task = None
+
+    def answer(self) -> Answer:
+        """The answer to a call that has ended.
+
+        Raises:
+            GRPCError: the server's status, or what makes the answer none.
+            CallInterrupted: the stream or the connection ended first.
+        """
+        if self._error is not None:
+            raise self._error
         assert self._headers is not None
         raise_for_status(self._headers, self._trailers)
         received = self._received
@@ -214,6 +254,6 @@ class UnaryCall:
         if self.ended_at is not None:
             return
         self.ended_at = trio.current_time()
-        if self._task is not None:
-            trio.lowlevel.reschedule(self._task, outcome.Value(None))
-            self._task = None
+        on_end, self._on_end = self._on_end, None  # which knows whoever knows this call
+        if on_end is not None:
+            on_end()

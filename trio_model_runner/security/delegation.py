@@ -31,7 +31,7 @@ import attrs
 from ..errors import ProofFailed
 from .keys import public_key_info
 
-__all__ = ["ConnectionProof", "NodeIdentity", "UnknownIdentity"]
+__all__ = ["ConnectionProof", "NodeIdentity", "UnknownIdentity", "carries_proof"]
 
 MESSAGE: Final = "x-server-auth-message"
 SIGNATURE: Final = "x-server-auth-signature"
@@ -154,6 +154,11 @@ class ConnectionProof:
             except (ValueError, UnsupportedAlgorithm) as error:
                 raise ProofFailed("the public key in the node's certificate can't be read") from error
         return self._public_key
+
+
+def carries_proof(metadata: Metadata) -> bool:
+    """Whether an answer's initial metadata has anything of a proof."""
+    return any(name in _KEYS for name, _ in metadata)
 
 
 def _find(metadata: Metadata) -> tuple[str, str, str]:

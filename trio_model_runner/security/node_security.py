@@ -1,7 +1,7 @@
 """What a model's connections and calls need to know of credentials: the same questions for every kind.
 
 Whoever opens a connection to a node asks, in this order: `NodeSecurity.tls` for what goes under HTTP/2, and
-`NodeSecurity.authority` for whom the requests name; then, of each connection, `NodeSecurity.proof`, and if
+`NodeSecurity.authority` for whom the requests name; if it can't be opened, `NodeSecurity.judge`; else, of each connection, `NodeSecurity.proof`, and if
 there is one, nothing of value may be sent before it has accepted an answer, nor any answer be believed that
 it has not. With each call goes what `NodeSecurity.call_metadata` says. Without credentials all of these ask
 for nothing.
@@ -19,6 +19,7 @@ from typing import ClassVar, Final
 
 import attrs
 
+from ..errors import ProofFailed
 from .delegation import ConnectionProof, UnknownIdentity
 from .gateway import GatewayCredentials
 from .secure import SecureCredentials
@@ -79,6 +80,10 @@ class NodeSecurity:
         """
         return address
 
+    def judge(self, error: OSError) -> ProofFailed | None:
+        """What it says about the node that connecting to it failed; None where that says nothing."""
+        return None
+
     def proof(self, certificate: bytes | None) -> ConnectionProof | None:
         """What a new connection must prove before it is used; None where it needs not.
 
@@ -115,6 +120,15 @@ class SecureSecurity(NodeSecurity):
     def authority(self, model_id: str, address: str) -> str:
         """See `NodeSecurity.authority`: the node's name, wherever it is."""
         return _node_name(model_id)
+
+    def judge(self, error: OSError) -> ProofFailed | None:
+        """See `NodeSecurity.judge`: a node without its certificate won't have it at the next attempt either."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return ProofFailed(str(error))
+            cause = cause.__cause__
+        return None
 
     def proof(self, certificate: bytes | None) -> ConnectionProof:
         """See `NodeSecurity.proof`."""

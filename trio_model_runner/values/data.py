@@ -17,18 +17,18 @@ know of messages, services or models.
 from __future__ import annotations
 
 import enum
-import json
-import re
 import struct
+import threading
 from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-import attrs
-
 from ..errors import InvalidAnswer
-from .frames import FrameKind, is_frame, read_arrow, read_parquet, write_arrow, write_parquet
-from .jsonable import as_number, require_utf8, to_json
+from .effort import takes_long_to_encode
+from .encoded import DataType, Encoded, require_data_type, to_bytes
+from .frame_reading import MAX_FRAME_BYTES, read_arrow, read_parquet
+from .frames import FrameKind, is_frame, write_arrow, write_parquet
+from .jsonable import as_number, from_json, require_utf8, to_json
 from .refusal import Refusal
 
 __all__ = ["Arguments", "DataType", "Encoded", "decode_data", "encode", "encode_data"]
@@ -39,67 +39,6 @@ _DOUBLE = struct.Struct("<d")
 _INT = struct.Struct("<q")
 _SMALLEST_INT = -(2**63)
 _LARGEST_INT = 2**63 - 1
-_SURROGATE_ESCAPE = re.compile(r"\\u[dD]")
-
-
-class DataType(enum.IntEnum):
-    """What the bytes of a value are, numbered as on the wire.
-
-    The nodes of the first release number them otherwise.
-
-    Attributes:
-        NONE: no bytes; `None`. Deployed nodes answer with it and can't decode it.
-        DOUBLE: 8 bytes, IEEE 754, little-endian; `float`.
-        INT: 8 bytes, signed, little-endian; `int`.
-        STRING: UTF-8; `str`.
-        PARQUET: a Parquet file; a data frame.
-        ARROW: an Arrow IPC stream; a data frame. No deployed node writes or decodes it.
-        JSON: JSON in UTF-8; `dict`, `list` and whatever else JSON gives back.
-    """
-
-    NONE = 0
-    DOUBLE = 1
-    INT = 2
-    STRING = 3
-    PARQUET = 4
-    ARROW = 5
-    JSON = 6
-
-
-def _require_data_type(data_type: DataType) -> DataType:
-    # A bare number is refused: which type it means depends on the service that it came from.
-    if not isinstance(data_type, DataType):
-        raise ValueError(f"data_type: must be a DataType, got {data_type!r}")
-    return data_type
-
-
-def _to_bytes(data: bytes | bytearray | memoryview) -> bytes:
-    if isinstance(data, bytes):
-        return data
-    if isinstance(data, (bytearray, memoryview)):
-        return bytes(data)
-    raise TypeError(f"data: must be bytes, got {type(data).__name__}")
-
-
-@attrs.frozen(repr=False)
-class Encoded:
-    """A value as it is on the wire. Wherever a value is taken, an `Encoded` passes through untouched.
-
-    Attributes:
-        data_type: what the bytes are.
-        data: the bytes; a `bytearray` or `memoryview` is copied.
-
-    Raises:
-        ValueError: `data_type` is not a `DataType`.
-        TypeError: `data` is not bytes.
-    """
-
-    data_type: DataType = attrs.field(converter=_require_data_type)
-    data: bytes = attrs.field(converter=_to_bytes)
-
-    def __repr__(self) -> str:
-        """Show the type and the length, never the data."""
-        return f"Encoded({self.data_type.name}, {len(self.data)} bytes)"
 
 
 def encode(value: Any, data_type: DataType | None = None) -> Encoded:
@@ -147,18 +86,26 @@ def encode_data(data_type: DataType, value: Any) -> bytes:
         ImportError: PARQUET or ARROW was asked for and pyarrow (the extra ``arrow``) is missing.
     """
     try:
-        return _encode(value, _require_data_type(data_type)).data
+        return _encode(value, require_data_type(data_type)).data
     except Refusal as refusal:
         raise refusal.to_error() from None
 
 
-def decode_data(data: bytes, data_type: DataType | int, *, frames: FrameKind = "arrow") -> Any:
+def decode_data(
+    data: bytes,
+    data_type: DataType | int,
+    *,
+    frames: FrameKind = "arrow",
+    max_frame_bytes: int = MAX_FRAME_BYTES,
+) -> Any:
     """Read a value back from the wire.
 
     Args:
         data: the bytes.
         data_type: what they are; a bare number, as read off the wire, is taken as `DataType` has it.
         frames: give PARQUET and ARROW as a `pyarrow.Table` ("arrow") or a `pandas.DataFrame` ("pandas").
+        max_frame_bytes: how large a frame may be when it is read, in bytes, each value counting 8 or more: a
+            small file can hold a great deal. The default is 256 MiB.
 
     Raises:
         InvalidAnswer: the bytes are not of that type: a length other than 8 for the numbers, any length
@@ -169,15 +116,13 @@ def decode_data(data: bytes, data_type: DataType | int, *, frames: FrameKind = "
     """
     if frames not in ("arrow", "pandas"):
         raise ValueError(f'frames: must be "arrow" or "pandas", got {frames!r}')
-    data = _to_bytes(data)
+    data = to_bytes(data)
     try:
         data_type = DataType(data_type)
     except ValueError:
         raise InvalidAnswer(f"unknown data type {data_type!r}", data) from None
     try:
-        return _read(data, data_type, frames)
-    except RecursionError:
-        raise InvalidAnswer("JSON that is nested too deeply", Encoded(data_type, data)) from None
+        return _read(data, data_type, frames, max_frame_bytes)
     except ValueError as error:
         raise InvalidAnswer(str(error), Encoded(data_type, data)) from error.__cause__
 
@@ -186,16 +131,20 @@ class Arguments:
     """The arguments of a call, positional and by keyword: plain Python values.
 
     They are encoded together, on first use, and never again, so one `Arguments` may be given to any number
-    of models and calls at the cost of one encoding. A value that changes between construction and first
-    use is sent as it is then; after that the values are let go. Equality is identity::
+    of models and calls at the cost of one encoding, and of no copies. A value that changes between
+    construction and first use is sent as it is then, so leave it alone, or call `encode`; after that the
+    values are let go. Equality is identity::
 
         arguments = Arguments({"price": 101.5}, performance_metrics={})
+
+    They may be used from several threads. Who comes while another thread encodes them waits for it, blocking:
+    so an event loop first asks `takes_long_to_encode`, and if so, calls `encode` in a thread of its own.
 
     Using arguments that can't be sent raises as `encode` does, every time with the same text, which begins
     with the argument: ``argument payload.points[3].time: ...``, or ``argument 1 at points[3].time: ...``.
     """
 
-    __slots__ = ("__weakref__", "_count", "_encoded", "_made", "_names", "_refused", "_values")
+    __slots__ = ("__weakref__", "_count", "_encoded", "_lock", "_made", "_names", "_refused", "_values")
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None:
         self._count = len(args)
@@ -204,6 +153,7 @@ class Arguments:
         self._encoded: tuple[tuple[Encoded, ...], Mapping[str, Encoded]] | None = None
         self._refused: tuple[type[TypeError] | type[ValueError], str] | None = None
         self._made: dict[Hashable, Any] = {}
+        self._lock = threading.RLock()  # what `once` makes, it makes of the encoded arguments
 
     def __repr__(self) -> str:
         """Show how many there are and the keywords, never a value."""
@@ -221,6 +171,18 @@ class Arguments:
         """The keyword arguments, encoded, in their order; read-only; raises as `encode` does."""
         return self._encode_once()[1]
 
+    @property
+    def takes_long_to_encode(self) -> bool:
+        """Whether they should be encoded in a thread: they are large, and are not encoded yet.
+
+        A guess, in microseconds. Another thread that is encoding them counts as well.
+        """
+        values = self._values
+        if values is None:
+            return False
+        args, kwargs = values
+        return any(map(takes_long_to_encode, args)) or any(map(takes_long_to_encode, kwargs.values()))
+
     def encode(self) -> None:
         """Encode now what would be encoded on first use, so that a refusal comes before anything is sent.
 
@@ -235,13 +197,16 @@ class Arguments:
         A service keeps its own wire form of the arguments here, so that a round's request is built once.
         """
         if key not in self._made:
-            self._made[key] = make(self)
+            with self._lock:
+                if key not in self._made:
+                    self._made[key] = make(self)
         return cast("T", self._made[key])
 
     def _encode_once(self) -> tuple[tuple[Encoded, ...], Mapping[str, Encoded]]:
         if self._encoded is None:
-            if self._refused is None:
-                self._try_to_encode()
+            with self._lock:
+                if self._encoded is None and self._refused is None:
+                    self._try_to_encode()
             if self._refused is not None:
                 kind, text = self._refused
                 raise kind(text)
@@ -274,11 +239,11 @@ def _encode_argument(argument: str | int, value: Any) -> Encoded:
 
 def _encode(value: Any, data_type: DataType | None) -> Encoded:
     if isinstance(value, Encoded):
-        if data_type is not None and _require_data_type(data_type) is not value.data_type:
+        if data_type is not None and require_data_type(data_type) is not value.data_type:
             raise Refusal(ValueError, f"already encoded, as {value.data_type.name}, not {data_type.name}")
         return value
     value = _without_enum(value)
-    data_type = _detect(value) if data_type is None else _require_data_type(data_type)
+    data_type = _detect(value) if data_type is None else require_data_type(data_type)
     return Encoded(data_type, _write(data_type, value))
 
 
@@ -325,23 +290,23 @@ def _write(data_type: DataType, value: Any) -> bytes:
     raise Refusal(TypeError, f"{type(value).__name__} can't be sent as {data_type.name}")
 
 
-def _read(data: bytes, data_type: DataType, frames: FrameKind) -> Any:
+def _read(data: bytes, data_type: DataType, frames: FrameKind, max_frame_bytes: int) -> Any:
     match data_type:
         case DataType.JSON:
-            return _read_json(data)
+            return from_json(data)
         case DataType.DOUBLE:
             return _DOUBLE.unpack(_of_length(8, data, data_type))[0]
         case DataType.INT:
             return _INT.unpack(_of_length(8, data, data_type))[0]
         case DataType.STRING:
-            return _read_text(data, data_type)
+            return _read_text(data)
         case DataType.NONE:
             _of_length(0, data, data_type)
             return None
         case DataType.PARQUET:
-            return read_parquet(data, frames)
+            return read_parquet(data, frames, max_frame_bytes)
         case DataType.ARROW:
-            return read_arrow(data, frames)
+            return read_arrow(data, frames, max_frame_bytes)
 
 
 def _of_length(length: int, data: bytes, data_type: DataType) -> bytes:
@@ -350,23 +315,8 @@ def _of_length(length: int, data: bytes, data_type: DataType) -> bytes:
     return data
 
 
-def _read_text(data: bytes, data_type: DataType) -> str:
+def _read_text(data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{data_type.name} that is not UTF-8: {error}") from None
-
-
-def _read_json(data: bytes) -> Any:
-    text = _read_text(data, DataType.JSON)
-    try:
-        value = json.loads(text)
-        # JSON can spell what no UTF-8 can carry. Whoever writes such an answer to a file would stumble
-        # over it.
-        if _SURROGATE_ESCAPE.search(text):
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise ValueError("JSON with a lone surrogate in it") from None
-    except ValueError as error:
-        raise ValueError(f"JSON that can't be read: {error}") from None
-    return value
+        raise ValueError(f"STRING that is not UTF-8: {error}") from None

@@ -5,25 +5,32 @@ which hands columns over without this module knowing the library. pandas frames 
 the capsule they would arrive without their index and some of their dtypes; `pyarrow.Table.from_pandas`
 writes them into the schema's metadata, where the pandas on the node finds them again.
 
-What comes back was written by a stranger. Arrow's readers check the structure of what they read but not
-all of its content, and the pandas metadata is the stranger's own JSON; so a table is validated in full,
-and whatever goes wrong on the way is one `ValueError`.
-
-pyarrow takes a good part of a second to import and is optional: it is imported when a frame is first used.
-This module knows nothing of the other encodings.
+pyarrow takes a good part of a second to import and is optional: it is imported when a frame is first used, or
+when `prepare_frames` is called. What comes back is read by `frame_reading`; this module knows nothing of the
+other encodings.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeAlias
 
 from .refusal import Refusal
 
-__all__ = ["FrameKind", "is_frame", "read_arrow", "read_parquet", "write_arrow", "write_parquet"]
+__all__ = [
+    "FrameKind",
+    "frames_are_ready",
+    "import_pandas",
+    "import_pyarrow",
+    "is_frame",
+    "prepare_frames",
+    "write_arrow",
+    "write_parquet",
+]
 
 FrameKind: TypeAlias = Literal["arrow", "pandas"]
+
+_WAYS_TO_A_LIST = ("tolist", "to_list")  # of pandas' and of polars' columns
 
 
 def is_frame(value: object) -> bool:
@@ -40,7 +47,7 @@ def write_parquet(frame: Any) -> bytes:
         Refusal: it is no frame of named columns, or Parquet can't hold it.
         ImportError: pyarrow is missing.
     """
-    pyarrow = _import_pyarrow()
+    pyarrow = import_pyarrow()
     from pyarrow import parquet
 
     table = _to_table(frame)
@@ -61,7 +68,7 @@ def write_arrow(frame: Any) -> bytes:
         Refusal: it is no frame of named columns.
         ImportError: pyarrow is missing.
     """
-    pyarrow = _import_pyarrow()
+    pyarrow = import_pyarrow()
     table = _to_table(frame)
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:
@@ -69,57 +76,45 @@ def write_arrow(frame: Any) -> bytes:
     return bytes(sink.getvalue())
 
 
-def read_parquet(data: bytes, frames: FrameKind) -> Any:
-    """Read a Parquet file as a `pyarrow.Table` or, with `frames` "pandas", a `pandas.DataFrame`.
+def frames_are_ready(frames: FrameKind) -> bool:
+    """Say whether what it takes to read a frame as `frames` has been imported. Imports nothing."""
+    return "pyarrow.parquet" in sys.modules and (frames == "arrow" or "pandas" in sys.modules)
 
-    Raises:
-        ValueError: the bytes are no Parquet file that can be read.
-        ImportError: pyarrow, or pandas where it is asked for, is missing.
+
+def prepare_frames(frames: FrameKind) -> bool:
+    """Import what it takes to read a frame as `frames`, and use it once, since some is loaded on first use.
+
+    That takes a good part of a second, so do it in a worker thread, before the first frame comes.
+
+    Returns:
+        False if pyarrow, or pandas where it is asked for, is missing.
     """
-    pyarrow = _import_pyarrow()
+    try:
+        pyarrow = import_pyarrow()
+        if frames == "pandas":
+            import_pandas()
+    except ImportError:
+        return False
     from pyarrow import parquet
 
-    # Not `read_table`: it goes through Arrow's data sets, which stumble over columns of the same name.
-    return _read("Parquet", lambda: parquet.ParquetFile(pyarrow.BufferReader(data)).read(), frames)
-
-
-def read_arrow(data: bytes, frames: FrameKind) -> Any:
-    """Read an Arrow IPC stream; see `read_parquet`."""
-    pyarrow = _import_pyarrow()
-    return _read("Arrow", lambda: pyarrow.ipc.open_stream(data).read_all(), frames)
-
-
-def _read(form: str, read: Callable[[], Any], frames: FrameKind) -> Any:
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.table({"prepared": ["yes"]}), sink)
+    table = parquet.ParquetFile(pyarrow.BufferReader(sink.getvalue())).read()
     if frames == "pandas":
-        _import_pandas()
-    try:
-        table = read()
-        table.validate(full=True)
-        _decode_names(table.schema)
-        return table.to_pandas() if frames == "pandas" else table
-    except Exception as error:
-        # Many kinds: Arrow's own, OSError, UnicodeDecodeError, MemoryError for sizes that are a lie, and
-        # whatever pandas metadata leads to that makes no sense.
-        raise ValueError(f"{form} that can't be read: {type(error).__name__}: {error}") from error
-
-
-def _decode_names(fields: Iterable[Any]) -> None:
-    """Decode the names of `fields` and of those inside them; pyarrow puts it off until they are used."""
-    for field in fields:
-        field.name  # noqa: B018
-        inner = (getattr(field.type, name, None) for name in ("value_field", "key_field", "item_field"))
-        _decode_names(field for field in inner if field is not None)
-        if isinstance(field.type, Iterable):  # a struct
-            _decode_names(field.type)
+        table.to_pandas()
+    return True
 
 
 def _to_table(frame: Any) -> Any:
-    pyarrow = _import_pyarrow()
+    pyarrow = import_pyarrow()
     try:
         table = pyarrow.Table.from_pandas(frame) if _is_pandas_frame(frame) else pyarrow.table(frame)
     except (pyarrow.ArrowException, TypeError, ValueError) as error:
         # A single column, such as a pandas series, has the capsule interface as well.
-        reason = f"{type(frame).__name__} can't be read as a table of named columns: {error}"
+        name = type(frame).__name__
+        listing = next((f".{way}()" for way in _WAYS_TO_A_LIST if hasattr(type(frame), way)), None)
+        hint = "" if listing is None else f" (send its {listing}, or a frame with it)"
+        reason = f"{name} can't be read as a table of named columns{hint}: {error}"
         raise Refusal(TypeError, reason) from None
     names = table.column_names
     if len(set(names)) < len(names):
@@ -130,7 +125,7 @@ def _to_table(frame: Any) -> Any:
 
 def _without_view_dictionaries(table: Any) -> Any:
     """Cast dictionaries of string views, as polars has its categories, to those that Parquet can hold."""
-    pyarrow = _import_pyarrow()
+    pyarrow = import_pyarrow()
     for index, field in enumerate(table.schema):
         kind = field.type
         if pyarrow.types.is_dictionary(kind) and str(kind.value_type) == "string_view":
@@ -144,7 +139,12 @@ def _is_pandas_frame(value: object) -> bool:
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
-def _import_pyarrow() -> Any:
+def import_pyarrow() -> Any:
+    """Import pyarrow.
+
+    Raises:
+        ImportError: it is missing; the text names the extra.
+    """
     try:
         import pyarrow
     except ImportError as error:
@@ -153,7 +153,12 @@ def _import_pyarrow() -> Any:
     return pyarrow
 
 
-def _import_pandas() -> Any:
+def import_pandas() -> Any:
+    """Import pandas.
+
+    Raises:
+        ImportError: it is missing.
+    """
     try:
         import pandas
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What can go into JSON, and the JSON of it.
+"""What can go into JSON, the JSON of it, and how to read it back.
 
 `json.dumps` is fast, and careless in three ways that cost a coordinator an evening: it turns the keys 1,
 True and None into text without a word, so that a model looks up ``d[1]`` in vain; it lets lone surrogates
@@ -13,6 +13,14 @@ that are not Python's own, such as numpy's scalars. NaN and the infinities go in
 0.4.2) read and write them: ``NaN``, ``Infinity``, ``-Infinity``. Keys must be `str`. Nothing that JSON
 would lose or bend is converted behind the caller's back: no dates, no decimals, no sets, no bytes, no
 arrays.
+
+Nesting is limited, both ways, to what every program can handle that recurses: how deep Python's own JSON
+goes depends on its release and on how deep the stack is already, and what it lets through breaks
+`copy.deepcopy` in the coordinator, or fails on the node, where it would look like the model's fault.
+
+Python's JSON is one call into C, which no other thread can interrupt. For large values that would make a
+worker thread useless: the event loop would stand still all the same. So these are written in pieces, and read
+with functions of Python's for the numbers and objects in them, between which other threads have their turn.
 """
 
 from __future__ import annotations
@@ -25,19 +33,34 @@ import fractions
 import json
 import numbers
 import operator
+import pathlib
+import re
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections import UserString
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate, count
+from typing import Any, Final
 
 import attrs
 
+from .effort import looks_large
 from .frames import is_frame
 from .refusal import Refusal
 
-__all__ = ["as_number", "require_utf8", "to_json", "to_plain"]
+__all__ = ["MAX_DEPTH", "advice_on", "as_number", "from_json", "require_utf8", "to_json", "to_plain"]
+
+MAX_DEPTH: Final = 256
+"""How deep arrays and objects may be nested in each other."""
 
 _LEAVES = frozenset({type(None), bool, int, float, str})
 _LONGEST_KEY_SHOWN = 40
+_PIECE_BYTES = 2**16  # takes 1 to 2 ms to write
+_LARGE_BYTES = 2**18  # takes 4 to 8 ms to read
+_ITEMS_IN_PIECE = 256
+_TOO_DEEP = f"it is nested too deeply to be sent as JSON: more than {MAX_DEPTH} levels"
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD]")
+_BUT_BRACKETS_AND_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
+_OPENING_AND_CLOSING = bytes.maketrans(b"[{]}", b"\2\2\0\0")
 
 
 def to_json(value: Any) -> bytes:
@@ -48,15 +71,75 @@ def to_json(value: Any) -> bytes:
     """
     try:
         _require_text_keys(value)
-        return _ENCODER.encode(value).encode("utf-8")
+        data = "".join(_pieces(value)).encode("utf-8")
     except (Refusal, TypeError, ValueError, RecursionError) as error:
         try:
             _explain(value, "", set())
         except RecursionError:
-            raise Refusal(ValueError, "it is nested too deeply to be sent as JSON") from None
+            raise Refusal(ValueError, _TOO_DEEP) from None
         if isinstance(error, RecursionError):
-            raise Refusal(ValueError, "it is nested too deeply to be sent as JSON") from None
+            raise Refusal(ValueError, _TOO_DEEP) from None
         raise
+    if _is_deep(data):
+        raise Refusal(ValueError, _TOO_DEEP)
+    return data
+
+
+def from_json(data: bytes) -> Any:
+    """Read JSON in UTF-8. Of a key that comes twice the later one counts.
+
+    It takes up to about 30 times the memory of the text (lists of empty lists), and as a rule 3 to 10 times.
+
+    Raises:
+        ValueError: it is malformed, or has what could not be sent again: too deep a nesting, lone surrogates,
+            whole numbers that are longer than Python reads (`sys.set_int_max_str_digits`).
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"JSON that is not UTF-8: {error}") from None
+    if _is_deep(data):
+        raise ValueError(f"JSON that is nested too deeply: more than {MAX_DEPTH} levels")
+    try:
+        value = (_PATIENT_DECODER if len(data) > _LARGE_BYTES else _DECODER).decode(text)
+        # JSON can spell what no UTF-8 can carry. Whoever writes such an answer to a file would stumble
+        # over it.
+        if _SURROGATE_ESCAPE.search(text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("JSON with a lone surrogate in it") from None
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply for the stack that was left") from None
+    except ValueError as error:
+        raise ValueError(f"JSON that can't be read: {error}") from None
+    return value
+
+
+def _is_deep(data: bytes) -> bool:
+    """Say whether JSON is nested more than `MAX_DEPTH` deep, up to where it is malformed, if it is.
+
+    What is no bracket and no quote is taken away in C, and then what is in strings, and then pairs. After
+    that little is left to be counted, unless the JSON is made of brackets.
+    """
+    if len(data) <= MAX_DEPTH:
+        return False
+    if b"\\" in data:
+        data = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    brackets = data.translate(None, _BUT_BRACKETS_AND_QUOTES).replace(b'""', b"")
+    if b'"' in brackets:  # some string has a bracket in it
+        whole = data.translate(None, _BUT_BRACKETS_AND_QUOTES)
+        brackets = b"".join(whole.split(b'"')[::2])
+    inner = brackets.replace(b"{}", b"").replace(b"[]", b"")
+    if len(inner) + 2 <= MAX_DEPTH:
+        return False
+    # Each opening bracket counts 2, so that the sum less the number of brackets is the depth.
+    counts, depth = brackets.translate(_OPENING_AND_CLOSING), 0
+    for begin in range(0, len(counts), _PIECE_BYTES):
+        part = counts[begin : begin + _PIECE_BYTES]
+        if depth + max(map(operator.sub, accumulate(part), count(1))) > MAX_DEPTH:
+            return True
+        depth += sum(part) - len(part)
+    return False
 
 
 def to_plain(value: Any) -> Any:
@@ -65,10 +148,7 @@ def to_plain(value: Any) -> Any:
     Raises:
         Refusal: JSON can't express it.
     """
-    try:
-        return json.loads(to_json(value))
-    except RecursionError:
-        raise Refusal(ValueError, "it is nested too deeply for JSON") from None
+    return json.loads(to_json(value))
 
 
 def as_number(value: Any) -> bool | int | float | None:
@@ -116,6 +196,58 @@ def _replace(value: Any) -> Any:
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_replace)
 
 
+def _pieces(value: Any, levels: int = 8) -> Iterator[str]:
+    """Write `value` as JSON in pieces that are not too large, if it is made of large lists or dicts.
+
+    Args:
+        value: what to write.
+        levels: how deeply nested ones are taken apart; `value` may hold itself, and is written for each.
+    """
+    if not (levels and isinstance(value, (dict, list, tuple)) and looks_large(value, _PIECE_BYTES)):
+        yield _ENCODER.encode(value)
+    elif isinstance(value, dict):
+        separator = "{"
+        for key, item in value.items():
+            yield f"{separator}{_ENCODER.encode(key)}:"
+            yield from _pieces(item, levels - 1)
+            separator = ","
+        yield "}"
+    else:
+        separator = "["
+        for begin in range(0, len(value), _ITEMS_IN_PIECE):
+            part = value[begin : begin + _ITEMS_IN_PIECE]
+            yield separator
+            if looks_large(part, _PIECE_BYTES):
+                yield from _with_commas(_pieces(item, levels - 1) for item in part)
+            else:
+                yield _ENCODER.encode(part)[1:-1]
+            separator = ","
+        yield "]"
+
+
+def _with_commas(items: Iterable[Iterable[str]]) -> Iterator[str]:
+    for index, item in enumerate(items):
+        if index:
+            yield ","
+        yield from item
+
+
+def _same(value: dict[str, Any]) -> dict[str, Any]:
+    return value
+
+
+def _to_float(spelling: str) -> float:
+    return float(spelling)
+
+
+def _to_int(spelling: str) -> int:
+    return int(spelling)
+
+
+_DECODER = json.JSONDecoder()
+_PATIENT_DECODER = json.JSONDecoder(object_hook=_same, parse_float=_to_float, parse_int=_to_int)
+
+
 def _open(value: Any, path: str) -> Any:
     """Return what `value` holds, one layer of it."""
     kind = type(value)
@@ -135,26 +267,46 @@ def _open(value: Any, path: str) -> Any:
             raise Refusal(TypeError, f"{kind.__name__} has a field without a value", path) from None
     number = as_number(value)
     if number is None:
-        raise Refusal(TypeError, f"{kind.__name__} can't be sent as JSON{_advice(value)}", path)
+        raise Refusal(TypeError, f"{kind.__name__} can't be sent as JSON{advice_on(value)}", path)
     return number
 
 
+_TEXTUAL = "send its str(...)"
 _ADVICE: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((bytes, bytearray, memoryview), "send text, such as base64"),
     ((datetime.date, datetime.time), "send its .isoformat(), or a .timestamp()"),
     (datetime.timedelta, "send its .total_seconds()"),
     ((decimal.Decimal, fractions.Fraction), "a float would round it: send float(...) or str(...) yourself"),
     ((set, frozenset), "it has no order: send a sorted list"),
+    ((pathlib.PurePath, UserString), _TEXTUAL),
 )
+_MISSING = "it stands for a missing value: send None, or math.nan"
+_ADVICE_BY_NAME = {
+    "UUID": _TEXTUAL,
+    "NAType": _MISSING,
+    "NaTType": _MISSING,
+    "MaskedConstant": _MISSING,
+    "Period": _TEXTUAL,
+    "Interval": _TEXTUAL,
+    "datetime64": _TEXTUAL,
+    "timedelta64": "send it divided by numpy.timedelta64(1, 's')",
+}
+"""For what is not imported here."""
 
 
-def _advice(value: Any) -> str:
+def advice_on(value: object) -> str:
+    """What a coordinator may send instead of `value`, in brackets and with a space before; "" if unknown."""
+    kind = type(value)
+    if kind.__module__.partition(".")[0] in ("pandas", "numpy", "uuid") and kind.__name__ in _ADVICE_BY_NAME:
+        return f" ({_ADVICE_BY_NAME[kind.__name__]})"
     for kinds, advice in _ADVICE:
         if isinstance(value, kinds):
             return f" ({advice})"
-    if hasattr(type(value), "tolist"):
+    if hasattr(kind, "tolist"):
         return " (send its .tolist())"
-    return " (a data frame can only be an argument of its own)" if is_frame(value) else ""
+    if is_frame(value):
+        return " (a data frame can only be an argument of its own)"
+    return " (send a list(...) of it)" if isinstance(value, Iterable) and not isinstance(value, type) else ""
 
 
 def _require_text_keys(value: Any) -> None:

@@ -1,0 +1,153 @@
+"""A connection to one model's node: how calls on it are addressed and signed, and when they are believed.
+
+`rpc` carries any call to any server. Here is what makes it a call to this model's node: the authority that it
+names, the token that goes with it, and the proof without which its answer is nobody's. The proof belongs to
+the connection, so all of it lives and ends with the connection; the next one might lead somewhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grpclib.exceptions import GRPCError
+
+from ..network import address_text
+from ..rpc.protocol import request_fields
+from ..rpc.unary import Answer, UnaryCall
+from ..security.delegation import NodeIdentity, carries_proof
+from .policy import is_busy
+
+if TYPE_CHECKING:
+    from ..rpc.connection import Connection
+    from ..rpc.headers import RawFields
+    from ..security.node_security import NodeSecurity
+    from ..services.base import Request
+    from .runner import ModelRunner
+
+__all__ = ["NodeBusyError", "NodeConnection"]
+
+
+class NodeBusyError(Exception):
+    """The node runs another call, and certainly nothing came of this one."""
+
+
+class NodeConnection:
+    """A connection that calls on one model go over.
+
+    Args:
+        connection: the connection.
+        model: whose node is at the other end.
+        security: how it is secured.
+        max_message_bytes: the largest answer taken, bytes.
+    """
+
+    __slots__ = (
+        "_fields",
+        "_host",
+        "_max_message_bytes",
+        "_model",
+        "_port",
+        "_proof",
+        "_security",
+        "connection",
+    )
+
+    def __init__(
+        self, connection: Connection, model: ModelRunner, security: NodeSecurity, max_message_bytes: int
+    ) -> None:
+        self.connection = connection
+        self._model = model
+        self._security = security
+        self._max_message_bytes = max_message_bytes
+        self._host, self._port = model.host, model.port
+        self._proof = security.proof(connection.peer_certificate)
+        self._fields: dict[str, RawFields] = {}
+
+    @property
+    def must_prove(self) -> bool:
+        """Whether an answer must have proved who is there before anything of value is sent."""
+        return self._proof is not None and not self._proof.proved
+
+    def new_call_now(self, request: Request) -> UnaryCall | None:
+        """The same as `new_call`, if there is nothing to wait for."""
+        token = self._security.ready_metadata(self._model.model_id, request.path)
+        return None if token is None else self._new_call(request, token)
+
+    async def new_call(self, request: Request) -> UnaryCall:  # noqa: ASYNC910 - a call follows, which is one
+        """Make a call with this request, to be run and then given to `answer`.
+
+        Raises:
+            ProofFailed: no node could prove to be this model's.
+        """
+        token = self._security.ready_metadata(self._model.model_id, request.path)
+        if token is None:
+            token = await self._security.call_metadata(self._model.model_id, request.path)
+        return self._new_call(request, token)
+
+    def _new_call(self, request: Request, token: RawFields) -> UnaryCall:
+        fields = self._fields.get(request.path)
+        if fields is None:
+            fields = self._fields[request.path] = self._new_fields(request.path)
+        return UnaryCall(
+            self.connection,
+            fields,
+            request.message,
+            max_message_bytes=self._max_message_bytes,
+            volatile=token,
+        )
+
+    def _new_fields(self, path: str) -> RawFields:
+        model_id = self._model.model_id
+        host = self._host if ":" in self._host else self._host.encode("idna").decode("ascii")
+        authority = self._security.authority(model_id, address_text(host, self._port))
+        scheme = "http" if self._security.tls(model_id) is None else "https"
+        return request_fields(path, scheme=scheme, authority=authority)
+
+    def answer(self, call: UnaryCall, *, exempt: bool = False) -> Answer:
+        """The answer to a call that has ended, if it is this model's.
+
+        A response that is nothing but a status, as gRPC's own layers make them, proves nothing and is raised
+        as it is: whoever gets it has no value to be deceived by.
+
+        Args:
+            call: from `new_call`, or `new_call_now`.
+            exempt: an answer without any proof is taken, too.
+
+        Raises:
+            NodeBusyError: the node runs another call.
+            ProofFailed: the answer does not prove whose it is.
+            GRPCError, CallInterrupted: see `UnaryCall.answer`.
+        """
+        try:
+            answer = call.answer()
+        except GRPCError as error:
+            if not call.trailers_only:
+                self._verify(call, exempt=exempt)
+            if is_busy(error) and self._before_any_message(call):
+                raise NodeBusyError from error
+            raise self._made_readable(error) from None
+        self._verify(call, exempt=exempt)
+        return answer
+
+    def _made_readable(self, error: GRPCError) -> GRPCError:
+        """What the node said of an error goes into results, logs and tracebacks."""
+        if error.message is None or (message := self._model.shorten(error.message)) == error.message:
+            return error
+        return GRPCError(error.status, message)
+
+    def _before_any_message(self, call: UnaryCall) -> bool:
+        """Whether an error came before the model can have run; secure nodes send their proof even earlier."""
+        return call.trailers_only or (self._proof is not None and not call.has_message)
+
+    def _verify(self, call: UnaryCall, *, exempt: bool) -> None:
+        if self._proof is None or (exempt and not carries_proof(call.headers)):
+            return
+        self._proof.verify(call.headers, self.identity())
+
+    def identity(self) -> NodeIdentity:
+        """Who the node must be.
+
+        Raises:
+            UnknownIdentity: the orchestrator did not say.
+        """
+        return NodeIdentity.from_infos(self._model.model_id, self._model.infos)

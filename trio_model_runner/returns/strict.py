@@ -1,0 +1,127 @@
+"""What a single value of an answer must be to be taken for a `float`, an `int`, a member of an enum.
+
+Hooks for `cattrs`, which take the value and the type, and return the value or raise a `MisfitError`. They are
+strict: see `structuring`, which knows what to do about values that hold others.
+"""
+
+from __future__ import annotations
+
+import datetime
+import types
+import typing
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any, TypeAlias
+
+__all__ = ["PRIMITIVES", "Hook", "MisfitError", "choice", "name_of", "wrong"]
+
+Hook: TypeAlias = Callable[[Any, Any], Any]
+
+
+class MisfitError(ValueError):
+    """A value is not what it must be; the text tells types, never the value."""
+
+
+def _float(value: Any, kind: Any) -> Any:
+    if type(value) is int:
+        try:
+            value = float(value)
+        except OverflowError:
+            raise MisfitError("must be float, got an int too large for one") from None
+    if type(value) is not float:
+        raise wrong(kind, value)
+    return value if kind is float else _special(value, kind)
+
+
+def _int(value: Any, kind: Any) -> Any:
+    if type(value) is not int:
+        raise wrong(kind, value)
+    return value if kind is int else _special(value, kind)
+
+
+def _str(value: Any, kind: Any) -> Any:
+    if type(value) is not str:
+        raise wrong(kind, value)
+    return value if kind is str else _special(value, kind)
+
+
+def _bool(value: Any, kind: Any) -> Any:
+    if type(value) is bool or (type(value) is int and value in (0, 1)):
+        return bool(value)
+    raise wrong(kind, value)
+
+
+def _date(value: Any, kind: Any) -> Any:
+    if type(value) is not str:
+        raise wrong(kind, value)
+    try:
+        return kind.fromisoformat(value)
+    except ValueError:
+        raise MisfitError(f"must be a {kind.__name__} in ISO 8601") from None
+
+
+def _nothing(value: Any, kind: Any) -> Any:
+    if value is not None:
+        raise wrong(kind, value)
+
+
+def _never(value: Any, kind: Any) -> Any:
+    raise wrong(kind, value)
+
+
+def _special(value: Any, kind: Any) -> Any:
+    """Make a `kind` of a value of its base: a class of the coordinator's own, or an enum."""
+    return _member(value, kind) if issubclass(kind, Enum) else kind(value)
+
+
+def _member(value: Any, kind: Any) -> Any:
+    """Take the value of a member of an enum for the member."""
+    try:
+        return kind(value)
+    except ValueError:
+        values = [each.value for each in kind]
+        raise MisfitError(f"must be one of {_listed(values)}") from None
+
+
+PRIMITIVES: dict[type, Hook] = {
+    float: _float,
+    int: _int,
+    str: _str,
+    bool: _bool,
+    bytes: _never,
+    types.NoneType: _nothing,
+    datetime.datetime: _date,
+    datetime.date: _date,
+    datetime.time: _date,
+    Enum: _member,
+}
+"""By class; a class of the coordinator's own that is derived from one of these has the same."""
+
+
+def choice(kind: Any) -> Hook:
+    """Make the hook for a ``Literal[...]``. Here, too, True comes as 1, and enums as their values."""
+    choices = [(each.value if isinstance(each, Enum) else each, each) for each in kind.__args__]
+
+    def choose(value: Any, _: Any) -> Any:
+        for plain, each in choices:
+            if plain == value and (type(plain) is type(value) or type(plain) is bool):
+                return each
+        raise MisfitError(f"must be one of {_listed([plain for plain, _ in choices])}")
+
+    return choose
+
+
+def wrong(kind: Any, value: Any) -> MisfitError:
+    """Say that `value` is of another type than it must be."""
+    return MisfitError(f"must be {name_of(kind)}, got {type(value).__name__}")
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(map(repr, values))
+
+
+def name_of(kind: Any) -> str:
+    """Name a type as it is written."""
+    if kind is types.NoneType:
+        return "None"
+    return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)

@@ -1,0 +1,316 @@
+"""Answers of a model, turned into a coordinator's types by `cattrs`, strictly.
+
+`cattrs` by itself converts generously: ``float("3")``, ``str(5)``, ``bool("no")``, a list made of the letters
+of a text. An answer that fits only after such help does not fit: what the model meant by it is anybody's
+guess. So a value is taken only as what it is, with the exceptions that the wire and JSON force: a whole
+number is a float as well, 0 and 1 are booleans (nodes send ``True`` as INT 1), lists serve as tuples and
+sets, text in ISO 8601 as a date, and members of enums come as their values.
+
+Finding out where an answer does not fit costs more than finding that it does not, and a great deal more if a
+hostile node sends a million misfits. So there are two converters: a quick one that stops at the first misfit
+and knows no places, and one that explains, and gives up after a few.
+
+It must not know of models or calls. It imports `cattrs`, so import it late.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+import threading
+import types
+import typing
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from typing import Any, Final, Literal
+
+import attrs
+import cattrs
+from cattrs.errors import BaseValidationError, ClassValidationError, IterableValidationError
+
+from .misfits import Misfit, describe, misfits_of_pydantic
+from .strict import PRIMITIVES, Hook, MisfitError, choice, name_of, wrong
+
+__all__ = ["structure_as"]
+
+_ENOUGH: Final = 20
+"""Misfits after which the rest of an answer is not looked at; a nested one may count several times."""
+
+_LONGEST_REASON: Final = 200
+"""Characters that are kept of what a validator of the coordinator's says: it may quote the value."""
+
+_LISTS = (list, tuple)
+_OF_FRAMES = ("pyarrow", "pandas")
+
+
+def structure_as(wanted: Any) -> Callable[[Any], Any]:
+    """Make a function that takes a decoded answer and returns it as `wanted`, or raises ValueError.
+
+    The text of the ValueError tells places and types, as in ``$.points[3].x: must be float, got str``.
+
+    Raises:
+        TypeError: no answer can be made a `wanted`.
+    """
+    try:
+        return _structurer(wanted)
+    except Exception as error:  # a name that can't be resolved, say
+        raise TypeError(f"returns: no answer can be made a {name_of(wanted)}: {error}") from error
+
+
+@functools.lru_cache(maxsize=128)
+def _structurer(wanted: Any) -> Callable[[Any], Any]:
+    quick = _converter(explaining=False).get_structure_hook(wanted)
+
+    def structure(answer: Any) -> Any:
+        try:
+            return quick(answer, wanted)
+        except _UnsupportedTypeError:
+            raise
+        except Exception as error:
+            misfits = _explain(answer, wanted) or [Misfit((), _reason(error))]
+            raise ValueError(describe(misfits)) from None
+
+    return structure
+
+
+@functools.cache
+def _converter(*, explaining: bool) -> cattrs.Converter:
+    """The converter that stops at the first misfit, or the one that knows places and gathers a few."""
+    converter = cattrs.Converter(detailed_validation=explaining, structure_fallback_factory=_unknown)
+    finish = _tallied if explaining else _as_it_is
+    for kind, hook in PRIMITIVES.items():
+        converter.register_structure_hook(kind, finish(hook))
+    selective = _Selective(converter, finish)
+    converter.register_structure_hook_factory(selective.is_due, selective.hook)
+    return converter
+
+
+# What is asked of values that hold others
+
+
+class _UnsupportedTypeError(TypeError):
+    """The coordinator asks for what no answer can be."""
+
+
+def _unknown(kind: Any) -> Hook:
+    """For what `cattrs` has no way to make."""
+    validate = getattr(kind, "model_validate", None)
+    if validate is not None:  # pydantic's models
+        return lambda value, _: validate(value)
+    if kind is object:
+        return lambda value, _: value
+    if isinstance(kind, type) and kind.__module__.partition(".")[0] in _OF_FRAMES:
+        return _instance
+    raise _UnsupportedTypeError(f"{name_of(kind)} is not supported; give a function instead")
+
+
+def _instance(value: Any, kind: Any) -> Any:
+    if not isinstance(value, kind):
+        raise wrong(kind, value)
+    return value
+
+
+class _Selective:
+    """Puts checks around the hooks that `cattrs` itself makes for lists, objects and unions.
+
+    Their hook is made by asking the converter again; `is_due` is then asked again, too, and passes on it
+    once.
+    """
+
+    def __init__(self, converter: cattrs.Converter, finish: Callable[[Hook], Hook]) -> None:
+        self._converter = converter
+        self._finish = finish
+        self._passing = threading.local()
+
+    def is_due(self, kind: Any) -> bool:
+        """Say whether there is something to check."""
+        if getattr(self._passing, "kind", None) is kind:
+            self._passing.kind = None
+            return False
+        return _is_union(kind) or typing.get_origin(kind) is Literal or bool(_form(kind))
+
+    def hook(self, kind: Any) -> Hook:
+        """Make the hook for a type that is due."""
+        if typing.get_origin(kind) is Literal:
+            return self._finish(choice(kind))
+        return self._finish(self._union(kind) if _is_union(kind) else self._checked(kind))
+
+    def _checked(self, kind: Any) -> Hook:
+        form, length = _form(kind), _length(kind)
+        self._resolve(kind)
+        structure = self._of_named_tuple(kind) if hasattr(kind, "_fields") else self._of_cattrs(kind)
+        what = "an object" if form is Mapping else "a list" if length is None else f"a list of {length}"
+        expected = f"must be {what}, for {name_of(kind)}"
+
+        def check(value: Any, _: Any) -> Any:
+            if not isinstance(value, form):
+                raise MisfitError(f"{expected}, got {type(value).__name__}")
+            if length is not None and len(value) != length:
+                raise MisfitError(f"{expected}, got {len(value)}")
+            return structure(value, kind)
+
+        return check
+
+    def _union(self, kind: Any) -> Hook:
+        members = typing.get_args(kind)
+        expected = f"must be {' or '.join(map(name_of, members))}"
+        objects = [member for member in members if _form(member) is Mapping]
+        hooks: list[tuple[Any, Hook]] = []
+        if len(objects) > 1:
+            together = functools.reduce(operator.or_, objects)
+            hooks.append((together, self._told_apart(together)))
+            members = tuple(member for member in members if member not in objects)
+        hooks += [(member, self._converter.get_structure_hook(member)) for member in members]
+
+        def structure(value: Any, _: Any) -> Any:
+            likely = [(member, hook) for member, hook in hooks if _may_be(value, member)]
+            likely = [(member, hook) for member, hook in likely if type(value) is member] or likely
+            if len(likely) == 1:
+                return likely[0][1](value, likely[0][0])
+            for candidate, hook in likely:
+                try:
+                    return hook(value, candidate)
+                except Exception:  # noqa: S112  what it is not is no matter if it is another
+                    continue
+            raise MisfitError(f"{expected}, got {type(value).__name__}")
+
+        return structure
+
+    def _told_apart(self, union: Any) -> Hook:
+        """For a union of objects: `cattrs` tells them apart by their fields."""
+        structure = self._of_cattrs(union)
+
+        def tell(value: Any, _: Any) -> Any:
+            try:
+                return structure(value, union)
+            except (BaseValidationError, MisfitError):
+                raise
+            except Exception:
+                raise MisfitError(f"must be {' or '.join(map(name_of, typing.get_args(union)))}") from None
+
+        return tell
+
+    def _resolve(self, kind: Any) -> None:
+        """Find at once what is not there or not supported; not every release of `cattrs` looks before use."""
+        origin = typing.get_origin(kind)
+        if origin is not None and attrs.has(origin):
+            attrs.resolve_types(origin)
+        if origin is tuple:
+            for item in typing.get_args(kind):
+                if item is not Ellipsis:
+                    self._converter.get_structure_hook(item)
+
+    def _of_named_tuple(self, kind: Any) -> Hook:
+        """The hook without the check; `cattrs` does not resolve the names of types in these."""
+        hints = typing.get_type_hints(kind)
+        plain: Any = tuple[tuple(hints.get(name, Any) for name in kind._fields)]  # type: ignore[misc]
+        structure = self._converter.get_structure_hook(plain)
+        return lambda value, _: kind._make(structure(value, plain))
+
+    def _of_cattrs(self, kind: Any) -> Hook:
+        """The hook without the check."""
+        self._passing.kind = kind
+        try:
+            return self._converter.get_structure_hook(kind, cache_result=False)
+        finally:
+            self._passing.kind = None
+
+
+def _is_union(kind: Any) -> bool:
+    return typing.get_origin(kind) in (typing.Union, types.UnionType)
+
+
+def _form(kind: Any) -> Any:
+    """Of which kind an answer must be to become a `kind` that holds others; None if that holds none."""
+    origin = typing.get_origin(kind) or kind
+    if not isinstance(origin, type) or issubclass(origin, (str, bytes)):
+        return None
+    if hasattr(origin, "__required_keys__") or attrs.has(origin) or dataclasses.is_dataclass(origin):
+        return Mapping
+    if issubclass(origin, Mapping):
+        return Mapping
+    return _LISTS if issubclass(origin, (Sequence, Set, deque)) else None
+
+
+def _length(kind: Any) -> int | None:
+    """How long a list must be to become a `kind`; None if it may have any length."""
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple:
+        return None if Ellipsis in arguments else len(arguments)
+    fields = getattr(kind, "_fields", None)  # a named tuple's
+    return len(fields) if isinstance(fields, tuple) else None
+
+
+def _may_be(value: Any, member: Any) -> bool:
+    """Say whether `value` could become a `member` of a union, by its type alone."""
+    if type(value) is member:
+        return True
+    if _is_union(member):
+        return isinstance(value, Mapping)
+    form = _form(member)
+    if form is not None:
+        return isinstance(value, form)
+    if member in (str, int, types.NoneType):
+        return False
+    return member is not float or type(value) is int
+
+
+# Saying what is wrong
+
+
+_tally = threading.local()
+
+
+def _as_it_is(hook: Hook) -> Hook:
+    return hook
+
+
+def _tallied(hook: Hook) -> Hook:
+    """The same hook, until it and others have found enough misfits: after that nothing is looked at."""
+
+    def structure(value: Any, kind: Any) -> Any:
+        if _tally.misfits >= _ENOUGH:
+            return None
+        try:
+            return hook(value, kind)
+        except Exception:
+            _tally.misfits += 1
+            raise
+
+    return structure
+
+
+def _explain(answer: Any, wanted: Any) -> list[Misfit]:
+    _tally.misfits = 0
+    try:
+        _converter(explaining=True).structure(answer, wanted)
+    except Exception as error:
+        return list(_misfits(error, ()))
+    return []
+
+
+def _misfits(error: BaseException, place: tuple[str | int, ...]) -> Iterator[Misfit]:
+    if isinstance(error, (ClassValidationError, IterableValidationError)):
+        inside, here = error.group_exceptions()
+        for inner, note in inside:
+            step: Any = getattr(note, "name" if isinstance(error, ClassValidationError) else "index")
+            yield from _misfits(inner, (*place, step))
+        for inner in here:
+            yield from _misfits(inner, place)
+        return
+    of_pydantic = misfits_of_pydantic(error)
+    if of_pydantic is None:
+        yield Misfit(place, _reason(error))
+    else:
+        yield from (Misfit((*place, *misfit.place), misfit.reason) for misfit in of_pydantic)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyError):
+        return "it is missing"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, (MisfitError, BaseValidationError)):
+        return str(error)
+    return f"{type(error).__name__}: {error}"[:_LONGEST_REASON]

@@ -1,0 +1,127 @@
+"""Which values are large enough to be encoded or decoded in a worker thread instead of the event loop.
+
+While a value is encoded or decoded in the event loop, nothing else happens there: no answer is read, no
+deadline is noticed. A trip to a thread and back takes about 60 us, and 200 on a busy machine. So what takes
+less than half a millisecond or so is best done at once, and what takes longer in a thread. The sizes here are
+those at which it takes about so long, as measured by ``tests/benchmarks/threads.py`` on one core of a server.
+
+How large a value will be is not known before it is encoded. `looks_large` guesses, in microseconds: it
+takes a few of the items of a list for all of them. A wrong guess costs time only.
+
+It decides nothing itself, and knows nothing of threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from .encoded import DataType, Encoded
+from .frames import FrameKind, frames_are_ready, is_frame
+
+__all__ = [
+    "INLINE_FRAME_BYTES",
+    "INLINE_JSON_BYTES",
+    "INLINE_TEXT_BYTES",
+    "looks_large",
+    "takes_long_to_decode",
+    "takes_long_to_encode",
+]
+
+INLINE_JSON_BYTES: Final = 32 * 2**10
+"""JSON takes 12 to 15 ns a byte to decode and 25 to 28 to encode (0.5 and 0.9 ms)."""
+
+INLINE_TEXT_BYTES: Final = 8 * 2**20
+"""Text takes about 0.05 ns a byte either way, which is mostly copying (0.4 ms)."""
+
+INLINE_FRAME_BYTES: Final = 4 * 2**10
+"""Parquet takes 0.1 ms and 50 us more for each column, which has 300 bytes or more (0.8 ms)."""
+
+_INLINE_BYTES = {
+    DataType.STRING: INLINE_TEXT_BYTES,
+    DataType.JSON: INLINE_JSON_BYTES,
+    DataType.PARQUET: INLINE_FRAME_BYTES,
+    DataType.ARROW: INLINE_FRAME_BYTES,
+}
+
+_NUMBER_BYTES: Final = 16
+"""What a number and the comma behind it take in JSON, or a key, or a pair of brackets, more or less."""
+
+_LOOKED_AT: Final = 64
+"""Items that are looked at in a list; in a list in a list, a quarter of that, and so on."""
+
+_NUMBERS = frozenset({int, float, bool, type(None)})
+
+
+def takes_long_to_decode(encoded: Encoded, *, frames: FrameKind = "arrow") -> bool:
+    """Say whether `encoded` is so large that it should be decoded in a thread.
+
+    Frames count as large as long as what reads them is not imported, which takes a good part of a second.
+
+    Args:
+        encoded: an answer.
+        frames: as what a frame is to be read.
+    """
+    if encoded.data_type in (DataType.PARQUET, DataType.ARROW) and not frames_are_ready(frames):
+        return True
+    return len(encoded.data) > _INLINE_BYTES.get(encoded.data_type, sys.maxsize)
+
+
+def takes_long_to_encode(value: Any) -> bool:
+    """Say whether `value` is so large that it should be encoded in a thread.
+
+    Frames count as large as long as pyarrow is not imported, since its import takes a good part of a second.
+    """
+    if isinstance(value, str):
+        return len(value) > INLINE_TEXT_BYTES
+    if is_frame(value):
+        return "pyarrow.parquet" not in sys.modules or _frame_bytes(value) > INLINE_FRAME_BYTES
+    return looks_large(value, INLINE_JSON_BYTES)
+
+
+def _frame_bytes(frame: Any) -> float:
+    """About what a frame takes, in bytes; infinite for streams, which can be read only once."""
+    size = getattr(frame, "nbytes", None)
+    if isinstance(size, int):
+        return size
+    shape = getattr(frame, "shape", None)
+    if isinstance(shape, tuple) and len(shape) == 2:
+        return float(shape[0] * shape[1] * _NUMBER_BYTES)
+    return float("inf")
+
+
+def looks_large(value: Any, limit: int) -> bool:
+    """Say whether `value` takes more than about `limit` bytes as JSON."""
+    return _size(value, limit, _LOOKED_AT) > limit
+
+
+def _size(value: Any, limit: int, samples: int) -> float:
+    """About how large `value` is as JSON, in bytes; no more than needed is known of what is over `limit`."""
+    if isinstance(value, str):
+        return len(value)
+    held = _held_by(value)
+    numbers_only = _NUMBER_BYTES * (1 + len(held))
+    if numbers_only > limit or not samples or _NUMBERS.issuperset(map(type, held)):
+        return numbers_only
+    looked_at = held[:: 1 + len(held) // samples]
+    inner = sum(_size(item, limit, samples // 4) for item in looked_at)
+    return _NUMBER_BYTES + inner * len(held) / len(looked_at)
+
+
+def _held_by(value: Any) -> tuple[Any, ...] | list[Any]:
+    if isinstance(value, (list, tuple)):
+        return value
+    if isinstance(value, dict):  # keys are text of unknown length, but rarely long
+        return list(value.values())
+    if isinstance(value, (int, float)) or value is None:
+        return ()
+    kind = type(value)
+    if attrs.has(kind):
+        return [getattr(value, field.name, None) for field in attrs.fields(kind)]
+    if dataclasses.is_dataclass(kind):
+        return [getattr(value, field.name, None) for field in dataclasses.fields(kind)]
+    return list(value.values()) if isinstance(value, Mapping) else ()
