@@ -1,0 +1,154 @@
+"""The processes whose figures the table is made of: clients doing a job, and bare imports.
+
+Each run is a fresh process, so nothing of an earlier one is in its memory or its caches. One run yields
+several figures (joining, calls, memory), and each is measured in as few runs as will do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from job import Job
+
+__all__ = [
+    "OURS",
+    "REFERENCE",
+    "ClientRun",
+    "Environment",
+    "ImportRun",
+    "Result",
+    "Run",
+    "RunError",
+    "Workload",
+]
+
+HERE = Path(__file__).parent
+REFERENCE = "reference"
+OURS = "ours"
+TIMEOUT = 600.0  # seconds
+
+Result: TypeAlias = dict[str, Any]
+"""What a run prints: times in seconds, sizes in bytes."""
+
+_MEASURE_IMPORT = """
+from time import perf_counter
+begun = perf_counter()
+exec({statement!r})
+elapsed = perf_counter() - begun
+from resource import RUSAGE_SELF, getrusage
+print('{{"seconds": %r, "resident_bytes": %d}}' % (elapsed, getrusage(RUSAGE_SELF).ru_maxrss * 1024))
+"""
+
+
+class RunError(Exception):
+    """A run has failed; the text has its output."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What runs need: an interpreter for each client, and the orchestrator's port.
+
+    Attributes:
+        pythons: the interpreters, by client.
+        port: the orchestrator's.
+        long: measure for the record, not for a glance.
+    """
+
+    pythons: dict[str, Path]
+    port: int
+    long: bool
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a client does, however long it is done.
+
+    Attributes:
+        models: how many it joins.
+        rounds: how many rounds are measured when it must be quick, and when it is for the record.
+        warm_up: how many rounds come before.
+        timeout: of a round, s.
+        payload_bytes: of the argument; 0 for a small JSON object.
+        hesitating: whether some calls are never answered.
+    """
+
+    models: int
+    rounds: tuple[int, int]
+    warm_up: int
+    timeout: float = 30
+    payload_bytes: int = 0
+    hesitating: bool = False
+
+    def job(self, environment: Environment) -> Job:
+        """The same for a client's command line."""
+        return Job(
+            port=environment.port,
+            models=self.models,
+            warm_up=self.warm_up,
+            rounds=self.rounds[environment.long],
+            timeout=self.timeout,
+            payload_bytes=self.payload_bytes,
+            hesitating=self.hesitating,
+        )
+
+
+@dataclass(frozen=True)
+class ClientRun:
+    """One client with one workload."""
+
+    client: str
+    workload: Workload
+
+    def __str__(self) -> str:
+        return f"{self.client}, {self.workload.models} models"
+
+    def perform(self, environment: Environment) -> Result:
+        """Run it.
+
+        Raises:
+            RunError: it fails.
+        """
+        script = HERE / f"client_{self.client}.py"
+        python = environment.pythons[self.client]
+        return measured(str(python), str(script), self.workload.job(environment).as_argument())
+
+
+@dataclass(frozen=True)
+class ImportRun:
+    """One import, before anything else."""
+
+    client: str
+    statement: str
+
+    def __str__(self) -> str:
+        return f"{self.client}, {self.statement}"
+
+    def perform(self, environment: Environment) -> Result:
+        """Run it.
+
+        Raises:
+            RunError: it fails.
+        """
+        program = _MEASURE_IMPORT.format(statement=self.statement)
+        # With -P, so that a package in the current directory is not what gets imported.
+        return measured(str(environment.pythons[self.client]), "-P", "-c", program)
+
+
+Run: TypeAlias = ClientRun | ImportRun
+
+
+def measured(*command: str) -> Result:
+    """What a process prints as its last line."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=environment)
+    if done.returncode:
+        raise RunError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    time.sleep(0.1)  # the fleet still closes this one's connections
+    result: Result = json.loads(done.stdout.splitlines()[-1])
+    return result
