@@ -83,28 +83,31 @@ async def cancel_everywhere(
     subject: Callable[[], AbstractAsyncContextManager[T]],
     scenario: Callable[[T], Awaitable[object]],
     check: Callable[[T, bool], Awaitable[object]],
+    *,
+    stride: int = 1,
 ) -> int:
-    """Cancel `scenario` after each of its steps.
+    """Cancel `scenario` after each of its steps, or each `stride`-th.
 
     Args:
         subject: makes what the scenario works on, anew for each run.
         scenario: what is cancelled.
         check: asserts that all is well, given the subject and whether the scenario was cut short; it runs
             after the scenario, uncancelled.
+        stride: how many steps there are from one point to the next.
 
     Returns:
         The number of points at which it was cancelled, which is printed, too.
     """
-    for steps in itertools.count(1):
+    for points in itertools.count(0):
         async with subject() as instance:
             with trio.CancelScope() as scope:
-                canceller = _AfterSteps(steps, scope.cancel)
+                canceller = _AfterSteps(points * stride + 1, scope.cancel)
                 with canceller.counting():
                     await scenario(instance)
             await check(instance, scope.cancelled_caught)
         if canceller.left > 0:
-            print(f"cancelled at {steps - 1} points")  # noqa: T201
-            return steps - 1
+            print(f"cancelled at {points} points")  # noqa: T201
+            return points
     raise AssertionError("unreachable")
 
 
@@ -112,14 +115,18 @@ def interrupt_everywhere(
     subject: Callable[[], AbstractAsyncContextManager[T]],
     scenario: Callable[[T], Awaitable[object]],
     check: Callable[[T, bool], Awaitable[object]],
+    *,
+    stride: int = 1,
 ) -> int:
-    """Raise a SIGINT after each step of `scenario`, in a Trio run of its own each time.
+    """Raise a SIGINT after each step of `scenario`, or each `stride`-th, in a Trio run of its own each time.
 
     For the arguments and the result see `cancel_everywhere`.
     """
-    return _interrupt(
-        subject, scenario, check, lambda n: _AfterSteps(n, lambda: signal.raise_signal(signal.SIGINT)), 1
-    )
+
+    def interrupter(steps: int) -> _AfterSteps:
+        return _AfterSteps(steps, lambda: signal.raise_signal(signal.SIGINT))
+
+    return _interrupt(subject, scenario, check, interrupter, stride)
 
 
 def interrupt_every_line(

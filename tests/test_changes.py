@@ -271,3 +271,43 @@ async def test_a_node_at_a_name_with_letters_of_its_own(autojump_clock: MockCloc
         assert (await cluster.call("predict")).by_id["a"].status is Status.SUCCESS
         metadata: Any = node.calls[-1].metadata
         assert metadata[":authority"].startswith("xn--bcher-kva.example:")
+
+
+async def test_the_picture_of_a_large_fleet_is_no_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_model_runner.cluster.changes._MAX_QUEUED", 3)
+    listener = ChangeListener(lambda: [Change(ANNOUNCED)] * 20)
+    for _ in range(3):
+        listener.tell(Change(JOINED))
+    assert [kind for kind, _ in await take(listener, 23)] == [ANNOUNCED] * 20 + [JOINED] * 3
+    for _ in range(24):
+        listener.tell(Change(JOINED))
+    assert [kind for kind, _ in await take(listener, 1)] == [RESYNC]
+    for _ in range(3):
+        listener.tell(Change(LEFT))
+    assert [kind for kind, _ in await take(listener, 23)] == [ANNOUNCED] * 20 + [LEFT] * 3
+
+
+@pytest.mark.parametrize("initial", [False, True])
+async def test_a_listener_that_sleeps_holds_nobody_up(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, initial: bool
+) -> None:
+    monkeypatch.setattr("trio_model_runner.cluster.changes._MAX_QUEUED", 5)
+    async with (
+        coordinating({"a": Model, "b": Model}) as (crunch, cluster),
+        cluster.changes(initial=initial) as slow,
+        cluster.changes() as quick,
+    ):
+        told = []
+        for number in range(6):
+            await crunch.add(f"c{number}", Model)
+            told += await take(quick, 2)
+        await crunch.remove("a")
+        told += await take(quick, 1)
+        assert len(told) == 13
+        assert await take(slow, 1) == [(RESYNC, None)]
+        names = ["b", *(f"c{number}" for number in range(6))]
+        if initial:
+            picture = await take(slow, 14)
+            assert picture == [(kind, name) for kind in (ANNOUNCED, JOINED) for name in names]
+        await crunch.remove("b")
+        assert await take(slow, 1) == await take(quick, 1) == [(LEFT, "b")]

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
+import signal
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from trio_model_runner import (
     ClusterDraining,
     DynamicSubclassService,
     OrchestratorUnavailable,
+    PredictionRound,
     Status,
 )
 from trio_model_runner.config import Limits
@@ -275,6 +278,61 @@ async def test_draining_lets_rounds_end_in_time(autojump_clock: MockClock) -> No
         await cluster.drain(0)
         with pytest.raises(ValueError, match="timeout"):
             await cluster.drain(-1)
+
+
+async def test_draining_with_no_time_ends_rounds_at_once(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model(), "b": Model()}, timeout=60) as (crunch, cluster):
+        rounds: list[PredictionRound[Any]] = []
+        completed: list[Status] = []
+
+        async def call() -> None:
+            rounds.append(await cluster.call("hang"))
+
+        async def iterate() -> None:
+            async with cluster.as_completed("hang") as results:
+                completed.extend([result.status async for result in results])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            await crunch.node("a").wait_for_calls(1)
+            nursery.start_soon(call)  # these wait behind it
+            nursery.start_soon(iterate)
+            await wait_all_tasks_blocked()
+            await cluster.drain(0)
+        assert trio.current_time() < 0.01
+        assert [len(each.timed_out) for each in rounds] == [2, 2]
+        assert completed == [Status.TIMEOUT] * 2
+        assert {model.record.timeouts for model in cluster.models.values()} == {0}
+
+
+async def test_a_service_that_is_told_to_stop_lets_its_round_end(autojump_clock: MockClock) -> None:
+    rounds: list[PredictionRound[Any]] = []
+
+    async def play(cluster: Cluster) -> None:
+        while True:
+            rounds.append(await cluster.call("sleep", Arguments(2.0)))
+
+    async with LocalCrunch({"a": Model(), "b": Model()}, network=MemoryNetwork()) as crunch:
+        async with Cluster(crunch.config(), SERVICE) as cluster, trio.open_nursery() as nursery:
+            with trio.open_signal_receiver(signal.SIGTERM) as signals:
+
+                @nursery.start_soon
+                async def tell_to_stop() -> None:
+                    await crunch.node("b").wait_for_calls(2)
+                    signal.raise_signal(signal.SIGTERM)
+
+                nursery.start_soon(guarded, play, cluster)
+                async for _ in signals:
+                    break
+            await cluster.drain(5.0)
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() == pytest.approx(4, abs=0.1)
+    assert [len(each.succeeded) for each in rounds] == [2, 2]
+
+
+async def guarded(play: Any, cluster: Cluster) -> None:
+    with contextlib.suppress(ClusterDraining):
+        await play(cluster)
 
 
 async def test_before_and_after_the_block_everything_is_closed() -> None:

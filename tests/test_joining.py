@@ -19,6 +19,7 @@ from trio_model_runner import (
 )
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.orchestrator import Entry, RunState, Update
+from trio_model_runner.rpc.frames import ErrorCode, goaway_frame
 from trio_model_runner.testing import LocalCrunch
 
 
@@ -273,3 +274,22 @@ async def test_a_report_from_inside_a_join(autojump_clock: MockClock) -> None:
     async with coordinating({"a": Model()}, on_join=on_join) as (crunch, cluster):
         await crunch.wait_for_reports()
         assert cluster.announced["a"].state is ModelState.FAILED
+
+
+async def test_a_node_that_says_goaway_in_a_join_is_joined_again(autojump_clock: MockClock) -> None:
+    joins = 0
+
+    async def on_join(join: Join) -> None:
+        nonlocal joins
+        joins += 1
+        if joins == 1:  # it has not hung up yet
+            crunch.node("a").send_raw(goaway_frame(99, ErrorCode.NO_ERROR))
+            await trio.testing.wait_all_tasks_blocked()
+        (await join.model.call("tick")).unwrap()
+
+    async with (
+        LocalCrunch({"a": Model()}, network=MemoryNetwork()) as crunch,
+        Cluster(crunch.config(), SERVICE, on_join=on_join) as cluster,
+    ):
+        await cluster.wait_for_models()
+        assert joins == 2

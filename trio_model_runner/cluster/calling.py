@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -120,7 +120,7 @@ class ClusterCalls:
             trio.ClosedResourceError: the block was not entered, or was left.
         """
         options = self._options(method, arguments, timeout, optional=optional, returns=returns, decode=decode)
-        return await self._play(self._new_round(options, models))
+        return await self._prepare_and_play(self._new_round(options, models))
 
     @overload
     async def predict(
@@ -225,13 +225,12 @@ class ClusterCalls:
                 send.send_nowait(result)
 
         new_round = self._new_round(options, models, on_result=deliver)
-        with self._in_progress(new_round):
-            await new_round.prepare()
+        await self._prepare(new_round)
 
         @enable_ki_protection
         async def play() -> None:
-            with send, self._in_progress(new_round):
-                self._last_round = await new_round.play()
+            with send:
+                await self._play(new_round)
 
         with one_by_itself():
             async with trio.open_nursery() as nursery:
@@ -247,8 +246,8 @@ class ClusterCalls:
         """Make one call on one model; `model.host.CallModel` says more."""
         method = self._service.predict_method() if method is None else method
         options = self._options(method, arguments, **more)
-        results = await self._play(self._new_round(options, [model], may_be_joining=not options.resets))
-        return results[model]
+        new_round = self._new_round(options, [model], may_be_joining=not options.resets)
+        return (await self._prepare_and_play(new_round))[model]
 
     def _options(
         self, method: str, arguments: Any, timeout: float | None = None, **more: Any
@@ -265,21 +264,31 @@ class ClusterCalls:
         round_id = str(next(self._round_ids))
         return Round(round_id, options, members, missing, self._config, self._service, **more)
 
-    async def _play(self, new_round: Round) -> PredictionRound[Any]:
+    async def _prepare_and_play(self, new_round: Round) -> PredictionRound[Any]:
         """Play a round, at once: between its making and this, a Ctrl-C would leave its places taken."""
-        with self._in_progress(new_round):
-            await new_round.prepare()
-            self._last_round = await new_round.play()
-            return self._last_round
+        await self._prepare(new_round)
+        return await self._play(new_round)
 
-    @contextlib.contextmanager
-    def _in_progress(self, new_round: Round) -> Iterator[None]:
+    async def _prepare(self, new_round: Round) -> None:  # noqa: ASYNC910 - no checkpoint if there is little to do
+        """Prepare a round, which is in progress from here on: `drain` ends it, and waits for it."""
         self._rounds[new_round] = None
         try:
-            yield
+            await new_round.prepare()
+        except BaseException:
+            self._note_end(new_round)
+            raise
+
+    async def _play(self, new_round: Round) -> PredictionRound[Any]:
+        """Play a round that is prepared."""
+        try:
+            self._last_round = await new_round.play()
+            return self._last_round
         finally:
-            del self._rounds[new_round]
-            self._fleet.wake()
+            self._note_end(new_round)
+
+    def _note_end(self, new_round: Round) -> None:
+        del self._rounds[new_round]
+        self._fleet.wake()
 
     def _check_open(self) -> None:
         if not self._open:

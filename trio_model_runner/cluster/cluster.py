@@ -220,7 +220,7 @@ class Cluster(ClusterCalls):
                         raise
                     raised = group  # of which a nursery would make a copy
                 finally:
-                    await self._shut_down(nursery)  # noqa: ASYNC102 - it shields and bounds itself
+                    self._shut_down(nursery)
         if raised is not None:
             raise raised
 
@@ -244,14 +244,19 @@ class Cluster(ClusterCalls):
                 await self._fleet.wait_change()
 
     @enable_ki_protection
-    async def _shut_down(self, nursery: trio.Nursery) -> None:
-        """Say goodbye to everybody at once, each bounded by ``shutdown_grace``."""
+    def _shut_down(self, nursery: trio.Nursery) -> None:
+        """Say goodbye to everybody at once, each bounded by ``shutdown_grace``.
+
+        That goes on in tasks of their own: a Ctrl-C that comes meanwhile cuts no goodbye short.
+        """
         self._open = False
         self._fleet.close()
         self._fleet.wake()
-        try:
-            with trio.CancelScope(shield=True):
-                await self._feed.aclose()  # bounds itself
-        finally:  # a second Ctrl-C gets here, too
-            self._feed_scope.cancel()
-            nursery.cancel_scope.cancel()
+        nursery.start_soon(self._leave_orchestrator, nursery)
+
+    @enable_ki_protection
+    async def _leave_orchestrator(self, nursery: trio.Nursery) -> None:
+        with trio.CancelScope(shield=True):
+            await self._feed.aclose()  # bounds itself
+        self._feed_scope.cancel()
+        nursery.cancel_scope.cancel()

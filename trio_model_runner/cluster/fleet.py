@@ -18,7 +18,7 @@ import trio
 from ..errors import ModelError
 from ..model.runner import ModelRunner
 from ..model.states import JoinReason, ModelState
-from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState
+from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState, Update
 from ..orchestrator.messages import quoted
 from ..security.node_security import node_security
 from .changes import Broadcast, Change, ChangeKind
@@ -83,7 +83,10 @@ class Fleet:
         self.ready: dict[str, ModelRunner] = {}
         self._feed = feed
         self._join = join
-        self._membership: Membership[ModelRunner] = Membership(self._start)
+        self._membership: Membership[ModelRunner] = Membership(
+            self._start, max_models=config.orchestrator.max_models
+        )
+        self._crowded = False
         self._living: set[ModelRunner] = set()
         self._changed = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -144,10 +147,20 @@ class Fleet:
             logger.warning("the orchestrator is away: %s", event.error)
             return
         self._membership.apply(event)
+        self._complain_of_crowds(event)
         if isinstance(event, Init):
             self.initialised.set()
         self.court.wake()
         self.wake()
+
+    def _complain_of_crowds(self, event: Init | Update) -> None:
+        """Log that models are left out, once until all that there are have found room."""
+        left_out = self._membership.left_out
+        if left_out and not self._crowded:
+            limit = self.config.orchestrator.max_models
+            logger.error("orchestrator.max_models is %d: models beyond that are left out: %d", limit, left_out)
+        if left_out or isinstance(event, Init):
+            self._crowded = left_out > 0
 
     async def join(self, model: ModelRunner, reason: JoinReason, *, fresh: bool) -> None:
         """See `ModelHost.join`."""

@@ -96,15 +96,14 @@ class Membership(Generic[D]):
     Args:
         start: makes the deployment that an entry names, and begins to bring it up (unless its state is
             RECOVERING: then it waits to be revived).
-        max_models: how many models there may be; others are left out until there is room.
+        max_models: how many models there may be; others are left out, until they are announced when there
+            is room.
 
     Attributes:
-        left_out: how many entries of what was last applied are about models that there was no room for.
+        left_out: how many entries of what was applied last are about models that there was no room for.
     """
 
-    def __init__(
-        self, start: Callable[[Entry, JoinReason], D], *, max_models: float = math.inf
-    ) -> None:
+    def __init__(self, start: Callable[[Entry, JoinReason], D], *, max_models: float = math.inf) -> None:
         self.left_out = 0
         self._start = start
         self._max_models = max_models

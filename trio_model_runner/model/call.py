@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "ModelUnavailableError"]
 
-_RETRY_AFTER: Final = (0.002, 0.05)
-"""The shortest and the longest wait before a request is sent again, seconds; it doubles in between."""
+_FIRST_RETRY_AFTER: Final = 0.002
+_LONGEST_RETRY_AFTER: Final = 0.05
+"""Seconds until a request is sent again; they double in between."""
 
 
 class ModelUnavailableError(Exception):
@@ -208,8 +209,7 @@ class Call:
         """Send the request, once more if it was sent before, and wait for what comes of it."""
         assert self._request is not None
         if self._retries:
-            shortest, longest = _RETRY_AFTER
-            delay = min(shortest * 2 ** (self._retries - 1), longest)
+            delay = min(_FIRST_RETRY_AFTER * 2 ** min(self._retries - 1, 10), _LONGEST_RETRY_AFTER)
             await trio.sleep(delay * random.uniform(0.5, 1.0))
         try:
             node = await self.model.wait_usable(joining=self.joining)

@@ -83,7 +83,7 @@ class ModelRunner:
 
     @property
     def name(self) -> str:
-        """The model's name as its author chose it, made fit to be shown (see `texts`); empty where unknown."""
+        """The model's name, its author's choice, made fit to be shown; empty where unknown."""
         return self.shorten(str(self.infos.get("model_name") or ""))
 
     @property
