@@ -157,3 +157,36 @@ async def test_a_method_that_only_its_own_last_deployment_had_is_not_missing(
         await trio.sleep(1000)
         assert crunch.reports == []
         assert cluster.snapshot().verdicts_pending == 1
+
+
+async def test_a_frozen_node_is_not_reported_as_slow(autojump_clock: MockClock) -> None:
+    async with coordinating({each: Model() for each in "abcd"}, timeout=0.5) as (crunch, cluster):
+        crunch.node("a").pause()
+        for _ in range(14):
+            await cluster.call("predict")
+        await trio.sleep(200)
+        assert [report["failure_code"] for report in crunch.reports] == ["CONNECTION_FAILED"]
+
+
+async def test_a_crash_that_is_being_repaired_ends_a_verdict(autojump_clock: MockClock) -> None:
+    async with coordinating({each: Model() for each in "abcd"}) as (crunch, cluster):
+        crunch.node("a").kill()
+        await trio.sleep(40)
+        assert cluster.announced["a"].state is ModelState.FAILED
+        crunch.announce("a", "RECOVERING")
+        await trio.sleep(100)
+        assert cluster.announced["a"].state is ModelState.RECOVERING
+        assert crunch.reports == []
+
+
+async def test_an_announcement_during_the_last_attempt_makes_it_the_first(autojump_clock: MockClock) -> None:
+    async with coordinating({each: Model() for each in "abcd"}) as (crunch, cluster):
+        crunch.node("a").kill()
+        await trio.sleep(29)
+        assert cluster.announced["a"].state is ModelState.CONNECTING
+        crunch.announce("a", "RUNNING")
+        await trio.sleep(2)
+        crunch.node("a").restart()
+        await trio.sleep(100)
+        assert cluster.announced["a"].state is ModelState.READY
+        assert crunch.reports == []
