@@ -17,6 +17,7 @@ from trio_model_runner import (
     ModelState,
     Status,
 )
+from trio_model_runner.config import Limits
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.orchestrator import Entry, RunState, Update
 from trio_model_runner.rpc.frames import ErrorCode, goaway_frame
@@ -56,20 +57,23 @@ class Unhurried(Model):
         return len(self.ticks)
 
 
-async def test_hundreds_join_while_ticks_come_and_each_has_every_tick_once(autojump_clock: MockClock) -> None:
-    chance = random.Random(1)
+@pytest.mark.parametrize("seed", range(2))
+async def test_thousands_join_while_ticks_come_and_each_has_every_tick_once(
+    autojump_clock: MockClock, seed: int
+) -> None:
+    chance = random.Random(seed)
     coordinator = Coordinator()
-    async with LocalCrunch({str(n): Unhurried for n in range(200)}, network=MemoryNetwork()) as crunch:
+    async with LocalCrunch({str(n): Unhurried for n in range(1000)}, network=MemoryNetwork()) as crunch:
         for deployment in crunch.deployments:
-            deployment.node.faults.setup_delay = chance.random() / 10
-        config = crunch.config(startup_timeout=0)
+            deployment.node.faults.setup_delay = chance.random() / 2
+        config = crunch.config(startup_timeout=0, limits=Limits(max_simultaneous_connects=1000))
         async with Cluster(config, SERVICE, on_join=coordinator.on_join) as cluster:
-            while len(cluster.models) < 200:
+            while len(cluster.models) < 1000:
                 await coordinator.tick(cluster)
-                await trio.sleep(chance.random() / 100)
+                await trio.sleep(chance.random() / 15)
             await coordinator.tick(cluster)
             assert len(coordinator.history) > 10
-            assert len(coordinator.joins) == 200
+            assert len(coordinator.joins) == 1000
             for deployment in crunch.deployments:
                 assert deployment.node.instance.ticks == coordinator.history
 
