@@ -115,6 +115,10 @@ def test_arguments_for_the_setup_that_no_node_would_take() -> None:
         Cluster(config, DynamicSubclassService("a.B", Arguments("x" * 1000)))
 
 
+async def _later(_: Any) -> Any:
+    await trio.sleep(0)
+
+
 async def test_a_cluster_is_entered_once() -> None:
     async with coordinating({}) as (crunch, _):
         cluster = Cluster(crunch.config(), SERVICE)
@@ -131,6 +135,7 @@ async def test_a_cluster_is_entered_once() -> None:
         (TypeError, "method", 5, {}),
         (ValueError, "method", "", {}),
         (TypeError, "arguments", "tick", {"arguments": 5}),
+        (TypeError, "arguments", "tick", {"arguments": _later}),
         (TypeError, "argument 1", "tick", {"arguments": Arguments(object())}),
         (TypeError, r"argument payload\[0\]", "tick", {"arguments": Arguments(payload=[object()])}),
         (ValueError, "arguments", "tick", {"arguments": Arguments("x" * 2000)}),
@@ -140,6 +145,7 @@ async def test_a_cluster_is_entered_once() -> None:
         (ValueError, "timeout", "tick", {"timeout": -1}),
         (ValueError, "timeout", "tick", {"timeout": math.nan}),
         (TypeError, "returns", "tick", {"returns": 5}),
+        (TypeError, "returns", "tick", {"returns": _later}),
         (TypeError, "models", "tick", {"models": [5]}),
         (TypeError, "models", "tick", {"models": "a"}),
         (TypeError, "models", "tick", {"models": 5}),
@@ -183,6 +189,8 @@ async def test_a_snapshot_is_plain_and_says_how_it_is(autojump_clock: MockClock)
         snapshot = json.loads(json.dumps(cluster.snapshot().to_dict()))
         assert snapshot["models"] == {"ready": 1, "recovering": 1}
         assert snapshot["last_round"]["counts"] == {"FAILED": 1}
+        await cluster.models["a"].predict()  # is no round
+        assert cluster.snapshot().last_round == snapshot["last_round"]
         assert snapshot["orchestrator_connected"]
         crunch.orchestrator.kill()
         await trio.sleep(60)

@@ -100,6 +100,23 @@ def test_what_is_interrupted_before_any_line_leaves_the_cluster_usable(
     assert covered >= points
 
 
+@pytest.mark.parametrize("name", ["arguments", "returns"])
+def test_the_coordinator_s_own_functions_can_be_interrupted(name: str) -> None:
+    reached: list[bool] = []
+
+    def interrupt(_: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        reached.append(True)
+
+    async def main() -> None:
+        async with running_cluster() as crunch:
+            await crunch.cluster.call("predict", **{name: interrupt})
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert not reached
+
+
 @pytest.mark.parametrize(("part", "stride"), [("cluster", 31), ("model", 53), ("orchestrator", 13)])
 def test_a_life_interrupted_before_any_line_leaves_nothing(part: str, stride: int) -> None:
     life, path = by_itself(whole_life), PACKAGE + part

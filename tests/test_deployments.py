@@ -29,6 +29,25 @@ async def test_one_init_lists_two_deployments_and_the_newer_stays(autojump_clock
             assert len((await cluster.call("predict")).succeeded) == 2
 
 
+async def test_a_replaced_one_finishes_its_calls_and_takes_no_new_ones(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model}) as (crunch, cluster):
+        old = cluster.models["a"]
+        statuses: list[Status] = []
+
+        async def sleep() -> None:
+            statuses.append((await old.call("sleep", Arguments(3.0))).status)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(sleep)
+            await crunch.node("a").wait_for_calls(1)
+            await crunch.redeploy("a", Model)
+            await until(cluster, lambda: cluster.models.get("a") not in (None, old))
+            result = await old.call("predict")
+            assert (result.status, result.detail) == (Status.ABSENT, "replaced by another deployment")
+        assert statuses == [Status.SUCCESS] * 2
+
+
 async def test_the_old_one_stops_while_the_new_one_comes_up(autojump_clock: MockClock) -> None:
     async with coordinating({"a": Model, "b": Model}) as (crunch, cluster):
         old = crunch.deployments[0]

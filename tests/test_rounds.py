@@ -22,6 +22,7 @@ from trio_model_runner import (
     encode,
 )
 from trio_model_runner.config import Limits
+from trio_model_runner.rpc.unary import UnaryCall
 from trio_model_runner.testing import Service as ServiceName
 
 
@@ -245,6 +246,47 @@ async def test_a_nearer_deadline_around_a_round_costs_no_answers(autojump_clock:
             assert results.by_id["b"].value == "awake"
             assert results.by_id["a"].status is Status.TIMEOUT
             assert cluster.models["a"].record.timeouts == 0  # it still had time
+
+
+async def test_answers_that_take_past_a_nearer_deadline_to_convert_are_not_lost(
+    autojump_clock: MockClock,
+) -> None:
+    def oversleep(value: Any) -> Any:
+        autojump_clock.jump(3)
+        return value
+
+    async with coordinating({"a": Model(), "b": _Hanging()}) as (_, cluster):
+        results: PredictionRound[Any] | None = None
+        with trio.move_on_after(2):
+            results = await cluster.call("predict", returns=oversleep)
+        assert results is not None
+        assert [results.by_id[each].status for each in "ab"] == [Status.SUCCESS, Status.TIMEOUT]
+        assert cluster.models["b"].record.timeouts == 0
+
+
+class _Hanging(Model):
+    async def predict(self, value: Any = 1.5) -> Any:
+        await trio.sleep_forever()
+
+
+async def test_what_has_no_time_left_is_not_sent(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model(), "b": Model()}) as (crunch, cluster):
+        with trio.move_on_after(cluster.config.scope_margin / 2):
+            results = await cluster.call("tick", Arguments(1))
+            assert len(results.timed_out) == 2
+        await trio.sleep(1)
+        assert crunch.node("a").call_count == 0
+
+
+async def test_what_is_cancelled_already_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with coordinating({"a": Model()}) as (_, cluster):
+        monkeypatch.delattr(UnaryCall, "begin")
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await cluster.call("tick")
+        assert scope.cancelled_caught
+        async with cluster.as_completed("tick"):
+            pass
 
 
 async def test_an_explicit_cancel_is_no_deadline(autojump_clock: MockClock) -> None:

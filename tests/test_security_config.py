@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from trio_model_runner.config import ClusterConfig
 from trio_model_runner.errors import ConfigError
 from trio_model_runner.network import RestrictedNetwork, TCPNetwork
 from trio_model_runner.security import GatewayCredentials, SecureCredentials
+from trio_model_runner.security.node_security import GatewaySecurity, NodeSecurity, SecureSecurity
 
 PREFIX = "TRIO_MODEL_RUNNER_"
 
@@ -210,10 +212,25 @@ def test_nodes_are_reached_through_the_allowed_networks_alone() -> None:
     assert config.network is network
 
 
-def test_what_models_do_not_use_yet_is_refused_rather_than_pretended(directory: Path) -> None:
-    for fields in (
-        {"credentials": SecureCredentials.from_directory(directory)},
-        {"allowed_networks": ["10.0.0.0/8"]},
+def test_a_cluster_speaks_with_its_nodes_as_its_credentials_say(directory: Path) -> None:
+    for credentials, kind in (
+        (SecureCredentials.from_directory(directory), SecureSecurity),
+        (GatewayCredentials.from_directory(directory), GatewaySecurity),
+        (None, NodeSecurity),
     ):
-        with pytest.raises(ConfigError, match="is not available in this release"):
-            Cluster(ClusterConfig("c", **fields), TrainInferService())
+        cluster = Cluster(ClusterConfig("c", credentials=credentials), TrainInferService())
+        assert type(cluster._fleet.security) is kind
+
+
+def test_the_example_in_the_readme_loads(tmp_path: Path, directory: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (example,) = (
+        code for code in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "credentials" in code
+    )
+    example = example.replace("/etc/birds/orchestrator-ca.crt", str(directory / "ca.crt"))
+    path = tmp_path / "settings.toml"
+    path.write_text(example.replace("/etc/birds/credentials", str(directory)))
+    config = ClusterConfig.load(path)
+    assert config.tls is True
+    assert config.credentials == SecureCredentials.from_directory(directory)
+    assert config.allowed_networks is not None

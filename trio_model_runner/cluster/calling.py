@@ -120,7 +120,8 @@ class ClusterCalls:
             trio.ClosedResourceError: the block was not entered, or was left.
         """
         options = self._options(method, arguments, timeout, optional=optional, returns=returns, decode=decode)
-        return await self._prepare_and_play(self._new_round(options, models))
+        self._last_round = await self._prepare_and_play(self._new_round(options, models))
+        return self._last_round
 
     @overload
     async def predict(
@@ -230,7 +231,7 @@ class ClusterCalls:
         @enable_ki_protection
         async def play() -> None:
             with send:
-                await self._play(new_round)
+                self._last_round = await self._play(new_round)
 
         with one_by_itself():
             async with trio.open_nursery() as nursery:
@@ -281,8 +282,7 @@ class ClusterCalls:
     async def _play(self, new_round: Round) -> PredictionRound[Any]:
         """Play a round that is prepared."""
         try:
-            self._last_round = await new_round.play()
-            return self._last_round
+            return await new_round.play()
         finally:
             self._note_end(new_round)
 

@@ -76,7 +76,7 @@ class Cluster(ClusterCalls):
         self._feed = OrchestratorFeed(config)
         fleet = Fleet(config, service, self._feed, join=self._join, call_model=self._call_model)
         super().__init__(config, service, fleet)
-        self._feed_scope = trio.CancelScope(shield=True)
+        self._service_scope = trio.CancelScope(shield=True)
         self._block: AbstractAsyncContextManager[None] | None = None
 
     @property
@@ -211,7 +211,7 @@ class Cluster(ClusterCalls):
                 self._open = True
                 self._fleet.open(nursery)
                 try:
-                    nursery.start_soon(self._run_feed)
+                    nursery.start_soon(self._serve)
                     nursery.start_soon(self._fleet.court.sit)
                     await self._start_up()
                     yield
@@ -225,9 +225,13 @@ class Cluster(ClusterCalls):
             raise raised
 
     @enable_ki_protection
-    async def _run_feed(self) -> None:
-        with self._feed_scope:  # `_shut_down` ends it
-            await self._feed.run(self._fleet.deliver)
+    async def _serve(self) -> None:
+        """Do what all models need, until `_leave_orchestrator` ends it."""
+        with self._service_scope, one_by_itself():
+            async with trio.open_nursery() as nursery:
+                if self._fleet.hub is not None:
+                    nursery.start_soon(self._fleet.hub.run)
+                await self._feed.run(self._fleet.deliver)
 
     async def _start_up(self) -> None:
         timeout = self._config.orchestrator_timeout
@@ -258,5 +262,5 @@ class Cluster(ClusterCalls):
     async def _leave_orchestrator(self, nursery: trio.Nursery) -> None:
         with trio.CancelScope(shield=True):
             await self._feed.aclose()  # bounds itself
-        self._feed_scope.cancel()
+        self._service_scope.cancel()
         nursery.cancel_scope.cancel()

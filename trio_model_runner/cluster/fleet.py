@@ -20,6 +20,7 @@ from ..model.runner import ModelRunner
 from ..model.states import JoinReason, ModelState
 from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState, Update
 from ..orchestrator.messages import quoted
+from ..rpc.reader import SocketHub
 from ..security.node_security import node_security
 from .changes import Broadcast, Change, ChangeKind
 from .court import Court
@@ -68,6 +69,7 @@ class Fleet:
     ) -> None:
         self.config = config
         self.service = service
+        self.hub: SocketHub | None = None
         self.security = node_security(config.credentials, clock_leeway=config.clock_leeway)
         self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects)
         self.call_model = call_model
@@ -94,6 +96,8 @@ class Fleet:
     def open(self, nursery: trio.Nursery) -> None:
         """Run models in this nursery from now on."""
         self._nursery = nursery
+        if SocketHub.available():
+            self.hub = SocketHub()
 
     def close(self) -> None:
         """Stop all models, and tell nobody any more."""
@@ -158,7 +162,9 @@ class Fleet:
         left_out = self._membership.left_out
         if left_out and not self._crowded:
             limit = self.config.orchestrator.max_models
-            logger.error("orchestrator.max_models is %d: models beyond that are left out: %d", limit, left_out)
+            logger.error(
+                "orchestrator.max_models is %d: models beyond that are left out: %d", limit, left_out
+            )
         if left_out or isinstance(event, Init):
             self._crowded = left_out > 0
 

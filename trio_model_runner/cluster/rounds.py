@@ -7,6 +7,7 @@ joined is either in it or not, and never half; that is what makes a catch-up in 
 from __future__ import annotations
 
 import functools
+import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,8 @@ class RoundOptions:
                 "arguments: must be Arguments, or a function that takes a ModelRunner and returns them, "
                 f"got {type(self.arguments).__name__}"
             )
+        if inspect.iscoroutinefunction(self.arguments):
+            raise TypeError("arguments: must be a plain function, not an async one")
         if isinstance(self.timeout, bool) or not isinstance(self.timeout, (int, float)):
             raise TypeError(f"timeout: must be a number of seconds, got {type(self.timeout).__name__}")
         if not self.timeout > 0:

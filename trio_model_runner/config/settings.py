@@ -110,7 +110,8 @@ class OrchestratorConfig:
         handshake_timeout: seconds that connecting and the WebSocket handshake may take together.
         max_message_bytes: the largest message that is read; a larger one ends the connection. Read, one can
             take 25 times as much memory for a moment.
-        max_models: models that a message may speak of; its entries beyond twice as many are skipped.
+        max_models: models that there may be, others are left out; and that a message may speak of: its
+            entries beyond twice as many are skipped.
     """
 
     SECTION: ClassVar[str] = "orchestrator."

@@ -51,7 +51,7 @@ class BringUpError(Exception):
         self.may_pass = may_pass
 
 
-async def prove(node: NodeConnection, host: ModelHost) -> None:
+async def prove(node: NodeConnection, host: ModelHost) -> None:  # noqa: ASYNC910 - it always asks
     """Have a node prove that it is the model's.
 
     Where the health check is answered without a proof, or not known, a setup that asks for nothing is made:

@@ -339,6 +339,8 @@ class Call:
             elapsed = trio.current_time() - self._first_handed_over_at
         elif self._unary is not None and self._unary.ended_at is not None:
             elapsed = self._unary.ended_at - self._handed_over_at
+        if error is not None and outcome is not Outcome.COORDINATOR_RAISED:
+            _drop_traceback(error)
         detail = self.model.shorten(detail)
         self.result = PredictResult(
             model=self.model, status=status, value=value, elapsed=elapsed, detail=detail, error=error
@@ -346,3 +348,13 @@ class Call:
         self.model.note(outcome, self._spec.method, detail)
         if self._on_result is not None:
             self._on_result(self.result)
+
+
+def _drop_traceback(error: BaseException | None) -> None:
+    """Let go of the frames that an error came through, and with them of all that belongs to the round.
+
+    Results are kept, and their texts tell what a model did. (A coordinator's own error is to be debugged.)
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -10,6 +10,7 @@ import attrs
 from ..errors import InvalidAnswer
 from ..values.data import DataType, decode_data
 from ..values.effort import takes_long_to_decode
+from .callbacks import call_interruptibly
 from .policy import Outcome
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class CallSpec:
         if self.returns is None or decoded.outcome is not Outcome.SUCCEEDED:
             return decoded
         try:
-            return Value(Outcome.SUCCEEDED, self.returns(decoded.value))
+            return Value(Outcome.SUCCEEDED, call_interruptibly(self.returns, decoded.value))
         except InvalidAnswer as error:
             return Value(self.misfit, error=error, detail=str(error))
         except Exception as error:  # the coordinator's code: any error is this model's result

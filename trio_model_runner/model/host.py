@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import trio
 
     from ..config import ClusterConfig
+    from ..rpc.reader import SocketHub
     from ..security.node_security import NodeSecurity
     from ..services.base import Service
     from ..values.results import PredictResult
@@ -34,6 +35,10 @@ class ModelHost(Protocol):
     @property
     def security(self) -> NodeSecurity:
         """How connections and calls are secured."""
+
+    @property
+    def hub(self) -> SocketHub | None:
+        """What reads from plain sockets, if that is not for each connection to do."""
 
     @property
     def connect_limiter(self) -> trio.CapacityLimiter:

@@ -213,6 +213,7 @@ class ModelLife:
                     model.port,
                     timeout=config.backoff.connect_timeout,
                     max_header_bytes=config.limits.max_header_bytes,
+                    hub=self._host.hub,
                 )
         except OSError as error:
             if (failure := security.judge(error)) is not None:

@@ -73,7 +73,7 @@ class NodeConnection:
         token = self._security.ready_metadata(self._model.model_id, request.path)
         return None if token is None else self._new_call(request, token)
 
-    async def new_call(self, request: Request) -> UnaryCall:  # noqa: ASYNC910 - a call follows, which is one
+    async def new_call(self, request: Request) -> UnaryCall:
         """Make a call with this request, to be run and then given to `answer`.
 
         Raises:
@@ -82,7 +82,7 @@ class NodeConnection:
         token = self._security.ready_metadata(self._model.model_id, request.path)
         if token is None:
             token = await self._security.call_metadata(self._model.model_id, request.path)
-        return self._new_call(request, token)
+        return self._new_call(request, token)  # noqa: ASYNC910 - the call that follows is one
 
     def _new_call(self, request: Request, token: RawFields) -> UnaryCall:
         fields = self._fields.get(request.path)

@@ -71,14 +71,15 @@ class _Performance:
     async def run(self, cutoff: trio.CancelScope) -> None:
         """Make all calls, until they have their results or are cut off."""
         try:
-            for call in self._calls:
-                if not call.begin(self._note_answer):
-                    self._give_task(call)
             with cutoff:
-                while self._remaining:
+                await trio.lowlevel.checkpoint_if_cancelled()  # or requests would be sent only to be reset
+                for call in self._calls:
+                    if not call.begin(self._note_answer):
+                        self._give_task(call)
+                while self._remaining and trio.current_time() < cutoff.deadline:
                     await self._wait_for_news()
                     self._conclude()
-            if cutoff.cancelled_caught:
+            if self._remaining:
                 # What is left takes no time. A deadline around us that passes meanwhile may cost no results.
                 self._nursery.cancel_scope.shield = True
                 for _ in range(_READERS_PASSES):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..values.data import Arguments
 from ..workers import run_in_worker
+from .callbacks import call_interruptibly
 
 if TYPE_CHECKING:
     from ..services.base import Request
@@ -74,7 +75,7 @@ class Requests:
         if self.same is not None:
             return self.same
         assert callable(self._arguments)
-        arguments = self._arguments(model)
+        arguments = call_interruptibly(self._arguments, model)
         if not isinstance(arguments, Arguments):
             raise TypeError(f"arguments: must return Arguments, got {type(arguments).__name__}")
         return await self._encode(arguments)

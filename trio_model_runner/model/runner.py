@@ -209,7 +209,7 @@ class ModelRunner:
 
         The state follows a little later, and a call made meanwhile would wait for the next connection.
         """
-        return self.usable(joining=False) is not None
+        return not self.retired and self.usable(joining=False) is not None
 
     @property
     def joining(self) -> bool:
@@ -219,6 +219,8 @@ class ModelRunner:
     @property
     def condition(self) -> str:
         """How it is, in words."""
+        if self.retired:
+            return "replaced by another deployment"
         return f"{self._state.value}: {self.error}" if self.error is not None else self._state.value
 
     def take_turn(self, *, joining: bool) -> Turn:

@@ -6,6 +6,7 @@ Whatever does not fit is an `InvalidAnswer` that says where and why, and holds t
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from collections.abc import Callable
@@ -62,6 +63,8 @@ def structurer(returns: Any) -> Structurer | None:
         from .structuring import structure_as
 
         return Structurer(structure_as(returns), in_any_thread=True)
+    if inspect.iscoroutinefunction(returns):
+        raise TypeError("returns: must be a plain function, not an async one")
     if callable(returns):
         return Structurer(returns, in_any_thread=False)
     raise TypeError(f"returns: must be a type or a function, got {type(returns).__name__}")

@@ -7,6 +7,7 @@ from trio.lowlevel import enable_ki_protection
 
 from ..network import Network, address_text
 from .connection import Connection
+from .reader import SocketHub
 
 __all__ = ["open_connection"]
 
@@ -20,6 +21,7 @@ async def open_connection(
     *,
     timeout: float = 10.0,
     max_header_bytes: int = 16 << 10,
+    hub: SocketHub | None = None,
 ) -> Connection:
     """Connect to a server and wait for its SETTINGS.
 
@@ -30,6 +32,7 @@ async def open_connection(
         port: a port.
         timeout: seconds for all of it.
         max_header_bytes: see `Connection`.
+        hub: see `Connection`.
 
     Raises:
         OSError: nobody answers there in time (`TimeoutError`), nobody listens, or the server does not
@@ -40,7 +43,8 @@ async def open_connection(
     try:
         with trio.move_on_after(timeout):
             stream = await network.connect(host, port)
-            connection = await _start(nursery, stream, peer, max_header_bytes)
+            new = Connection(stream, peer=peer, max_header_bytes=max_header_bytes, hub=hub)
+            connection = await _start(nursery, stream, new)
             await connection.wait_ready()
             return connection
         if connection is None:
@@ -52,11 +56,8 @@ async def open_connection(
         raise
 
 
-async def _start(
-    nursery: trio.Nursery, stream: trio.abc.Stream, peer: str, max_header_bytes: int
-) -> Connection:
+async def _start(nursery: trio.Nursery, stream: trio.abc.Stream, connection: Connection) -> Connection:
     """Give a connection its tasks; without them nobody would close the stream."""
-    connection = Connection(stream, peer=peer, max_header_bytes=max_header_bytes)
     try:
         nursery.start_soon(connection.run)
     except RuntimeError:  # the nursery is closed

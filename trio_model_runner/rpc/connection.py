@@ -28,6 +28,7 @@ from typing import Any, Final
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ..texts import readable
 from .events import (
     ConnectionTerminated,
     DataReceived,
@@ -41,7 +42,7 @@ from .events import (
 from .frames import ErrorCode, error_name
 from .headers import RawFields
 from .http2 import Buffer, Http2Client, Http2Stream
-from .reader import Reader
+from .reader import SocketHub, read_until_end
 from .receiver import CallInterrupted, Receiver
 from .tls import explain
 from .writer import Writer
@@ -58,30 +59,39 @@ class Connection:
     Args:
         stream: an open byte stream, which from now on is the connection's to close.
         max_header_bytes: the largest list of headers taken from the server, bytes.
+        hub: what reads from plain sockets, if that is not for a task of the connection's own.
 
     Attributes:
         peer: who is at the other end, for messages.
+        accepts_calls: a new call has a chance here: the connection stands, and its server did not say GOAWAY.
         pings_without_answer: PINGs sent since the last piece of any call's answer. Servers take offence
             at many.
         too_many_pings: the server has taken offence.
     """
 
     def __init__(
-        self, stream: trio.abc.Stream, *, peer: str = "server", max_header_bytes: int = 16 << 10
+        self,
+        stream: trio.abc.Stream,
+        *,
+        peer: str = "server",
+        max_header_bytes: int = 16 << 10,
+        hub: SocketHub | None = None,
     ) -> None:
         self.peer = peer
         self._stream = stream
         self._http2 = Http2Client(max_header_bytes=max_header_bytes)
         self._progress = trio.lowlevel.ParkingLot()
-        self._reader = Reader(stream)
         self._writer = Writer(stream, self._http2, self._progress)
         self._scope = trio.CancelScope(shield=True)
         self._ready = trio.Event()
         self._unusable = trio.Event()
+        self.accepts_calls = True
         self._lost = False
         self._loss = ""
         self._ended = trio.Event()
         self._first_bytes = b""
+        self._violation = ""
+        self._hub = hub
         self._silent = True
         self._pings: dict[bytes, trio.Event] = {}
         self._pings_sent = 0
@@ -104,11 +114,6 @@ class Connection:
             return None
         fields: dict[str, Any] | None = self._stream.getpeercert()
         return fields
-
-    @property
-    def accepts_calls(self) -> bool:
-        """Whether a new call has a chance here: the connection stands, and its server did not say GOAWAY."""
-        return self._http2.accepts_streams and not self._unusable.is_set()
 
     @property
     def all_written(self) -> bool:
@@ -162,10 +167,11 @@ class Connection:
             CallInterrupted: the connection takes no new calls.
         """
         if not self.accepts_calls:
-            self._loss = self._loss or "the connection's stream ids are used up"
-            self._unusable.set()
             raise CallInterrupted(self._loss, unprocessed=True, connection_lost=True)
-        return self._http2.open_stream(fields, volatile, receiver=receiver)
+        stream = self._http2.open_stream(fields, volatile, receiver=receiver)
+        if not self._http2.accepts_streams:
+            self._become_unusable("the connection's stream ids are used up")
+        return stream
 
     @enable_ki_protection
     def send(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool = False) -> None:
@@ -225,11 +231,11 @@ class Connection:
             timeout: seconds in which its answer must come, else the connection is lost.
         """
         await trio.lowlevel.checkpoint()
-        while not self._unusable.is_set():
+        while self.accepts_calls:
             self._silent = True
             with trio.move_on_after(interval):
                 await self._unusable.wait()
-            suspicious = self._silent and self._http2.streams and not self._unusable.is_set()
+            suspicious = self._silent and self._http2.streams and self.accepts_calls
             if suspicious and not await self.ping(timeout):
                 self.abort(f"no answer to a PING within {timeout:g} s")
 
@@ -245,8 +251,7 @@ class Connection:
 
         The server isn't told before `aclose`: on a GOAWAY some, those on h2 for one, drop the open calls.
         """
-        self._loss = self._loss or reason
-        self._unusable.set()
+        self._become_unusable(reason)
 
     @enable_ki_protection
     async def finish(self, grace: float = 1.0) -> None:
@@ -276,10 +281,14 @@ class Connection:
             self.abort("the connection was closed")
             await self._ended.wait()
 
+    def _become_unusable(self, reason: str) -> None:
+        self._loss = self._loss or reason
+        self.accepts_calls = False
+        self._unusable.set()
+
     def _say_goodbye(self, reason: str) -> None:
         """Take no new calls, reset the open ones, and tell the server."""
-        self._loss = self._loss or reason
-        self._unusable.set()
+        self._become_unusable(reason)
         for stream in self._http2.streams:
             receiver, unprocessed = stream.receiver, not stream.id
             self.reset(stream)
@@ -289,7 +298,7 @@ class Connection:
 
     def _lose(self, reason: str, *, last_words: bool = False) -> None:
         """Note that the connection is gone, and tell everybody who waits on it."""
-        self._loss = self._loss or reason
+        self._become_unusable(reason)
         self._lost = True
         if not last_words:
             self._writer.close()
@@ -298,7 +307,6 @@ class Connection:
             stream.receiver = None
             self._http2.reset_stream(stream)
             _interrupt(receiver, CallInterrupted(self._loss, unprocessed=unprocessed, connection_lost=True))
-        self._unusable.set()
         self._ready.set()
         self._idle.set()
         self._progress.unpark_all()
@@ -308,27 +316,34 @@ class Connection:
     @enable_ki_protection
     async def _read(self) -> None:
         """Read until the connection is lost."""
-        reason, violated = "the server closed the connection", False
+        reason = "the server closed the connection"
         try:
-            while not violated and (data := await self._reader.receive()):
-                self._silent = False
-                if len(self._first_bytes) < 8:
-                    self._first_bytes += data[:8]
-                for event in self._http2.receive(data):
-                    if isinstance(event, ConnectionTerminated):
-                        reason, violated = f"the server broke the protocol: {event.reason}", True
-                    else:
-                        self._dispatch(event)
-                self._writer.flush()
+            await read_until_end(self._stream, self._take_in, self._hub)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             reason = explain(error) or f"the connection broke: {error.__cause__ or error}"
         finally:
+            reason = self._violation or reason
             reason = reason if self._ready.is_set() else self._explain_no_settings(reason)
-            self._lose(reason, last_words=violated)
-        if violated:
+            self._lose(reason, last_words=bool(self._violation))
+        if self._violation:
             with trio.move_on_after(_LAST_WORDS_SECONDS):
                 await self._writer.wait_written()
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _take_in(self, data: bytes) -> bool:
+        """Act on what the server sent; False if that was the last of it, since it broke the protocol."""
+        if self._lost:
+            return False
+        self._silent = False
+        if len(self._first_bytes) < 8:
+            self._first_bytes += data[:8]
+        for event in self._http2.receive(data):
+            if isinstance(event, ConnectionTerminated):
+                self._violation = f"the server broke the protocol: {event.reason}"
+            else:
+                self._dispatch(event)
+        self._writer.flush()
+        return not self._violation
 
     @enable_ki_protection
     async def _write(self) -> None:
@@ -370,10 +385,9 @@ class Connection:
             case SettingsReceived():
                 self._ready.set()
             case GoAwayReceived(_, code, debug_data):
-                detail = f" ({debug_data[:100].decode('ascii', 'replace')})" if debug_data else ""
-                self._loss = self._loss or f"the server said GOAWAY: {error_name(code)}{detail}"
+                detail = f" ({readable(debug_data.decode('ascii', 'replace'), 200)})" if debug_data else ""
                 self.too_many_pings = code == ErrorCode.ENHANCE_YOUR_CALM and debug_data == b"too_many_pings"
-                self._unusable.set()
+                self._become_unusable(f"the server said GOAWAY: {error_name(code)}{detail}")
 
 
 def _interrupt(receiver: Receiver | None, error: CallInterrupted) -> None:

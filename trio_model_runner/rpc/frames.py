@@ -30,6 +30,7 @@ __all__ = [
     "headers_frames",
     "parse_settings",
     "ping_frame",
+    "require",
     "rst_stream_frame",
     "settings_ack_frame",
     "settings_frame",
@@ -116,6 +117,16 @@ class ProtocolViolation(Exception):
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+
+def require(condition: bool, code: ErrorCode, reason: str) -> None:
+    """Hold a peer to the protocol.
+
+    Raises:
+        ProtocolViolation: the condition is not met.
+    """
+    if not condition:
+        raise ProtocolViolation(code, reason)
 
 
 def error_name(code: int) -> str:

@@ -39,7 +39,7 @@ from .events import (
     SettingsReceived,
     StreamReset,
 )
-from .frames import ErrorCode, Flag, FrameType, ProtocolViolation, Setting, without_padding
+from .frames import ErrorCode, Flag, FrameType, ProtocolViolation, Setting, require, without_padding
 from .headers import HeaderBlock, HeaderDecoder, RawFields
 from .sender import Sender
 from .streams import Buffer, Http2Stream, Part, well_formed
@@ -202,7 +202,12 @@ class Http2Client:
                 if len(buffer) < start + length:
                     break
                 position = start + length
-                self._receive_frame(kind, flags, stream_id & 0x7FFF_FFFF, buffer[start:position])
+                stream_id &= 0x7FFF_FFFF
+                if self._block is not None or not self._handshaken:
+                    self._check_order(kind, flags, stream_id)
+                handler = self._HANDLERS.get(kind)
+                if handler is not None:  # frames of unknown types are ignored: RFC 9113, section 4.1
+                    handler(self, flags, stream_id, buffer[start:position])
         except ProtocolViolation as violation:
             self._terminate(violation)
         self._buffer = b"" if self._terminated else buffer[position:]
@@ -216,15 +221,13 @@ class Http2Client:
         self._sender.control(frames.goaway_frame(0, violation.code, violation.reason.encode()))
         self._events.append(ConnectionTerminated(violation.code, violation.reason))
 
-    def _receive_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if not self._handshaken and (kind != FrameType.SETTINGS or flags & Flag.ACK):
-            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "it does not begin with SETTINGS")
+    def _check_order(self, kind: int, flags: int, stream_id: int) -> None:
+        """Check that a frame may come now: first SETTINGS, and nothing in the middle of a header block."""
+        begun = self._handshaken or (kind == FrameType.SETTINGS and not flags & Flag.ACK)
+        require(begun, ErrorCode.PROTOCOL_ERROR, "it does not begin with SETTINGS")
         block = self._block
-        if block is not None and (kind != FrameType.CONTINUATION or stream_id != block.stream_id):
-            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "a frame in the middle of a header block")
-        handler = self._HANDLERS.get(kind)
-        if handler is not None:  # frames of unknown types are ignored: RFC 9113, section 4.1
-            handler(self, flags, stream_id, payload)
+        fits = block is None or (kind == FrameType.CONTINUATION and stream_id == block.stream_id)
+        require(fits, ErrorCode.PROTOCOL_ERROR, "a frame in the middle of a header block")
 
     def _find(self, stream_id: int) -> Http2Stream | None:
         """The stream with this id, or None for one that is closed.
@@ -263,7 +266,7 @@ class Http2Client:
             self._sender.control(frames.window_update_frame(0, self._unreturned))
             self._unreturned = 0
         stream = self._find(stream_id)
-        data = without_padding(flags, payload)
+        data = without_padding(flags, payload) if flags & Flag.PADDED else payload
         if stream is None:
             return
         if length > stream.receive_window:
@@ -275,13 +278,16 @@ class Http2Client:
             self._events.append(DataReceived(stream, data, length, end_stream))
 
     def _receive_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
-        self._find(stream_id)
-        payload = without_padding(flags, payload)
+        if flags & Flag.PADDED:
+            payload = without_padding(flags, payload)
         if flags & Flag.PRIORITY:
-            if len(payload) < 5:
-                raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, "a malformed HEADERS")
+            require(len(payload) >= 5, ErrorCode.FRAME_SIZE_ERROR, "a malformed HEADERS")
             payload = payload[5:]
-        self._block = HeaderBlock(stream_id, end_stream=bool(flags & Flag.END_STREAM))
+        end_stream = bool(flags & Flag.END_STREAM)
+        if flags & Flag.END_HEADERS and len(payload) <= self._max_header_bytes:
+            self._receive_block(stream_id, payload, end_stream=end_stream)  # as nearly always
+            return
+        self._block = HeaderBlock(stream_id, end_stream=end_stream)
         self._receive_continuation(flags, stream_id, payload)
 
     def _receive_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -289,37 +295,35 @@ class Http2Client:
         if block is None:
             raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
         block.add(payload)
-        if len(block.data) > self._max_header_bytes or block.frames > _MAX_BLOCK_FRAMES:
-            raise ProtocolViolation(ErrorCode.ENHANCE_YOUR_CALM, "a header block over the limit")
+        fits = len(block.data) <= self._max_header_bytes and block.frames <= _MAX_BLOCK_FRAMES
+        require(fits, ErrorCode.ENHANCE_YOUR_CALM, "a header block over the limit")
         if flags & Flag.END_HEADERS:
             self._block = None
-            self._receive_block(block)
+            self._receive_block(block.stream_id, bytes(block.data), end_stream=block.end_stream)
 
-    def _receive_block(self, block: HeaderBlock) -> None:
+    def _receive_block(self, stream_id: int, block: bytes, *, end_stream: bool) -> None:
         try:
-            fields = self._decoder.decode(bytes(block.data))  # for closed streams too: the table goes on
+            fields = self._decoder.decode(block)  # for closed streams too: the table goes on
         except hpack.OversizedHeaderListError:
             raise ProtocolViolation(ErrorCode.ENHANCE_YOUR_CALM, "headers over the limit") from None
         except hpack.HPACKError:
             raise ProtocolViolation(ErrorCode.COMPRESSION_ERROR, "a malformed header block") from None
-        stream = self._find(block.stream_id)
+        stream = self._find(stream_id)
         if stream is None:
             return
         if not well_formed(fields, stream.answering):
             self._fail(stream, ErrorCode.PROTOCOL_ERROR, "malformed headers")
             return
-        if not stream.answering and fields[0][1].startswith("1") and not block.end_stream:
+        if not stream.answering and fields[0][1].startswith("1") and not end_stream:
             return  # an interim response: RFC 9113, section 8.1
-        if self._advance(stream, Part.HEADERS_AND_END if block.end_stream else Part.HEADERS):
-            self._events.append(HeadersReceived(stream, fields, block.end_stream))
+        if self._advance(stream, Part.HEADERS_AND_END if end_stream else Part.HEADERS):
+            self._events.append(HeadersReceived(stream, fields, end_stream))
 
     def _receive_priority(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if len(payload) != 5 or not stream_id:
-            raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, "a malformed PRIORITY")
+        require(len(payload) == 5 and stream_id > 0, ErrorCode.FRAME_SIZE_ERROR, "a malformed PRIORITY")
 
     def _receive_rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, "a malformed RST_STREAM")
+        require(len(payload) == 4, ErrorCode.FRAME_SIZE_ERROR, "a malformed RST_STREAM")
         stream = self._find(stream_id)
         if stream is None:
             return
@@ -330,10 +334,9 @@ class Http2Client:
             self._events.append(StreamReset(stream, code, unprocessed=refused))
 
     def _receive_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
-        if len(payload) % 6 or (flags & Flag.ACK and payload):
-            raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, "a malformed SETTINGS")
+        require(not stream_id, ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
+        fits = not payload if flags & Flag.ACK else len(payload) % 6 == 0
+        require(fits, ErrorCode.FRAME_SIZE_ERROR, "a malformed SETTINGS")
         if flags & Flag.ACK:
             return
         self._handshaken = True
@@ -346,20 +349,16 @@ class Http2Client:
         raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, though push is off")
 
     def _receive_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
-        if len(payload) != 8:
-            raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, "a malformed PING")
+        require(not stream_id, ErrorCode.PROTOCOL_ERROR, "PING on a stream")
+        require(len(payload) == 8, ErrorCode.FRAME_SIZE_ERROR, "a malformed PING")
         if flags & Flag.ACK:
             self._events.append(PingAcknowledged(payload))
         else:
             self._answer(frames.ping_frame(payload, ack=True))
 
     def _receive_goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
-        if len(payload) < 8:
-            raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, "a malformed GOAWAY")
+        require(not stream_id, ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
+        require(len(payload) >= 8, ErrorCode.FRAME_SIZE_ERROR, "a malformed GOAWAY")
         last_stream_id = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF
         code = int.from_bytes(payload[4:8], "big")
         self._sender.taking_streams = False
@@ -371,15 +370,13 @@ class Http2Client:
                     self._events.append(StreamReset(stream, code, unprocessed=not stream.answering))
 
     def _receive_window_update(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, "a malformed WINDOW_UPDATE")
+        require(len(payload) == 4, ErrorCode.FRAME_SIZE_ERROR, "a malformed WINDOW_UPDATE")
         increment = int.from_bytes(payload, "big") & 0x7FFF_FFFF
         if not stream_id:
             self._sender.window += increment
-            if not increment:
-                raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of 0")
-            if self._sender.window > frames.MAX_WINDOW:
-                raise ProtocolViolation(ErrorCode.FLOW_CONTROL_ERROR, "a window over the maximum")
+            require(increment > 0, ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of 0")
+            fits = self._sender.window <= frames.MAX_WINDOW
+            require(fits, ErrorCode.FLOW_CONTROL_ERROR, "a window over the maximum")
             return
         stream = self._find(stream_id)
         if stream is None:

@@ -1,48 +1,138 @@
-"""Reads from a connection's byte stream.
+"""Reads what arrives on connections: each in its own task, or all plain sockets of a program in one.
 
-On a plain socket this waits first and reads then, with the descriptor's own system call. Trio's
-`SocketStream` tries to read first, since most programs find something there. Between two answers of a model
-lie seconds, so that here the first try is always in vain; with the schedule point that Trio owes to the
-read that succeeds, that was a tenth of all that a call costs.
+The natural way is a task for each connection, which waits, reads, and waits again. Where a round's answers
+come from hundreds of connections at once, most of a small answer's way then goes through the scheduler: a
+system call to be woken, a place in the queue, a task switch, a system call to wait again. So a `SocketHub`
+waits for all its sockets with one epoll, in one task, and hands over what it reads right there. That saves a
+tenth of what a small call costs. It is for plain sockets on Linux; all others take the natural way.
+
+That one waits before it reads, with the descriptor's own system calls. Trio's `SocketStream` tries to read
+first, since most programs find something there; between two answers of a model lie seconds.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Final
+import select
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
-__all__ = ["Reader"]
+__all__ = ["Deliver", "SocketHub", "read_until_end"]
+
+Deliver: TypeAlias = Callable[[bytes], bool]
+"""Takes what was read, and says whether to go on; it never waits."""
 
 _SIZE: Final = 64 << 10
 
 
-class Reader:
-    """Gets what arrives on a byte stream.
+async def read_until_end(stream: trio.abc.Stream, deliver: Deliver, hub: SocketHub | None) -> None:
+    """Read from a stream until it ends, or `deliver` has enough.
 
     Args:
         stream: where from.
+        deliver: gets all that is read, piece by piece.
+        hub: what reads from plain sockets, if there is one.
+
+    Raises:
+        trio.BrokenResourceError: the stream is broken; the cause says how.
+        trio.ClosedResourceError: the stream was closed meanwhile.
+    """
+    if not isinstance(stream, trio.SocketStream):
+        while (data := bytes(await stream.receive_some(_SIZE))) and deliver(data):
+            pass
+    elif hub is not None:
+        await hub.read_until_end(stream.socket, deliver)
+    else:
+        while True:
+            await trio.lowlevel.wait_readable(stream.socket)
+            if not _read(stream.socket.fileno(), deliver):
+                return
+
+
+def _read(descriptor: int, deliver: Deliver) -> bool:
+    """Read and deliver what is there; False at the end."""
+    try:
+        data = os.read(descriptor, _SIZE)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        raise trio.BrokenResourceError(f"the connection broke: {error}") from error
+    return bool(data) and deliver(data)
+
+
+class SocketHub:
+    """Waits for any number of sockets in one task, and reads from those that have something.
+
+    `run` must run for as long as anybody reads.
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._readings: dict[int, _Reading] = {}
 
-    async def receive(self) -> bytes:
-        """Wait for bytes and return what is there; nothing at the stream's end.
+    @staticmethod
+    def available() -> bool:
+        """Whether this system has what it takes."""
+        return hasattr(select, "epoll")
 
-        Raises:
-            trio.BrokenResourceError: the stream is broken; the cause says how.
-            trio.ClosedResourceError: the stream was closed meanwhile.
-        """
-        if self._socket is None:
-            return bytes(await self._stream.receive_some(_SIZE))
-        while True:
-            await trio.lowlevel.wait_readable(self._socket)
-            try:
-                return os.read(self._socket.fileno(), _SIZE)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise trio.BrokenResourceError(f"the connection broke: {error}") from error
+    @enable_ki_protection
+    async def run(self) -> None:
+        """Read, for whoever is in `read_until_end`, until this is cancelled."""
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+                for descriptor, _ in self._epoll.poll(0):
+                    if (reading := self._readings.get(descriptor)) is not None and not reading.step():
+                        self._forget(descriptor)
+        finally:
+            self._readings.clear()
+            self._epoll.close()
+
+    @enable_ki_protection
+    async def read_until_end(self, socket: trio.socket.SocketType, deliver: Deliver) -> None:
+        """Read from a socket; see `read_until_end` of this module."""
+        if self._epoll.closed:
+            raise trio.ClosedResourceError("nobody reads here any more")
+        descriptor = socket.fileno()
+        reading = self._readings[descriptor] = _Reading(descriptor, deliver)
+        self._epoll.register(descriptor, select.EPOLLIN)
+        try:
+            await reading.ended.wait()
+        finally:
+            self._forget(descriptor)
+        if reading.error is not None:
+            raise reading.error
+
+    def _forget(self, descriptor: int) -> None:
+        if self._readings.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+
+class _Reading:
+    """One socket of a hub.
+
+    Attributes:
+        ended: nothing more will be read.
+        error: why, if that was no end as it should be.
+    """
+
+    __slots__ = ("_deliver", "_descriptor", "ended", "error")
+
+    def __init__(self, descriptor: int, deliver: Deliver) -> None:
+        self._descriptor = descriptor
+        self._deliver = deliver
+        self.ended = trio.Event()
+        self.error: BaseException | None = None
+
+    def step(self) -> bool:
+        """Read and deliver what is there; False at the end."""
+        try:
+            if _read(self._descriptor, self._deliver):
+                return True
+        except BaseException as error:  # it belongs to whoever waits for the end, and to no other socket
+            self.error = error
+        self.ended.set()
+        return False

@@ -52,9 +52,13 @@ class Http2Stream:
         receiver: whatever the connection's owner keeps here to find who waits for the response.
         sent: all of the request was handed to the writer.
         closed: nothing more will be sent or received.
+        answering: the response has begun.
+        answered: the whole response has come.
     """
 
     __slots__ = (
+        "answered",
+        "answering",
         "closed",
         "end_queued",
         "fields",
@@ -80,18 +84,10 @@ class Http2Stream:
         self.end_queued = False
         self.send_window = 0
         self.received = Received.NOTHING
+        self.answering = False
+        self.answered = False
         self.receive_window = 0
         self.unreturned = 0
-
-    @property
-    def answered(self) -> bool:
-        """The whole response has come."""
-        return self.received is Received.EVERYTHING
-
-    @property
-    def answering(self) -> bool:
-        """The response has begun."""
-        return self.received is not Received.NOTHING
 
     @property
     def unsent(self) -> int:
@@ -104,6 +100,8 @@ class Http2Stream:
         if received is None:
             return False
         self.received = received
+        self.answering = True
+        self.answered = received is Received.EVERYTHING
         return True
 
     def take(self, room: int) -> tuple[int, list[Buffer]]:

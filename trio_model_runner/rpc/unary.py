@@ -37,7 +37,7 @@ from .receiver import CallInterrupted
 __all__ = ["Answer", "UnaryCall"]
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Answer:
     """The answer to a unary call.
 
@@ -48,6 +48,10 @@ class Answer:
 
     message: bytes
     metadata: Fields
+
+    def __repr__(self) -> str:
+        """Show the length, never the message."""
+        return f"<Answer of {len(self.message)} bytes>"
 
 
 class UnaryCall:
@@ -119,7 +123,8 @@ class UnaryCall:
     @property
     def trailers_only(self) -> bool:
         """Whether the server answered with a status and nothing else, not even metadata before it."""
-        return self._headers is not None and self._trailers is None and not self._received
+        refused = self._error is not None  # by us, for what came of the message
+        return self._headers is not None and self._trailers is None and not (self._received or refused)
 
     @property
     def has_message(self) -> bool:

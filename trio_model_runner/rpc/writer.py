@@ -129,6 +129,9 @@ class Writer:
     def _write_some(self, descriptor: int) -> None:
         """Write what one system call takes of what is unwritten."""
         written = os.writev(descriptor, self._unwritten[:_MAX_BUFFERS_PER_WRITE])
+        if written == sum(map(len, self._unwritten)):
+            self._unwritten = []
+            return
         for index, buffer in enumerate(self._unwritten):
             if written < len(buffer):
                 rest = memoryview(buffer)[written:] if written else buffer

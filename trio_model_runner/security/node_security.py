@@ -1,10 +1,10 @@
 """What a model's connections and calls need to know of credentials: the same questions for every kind.
 
 Whoever opens a connection to a node asks, in this order: `NodeSecurity.tls` for what goes under HTTP/2, and
-`NodeSecurity.authority` for whom the requests name; if it can't be opened, `NodeSecurity.judge`; else, of each connection, `NodeSecurity.proof`, and if
-there is one, nothing of value may be sent before it has accepted an answer, nor any answer be believed that
-it has not. With each call goes what `NodeSecurity.call_metadata` says. Without credentials all of these ask
-for nothing.
+`NodeSecurity.authority` for whom the requests name; `NodeSecurity.judge` if it can't be opened; else, of each
+connection, `NodeSecurity.proof`, and if there is one, nothing of value may be sent before it has accepted an
+answer, nor any answer be believed that it has not. With each call goes what `NodeSecurity.call_metadata`
+says. Without credentials all of these ask for nothing.
 
 A connection has to be proved by a call that gives nothing away, which rules a setup out: it carries the class
 and its arguments. Deployed secure nodes send their proof with every unary answer, that of a health check
@@ -122,7 +122,7 @@ class SecureSecurity(NodeSecurity):
         return _node_name(model_id)
 
     def judge(self, error: OSError) -> ProofFailed | None:
-        """See `NodeSecurity.judge`: a node without its certificate won't have it at the next attempt either."""
+        """See `NodeSecurity.judge`: a node without its certificate will hardly have it a moment later."""
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, ssl.SSLCertVerificationError):

@@ -38,7 +38,7 @@ class AnswerCode(enum.StrEnum):
 
 @attrs.frozen
 class Request:
-    """One unary request.
+    """One unary request. Its repr says how long the message is, and not what is in it.
 
     Attributes:
         path: "/package.Service/Method".
@@ -46,7 +46,9 @@ class Request:
     """
 
     path: str
-    message: tuple[Buffer, ...] = ()
+    message: tuple[Buffer, ...] = attrs.field(
+        default=(), repr=lambda message: f"<{sum(map(len, message))} bytes>"
+    )
 
     @property
     def size(self) -> int:

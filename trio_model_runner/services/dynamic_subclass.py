@@ -59,10 +59,8 @@ class DynamicSubclassService(Service):
 
     def setup_request(self) -> Request:
         """See `Service.setup_request`."""
-        head = bytes(SetupRequest(class_name=self.class_name))
-        return Request(
-            f"{_PATH}Setup", (head, self.arguments.once(DynamicSubclassService, _encode_arguments))
-        )
+        arguments = self.arguments.once(DynamicSubclassService, _encode_arguments)
+        return Request(f"{_PATH}Setup", (_encode_class_name(self.class_name), arguments))
 
     def read_setup(self, message: bytes) -> SetupAnswer:
         """See `Service.read_setup`: only the text says whether there was an instance already."""
@@ -108,6 +106,11 @@ class DynamicSubclassService(Service):
             return ServiceAnswer(AnswerCode(code), text or f"the node's status is {code!r}")
         data_type, data = response or (DataType.NONE, b"")
         return ServiceAnswer(AnswerCode.SUCCESS, text, Encoded(DataType(data_type), data))
+
+
+@functools.lru_cache(maxsize=16)
+def _encode_class_name(class_name: str) -> bytes:
+    return bytes(SetupRequest(class_name=class_name))
 
 
 @functools.lru_cache(maxsize=256)

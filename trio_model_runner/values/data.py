@@ -117,10 +117,11 @@ def decode_data(
     if frames not in ("arrow", "pandas"):
         raise ValueError(f'frames: must be "arrow" or "pandas", got {frames!r}')
     data = to_bytes(data)
-    try:
-        data_type = DataType(data_type)
-    except ValueError:
-        raise InvalidAnswer(f"unknown data type {data_type!r}", data) from None
+    if not isinstance(data_type, DataType):
+        try:
+            data_type = DataType(data_type)
+        except ValueError:
+            raise InvalidAnswer(f"unknown data type {data_type!r}", data) from None
     try:
         return _read(data, data_type, frames, max_frame_bytes)
     except ValueError as error:
