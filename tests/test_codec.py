@@ -365,6 +365,16 @@ def test_kinds_of_field_without_a_reader_are_refused_when_it_is_made(message_typ
         message_reader(message_type)
 
 
+def test_a_message_has_no_more_fields_than_the_reader_takes():
+    read = message_reader(CallResponse, 3)
+    variant = b"\x12\x00"
+    assert read(3 * variant) == (None, (0, b""))
+    for data in (4 * variant, 4 * b"\x78\x00", b"\x12\x08" + 4 * b"\x10\x01"):
+        with pytest.raises(ValueError, match="more than 3 fields"):
+            read(data)
+    assert message_reader(Inner)(1000 * b"\x08\x01")[0] == 1
+
+
 def test_a_reader_is_compiled_once():
     assert message_reader(CallResponse) is message_reader(CallResponse)
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import functools
 import struct
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -124,7 +125,7 @@ class BetterprotoCodec(CodecBase):
 
 
 @functools.cache
-def message_reader(message_type: type[betterproto.Message]) -> MessageReader:
+def message_reader(message_type: type[betterproto.Message], max_fields: int = sys.maxsize) -> MessageReader:
     """A function that reads the wire form of a `message_type`; compiled once, and kept.
 
     What it returns has one item for each field, in the order of their numbers: a number, text or bytes (an
@@ -133,10 +134,15 @@ def message_reader(message_type: type[betterproto.Message]) -> MessageReader:
 
     It raises ValueError for malformed bytes, text that is not UTF-8 among them, and nothing else.
 
+    Args:
+        message_type: the type.
+        max_fields: how many fields a message may have, and each one in it. A field takes 2 us to read and two
+            bytes to send, so whoever reads from strangers should say how many there can be.
+
     Raises:
         TypeError: the type has a kind of field that isn't supported; see the module.
     """
-    read = _compile(message_type, ())
+    read = _compile(message_type, (), max_fields)
 
     def read_message(data: bytes) -> tuple[Any, ...]:
         try:
@@ -156,7 +162,7 @@ def _reader_if_supported(message_type: type[betterproto.Message]) -> MessageRead
 
 
 def _compile(
-    message_type: type[betterproto.Message], within: tuple[type[betterproto.Message], ...]
+    message_type: type[betterproto.Message], within: tuple[type[betterproto.Message], ...], max_fields: int
 ) -> Callable[[tuple[Any, ...] | None, bytes, int, int], tuple[Any, ...]]:
     """What reads a message between two positions, merged into what was read of it before."""
     within = (*within, message_type)
@@ -178,13 +184,13 @@ def _compile(
         else:
             defaults.append(None if field.optional else _DEFAULTS[kind])
         if kind == "message":
-            read = _compile(metadata.cls_by_field[name], within)
+            read = _compile(metadata.cls_by_field[name], within, max_fields)
             take = _repeated_message if index in repeated else _singular_message
             readers[tag | _LENGTH_DELIMITED] = take(index, read)
         else:
             add = _repeated if index in repeated else _singular
             readers[tag | _wire_type(kind)] = add(index, _value_reader(kind))
-    return _message(readers, defaults, repeated)
+    return _message(readers, defaults, repeated, max_fields)
 
 
 def _refuse_unsupported(
@@ -212,7 +218,7 @@ def _wire_type(kind: str) -> int:
 
 
 def _message(
-    readers: dict[int, _ReadField], defaults: list[Any], repeated: list[int]
+    readers: dict[int, _ReadField], defaults: list[Any], repeated: list[int], max_fields: int
 ) -> Callable[[tuple[Any, ...] | None, bytes, int, int], tuple[Any, ...]]:
     reader_of = readers.get
 
@@ -223,7 +229,11 @@ def _message(
             values = defaults.copy()
             for index in repeated:
                 values[index] = []
+        fields_left = max_fields
         while position < end:
+            fields_left -= 1
+            if fields_left < 0:
+                raise ValueError(f"a message with more than {max_fields} fields")
             tag = data[position]
             position += 1
             if tag >= 0x80:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -17,7 +17,7 @@ from ..values.data import Arguments, DataType, Encoded
 if TYPE_CHECKING:
     from ..rpc.http2 import Buffer
 
-__all__ = ["NOTHING", "AnswerCode", "Request", "Service", "ServiceAnswer", "SetupAnswer"]
+__all__ = ["MAX_FIELDS", "NOTHING", "AnswerCode", "Request", "Service", "ServiceAnswer", "SetupAnswer"]
 
 
 class AnswerCode(enum.StrEnum):
@@ -68,6 +68,9 @@ class SetupAnswer:
     message: str = ""
     fresh: bool = True
 
+
+MAX_FIELDS: Final = 100
+"""Fields in one message of an answer, far more than any has: a reader's time is a stranger's to take."""
 
 NOTHING = Encoded(DataType.NONE, b"")
 

@@ -14,16 +14,16 @@ from ..proto.commons import Argument, KwArgument, Variant, VariantType
 from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, SetupRequest, SetupResponse
 from ..rpc.codec import message_reader
 from ..values.data import Arguments, DataType, Encoded
-from .base import NOTHING, AnswerCode, Request, Service, ServiceAnswer, SetupAnswer
+from .base import MAX_FIELDS, NOTHING, AnswerCode, Request, Service, ServiceAnswer, SetupAnswer
 
 __all__ = ["DynamicSubclassService"]
 
 _PATH = "/dynamic_subclass.DynamicSubclassService/"
 _ALREADY_THERE = "Instance already exists"
 
-_read_setup = message_reader(SetupResponse)
-_read_call = message_reader(CallResponse)
-_read_reset = message_reader(RestResponse)
+_read_setup = message_reader(SetupResponse, MAX_FIELDS)
+_read_call = message_reader(CallResponse, MAX_FIELDS)
+_read_reset = message_reader(RestResponse, MAX_FIELDS)
 
 
 def _class_name(instance: Any, attribute: attrs.Attribute[str], value: object) -> None:

@@ -9,7 +9,7 @@ import attrs
 from .. import proto
 from ..rpc.codec import message_reader
 from ..values.data import Arguments, DataType, Encoded
-from .base import AnswerCode, Request, ServiceAnswer
+from .base import MAX_FIELDS, AnswerCode, Request, ServiceAnswer
 from .infer import InferService, only_value
 
 __all__ = ["ModelRunnerService"]
@@ -17,7 +17,7 @@ __all__ = ["ModelRunnerService"]
 _NUMBERED_LOWER = 1
 """This service's types begin at DOUBLE=0, all later ones at NONE=0 and DOUBLE=1."""
 
-_read_response = message_reader(proto.InferResponse)
+_read_response = message_reader(proto.InferResponse, MAX_FIELDS)
 
 
 @attrs.frozen

@@ -13,12 +13,12 @@ from ..proto.commons import Variant, VariantType
 from ..proto.train_infer import InferRequest, InferResponse
 from ..rpc.codec import message_reader
 from ..values.data import Arguments, DataType, Encoded
-from .base import AnswerCode, Request, ServiceAnswer
+from .base import MAX_FIELDS, AnswerCode, Request, ServiceAnswer
 from .infer import InferService, only_value
 
 __all__ = ["TrainInferService", "TrainInferStreamService"]
 
-_read_response = message_reader(InferResponse)
+_read_response = message_reader(InferResponse, MAX_FIELDS)
 
 
 @attrs.frozen
