@@ -1,7 +1,7 @@
 """Functions of the coordinator's, called in the middle of a round.
 
-A round is protected from Ctrl-C wherever its places in the queues could be torn apart. What a coordinator gave
-as ``arguments=`` or ``returns=`` is not: if it never ends, Ctrl-C must be able to end it.
+A round is protected from Ctrl-C wherever its places in the queues could be torn apart. What a coordinator
+gave as ``arguments=`` or ``returns=`` is not: if it never ends, Ctrl-C must be able to end it.
 """
 
 from __future__ import annotations
