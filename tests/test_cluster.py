@@ -116,7 +116,7 @@ def test_arguments_for_the_setup_that_no_node_would_take() -> None:
 
 
 async def _later(_: Any) -> Any:
-    await trio.sleep(0)
+    await trio.lowlevel.checkpoint()
 
 
 async def test_a_cluster_is_entered_once() -> None:
@@ -286,6 +286,10 @@ async def test_draining_lets_rounds_end_in_time(autojump_clock: MockClock) -> No
         await cluster.drain(0)
         with pytest.raises(ValueError, match="timeout"):
             await cluster.drain(-1)
+        with pytest.raises(TypeError, match=r"^timeout: "):
+            await cluster.drain("soon")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"^count: "):
+            await cluster.wait_for_models("all")  # type: ignore[arg-type]
 
 
 async def test_draining_with_no_time_ends_rounds_at_once(autojump_clock: MockClock) -> None:

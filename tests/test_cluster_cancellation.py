@@ -5,11 +5,13 @@ The same goes for Ctrl-C, which comes out as itself, and in no group.
 
 from __future__ import annotations
 
+import signal
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 from checkpoints import cancel_everywhere, interrupt_every_line, interrupt_everywhere
 from cluster_scenarios import (
     Scene,
@@ -28,6 +30,7 @@ from cluster_scenarios import (
     still_usable,
     whole_life,
 )
+from coordinating import Model, coordinating
 from trio.testing import MockClock
 
 if TYPE_CHECKING:
@@ -109,8 +112,8 @@ def test_the_coordinator_s_own_functions_can_be_interrupted(name: str) -> None:
         reached.append(True)
 
     async def main() -> None:
-        async with running_cluster() as crunch:
-            await crunch.cluster.call("predict", **{name: interrupt})
+        async with coordinating({"a": Model()}) as (_, cluster):
+            await cluster.call("predict", **{name: interrupt})
 
     with pytest.raises(KeyboardInterrupt):
         trio.run(main)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import trio
 from coordinating import Model, coordinating
+from grpclib.const import Status as GRPCStatus
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import (
@@ -210,6 +211,24 @@ async def test_answers_in_the_kernel_at_the_deadline_are_delivered(autojump_cloc
 
             send_stream.send_all_hook = deliver_and_oversleep
             assert (await cluster.call("predict")).by_id["a"].status is Status.SUCCESS
+
+
+async def test_a_node_that_tells_of_our_deadline_first_changes_nothing(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model()}, timeout=2) as (crunch, cluster):
+        (stream,) = crunch.node("a")._endpoint._streams
+        send_stream = stream._transport.send_stream  # type: ignore[attr-defined]
+        deliver = send_stream.send_all_hook
+
+        async def deliver_at_the_deadline() -> None:
+            await deliver()
+            autojump_clock.jump(2)
+
+        crunch.node("a").faults.grpc_error = GRPCStatus.DEADLINE_EXCEEDED, "Deadline Exceeded"
+        send_stream.send_all_hook = deliver_at_the_deadline
+        result = (await cluster.call("predict")).by_id["a"]
+        assert (result.status, result.detail) == (Status.TIMEOUT, "no answer before the deadline")
+        assert isinstance(result.error, TimeoutError)
+        assert cluster.models["a"].record.timeouts == 1
 
 
 async def test_what_we_overslept_is_not_counted(autojump_clock: MockClock) -> None:

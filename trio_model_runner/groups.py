@@ -38,7 +38,7 @@ class one_by_itself:  # noqa: N801 - used as `with one_by_itself():`, like Trio'
             raise only
         finally:
             only.__context__ = context  # which `raise` has just replaced with the group
-            del only, context
+            del only, context, others, error, traceback  # or this frame, in the traceback, would keep itself
 
 
 def describe(error: BaseException) -> str:

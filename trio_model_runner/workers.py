@@ -3,6 +3,8 @@
 While the event loop encodes or decodes one large value, no answer is read and no deadline is kept, for any
 model. So large values go to worker threads, two at a time: with eight, the event loop waited for the
 interpreter's lock three times as long, and nothing was done sooner. What is large, `values.effort` says.
+Answers of more than a megabyte have a thread of their own: a few, from models that mean no good, would
+keep everybody else's waiting until the deadline.
 
 A clock that jumps when nothing happens (`trio.testing.MockClock`, with autojump) takes waiting for a thread
 for nothing, and would jump to the deadline of whoever waits. Under such a clock everything is done in the
@@ -20,18 +22,24 @@ import trio
 __all__ = ["run_in_worker"]
 
 _THREADS: Final = 2
+_THREADS_APART: Final = 1
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_limiter = trio.lowlevel.RunVar[trio.CapacityLimiter]("_limiter")
+_limiters = trio.lowlevel.RunVar[tuple[trio.CapacityLimiter, trio.CapacityLimiter]]("_limiters")
 
 
-async def run_in_worker(function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+async def run_in_worker(function: Callable[[*Ts], T], *arguments: *Ts, apart: bool = False) -> T:
     """Run a function that neither waits nor touches Trio in a worker thread.
 
     Cancelled, this returns at once; the thread goes on for as long as the function takes, and what that
     returns or raises is lost.
+
+    Args:
+        function: the function.
+        arguments: what it gets.
+        apart: it may take so long that others should not wait behind it.
 
     Raises:
         BaseException: whatever the function raises.
@@ -40,10 +48,11 @@ async def run_in_worker(function: Callable[[*Ts], T], *arguments: *Ts) -> T:
         await trio.lowlevel.checkpoint()
         return function(*arguments)
     try:
-        limiter = _limiter.get()
+        limiters = _limiters.get()
     except LookupError:
-        limiter = trio.CapacityLimiter(_THREADS)
-        _limiter.set(limiter)
+        limiters = trio.CapacityLimiter(_THREADS), trio.CapacityLimiter(_THREADS_APART)
+        _limiters.set(limiters)
+    limiter = limiters[apart]
     return await trio.to_thread.run_sync(function, *arguments, limiter=limiter, abandon_on_cancel=True)
 
 

@@ -121,6 +121,8 @@ class Cluster(ClusterCalls):
         Raises:
             trio.ClosedResourceError: the block is left before that.
         """
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise TypeError(f"count: must be a whole number, got {type(count).__name__}")
         while True:
             self._check_open()
             if len(self._fleet.ready) >= count:
@@ -154,6 +156,8 @@ class Cluster(ClusterCalls):
 
         Rounds that have not ended by then return with what they have; nobody is blamed.
         """
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+            raise TypeError(f"timeout: must be a number of seconds, got {type(timeout).__name__}")
         if not timeout >= 0:
             raise ValueError(f"timeout: must be >= 0 seconds, got {timeout!r}")
         self._check_open()

@@ -28,6 +28,7 @@ from ..rpc.unary import Answer, UnaryCall
 from ..security.delegation import UnknownIdentity
 from ..services.base import AnswerCode, Request
 from ..values.data import Encoded
+from ..values.effort import LARGEST_AMONG_OTHERS
 from ..values.results import PredictResult, Status
 from ..workers import run_in_worker
 from .call_spec import CallSpec, Value
@@ -194,16 +195,15 @@ class Call:
         self._turn.leave()
         self._turn = None
 
-    async def _make_request(self) -> bool:  # noqa: ASYNC910 - no checkpoint where it is small
+    async def _make_request(self) -> bool:
         """Make the request, once; False if that fails."""
         if self._request is None:
             try:
-                requests = self._spec.requests
-                self._request = requests.same or await requests.for_model(self.model)
+                self._request = await self._spec.requests.for_model(self.model)
             except Exception as error:  # the coordinator's code: any error is this model's result
                 self._end(Outcome.COORDINATOR_RAISED, f"arguments: {error!r}", error=error)
-                return False
-        return True
+                return False  # noqa: ASYNC910 - no checkpoint where it is small
+        return True  # noqa: ASYNC910
 
     async def _attempt(self) -> None:  # noqa: ASYNC910 - a model that is out ends this
         """Send the request, once more if it was sent before, and wait for what comes of it."""
@@ -242,6 +242,11 @@ class Call:
         except GRPCError as error:
             outcome = outcome_of_grpc_error(error)
             self.model.overrunning = self.model.overrunning or outcome is Outcome.OVERRAN
+            our_own = self._behind_ours or trio.current_time() >= self._spec.deadline
+            if outcome is Outcome.OVERRAN and our_own:  # it keeps the deadline that we told it
+                self._progress = Progress.CUT_OFF
+                self.expire()
+                return
             text = f"gRPC status {error.status.name}: {error.message or 'no message'}"
             self._end(outcome, text, error=error)
         except NodeBusyError:
@@ -297,9 +302,10 @@ class Call:
             self._end_as(self._spec.value_of(encoded))
 
     async def _decode_in_worker(self, encoded: Encoded) -> None:
-        decoded = await run_in_worker(self._spec.decoded, encoded)
+        apart = len(encoded.data) > LARGEST_AMONG_OTHERS
+        decoded = await run_in_worker(self._spec.decoded, encoded, apart=apart)
         if self._spec.structures_in_any_thread:
-            self._end_as(await run_in_worker(self._spec.structured, decoded))
+            self._end_as(await run_in_worker(self._spec.structured, decoded, apart=apart))
         else:
             self._end_as(self._spec.structured(decoded))
 

@@ -66,23 +66,21 @@ class Requests:
         if self.same is None and isinstance(self._arguments, Arguments):
             self.same = await self._encode(self._arguments)
 
-    async def for_model(self, model: ModelRunner) -> Request:  # noqa: ASYNC910 - as `prepare`
-        """The request for one model.
+    async def for_model(self, model: ModelRunner) -> Request:
+        """The request for one model, where there is none for all.
 
         Raises:
             Exception: whatever the coordinator's function raises, or what it made can't be sent.
         """
-        if self.same is not None:
-            return self.same
         assert callable(self._arguments)
         arguments = call_interruptibly(self._arguments, model)
         if not isinstance(arguments, Arguments):
             raise TypeError(f"arguments: must return Arguments, got {type(arguments).__name__}")
         return await self._encode(arguments)
 
-    async def _encode(self, arguments: Arguments) -> Request:  # noqa: ASYNC910 - as `prepare`
+    async def _encode(self, arguments: Arguments) -> Request:
         if arguments.takes_long_to_encode:
             await run_in_worker(arguments.encode)
         request = self._make(arguments)
         check_size(request, self._max_message_bytes)
-        return request
+        return request  # noqa: ASYNC910 - as `prepare`

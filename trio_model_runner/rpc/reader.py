@@ -132,7 +132,7 @@ class _Reading:
         try:
             if _read(self._descriptor, self._deliver):
                 return True
-        except BaseException as error:  # it belongs to whoever waits for the end, and to no other socket
+        except BaseException as error:  # noqa: ASYNC103 - whoever waits for the end raises it
             self.error = error
         self.ended.set()
         return False

@@ -6,15 +6,18 @@ The node finds a subclass of the class named in Setup, makes one instance of it,
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..proto.commons import Argument, KwArgument, Variant, VariantType
 from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, SetupRequest, SetupResponse
 from ..rpc.codec import message_reader
 from ..values.data import Arguments, DataType, Encoded
 from .base import MAX_FIELDS, NOTHING, AnswerCode, Request, Service, ServiceAnswer, SetupAnswer
+from .uncopied import few, nested, number, variant
+
+if TYPE_CHECKING:
+    from ..rpc.http2 import Buffer
 
 __all__ = ["DynamicSubclassService"]
 
@@ -60,7 +63,7 @@ class DynamicSubclassService(Service):
     def setup_request(self) -> Request:
         """See `Service.setup_request`."""
         arguments = self.arguments.once(DynamicSubclassService, _encode_arguments)
-        return Request(f"{_PATH}Setup", (_encode_class_name(self.class_name), arguments))
+        return Request(f"{_PATH}Setup", (_encode_class_name(self.class_name), *arguments))
 
     def read_setup(self, message: bytes) -> SetupAnswer:
         """See `Service.read_setup`: only the text says whether there was an instance already."""
@@ -81,7 +84,7 @@ class DynamicSubclassService(Service):
 
     def call_request(self, method: str, arguments: Arguments) -> Request:
         """See `Service.call_request`: any method, any arguments."""
-        message = (_encode_method(method), arguments.once(DynamicSubclassService, _encode_arguments))
+        message = (_encode_method(method), *arguments.once(DynamicSubclassService, _encode_arguments))
         return Request(f"{_PATH}Call", message)
 
     def reset_request(self) -> Request:
@@ -120,24 +123,14 @@ def _encode_method(method: str) -> bytes:
     return bytes(CallRequest(method_name=method))
 
 
-def _encode_arguments(arguments: Arguments) -> bytes:
+def _encode_arguments(arguments: Arguments) -> tuple[Buffer, ...]:
     """The arguments' part of a CallRequest and of a SetupRequest, which number these fields alike.
 
     Encoded messages that are joined are merged, so this goes behind any method's name.
     """
-    return bytes(
-        CallRequest(
-            method_arguments=[
-                Argument(position=position, data=_variant(value))
-                for position, value in enumerate(arguments.positional, start=1)
-            ],
-            method_kw_arguments=[
-                KwArgument(keyword=keyword, data=_variant(value))
-                for keyword, value in arguments.keyword.items()
-            ],
-        )
-    )
-
-
-def _variant(value: Encoded) -> Variant:
-    return Variant(type=VariantType(int(value.data_type)), value=value.data)
+    fields: list[Buffer] = []
+    for position, value in enumerate(arguments.positional, start=1):
+        fields += nested(2, number(1, position), nested(2, variant(value)))
+    for keyword, value in arguments.keyword.items():
+        fields += nested(3, nested(1, [keyword.encode()]), nested(2, variant(value)))
+    return few(fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
@@ -11,6 +11,10 @@ from ..rpc.codec import message_reader
 from ..values.data import Arguments, DataType, Encoded
 from .base import MAX_FIELDS, AnswerCode, Request, ServiceAnswer
 from .infer import InferService, only_value
+from .uncopied import few, nested, number
+
+if TYPE_CHECKING:
+    from ..rpc.http2 import Buffer
 
 __all__ = ["ModelRunnerService"]
 
@@ -29,7 +33,7 @@ class ModelRunnerService(InferService):
     def call_request(self, method: str, arguments: Arguments) -> Request:
         """See `Service.call_request`: only `Infer`, of exactly one value."""
         only_value(method, arguments)
-        return Request(f"{self.path}{method}", (arguments.once(ModelRunnerService, _encode_request),))
+        return Request(f"{self.path}{method}", arguments.once(ModelRunnerService, _encode_request))
 
     def read_call(self, message: bytes) -> ServiceAnswer:
         """See `Service.read_call`."""
@@ -37,9 +41,8 @@ class ModelRunnerService(InferService):
         return ServiceAnswer(AnswerCode.SUCCESS, value=Encoded(DataType(number + _NUMBERED_LOWER), data))
 
 
-def _encode_request(arguments: Arguments) -> bytes:
+def _encode_request(arguments: Arguments) -> tuple[Buffer, ...]:
     (value,) = arguments.positional
     if value.data_type is DataType.NONE:
         raise ValueError("argument 1: this service has no type NONE")
-    data_type = proto.DataType(value.data_type - _NUMBERED_LOWER)
-    return bytes(proto.InferRequest(type=data_type, argument=value.data))
+    return few([*number(1, value.data_type - _NUMBERED_LOWER), *nested(2, [value.data])])

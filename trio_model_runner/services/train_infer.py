@@ -5,16 +5,19 @@ The two have the same calls. The second does not stream; that is just its name.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from ..proto.commons import Variant, VariantType
-from ..proto.train_infer import InferRequest, InferResponse
+from ..proto.train_infer import InferResponse
 from ..rpc.codec import message_reader
 from ..values.data import Arguments, DataType, Encoded
 from .base import MAX_FIELDS, AnswerCode, Request, ServiceAnswer
 from .infer import InferService, only_value
+from .uncopied import few, nested, variant
+
+if TYPE_CHECKING:
+    from ..rpc.http2 import Buffer
 
 __all__ = ["TrainInferService", "TrainInferStreamService"]
 
@@ -30,7 +33,7 @@ class TrainInferService(InferService):
     def call_request(self, method: str, arguments: Arguments) -> Request:
         """See `Service.call_request`: only `Infer`, of exactly one value."""
         only_value(method, arguments)
-        return Request(f"{self.path}{method}", (arguments.once(TrainInferService, _encode_request),))
+        return Request(f"{self.path}{method}", arguments.once(TrainInferService, _encode_request))
 
     def read_call(self, message: bytes) -> ServiceAnswer:
         """See `Service.read_call`."""
@@ -46,6 +49,6 @@ class TrainInferStreamService(TrainInferService):
     path: ClassVar[str] = "/train_infer.TrainInferStreamService/"
 
 
-def _encode_request(arguments: Arguments) -> bytes:
+def _encode_request(arguments: Arguments) -> tuple[Buffer, ...]:
     (value,) = arguments.positional
-    return bytes(InferRequest(argument=Variant(type=VariantType(int(value.data_type)), value=value.data)))
+    return few(nested(1, variant(value)))

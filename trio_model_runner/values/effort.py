@@ -27,6 +27,7 @@ __all__ = [
     "INLINE_FRAME_BYTES",
     "INLINE_JSON_BYTES",
     "INLINE_TEXT_BYTES",
+    "LARGEST_AMONG_OTHERS",
     "looks_large",
     "takes_long_to_decode",
     "takes_long_to_encode",
@@ -40,6 +41,9 @@ INLINE_TEXT_BYTES: Final = 8 * 2**20
 
 INLINE_FRAME_BYTES: Final = 4 * 2**10
 """Parquet takes 0.1 ms and 50 us more for each column, which has 300 bytes or more (0.8 ms)."""
+
+LARGEST_AMONG_OTHERS: Final = 2**20
+"""Of what is decoded in threads, bytes: what is larger keeps a thread for 20 ms or more, even seconds."""
 
 _INLINE_BYTES = {
     DataType.STRING: INLINE_TEXT_BYTES,
