@@ -14,6 +14,7 @@ from trio_model_runner.rpc import frames
 from trio_model_runner.rpc.connecting import open_connection
 from trio_model_runner.rpc.connection import Connection
 from trio_model_runner.rpc.receiver import CallInterrupted
+from trio_model_runner.rpc.unary import UnaryCall
 
 both_kinds = pytest.mark.parametrize("kind", ["memory", "tcp"])
 
@@ -398,3 +399,16 @@ async def test_finishing_ends_early_by_cancellation_or_when_the_connection_is_lo
         assert connection.lost
         await server.ended.wait()
         assert bool(server.goaways) == cancelled
+
+
+@pytest.mark.parametrize("last", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["end", "violation"])
+async def test_no_call_is_taken_from_the_moment_in_which_the_end_is_seen(last: bytes) -> None:
+    """The task that notes it as lost comes later, and a round may begin before that."""
+    stream, _ = memory_stream_pair()
+    connection = Connection(stream)
+    assert connection.accepts_calls
+    assert not connection._take_in(last)
+    assert not connection.accepts_calls
+    with pytest.raises(CallInterrupted) as caught:
+        connection.open(FIELDS, (), UnaryCall(connection, FIELDS, (), max_message_bytes=1))
+    assert caught.value.unprocessed

@@ -167,7 +167,8 @@ class Connection:
             CallInterrupted: the connection takes no new calls.
         """
         if not self.accepts_calls:
-            raise CallInterrupted(self._loss, unprocessed=True, connection_lost=True)
+            loss = self._loss or "the connection has ended"
+            raise CallInterrupted(loss, unprocessed=True, connection_lost=True)
         stream = self._http2.open_stream(fields, volatile, receiver=receiver)
         if not self._http2.accepts_streams:
             self._become_unusable("the connection's stream ids are used up")
@@ -331,8 +332,9 @@ class Connection:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _take_in(self, data: bytes) -> bool:
-        """Act on what the server sent; False if that was the last of it, since it broke the protocol."""
-        if self._lost:
+        """Act on what the server sent; False if that was the last of it."""
+        if self._lost or not data:
+            self.accepts_calls = False
             return False
         self._silent = False
         if len(self._first_bytes) < 8:
@@ -340,6 +342,7 @@ class Connection:
         for event in self._http2.receive(data):
             if isinstance(event, ConnectionTerminated):
                 self._violation = f"the server broke the protocol: {event.reason}"
+                self.accepts_calls = False
             else:
                 self._dispatch(event)
         self._writer.flush()

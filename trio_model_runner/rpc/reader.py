@@ -23,7 +23,10 @@ from trio.lowlevel import enable_ki_protection
 __all__ = ["Deliver", "SocketHub", "read_until_end"]
 
 Deliver: TypeAlias = Callable[[bytes], bool]
-"""Takes what was read, and says whether to go on; it never waits."""
+"""Takes what was read, nothing at the end, and says whether to go on; it never waits.
+
+It learns of the end where that is seen, before the task that waits for it has had its turn.
+"""
 
 _SIZE: Final = 64 << 10
 
@@ -33,7 +36,7 @@ async def read_until_end(stream: trio.abc.Stream, deliver: Deliver, hub: SocketH
 
     Args:
         stream: where from.
-        deliver: gets all that is read, piece by piece.
+        deliver: gets all that is read, piece by piece; it must say that it has enough of nothing.
         hub: what reads from plain sockets, if there is one.
 
     Raises:
@@ -41,7 +44,7 @@ async def read_until_end(stream: trio.abc.Stream, deliver: Deliver, hub: SocketH
         trio.ClosedResourceError: the stream was closed meanwhile.
     """
     if not isinstance(stream, trio.SocketStream):
-        while (data := bytes(await stream.receive_some(_SIZE))) and deliver(data):
+        while deliver(bytes(await stream.receive_some(_SIZE))):
             pass
     elif hub is not None:
         await hub.read_until_end(stream.socket, deliver)
@@ -59,8 +62,9 @@ def _read(descriptor: int, deliver: Deliver) -> bool:
     except BlockingIOError:
         return True
     except OSError as error:
+        deliver(b"")
         raise trio.BrokenResourceError(f"the connection broke: {error}") from error
-    return bool(data) and deliver(data)
+    return deliver(data)
 
 
 class SocketHub:
