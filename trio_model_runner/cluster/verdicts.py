@@ -103,6 +103,10 @@ class Verdicts(Generic[T]):
         if waiting is not None and waiting.name in (None, name):
             self.withdraw(model)
 
+    def is_proved(self, name: Hashable) -> bool:
+        """Whether two models have a class or method: then there is another one, whoever is asked about."""
+        return len(self._has.get(name, ())) > 1
+
     def prove(self, name: Hashable, model: T, now: float) -> bool:
         """Note that a model has a class or method, so that lacking it is another one's fault.
 
@@ -110,7 +114,7 @@ class Verdicts(Generic[T]):
             Whether that is news, so that a verdict may stand now which did not before.
         """
         models, who = self._has.setdefault(name, set()), self._name_of(model)
-        if who in models or len(models) > 1:  # with two, there is another one whoever is asked about
+        if who in models or self.is_proved(name):
             return False
         unproved = [each for each in self._pending.values() if each.name == name and not self._stands(each)]
         models.add(who)

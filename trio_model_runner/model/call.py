@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import math
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -229,7 +230,9 @@ class Call:
         now = self._handed_over_at = trio.current_time()
         if self._first_handed_over_at is None:
             self._first_handed_over_at = now
-        return max(0.0, self._spec.deadline - now)
+        # In whole milliseconds, which a round's calls have in common, and the headers made of them.
+        left = max(0.0, self._spec.deadline - now)
+        return left if math.isinf(left) else math.ceil(left * 1000) / 1000
 
     def _settle(self) -> None:
         """Make the result of what came back, unless something has to be done for it first."""

@@ -167,8 +167,7 @@ class Connection:
             CallInterrupted: the connection takes no new calls.
         """
         if not self.accepts_calls:
-            loss = self._loss or "the connection has ended"
-            raise CallInterrupted(loss, unprocessed=True, connection_lost=True)
+            raise CallInterrupted(self._loss or "it has ended", unprocessed=True, connection_lost=True)
         stream = self._http2.open_stream(fields, volatile, receiver=receiver)
         if not self._http2.accepts_streams:
             self._become_unusable("the connection's stream ids are used up")
@@ -361,22 +360,25 @@ class Connection:
         if self._first_bytes.startswith(b"HTTP/1"):
             return "the server speaks HTTP/1, not gRPC"
         if not self._first_bytes and reason.startswith(("the server closed", "the connection broke")):
-            other = "a port that wants TLS"
-            if isinstance(self._stream, trio.SSLStream):
-                other = "a server that refuses our certificate"
+            encrypted = isinstance(self._stream, trio.SSLStream)
+            other = "a server that refuses our certificate" if encrypted else "a port that wants TLS"
             return f"{reason} before its HTTP/2 SETTINGS ({other} does that, too)"
         return reason
 
     def _dispatch(self, event: Event) -> None:
+        if isinstance(event, HeadersReceived):
+            self.pings_without_answer = 0
+            if (receiver := event.stream.receiver) is not None:
+                receiver.headers_received(event.fields, end_stream=event.end_stream)
+        elif isinstance(event, DataReceived):
+            self.pings_without_answer = 0
+            if (receiver := event.stream.receiver) is not None:
+                receiver.data_received(event.data, event.flow_controlled_length, end_stream=event.end_stream)
+        else:
+            self._dispatch_rare(event)
+
+    def _dispatch_rare(self, event: Event) -> None:
         match event:
-            case HeadersReceived(stream, fields, end_stream):
-                self.pings_without_answer = 0
-                if stream.receiver is not None:
-                    stream.receiver.headers_received(fields, end_stream=end_stream)
-            case DataReceived(stream, data, length, end_stream):
-                self.pings_without_answer = 0
-                if stream.receiver is not None:
-                    stream.receiver.data_received(data, length, end_stream=end_stream)
             case StreamReset(stream, code, unprocessed, reason):
                 text = reason or f"the server reset the call: {error_name(code)}"
                 _interrupt(stream.receiver, CallInterrupted(text, unprocessed=unprocessed))

@@ -373,10 +373,9 @@ class Http2Client:
         require(len(payload) == 4, ErrorCode.FRAME_SIZE_ERROR, "a malformed WINDOW_UPDATE")
         increment = int.from_bytes(payload, "big") & 0x7FFF_FFFF
         if not stream_id:
-            self._sender.window += increment
+            window = self._sender.window = self._sender.window + increment
             require(increment > 0, ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of 0")
-            fits = self._sender.window <= frames.MAX_WINDOW
-            require(fits, ErrorCode.FLOW_CONTROL_ERROR, "a window over the maximum")
+            require(window <= frames.MAX_WINDOW, ErrorCode.FLOW_CONTROL_ERROR, "too large a window")
             return
         stream = self._find(stream_id)
         if stream is None:
@@ -385,7 +384,7 @@ class Http2Client:
         if not increment:
             self._fail(stream, ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of 0")
         elif stream.send_window > frames.MAX_WINDOW:
-            self._fail(stream, ErrorCode.FLOW_CONTROL_ERROR, "a window over the maximum")
+            self._fail(stream, ErrorCode.FLOW_CONTROL_ERROR, "too large a window")
 
     _HANDLERS: ClassVar[dict[int, Callable[[Http2Client, int, int, bytes], None]]] = {
         FrameType.DATA: _receive_data,

@@ -81,6 +81,7 @@ def request_fields(
     )
 
 
+@functools.lru_cache(maxsize=64)  # a round's calls have the same time left, to the millisecond
 def encode_timeout(seconds: float) -> RawFields:
     """The `grpc-timeout` header for so many seconds: at most 8 digits, rounded up; none for infinity.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections import deque
 from typing import Any, Final, TypeAlias
 
 from .headers import Fields, RawFields
@@ -80,7 +79,7 @@ class Http2Stream:
         self.closed = False
         self.fields = fields
         self.volatile = volatile
-        self.outgoing: deque[Buffer] = deque()
+        self.outgoing: list[Buffer] = []
         self.end_queued = False
         self.send_window = 0
         self.received = Received.NOTHING
@@ -107,16 +106,14 @@ class Http2Stream:
     def take(self, room: int) -> tuple[int, list[Buffer]]:
         """Take up to `room` bytes of the body, as views of what was queued; their number and the pieces."""
         length = 0
-        pieces: list[Buffer] = []
-        while self.outgoing and length < room:
-            piece = self.outgoing[0]
-            if len(piece) <= room - length:
-                self.outgoing.popleft()
-            else:
-                view = memoryview(piece)
-                piece, self.outgoing[0] = view[: room - length], view[room - length :]
-            pieces.append(piece)
+        for index, piece in enumerate(self.outgoing):
+            if length + len(piece) > room:
+                view, left = memoryview(piece), room - length
+                pieces = [*self.outgoing[:index], view[:left]] if left else self.outgoing[:index]
+                self.outgoing[: index + 1] = [view[left:]]
+                return room, pieces
             length += len(piece)
+        pieces, self.outgoing = self.outgoing, []
         return length, pieces
 
 
