@@ -22,13 +22,11 @@ if TYPE_CHECKING:
         ClusterDraining,
         ConfigError,
         InvalidAnswer,
-        ModelError,
         OrchestratorUnavailable,
         ProofFailed,
         TrioModelRunnerError,
     )
     from .model.runner import ModelRunner
-    from .model.states import ModelState
     from .security import GatewayCredentials, SecureCredentials
     from .services import (
         DynamicSubclassService,
@@ -37,7 +35,9 @@ if TYPE_CHECKING:
         TrainInferStreamService,
     )
     from .values.data import Arguments, DataType, Encoded, decode_data, encode, encode_data
-    from .values.results import PredictionRound, PredictResult, Status
+    from .values.failure_codes import FailureCode
+    from .values.prediction_round import PredictionRound
+    from .values.results import ModelError, ModelState, PredictResult, Status
 
 __all__ = [
     "Arguments",
@@ -51,6 +51,7 @@ __all__ = [
     "DataType",
     "DynamicSubclassService",
     "Encoded",
+    "FailureCode",
     "GatewayCredentials",
     "InvalidAnswer",
     "Join",
@@ -81,14 +82,15 @@ _MODULES = {
         "ClusterDraining",
         "ConfigError",
         "InvalidAnswer",
-        "ModelError",
         "OrchestratorUnavailable",
         "ProofFailed",
         "TrioModelRunnerError",
     ),
     "cluster.joining": ("Join",),
     "model.runner": ("ModelRunner",),
-    "values.results": ("PredictResult", "PredictionRound", "Status"),
+    "values.failure_codes": ("FailureCode",),
+    "values.prediction_round": ("PredictionRound",),
+    "values.results": ("ModelError", "ModelState", "PredictResult", "Status"),
     "security": ("GatewayCredentials", "SecureCredentials"),
     "services": (
         "DynamicSubclassService",
@@ -97,7 +99,6 @@ _MODULES = {
         "TrainInferStreamService",
     ),
     "cluster.snapshot": ("ClusterSnapshot",),
-    "model.states": ("ModelState",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

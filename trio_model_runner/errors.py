@@ -1,4 +1,6 @@
-"""The exceptions that this library raises, in one place, so that a program can name what it catches.
+"""The exceptions that this library raises, so that a program can name what it catches.
+
+`ModelError` stands beside the results that it is about, in `values.results`.
 
 Cancellation, time and closed resources are not here: they are Trio's (`trio.Cancelled`,
 `trio.ClosedResourceError`) and Python's (`TimeoutError`, `OSError`), as Trio programs expect.
@@ -6,16 +8,12 @@ Cancellation, time and closed resources are not here: they are Trio's (`trio.Can
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .values.results import PredictResult
+from typing import Any
 
 __all__ = [
     "ClusterDraining",
     "ConfigError",
     "InvalidAnswer",
-    "ModelError",
     "OrchestratorUnavailable",
     "ProofFailed",
     "TrioModelRunnerError",
@@ -36,18 +34,6 @@ class OrchestratorUnavailable(TrioModelRunnerError):
 
 class ClusterDraining(TrioModelRunnerError):
     """A call was made after `Cluster.drain`, which lets running rounds end and refuses new ones."""
-
-
-class ModelError(TrioModelRunnerError):
-    """A model gave no value, and `PredictResult.unwrap` was asked for one.
-
-    Attributes:
-        result: the `PredictResult` that was unwrapped, or None where no call was made.
-    """
-
-    def __init__(self, message: str, result: PredictResult[Any, Any] | None = None) -> None:
-        super().__init__(message)
-        self.result = result
 
 
 class InvalidAnswer(TrioModelRunnerError, ValueError):

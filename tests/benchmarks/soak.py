@@ -30,8 +30,8 @@ import trio
 from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError
 
+from trio_model_runner.channel import Channel
 from trio_model_runner.proto.dynamic_subclass import CallRequest
-from trio_model_runner.rpc import Channel
 from trio_model_runner.rpc.receiver import CallInterrupted
 
 SERVICE = "test.Interoperability"

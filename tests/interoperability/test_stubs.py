@@ -12,8 +12,8 @@ from betterproto import ServiceStub
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 
+from trio_model_runner.channel import Channel
 from trio_model_runner.proto.dynamic_subclass import CallRequest
-from trio_model_runner.rpc import Channel
 from trio_model_runner.rpc.codec import BetterprotoCodec
 
 from .servers import SERVERS, SERVICE

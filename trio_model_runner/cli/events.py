@@ -17,7 +17,7 @@ import trio
 from rich.text import Text
 
 from ..cluster.changes import Change, ChangeKind, ChangeListener
-from ..model.states import ModelState
+from ..values.results import ModelState
 from .output import clean
 from .table import fit
 

@@ -21,7 +21,8 @@ from ..errors import ClusterDraining
 from ..groups import one_by_itself
 from ..model.runner import ModelRunner
 from ..values.data import Arguments, Encoded
-from ..values.results import PredictionRound, PredictResult
+from ..values.prediction_round import PredictionRound
+from ..values.results import Model, PredictResult
 from .rounds import Round, RoundOptions, choose_members
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ __all__ = ["ClusterCalls"]
 T = TypeVar("T")
 
 ArgumentsFor = Callable[[ModelRunner], Arguments]
-Models = Iterable[ModelRunner | str]
+Models = Iterable[Model | str]
 Completed = AbstractAsyncContextManager[AsyncIterator[PredictResult[T]]]
 
 _NO_ARGUMENTS = Arguments()

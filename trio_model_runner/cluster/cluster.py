@@ -25,12 +25,12 @@ from trio.lowlevel import enable_ki_protection
 from ..config import ClusterConfig
 from ..errors import OrchestratorUnavailable
 from ..groups import one_by_itself
-from ..model.policy import FailureCode
 from ..model.requests import check_size
 from ..model.runner import ModelRunner
 from ..model.states import JoinReason
 from ..orchestrator import OrchestratorFeed
 from ..services.base import Service
+from ..values.failure_codes import FailureCode
 from .calling import ClusterCalls
 from .changes import ChangeListener
 from .fleet import Fleet

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ..model.policy import FailureCode
 from ..model.runner import ModelRunner
-from ..model.states import ModelState
 from ..orchestrator import FailureReport
 from ..orchestrator.messages import quoted
+from ..values.failure_codes import FailureCode
+from ..values.results import ModelState
 from .verdicts import Judgement, Verdict, Verdicts
 
 if TYPE_CHECKING:

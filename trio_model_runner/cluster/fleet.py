@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..errors import ModelError
 from ..model.runner import ModelRunner
-from ..model.states import JoinReason, ModelState
+from ..model.states import JoinReason
 from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState, Update
 from ..orchestrator.messages import quoted
 from ..rpc.reader import SocketHub
 from ..security.node_security import node_security
+from ..values.results import ModelError, ModelState
 from .changes import Broadcast, Change, ChangeKind
 from .court import Court
 from .membership import Membership
@@ -29,8 +29,8 @@ from .membership import Membership
 if TYPE_CHECKING:
     from ..config import ClusterConfig
     from ..model.host import CallModel
-    from ..model.policy import FailureCode
     from ..services.base import Service
+    from ..values.failure_codes import FailureCode
     from .verdicts import Verdict
 
 __all__ = ["Fleet"]

@@ -23,7 +23,8 @@ from ..model.requests import Requests
 from ..model.runner import ModelRunner
 from ..returns import structurer
 from ..values.data import Arguments
-from ..values.results import PredictionRound, PredictResult
+from ..values.prediction_round import PredictionRound
+from ..values.results import Model, PredictResult
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
@@ -33,7 +34,7 @@ __all__ = ["Round", "RoundOptions", "choose_members"]
 
 
 def choose_members(
-    models: Iterable[ModelRunner | str] | None, announced: Mapping[str, ModelRunner]
+    models: Iterable[Model | str] | None, announced: Mapping[str, ModelRunner]
 ) -> tuple[list[ModelRunner], list[str]]:
     """Whom a round calls, each once, and the ids among `models` that are not announced.
 

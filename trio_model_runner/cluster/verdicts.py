@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from ..config import Health
-    from ..model.policy import FailureCode
+    from ..values.failure_codes import FailureCode
 
 __all__ = ["Judgement", "Verdict", "Verdicts"]
 

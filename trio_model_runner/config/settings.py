@@ -15,13 +15,13 @@ make others do.
 from __future__ import annotations
 
 import itertools
-import random
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
+from ..backoff import growing_waits
 from ..errors import ConfigError
 from ..network import IPNetwork, Network, RestrictedNetwork, TCPNetwork
 from ..security import GatewayCredentials, SecureCredentials
@@ -58,13 +58,6 @@ def _off_to_none(value: int | Literal["off"] | None) -> int | None:
     return None if value == "off" else value
 
 
-def _exponential(initial: float, factor: float, maximum: float, jitter: float) -> Iterator[float]:
-    delay = min(initial, maximum)
-    while True:
-        yield delay * random.uniform(1 - jitter, 1 + jitter)
-        delay = min(delay * factor, maximum)
-
-
 @attrs.frozen(kw_only=True)
 class Backoff:
     """How often to try to reach a model's node, and how long to wait in between.
@@ -90,7 +83,7 @@ class Backoff:
 
     def delays(self) -> Iterator[float]:
         """Give the waits between the attempts, in seconds: 2, 4, 8 and 16 by default."""
-        waits = _exponential(self.initial, self.factor, self.maximum, self.jitter)
+        waits = growing_waits(self.initial, factor=self.factor, maximum=self.maximum, jitter=self.jitter)
         return itertools.islice(waits, self.attempts - 1)
 
 
@@ -128,8 +121,11 @@ class OrchestratorConfig:
 
     def delays(self) -> Iterator[float]:
         """Give the waits before the attempts to reconnect, in seconds, without end."""
-        return _exponential(
-            self.reconnect_initial, self.reconnect_factor, self.reconnect_maximum, self.reconnect_jitter
+        return growing_waits(
+            self.reconnect_initial,
+            factor=self.reconnect_factor,
+            maximum=self.reconnect_maximum,
+            jitter=self.reconnect_jitter,
         )
 
 

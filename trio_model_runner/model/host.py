@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from ..rpc.reader import SocketHub
     from ..security.node_security import NodeSecurity
     from ..services.base import Service
-    from ..values.results import PredictResult
-    from .policy import FailureCode
+    from ..values.failure_codes import FailureCode
+    from ..values.results import ModelState, PredictResult
     from .runner import ModelRunner
-    from .states import JoinReason, ModelState
+    from .states import JoinReason
 
 __all__ = ["CallModel", "ModelHost"]
 

@@ -18,21 +18,22 @@ from typing import TYPE_CHECKING, Final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ..errors import ModelError, ProofFailed
+from ..errors import ProofFailed
 from ..groups import describe, one_by_itself
+from ..network.tls import TLSNetwork
 from ..rpc.connecting import open_connection
 from ..rpc.connection import Connection
 from ..rpc.receiver import CallInterrupted
-from ..rpc.tls import TLSNetwork
 from ..security.delegation import UnknownIdentity
+from ..values.results import ModelError, ModelState
 from .bringing_up import BringUpError, prove, set_up
 from .node_connection import NodeConnection
 from .policy import Outcome
-from .states import JoinReason, ModelState
+from .states import JoinReason
 
 if TYPE_CHECKING:
+    from ..values.failure_codes import FailureCode
     from .host import ModelHost
-    from .policy import FailureCode
     from .runner import ModelRunner
 
 __all__ = ["ModelLife"]

@@ -20,6 +20,7 @@ import attrs
 from grpclib.const import Status as GRPCStatus
 
 from ..services.base import AnswerCode
+from ..values.failure_codes import FailureCode
 from ..values.results import Status
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = [
     "RULES",
     "Counts",
-    "FailureCode",
     "Outcome",
     "Record",
     "Rule",
@@ -40,19 +40,6 @@ __all__ = [
     "outcome_of_setup",
     "outcome_of_setup_error",
 ]
-
-
-class FailureCode(enum.StrEnum):
-    """Why a model is reported. The orchestrator stops it, and all but the first can also quarantine it.
-
-    LOW_PERFORMANCE is the coordinator's own verdict, and never this library's.
-    """
-
-    CONNECTION_FAILED = "CONNECTION_FAILED"
-    BAD_IMPLEMENTATION = "BAD_IMPLEMENTATION"
-    MULTIPLE_FAILED = "MULTIPLE_FAILED"
-    MULTIPLE_TIMEOUT = "MULTIPLE_TIMEOUT"
-    LOW_PERFORMANCE = "LOW_PERFORMANCE"
 
 
 class Counts(enum.IntEnum):

@@ -12,16 +12,16 @@ import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ..errors import ModelError, ProofFailed
+from ..errors import ProofFailed
 from ..security.delegation import UnknownIdentity
-from ..texts import readable
+from ..text import readable
 from ..values.data import Arguments
-from ..values.results import Status
+from ..values.results import ModelError, ModelState, Status
 from .call import ModelUnavailableError
 from .life import ModelLife
 from .policy import Outcome, Record
 from .queueing import CallQueue, Turn
-from .states import NEXT, JoinReason, ModelState
+from .states import NEXT, JoinReason
 
 if TYPE_CHECKING:
     from ..returns.typing import Returns, ReturnsAny
@@ -202,6 +202,20 @@ class ModelRunner:
             detail = f"it was reset, and is still {self.state.value}"
             result = attrs.evolve(result, status=Status.TIMEOUT, detail=detail)
         return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it is and how it is, as a dict that `json.dumps` takes; `infos` are left out."""
+        return {
+            "model_id": self.model_id,
+            "deployment_id": self.deployment_id,
+            "name": self.name,
+            "cruncher_id": self.cruncher_id,
+            "cruncher_name": self.cruncher_name,
+            "host": self.host,
+            "port": self.port,
+            "state": self.state.value,
+            "error": None if self.error is None else str(self.error),
+        }
 
     @property
     def ready(self) -> bool:

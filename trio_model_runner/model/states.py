@@ -11,21 +11,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["NEXT", "JoinReason", "ModelState"]
+from ..values.results import ModelState
 
-
-class ModelState(enum.StrEnum):
-    """Where a model is in its life."""
-
-    ANNOUNCED = "announced"
-    CONNECTING = "connecting"
-    PROVING = "proving"
-    SETTING_UP = "setting up"
-    JOINING = "joining"
-    READY = "ready"
-    RECOVERING = "recovering"
-    FAILED = "failed"
-    GONE = "gone"
+__all__ = ["NEXT", "JoinReason"]
 
 
 _BY_ORDER: Final = frozenset({ModelState.RECOVERING, ModelState.FAILED, ModelState.GONE})

@@ -25,7 +25,7 @@ import trio
 
 from ..groups import describe
 from ..network import address_text
-from ..rpc.tls import TLSNetwork
+from ..network.tls import TLSNetwork
 from .messages import Disconnected, Init, MessageParser, RunState
 from .websocket import WebSocket, WebSocketLost, host_header
 

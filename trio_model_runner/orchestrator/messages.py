@@ -22,7 +22,7 @@ from typing import Any, TypeAlias, TypeGuard
 import attrs
 
 from ..config.validators import is_host
-from ..model.policy import FailureCode
+from ..values.failure_codes import FailureCode
 from .infos import NO_INFOS, freeze
 
 __all__ = [

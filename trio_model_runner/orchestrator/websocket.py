@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import trio
 
-from ..rpc.tls import explain
+from ..network.tls import explain
 from .messages import quoted
 
 if TYPE_CHECKING:

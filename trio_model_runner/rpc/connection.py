@@ -28,7 +28,8 @@ from typing import Any, Final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ..texts import readable
+from ..network.tls import explain
+from ..text import readable
 from .events import (
     ConnectionTerminated,
     DataReceived,
@@ -44,7 +45,6 @@ from .headers import RawFields
 from .http2 import Buffer, Http2Client, Http2Stream
 from .reader import SocketHub, read_until_end
 from .receiver import CallInterrupted, Receiver
-from .tls import explain
 from .writer import Writer
 
 __all__ = ["Connection"]

@@ -21,7 +21,7 @@ from typing import Any, Final
 import attrs
 
 from .encoded import DataType, Encoded
-from .frames import FrameKind, frames_are_ready, is_frame
+from .frames.writing import FrameKind, frames_are_ready, is_frame
 
 __all__ = [
     "INLINE_FRAME_BYTES",

@@ -44,7 +44,7 @@ from typing import Any, Final
 import attrs
 
 from .effort import looks_large
-from .frames import is_frame
+from .frames.writing import is_frame
 from .refusal import Refusal
 
 __all__ = ["MAX_DEPTH", "advice_on", "as_number", "from_json", "require_utf8", "to_json", "to_plain"]

@@ -1,37 +1,38 @@
-"""What comes back from calling models: one result for each, and the round that holds them.
+"""What comes back from calling one model, and what a coordinator can do with the model that it came from.
 
 A coordinator must account for every model, so there is a result for those too that failed, were late, sat
 out or were not there. Nothing here raises for what a model did; `PredictResult.unwrap` does, for who wants
 it. Results are plain values and need no network to be made: a program's own tests make them by hand.
 
-Models are known here only as a `ModelIdentity`. Values never show in a repr, since logs are full of reprs
-and predictions may be secret, or large; `PredictResult.to_dict` is the way to write them down on purpose.
+Results, the models that they hold and `ModelError` name each other, so they are in one file. What a model
+really is, a `ModelRunner`, is not known here: a `Model` is all of it that a coordinator can see. Values never
+show in a repr, since logs are full of reprs and predictions may be secret, or large; `PredictResult.to_dict`
+is the way to write them down on purpose.
 """
 
 from __future__ import annotations
 
 import enum
-import math
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, cast, overload
 
 import attrs
 from typing_extensions import TypeVar
 
-from ..errors import ModelError
+from ..errors import TrioModelRunnerError
+from .data import Arguments
 from .jsonable import to_plain
 from .refusal import Refusal
 
-if TYPE_CHECKING:  # of the house above, and only its name: what a type checker takes where none is given
-    from ..model.runner import ModelRunner
+if TYPE_CHECKING:
+    from ..returns.typing import Returns, ReturnsAny
+    from .encoded import Encoded
 
-__all__ = ["ModelIdentity", "PredictResult", "PredictionRound", "Status"]
+__all__ = ["Model", "ModelError", "ModelIdentity", "ModelState", "PredictResult", "Status"]
 
+T = TypeVar("T")
 ValueT_co = TypeVar("ValueT_co", covariant=True, default=Any)
-ModelT = TypeVar("ModelT", bound="ModelIdentity", default="ModelRunner")
-ModelT_co = TypeVar("ModelT_co", bound="ModelIdentity", covariant=True, default="ModelRunner")
+ModelT_co = TypeVar("ModelT_co", bound="ModelIdentity", covariant=True, default="Model")
 
 _LONGEST_DETAIL_SHOWN = 80
 
@@ -53,6 +54,116 @@ class ModelIdentity(Protocol):
 
     @property
     def name(self) -> str: ...  # noqa: D102
+
+
+class ModelState(enum.StrEnum):
+    """Where a model is in its life; `model.lifecycle` has the table of what leads where.
+
+    Attributes:
+        ANNOUNCED: the orchestrator says that it runs.
+        CONNECTING: a connection to its node is being made, or waits for its next attempt.
+        PROVING: its node proves that it is the model's.
+        SETTING_UP: its node is asked for an instance.
+        JOINING: the coordinator catches it up (`on_join`).
+        READY: it takes part in rounds.
+        RECOVERING: the orchestrator says that it crashed, and is being restarted.
+        FAILED: it is given up until it is announced again; its `error` says why.
+        GONE: it was stopped, or replaced by another deployment.
+    """
+
+    ANNOUNCED = "announced"
+    CONNECTING = "connecting"
+    PROVING = "proving"
+    SETTING_UP = "setting up"
+    JOINING = "joining"
+    READY = "ready"
+    RECOVERING = "recovering"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+class Model(ModelIdentity, Protocol):
+    """What a coordinator can see of a model, and do with it; a `ModelRunner` is one.
+
+    Attributes:
+        cruncher_id: its author's id; "" where unknown.
+        cruncher_name: its author's name; "" where unknown.
+        infos: what else the orchestrator says of it.
+        host: where its node listens, a name or an address.
+        port: where its node listens.
+        state: where it is in its life.
+        error: why it is not ready, or None.
+    """
+
+    @property
+    def cruncher_id(self) -> str: ...  # noqa: D102
+
+    @property
+    def cruncher_name(self) -> str: ...  # noqa: D102
+
+    @property
+    def infos(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+    @property
+    def host(self) -> str: ...  # noqa: D102
+
+    @property
+    def port(self) -> int: ...  # noqa: D102
+
+    @property
+    def state(self) -> ModelState: ...  # noqa: D102
+
+    @property
+    def error(self) -> BaseException | None: ...  # noqa: D102
+
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: Returns[T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        decode: Literal[False],
+    ) -> PredictResult[Encoded]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: ReturnsAny = ...,
+        decode: bool = ...,
+    ) -> PredictResult[Any]: ...
+
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., returns: Returns[T]
+    ) -> PredictResult[T]: ...
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., decode: Literal[False]
+    ) -> PredictResult[Encoded]: ...
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., returns: ReturnsAny = ..., decode: bool = ...
+    ) -> PredictResult[Any]: ...
+
+    async def reset(self, *, timeout: float | None = None) -> PredictResult[None]: ...  # noqa: D102
+
+    def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
 
 
 class Status(enum.StrEnum):
@@ -77,7 +188,7 @@ class Status(enum.StrEnum):
 class PredictResult(Generic[ValueT_co, ModelT_co]):
     """What became of one call on one model.
 
-    For type checkers: ``PredictResult[float]`` has a float for a value and is from a `ModelRunner`; one from
+    For type checkers: ``PredictResult[float]`` has a float for a value and is from a `Model`; one from
     a model of another class is a ``PredictResult[float, ThatClass]``.
 
     Attributes:
@@ -144,128 +255,13 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
         return f"<PredictResult {self.model.model_id}: {self.status} after {self.elapsed:.3f} s{told}>"
 
 
-class PredictionRound(Mapping[ModelT, PredictResult[ValueT_co, ModelT]], Generic[ValueT_co, ModelT]):
-    """The results of calling many models at once: a read-only mapping from model to `PredictResult`.
-
-    It has one entry for every model that was announced, or asked for, when the round began. ``str()`` of
-    it is one line with counts::
-
-        round 7f3a: predict: 45 of 50 SUCCESS (2 FAILED, 3 TIMEOUT) in 0.998 s of 1.0 s
-
-    For type checkers: ``PredictionRound[float]`` maps `ModelRunner` to ``PredictResult[float]``.
+class ModelError(TrioModelRunnerError):
+    """A model gave no value, and `PredictResult.unwrap` was asked for one.
 
     Attributes:
-        id: of this round, for logs.
-        method: the method that was called.
-        started_at: when it began, POSIX seconds.
-        elapsed: how long it took, seconds.
-        timeout: how long it could have taken, seconds; `math.inf` for no limit.
-        missing: ids that were asked for and have never been announced, so that there is no model to have a
-            result.
+        result: the `PredictResult` that was unwrapped, or None where no call was made.
     """
 
-    def __init__(
-        self,
-        results: Mapping[ModelT, PredictResult[ValueT_co, ModelT]],
-        *,
-        id: str,  # noqa: A002  what it is called outside, too
-        method: str,
-        started_at: float,
-        elapsed: float,
-        timeout: float,
-        missing: Iterable[str] = (),
-    ) -> None:
-        self._results = dict(results)
-        self.id = id
-        self.method = method
-        self.started_at = started_at
-        self.elapsed = elapsed
-        self.timeout = timeout
-        self.missing = tuple(missing)
-
-    def __getitem__(self, model: ModelT, /) -> PredictResult[ValueT_co, ModelT]:
-        """Return the result of `model`."""
-        return self._results[model]
-
-    def __iter__(self) -> Iterator[ModelT]:
-        """Iterate over the models."""
-        return iter(self._results)
-
-    def __len__(self) -> int:
-        """Count the models."""
-        return len(self._results)
-
-    @property
-    def succeeded(self) -> Mapping[ModelT, PredictResult[ValueT_co, ModelT]]:
-        """The results with a value."""
-        return self._by_status[Status.SUCCESS]
-
-    @property
-    def failed(self) -> Mapping[ModelT, PredictResult[ValueT_co, ModelT]]:
-        """The results that are FAILED."""
-        return self._by_status[Status.FAILED]
-
-    @property
-    def timed_out(self) -> Mapping[ModelT, PredictResult[ValueT_co, ModelT]]:
-        """The results that are TIMEOUT."""
-        return self._by_status[Status.TIMEOUT]
-
-    @property
-    def skipped(self) -> Mapping[ModelT, PredictResult[ValueT_co, ModelT]]:
-        """The results that are SKIPPED."""
-        return self._by_status[Status.SKIPPED]
-
-    @property
-    def absent(self) -> Mapping[ModelT, PredictResult[ValueT_co, ModelT]]:
-        """The results that are ABSENT."""
-        return self._by_status[Status.ABSENT]
-
-    @cached_property
-    def by_id(self) -> Mapping[str, PredictResult[ValueT_co, ModelT]]:
-        """The results by model id. Where two deployments of one model took part, the later entry counts."""
-        return MappingProxyType({model.model_id: result for model, result in self._results.items()})
-
-    @cached_property
-    def _by_status(self) -> dict[Status, Mapping[ModelT, PredictResult[ValueT_co, ModelT]]]:
-        return {
-            status: MappingProxyType(
-                {model: result for model, result in self._results.items() if result.status is status}
-            )
-            for status in Status
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return this round as a dict that `json.dumps` takes.
-
-        Keys: ``id``, ``method``, ``started_at`` (POSIX seconds), ``elapsed`` (seconds), ``timeout`` (seconds,
-        None for no limit), ``counts`` (by status), ``missing`` (ids) and ``results`` (a list; see
-        `PredictResult.to_dict`).
-        """
-        return {
-            "id": self.id,
-            "method": self.method,
-            "started_at": self.started_at,
-            "elapsed": self.elapsed,
-            "timeout": None if math.isinf(self.timeout) else self.timeout,
-            "counts": {status.value: len(group) for status, group in self._by_status.items()},
-            "missing": list(self.missing),
-            "results": [result.to_dict() for result in self._results.values()],
-        }
-
-    def __str__(self) -> str:
-        """Say in one line what came of it."""
-        others = [
-            f"{len(group)} {status}"
-            for status, group in self._by_status.items()
-            if group and status is not Status.SUCCESS
-        ]
-        if self.missing:
-            others.append(f"{len(self.missing)} missing")
-        rest = f" ({', '.join(others)})" if others else ""
-        limit = "" if math.isinf(self.timeout) else f" of {round(self.timeout, 3)} s"
-        counts = f"{len(self.succeeded)} of {len(self)} SUCCESS{rest}"
-        return f"round {self.id}: {self.method}: {counts} in {self.elapsed:.3f} s{limit}"
-
-    def __repr__(self) -> str:
-        """Show the same line, never a value."""
-        return f"<PredictionRound: {self}>"
+    def __init__(self, message: str, result: PredictResult[Any, Any] | None = None) -> None:
+        super().__init__(message)
+        self.result = result

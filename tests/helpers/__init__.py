@@ -1,0 +1,1 @@
+"""What tests of several rooms share: servers, clients, fleets, and ways to cancel anywhere."""

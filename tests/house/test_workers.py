@@ -1,0 +1,87 @@
+"""Worker threads: what is done in them, and where there are none."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import Any
+
+import pandas
+import pytest
+import trio
+import trio.testing
+from helpers.coordinating import SERVICE, Model, coordinating
+from trio.testing import MockClock
+
+from trio_model_runner import Arguments, Cluster, Status, decode_data
+from trio_model_runner.model import call_spec
+from trio_model_runner.testing import LocalCrunch
+from trio_model_runner.workers import run_in_worker
+
+LARGE = [1.5] * 50_000
+"""800 kB as JSON, and more than is encoded or decoded in the event loop."""
+
+
+@pytest.mark.parametrize("clock", [None, MockClock(rate=1.0)])
+def test_a_clock_that_does_not_jump_leaves_it_to_a_thread(clock: MockClock | None) -> None:
+    thread = trio.run(run_in_worker, threading.current_thread, clock=clock)
+    assert thread is not threading.current_thread()
+
+
+async def test_a_clock_that_jumps_stands_still_meanwhile(autojump_clock: MockClock) -> None:
+    before = trio.current_time()
+    with trio.fail_after(1):
+        assert await run_in_worker(sum, [1, 2]) == 3
+    assert trio.current_time() == before
+
+
+async def test_what_takes_long_keeps_nobody_else_waiting() -> None:
+    release = threading.Event()
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(partial(run_in_worker, release.wait, 30, apart=True))
+            await trio.testing.wait_all_tasks_blocked()
+            assert await run_in_worker(sum, [1, 2]) == 3
+            release.set()
+
+
+async def test_huge_answers_cost_other_models_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoding, release = threading.Event(), threading.Event()
+
+    def decode_when_released(data: bytes, *args: Any, **kwargs: Any) -> Any:
+        if len(data) > 2**20:
+            decoding.set()
+            release.wait(5)
+        return decode_data(data, *args, **kwargs)
+
+    class Huge(Model):
+        def predict(self, value: Any = 1.5) -> Any:
+            return ["x" * 1000] * 2000
+
+    class Large(Model):
+        async def predict(self, value: Any = 1.5) -> Any:
+            await trio.to_thread.run_sync(decoding.wait)
+            return ["x" * 1000] * 100
+
+    monkeypatch.setattr(call_spec, "decode_data", decode_when_released)
+    models = {**dict.fromkeys("abcd", Huge), "e": Large}
+    async with (
+        LocalCrunch(models) as crunch,
+        Cluster(crunch.config(), SERVICE) as cluster,
+        cluster.as_completed("predict", timeout=30) as results,
+    ):
+        assert (await anext(results)).model.model_id == "e"
+        release.set()
+        assert {result.status async for result in results} == {Status.SUCCESS}
+
+
+async def test_large_values_are_on_time_under_a_clock_that_jumps(autojump_clock: MockClock) -> None:
+    for value in (LARGE, {"points": LARGE}, pandas.DataFrame({"x": [1, 2, 3]})):
+        async with coordinating({"a": Model(), "b": Model()}, frames="pandas") as (_, cluster):
+            before = trio.current_time()
+            arguments = Arguments(value)
+            every: list[Any] = list((await cluster.call("predict", arguments)).values())
+            every += (await cluster.call("predict", lambda _: Arguments(value))).values()  # noqa: B023
+            assert [result.status for result in every] == [Status.SUCCESS] * 4
+            assert trio.current_time() == before

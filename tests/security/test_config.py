@@ -1,0 +1,236 @@
+"""What a configuration says of security, and that it never becomes less than was asked for."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import ssl
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trustme
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from helpers.secure_nodes import write_credentials
+
+from trio_model_runner import Cluster, TrainInferService
+from trio_model_runner.config import ClusterConfig
+from trio_model_runner.errors import ConfigError
+from trio_model_runner.network import RestrictedNetwork, TCPNetwork
+from trio_model_runner.security import GatewayCredentials, SecureCredentials
+from trio_model_runner.security.node_security import GatewaySecurity, NodeSecurity, SecureSecurity
+
+PREFIX = "TRIO_MODEL_RUNNER_"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = write_credentials(tmp_path_factory.mktemp("credentials"), trustme.CA())
+    key = rsa.generate_private_key(65537, 2048)
+    path = directory / "key.pem"
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    path.chmod(0o600)
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(PREFIX):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv(f"{PREFIX}CRUNCH_ID", "c")
+
+
+def refusal(make: Any = ClusterConfig.load, **fields: Any) -> str:
+    with pytest.raises(ConfigError) as raised:
+        make(**fields)
+    return str(raised.value)
+
+
+def refuse(**fields: Any) -> str:
+    return refusal(ClusterConfig, crunch_id="c", **fields)
+
+
+def test_the_orchestrator_is_spoken_to_in_plaintext_unless_told_otherwise() -> None:
+    assert ClusterConfig("c").tls is False
+    assert ClusterConfig("c").orchestrator_tls() is None
+
+
+def test_tls_trusts_the_system_or_a_file_or_what_a_context_does(directory: Path) -> None:
+    system = ClusterConfig("c", tls=True).orchestrator_tls()
+    assert system is not None
+    assert system.verify_mode is ssl.CERT_REQUIRED
+    context = ssl.create_default_context()
+    assert ClusterConfig("c", tls=context).orchestrator_tls() is context
+    for config in (
+        ClusterConfig("c", tls_ca_file=str(directory / "ca.crt")),
+        ClusterConfig("c", tls_ca_file=directory / "ca.crt", tls=True),
+    ):
+        assert config.tls is True
+        own = config.orchestrator_tls()
+        assert own is not None
+        assert len(own.get_ca_certs()) == 1
+        assert own.check_hostname
+
+
+def test_tls_that_contradicts_itself_is_refused(directory: Path) -> None:
+    path = directory / "ca.crt"
+    assert refuse(tls=False, tls_ca_file=path) == "tls: is false, and tls_ca_file asks for TLS"
+    assert "no tls_ca_file" in refuse(tls=ssl.create_default_context(), tls_ca_file=path)
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    assert refuse(tls=server) == "tls: must be a context for clients, got one for servers"
+
+
+def test_an_authorities_file_that_can_not_be_used_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ca.crt"
+    assert refuse(tls_ca_file=path) == f"tls_ca_file: cannot read {str(path)!r}: No such file or directory"
+    path.write_text("nothing")
+    assert refuse(tls_ca_file=path) == f"tls_ca_file: {str(path)!r}: holds no certificate in PEM format"
+    assert refuse(tls_ca_file="").startswith("tls_ca_file: must be the path of a file")
+
+
+def test_an_authorities_file_that_goes_away_is_an_error_and_not_plaintext(tmp_path: Path) -> None:
+    path = tmp_path / "ca.crt"
+    trustme.CA().cert_pem.write_to_path(path)
+    config = ClusterConfig("c", tls_ca_file=path)
+    path.unlink()
+    with pytest.raises(ConfigError, match="cannot read"):
+        config.orchestrator_tls()
+
+
+def test_what_stands_in_the_place_of_credentials_is_not_shown() -> None:
+    text = refuse(credentials={"key": "secret"})
+    assert text == "credentials: must be an instance of SecureCredentials or GatewayCredentials, got 'dict'"
+    assert "secret" not in refuse(credentials="secret")
+
+
+def test_a_configuration_with_credentials_shows_no_secret(directory: Path) -> None:
+    for credentials in (
+        SecureCredentials.from_directory(directory),
+        GatewayCredentials.from_directory(directory),
+    ):
+        config = ClusterConfig("c", credentials=credentials)
+        assert config == attrs.evolve(config)
+        assert "BEGIN" not in repr(config)
+        assert "PrivateKey" not in repr(config)
+
+
+def test_everything_is_loaded_from_a_file(tmp_path: Path, directory: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(
+        f"""
+        [trio-model-runner]
+        tls = "yes"
+        tls_ca_file = '{directory / "ca.crt"}'
+        credentials-mode = "secure"
+        credentials-path = '{directory}'
+        clock_leeway = 3
+        allowed_networks = ["10.0.0.0/8", "fd00::/8"]
+        """
+    )
+    config = ClusterConfig.load(path)
+    assert config.tls is True
+    assert config.tls_ca_file == directory / "ca.crt"
+    assert config.credentials == SecureCredentials.from_directory(directory)
+    assert config.clock_leeway == 3.0
+    assert config.allowed_networks == (
+        ipaddress.ip_network("10.0.0.0/8"),
+        ipaddress.ip_network("fd00::/8"),
+    )
+
+
+def test_everything_is_loaded_from_the_environment(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    monkeypatch.setenv(f"{PREFIX}TLS", "true")
+    monkeypatch.setenv(f"{PREFIX}CREDENTIALS_MODE", "gateway")
+    monkeypatch.setenv(f"{PREFIX}CREDENTIALS_PATH", str(directory))
+    monkeypatch.setenv(f"{PREFIX}ALLOWED_NETWORKS", "10.0.0.0/8, 192.0.2.7")
+    config = ClusterConfig.load()
+    assert config.tls is True
+    assert config.credentials == GatewayCredentials.from_directory(directory)
+    assert config.allowed_networks == (
+        ipaddress.ip_network("10.0.0.0/8"),
+        ipaddress.ip_network("192.0.2.7/32"),
+    )
+    monkeypatch.setenv(f"{PREFIX}ALLOWED_NETWORKS", "off")
+    assert ClusterConfig.load().allowed_networks is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"CREDENTIALS_MODE": "secure"}, "credentials_mode: needs a credentials_path"),
+        (
+            {"CREDENTIALS_MODE": "secure", "CREDENTIALS_PATH": ""},
+            "credentials_mode: needs a credentials_path",
+        ),
+        ({"CREDENTIALS_PATH": "/etc"}, "credentials_path: needs a credentials_mode, 'secure' or 'gateway'"),
+        (
+            {"CREDENTIALS_MODE": "none", "CREDENTIALS_PATH": "/etc"},
+            "credentials_mode: needs a credentials_mode, 'secure' or 'gateway', got 'none'",
+        ),
+        (
+            {"CREDENTIALS_MODE": "secure", "CREDENTIALS_PATH": "/nowhere"},
+            "credentials_path: cannot read '/nowhere/ca.crt': No such file or directory",
+        ),
+        (
+            {"CREDENTIALS_MODE": "gateway", "CREDENTIALS_PATH": "/nowhere"},
+            "credentials_path: cannot read '/nowhere/key.pem': No such file or directory",
+        ),
+        ({"TLS_CA_FILE": "/nowhere"}, "tls_ca_file: cannot read '/nowhere': No such file or directory"),
+        ({"TLS": "false", "TLS_CA_FILE": "{ca}"}, "tls: is false, and tls_ca_file asks for TLS"),
+        ({"TLS": "maybe"}, "tls: must be true or false, or an ssl.SSLContext, got 'maybe'"),
+        ({"ALLOWED_NETWORKS": ""}, "allowed_networks: must be networks such as '10.0.0.0/8', or 'off'"),
+        ({"ALLOWED_NETWORKS": "10.0.0.1/8"}, "allowed_networks: must be networks"),
+        ({"ALLOWED_NETWORKS": "10.0.0.0/8;"}, "allowed_networks: must be networks"),
+        ({"CLOCK_LEEWAY": "inf"}, "clock_leeway: must be a finite number of seconds >= 0"),
+        ({"CREDENTIALS": "x"}, "unknown in the environment"),
+    ],
+)
+def test_what_can_not_be_loaded_is_an_error_that_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, directory: Path, variables: dict[str, str], said: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(PREFIX + name, value.format(ca=directory / "ca.crt"))
+    text = refusal()
+    assert text.startswith(said)
+    assert "environment" in text
+
+
+@pytest.mark.parametrize("value", [(), ["10.0.0.0/8", 7], [None], "nonsense", 7, {"10.0.0.0/8"}])
+def test_allowed_networks_are_networks(value: Any) -> None:
+    assert refuse(allowed_networks=value).startswith("allowed_networks: must be networks")
+
+
+def test_nodes_are_reached_through_the_allowed_networks_alone() -> None:
+    network = TCPNetwork()
+    assert ClusterConfig("c", network=network).node_network is network
+    config = ClusterConfig("c", network=network, allowed_networks=["10.0.0.0/8"])
+    assert isinstance(config.node_network, RestrictedNetwork)
+    assert config.network is network
+
+
+def test_a_cluster_speaks_with_its_nodes_as_its_credentials_say(directory: Path) -> None:
+    for credentials, kind in (
+        (SecureCredentials.from_directory(directory), SecureSecurity),
+        (GatewayCredentials.from_directory(directory), GatewaySecurity),
+        (None, NodeSecurity),
+    ):
+        cluster = Cluster(ClusterConfig("c", credentials=credentials), TrainInferService())
+        assert type(cluster._fleet.security) is kind
+
+
+def test_the_example_in_the_readme_loads(tmp_path: Path, directory: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = (
+        code for code in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "credentials" in code
+    )
+    example = example.replace("/etc/birds/orchestrator-ca.crt", str(directory / "ca.crt"))
+    path = tmp_path / "settings.toml"
+    path.write_text(example.replace("/etc/birds/credentials", str(directory)))
+    config = ClusterConfig.load(path)
+    assert config.tls is True
+    assert config.credentials == SecureCredentials.from_directory(directory)
+    assert config.allowed_networks is not None

@@ -1,0 +1,278 @@
+"""grpclib's `Channel` on Trio: what generated stubs call, over one connection that is replaced when it ends.
+
+```python
+async with Channel("localhost", 50051) as channel:
+    stub = DynamicSubclassServiceStub(channel)
+    response = await stub.call(CallRequest(method_name="predict"), timeout=2.0)
+```
+
+(Stubs for methods with a stream each way start an asyncio task: use `request` for those.)
+
+A stub asks nothing of its channel but `request`, and a listener for events nothing but `__dispatch__`. So
+this class is a `grpclib.client.Channel` by type alone: none of the base's code runs, which wants an asyncio
+loop from its `__init__` on. What is missing there is an owner for the tasks behind a connection. Here that is
+the `async with` block: they run in its nursery, and none outlives it. How connections come and go is the
+affair of `keeper`.
+
+**A new connection can lead to another process** than the old one did, so `on_connect` may look at it, and
+prepare it, before any call uses it.
+
+**The tasks are shielded, one by one.** The nursery itself is not: the body of the block runs in it. Leaving
+the block, in whatever way, ends the tasks in order (reset the calls, say GOAWAY, close), within `grace`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import ssl as _ssl
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+import attrs
+import grpclib.client
+import trio
+from grpclib.const import Cardinality
+from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+from grpclib.events import _DispatchChannelEvents
+from multidict import MultiDict
+from trio.lowlevel import enable_ki_protection
+
+from ..groups import one_by_itself
+from ..network import Network, TCPNetwork, UnixNetwork
+from ..network.tls import TLSNetwork
+from ..rpc.codec import BetterprotoCodec
+from ..rpc.connecting import open_connection
+from ..rpc.connection import Connection
+from ..rpc.headers import RawFields
+from ..rpc.protocol import request_fields
+from .keeper import ConnectionKeeper
+from .stream import Stream
+
+__all__ = ["Channel", "Peer"]
+
+SendT = TypeVar("SendT")
+ReceiveT = TypeVar("ReceiveT")
+
+
+@attrs.frozen
+class Peer:
+    """Who is at the other end, in the form of grpclib's `Peer`.
+
+    Attributes:
+        address: the host and port that were asked for, or the path of a UNIX socket.
+        connection: what leads there; None before there is one.
+    """
+
+    address: tuple[str, int] | str
+    connection: Connection | None = attrs.field(default=None, repr=False, eq=False)
+
+    def addr(self) -> tuple[str, int] | str:
+        """The `address`."""
+        return self.address
+
+    def cert(self) -> dict[str, Any] | None:
+        """The server's certificate as `ssl.SSLSocket.getpeercert` gives it; None on a plaintext connection.
+
+        See `Connection.peer_certificate` for the certificate itself.
+        """
+        return None if self.connection is None else self.connection.peer_certificate_fields
+
+
+class Channel(grpclib.client.Channel):
+    """A gRPC server, as stubs see it; used with `async with`, then by any task of the same Trio run.
+
+    Args:
+        host: a name or an address; 127.0.0.1 by default.
+        port: a port; 50051 by default.
+        path: that of a UNIX socket, instead of host and port.
+        ssl: a context for TLS, or True for one that trusts what the system trusts.
+        server_hostname: the name that the server's certificate must have, where it isn't the host's.
+        network: what opens byte streams, beneath TLS; TCP by default.
+        codec: what turns messages into bytes and back; betterproto's by default.
+        status_details_codec: what decodes the details that a status can come with; without one they are
+            ignored.
+        on_connect: awaited with each new connection, before any call uses it. What it raises goes to the
+            calls that wait for the connection, which is given up.
+        wait_for_ready: a call that finds no connection waits for one until its deadline, however many
+            attempts fail meanwhile; by default, it fails with the attempt that it waits for.
+        connect_timeout: seconds for a connection to be made, without `on_connect`.
+        max_message_bytes: the largest message taken as an answer, bytes.
+        max_header_bytes: the largest list of headers taken, bytes.
+        keepalive_interval: seconds of silence, with calls open, after which the server is asked for a sign
+            of life.
+        keepalive_timeout: seconds in which that must come, else the connection is given up.
+        grace: seconds that leaving the block may take for goodbyes, if the server does not read.
+
+    Raises:
+        ValueError: arguments exclude each other.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        ssl: _ssl.SSLContext | bool | None = None,
+        server_hostname: str | None = None,
+        network: Network | None = None,
+        codec: CodecBase | None = None,
+        status_details_codec: StatusDetailsCodecBase | None = None,
+        on_connect: Callable[[Connection], Awaitable[None]] | None = None,
+        wait_for_ready: bool = False,
+        connect_timeout: float = 10.0,
+        max_message_bytes: int = 64 << 20,
+        max_header_bytes: int = 16 << 10,
+        keepalive_interval: float = 300.0,
+        keepalive_timeout: float = 20.0,
+        grace: float = 1.0,
+    ) -> None:
+        if path is not None and any(each is not None for each in (host, port, network)):
+            raise ValueError("path: takes the place of host, port and network")
+        if server_hostname is not None and not ssl:
+            raise ValueError("server_hostname: is for TLS, and there is no ssl")
+        self.__dispatch__ = _DispatchChannelEvents()
+        self._host = "127.0.0.1" if host is None else host
+        self._port = 50051 if port is None else port
+        self.peer = Peer((self._host, self._port) if path is None else os.fspath(path))
+        self.codec = BetterprotoCodec() if codec is None else codec
+        self.status_details_codec = status_details_codec
+        self.max_message_bytes = max_message_bytes
+        if path is not None:
+            self._host, network = "localhost", UnixNetwork(os.fspath(path))
+        if ssl:
+            context = _ssl.create_default_context() if ssl is True else ssl
+            network = TLSNetwork(context, network, server_hostname=server_hostname)
+        self._network = TCPNetwork() if network is None else network
+        self._authority = self._host if path is not None else self._get_authority(self._host, self._port)
+        self._wait_for_ready = wait_for_ready
+        self._connect_timeout = connect_timeout
+        self._max_header_bytes = max_header_bytes
+        self._keeper = ConnectionKeeper(
+            self._open_connection,
+            on_connect=on_connect,
+            keepalive_interval=keepalive_interval,
+            keepalive_timeout=keepalive_timeout,
+            grace=grace,
+        )
+        self._manager: contextlib.AbstractAsyncContextManager[trio.Nursery, bool | None] | None = None
+
+    def __repr__(self) -> str:
+        address = self.peer.address
+        return f"Channel(path={address!r})" if isinstance(address, str) else f"Channel{address!r}"
+
+    def request(  # type: ignore[override]  # a stream like grpclib's, not one of its
+        self,
+        name: str,
+        cardinality: Cardinality,
+        request_type: type[SendT],
+        reply_type: type[ReceiveT],
+        *,
+        timeout: float | None = None,
+        deadline: None = None,
+        metadata: Mapping[str, Any] | Collection[tuple[str, Any]] | None = None,
+    ) -> Stream[SendT, ReceiveT]:
+        """A call, which begins when its first method is called.
+
+        Args:
+            name: the method's path, "/package.Service/Method".
+            cardinality: how many messages go each way.
+            request_type: the messages' type.
+            reply_type: the answers' type.
+            timeout: seconds from now until the call must be over. The server is told what remains of them,
+                or until the deadline of an enclosing cancel scope where that is nearer.
+            deadline: only None. grpclib's `Deadline` is a time on a clock that is not Trio's.
+            metadata: the request's metadata: text, and bytes where the key ends in "-bin".
+
+        Raises:
+            TypeError: a `deadline` was given.
+            ValueError: `timeout` is not a number.
+        """
+        if deadline is not None:
+            raise TypeError("deadline= is grpclib's clock, not Trio's: give timeout= in seconds instead")
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError("timeout: must be a number of seconds, got nan")
+        return Stream(
+            self,
+            name,
+            MultiDict(metadata or ()),
+            cardinality,
+            request_type,
+            reply_type,
+            deadline=math.inf if timeout is None else trio.current_time() + timeout,
+        )
+
+    async def connect(self) -> Connection:
+        """A connection that takes a call now, which is before the next checkpoint; made, if there is none.
+
+        Raises:
+            OSError: nobody answers there; see `open_connection`.
+            trio.ClosedResourceError: the channel was closed.
+            Exception: `on_connect` raised it.
+        """
+        return await self._keeper.connect(wait_for_ready=self._wait_for_ready)
+
+    async def _open_connection(self, nursery: trio.Nursery) -> Connection:
+        return await open_connection(
+            nursery,
+            self._network,
+            self._host,
+            self._port,
+            timeout=self._connect_timeout,
+            max_header_bytes=self._max_header_bytes,
+        )
+
+    def fields_of(self, path: str, content_type: str) -> RawFields:
+        """The request headers of a call to `path`, without its metadata."""
+        scheme = "https" if self._network.secure else "http"
+        return request_fields(path, scheme=scheme, authority=self._authority, content_type=content_type)
+
+    def close(self) -> None:
+        """Close at once, without goodbye: open calls are interrupted, sockets closed. See also `aclose`."""
+        self._keeper.abort("the channel was closed")
+
+    async def aclose(self) -> None:
+        """Close: open calls are reset, the server gets a GOAWAY, sockets are closed. Idempotent.
+
+        Cancellation is put off until it is done, which takes at most `grace` seconds.
+        """
+        await self._keeper.aclose()
+
+    @enable_ki_protection
+    async def __aenter__(self) -> Channel:
+        """Open the nursery; nothing is connected yet."""
+        if self._manager is not None:
+            raise RuntimeError("a channel can be entered once")
+        self._manager = trio.open_nursery()
+        self._keeper.nursery = await self._manager.__aenter__()
+        return self
+
+    @enable_ki_protection
+    def __aexit__(  # type: ignore[override]  # a nursery's exit may swallow what it cancelled itself
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Awaitable[bool | None]:
+        """See `aclose`. What was raised in the block leaves it as it is, not in a group."""
+        return self._leave(exc_type, exc_value, traceback)
+
+    @enable_ki_protection
+    async def _leave(self, *raised: Any) -> bool | None:
+        assert self._manager is not None
+        assert self._keeper.nursery is not None
+        try:
+            with one_by_itself():
+                await self.aclose()
+        except BaseException as error:  # a KeyboardInterrupt: all else is put off until it is done
+            self._keeper.abort("the program was interrupted")
+            with one_by_itself():
+                await self._manager.__aexit__(type(error), error, error.__traceback__)  # noqa: ASYNC102
+            raise
+        if self._keeper.nursery.cancel_scope.cancel_called:  # a task crashed, a bug, and cancelled the body
+            return await self._manager.__aexit__(*raised)
+        await self._manager.__aexit__(None, None, None)  # waits for nothing: all tasks have ended
+        return None

@@ -1,0 +1,395 @@
+"""A call with any number of messages each way: grpclib's `Stream` as stubs know it, with Trio underneath.
+
+grpclib enforces a call's deadline with a context that stays open from entering the call to leaving it. On
+Trio that would be a cancel scope, and it would be wrong: generated stubs `yield` answers from inside the
+call, and a scope that is open across a `yield` is left in another order than it was entered, which corrupts
+the task's stack of scopes. So the deadline is a number here, and each method that waits has a scope of its
+own, closed before it returns.
+
+A KeyboardInterrupt can tear any `with` apart, between its body and its exit, and a torn scope breaks the
+task. So the methods are protected from it: it comes out where they wait, and only there.
+
+The order of events in a call is grpclib's, as are the names, the `ProtocolError` for calling methods out of
+order, and the events for listeners. Where we differ, it is on purpose:
+
+- A deadline that has passed is a `TimeoutError`, unless the whole answer has come by then.
+- Leaving a call before its stream of answers has ended cancels it, where grpclib waits for the end.
+- A unary call that certainly was not processed, for its connection ended, is sent once more on a new one.
+- What a server sends wrong is a `GRPCError` with status INTERNAL, never an assertion.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import attrs
+import trio
+from grpclib.const import Cardinality, Status
+from grpclib.encoding.base import GRPC_CONTENT_TYPE
+from grpclib.exceptions import GRPCError, ProtocolError
+from grpclib.metadata import decode_bin_value, encode_metadata
+from grpclib.stream import StreamIterator
+from multidict import MultiDict
+from trio.lowlevel import enable_ki_protection
+
+from ..rpc.headers import Fields, RawFields
+from ..rpc.protocol import Metadata, check_headers, encode_timeout, message_prefix, read_metadata, read_status
+from ..rpc.receiver import CallInterrupted
+from .exchange import Exchange
+
+if TYPE_CHECKING:
+    from ..rpc.http2 import Buffer
+    from .channel import Channel, Peer
+
+__all__ = ["Stream"]
+
+SendT = TypeVar("SendT")
+ReceiveT = TypeVar("ReceiveT")
+
+_SEND_BUFFER_BYTES: Final = 64 << 10
+_STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
+
+
+class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
+    """One call, made by `Channel.request` and used with `async with`.
+
+    Args:
+        deadline: when the call must be over, on Trio's clock in seconds; `math.inf` for never.
+
+    Attributes:
+        initial_metadata: the answer's metadata, once they came.
+        trailing_metadata: those that came with its status.
+        peer: who answers, once the request has begun.
+    """
+
+    initial_metadata: Metadata | None = None
+    trailing_metadata: Metadata | None = None
+    peer: Peer | None = None
+
+    def __init__(
+        self,
+        channel: Channel,
+        method_name: str,
+        metadata: Metadata,
+        cardinality: Cardinality,
+        send_type: type[SendT],
+        receive_type: type[ReceiveT],
+        *,
+        deadline: float = math.inf,
+    ) -> None:
+        self._channel = channel
+        self._method_name = method_name
+        self._metadata = metadata
+        self._cardinality = cardinality
+        self._send_type = send_type
+        self._receive_type = receive_type
+        self._deadline = deadline
+        self._dispatch = channel.__dispatch__
+        self._fields: RawFields = ()
+        self._volatile: RawFields = ()
+        self._request: tuple[Buffer, ...] = ()  # a unary request that may have to be sent once more
+        self._exchange: Exchange | None = None
+        self._message_sent = False
+        self._end_sent = False
+        self._initial_metadata_received = False
+        self._status_received = False
+        self._end_read = False
+        self._cancelled = False
+
+    @enable_ki_protection
+    async def send_request(self, *, end: bool = False) -> None:
+        """Begin the call: its headers are sent; done by the first `send_message` where it wasn't before.
+
+        Args:
+            end: there will be no messages, in a call that sends a stream of them.
+
+        Raises:
+            OSError: there is no connection to be had; TimeoutError: not in time.
+            ValueError, TypeError: the metadata is not what metadata can be.
+        """
+        if end and not self._cardinality.client_streaming:
+            raise ProtocolError("a unary request has a message before its end")
+        if self._exchange is not None:
+            raise ProtocolError("the request was sent already")
+        with self._limited():
+            await self._prepare()
+            exchange = await self._open()
+        exchange.send((), end_stream=end)
+        self._end_sent = end
+
+    @enable_ki_protection
+    async def send_message(self, message: SendT, *, end: bool = False) -> None:
+        """Send a message, after waiting until those before it are mostly on their way.
+
+        A server may end its answer without waiting for the end of a stream of messages: what is sent after
+        that goes nowhere, silently, unless the status was an error.
+
+        Args:
+            message: of the type that the call sends.
+            end: it is the last one. The only one of a unary request is, anyway.
+
+        Raises:
+            TypeError: the message has another type.
+            GRPCError, CallInterrupted: the call has failed already.
+            OSError, ValueError: see `send_request`; TimeoutError: the deadline passed.
+        """
+        unary = not self._cardinality.client_streaming
+        if self._end_sent or (unary and self._message_sent):
+            raise ProtocolError("the only message was sent already" if unary else "the request was ended")
+        exchange = self._exchange
+        with self._limited():
+            if exchange is None:
+                await self._prepare()
+            (message,) = await self._dispatch.send_message(message)
+            data = self._channel.codec.encode(message, self._send_type)
+            if exchange is None:
+                exchange = await self._open()
+            else:
+                await exchange.wait_unsent(_SEND_BUFFER_BYTES)
+        self._raise_failure(exchange)
+        buffers = (message_prefix(len(data)), data)
+        exchange.send(buffers, end_stream=end or unary)
+        self._message_sent = True
+        self._end_sent = end
+        self._request = buffers if unary else ()
+
+    @enable_ki_protection
+    async def end(self) -> None:
+        """End a stream of messages, where the last one didn't."""
+        exchange = self._begun()
+        if self._end_sent:
+            raise ProtocolError("the request was ended already")
+        if not self._cardinality.client_streaming:
+            if not self._message_sent:
+                raise ProtocolError("a unary request has a message before its end")
+        else:
+            exchange.send((), end_stream=True)
+        self._end_sent = True
+        await trio.lowlevel.checkpoint()
+
+    @enable_ki_protection
+    async def recv_initial_metadata(self) -> None:
+        """Wait for the answer's metadata; done by the first `recv_message` where it wasn't before.
+
+        Raises:
+            GRPCError: the answer is a status alone, and not OK; or it is not gRPC's.
+            CallInterrupted: the stream was reset, or the connection lost.
+            TimeoutError: the deadline passed.
+        """
+        self._begun()
+        if self._initial_metadata_received:
+            raise ProtocolError("the initial metadata was received already")
+        exchange = await self._wait(lambda exchange: exchange.headers is not None)
+        if exchange.headers is None:
+            assert exchange.error is not None
+            raise exchange.error
+        self._initial_metadata_received = True
+        check_headers(exchange.headers, exchange.headers)
+        initial: Metadata = MultiDict() if exchange.trailers_only else read_metadata(exchange.headers)
+        (self.initial_metadata,) = await self._dispatch.recv_initial_metadata(initial)
+        if exchange.trailers_only:
+            await self._receive_status(exchange.headers)
+
+    @enable_ki_protection
+    async def recv_message(self) -> ReceiveT | None:
+        """Wait for the next message; None after the last one.
+
+        Raises:
+            GRPCError: as for `recv_initial_metadata`; or the message can't be read, or is too large.
+            CallInterrupted, TimeoutError: as for `recv_initial_metadata`.
+        """
+        if not self._initial_metadata_received:
+            await self.recv_initial_metadata()
+        exchange = await self._wait(lambda exchange: exchange.has_message)
+        data = exchange.take()
+        if data is None:
+            if exchange.error is not None:
+                raise exchange.error
+            self._end_read = True
+            return None
+        try:
+            message = self._channel.codec.decode(data, self._receive_type)
+        except Exception as error:  # what a codec raises is the codec's affair
+            raise GRPCError(Status.INTERNAL, f"the answer can't be read: {error}") from error
+        received: tuple[ReceiveT] = await self._dispatch.recv_message(message)
+        return received[0]
+
+    @enable_ki_protection
+    async def recv_trailing_metadata(self) -> None:
+        """Wait for the status, and raise it unless it is OK; done on leaving the call otherwise.
+
+        Raises:
+            GRPCError: the status is not OK, or the answer is not whole.
+            CallInterrupted, TimeoutError: as for `recv_initial_metadata`.
+        """
+        exchange = self._begun()
+        self._require_end()
+        if not self._initial_metadata_received:
+            raise ProtocolError("the initial metadata comes before the trailing metadata")
+        if self._status_received and not exchange.trailers_only:
+            raise ProtocolError("the trailing metadata was received already")
+        exchange = await self._wait(lambda _: False)
+        if not self._status_received:
+            if exchange.error is not None:
+                raise exchange.error
+            await self._receive_status(exchange.trailers or ())
+
+    @enable_ki_protection
+    async def cancel(self) -> None:
+        """Cancel the call, and tell the server."""
+        exchange = self._begun()
+        if self._cancelled:
+            raise ProtocolError("the call was cancelled already")
+        self._cancelled = True
+        exchange.leave()
+        await trio.lowlevel.checkpoint()
+
+    async def __aenter__(self) -> Stream[SendT, ReceiveT]:
+        """Nothing happens before the first method is called."""
+        return self
+
+    @enable_ki_protection
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Awaitable[None]:
+        """Wait for the status, unless something was raised; in any case nothing of the call remains."""
+        return self._leave(failed=exc_value is not None)
+
+    @enable_ki_protection
+    async def _leave(self, *, failed: bool) -> None:
+        try:
+            if failed or self._cancelled or self._exchange is None:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            else:
+                await self._finish()
+        finally:
+            if self._exchange is not None:
+                self._exchange.leave()
+
+    async def _finish(self) -> None:
+        if self._cardinality.server_streaming and not self._end_read:
+            await trio.lowlevel.checkpoint()
+            return  # left early
+        self._require_end()
+        if not self._initial_metadata_received:
+            await self.recv_initial_metadata()
+        if not self._status_received:
+            await self.recv_trailing_metadata()
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _begun(self) -> Exchange:
+        if self._exchange is None:
+            raise ProtocolError("the request was not sent yet")
+        return self._exchange
+
+    def _require_end(self) -> None:
+        unary = not self._cardinality.client_streaming
+        if not (self._end_sent or (unary and self._message_sent) or self._begun().ended):
+            raise ProtocolError("the request was not ended")
+
+    async def _prepare(self) -> None:
+        """Make the request's headers."""
+        subtype = self._channel.codec.__content_subtype__
+        content_type = GRPC_CONTENT_TYPE if subtype == "proto" else f"{GRPC_CONTENT_TYPE}+{subtype}"
+        (metadata,) = await self._dispatch.send_request(
+            self._metadata, method_name=self._method_name, deadline=None, content_type=content_type
+        )
+        self._fields = self._channel.fields_of(self._method_name, content_type)
+        self._volatile = tuple(
+            (name.encode("ascii"), value.encode("ascii")) for name, value in encode_metadata(metadata)
+        )
+
+    async def _open(self) -> Exchange:
+        """Open a stream on a connection that takes it; its headers go out with whatever is sent next."""
+        connection = await self._channel.connect()
+        seconds = trio.current_effective_deadline() - trio.current_time()
+        exchange = Exchange(
+            connection,
+            self._fields,
+            (*encode_timeout(seconds), *self._volatile),
+            single=not self._cardinality.server_streaming,
+            max_message_bytes=self._channel.max_message_bytes,
+        )
+        self._exchange = exchange
+        self.peer = attrs.evolve(self._channel.peer, connection=connection)
+        return exchange
+
+    async def _wait(self, arrived: Callable[[Exchange], bool]) -> Exchange:
+        """Wait until that is true of the response, or it ended; send an unprocessed request once more."""
+        while True:
+            exchange = self._begun()
+            if not await exchange.wait(arrived, self._deadline):
+                raise self._timed_out()
+            error = exchange.error
+            if not isinstance(error, CallInterrupted):
+                return exchange
+            if trio.current_time() >= self._deadline and not self._cancelled:
+                raise self._timed_out() from error
+            if not (error.unprocessed and self._request):
+                return exchange
+            buffers, self._request = self._request, ()
+            with self._limited():
+                exchange = await self._open()
+            exchange.send(buffers, end_stream=True)
+
+    def _raise_failure(self, exchange: Exchange) -> None:
+        """Raise what the call has failed with already, if it has, and no waiting for its answer mends it."""
+        error = exchange.error
+        if error is not None:
+            unprocessed = isinstance(error, CallInterrupted) and error.unprocessed
+            if self._cardinality.client_streaming or not unprocessed:
+                raise error
+        elif exchange.ended and exchange.headers is not None:
+            last = exchange.headers if exchange.trailers is None else exchange.trailers
+            check_headers(exchange.headers, last)
+            self._raise_unless_ok(*read_status(last))
+
+    def _raise_unless_ok(self, status: Status, message: str | None, details: Any = None) -> None:
+        """Raise an error's status; a server's DEADLINE_EXCEEDED is our own deadline, if that has passed."""
+        if status is Status.OK:
+            return
+        error = GRPCError(status, message, details)
+        if status is Status.DEADLINE_EXCEEDED and trio.current_time() >= self._deadline:
+            raise self._timed_out() from error
+        raise error
+
+    async def _receive_status(self, fields: Fields) -> None:
+        status, message = read_status(fields)
+        details = self._details_of(fields, status, message)
+        (self.trailing_metadata,) = await self._dispatch.recv_trailing_metadata(
+            read_metadata(fields), status=status, status_message=message, status_details=details
+        )
+        self._status_received = True
+        self._raise_unless_ok(status, message, details)
+        if self._begun().cut_off:
+            raise GRPCError(Status.INTERNAL, "the answer ends in the middle of a message")
+        if self._begun().empty and not self._cardinality.server_streaming:
+            raise GRPCError(Status.INTERNAL, "the answer has no message")
+
+    def _details_of(self, fields: Fields, status: Status, message: str | None) -> Any:
+        codec = self._channel.status_details_codec
+        encoded = dict(fields).get(_STATUS_DETAILS_KEY)
+        if codec is None or encoded is None or status is Status.OK:
+            return None
+        try:
+            return codec.decode(status, message, decode_bin_value(encoded.encode("ascii")))
+        except Exception:  # the status is worth more than its details
+            return None
+
+    @contextlib.contextmanager
+    def _limited(self) -> Iterator[None]:
+        with trio.move_on_at(self._deadline) as scope:
+            yield
+        if scope.cancelled_caught:
+            raise self._timed_out()
+
+    def _timed_out(self) -> TimeoutError:
+        return TimeoutError(f"{self._method_name}: the deadline passed")

@@ -1,0 +1,117 @@
+"""TLS beneath a connection: a `Network` on top of another one, and errors that say which side is at fault.
+
+Little can go wrong in TLS that its library does not notice, and little that it explains. Three mistakes are
+made by everybody, and look like anything but themselves:
+
+- **TLS to a plaintext port** ends in "wrong version number", for the library took the server's HTTP/2 for a
+  TLS record. (Plaintext to a TLS port is for `connection` to find out.)
+- **A server that refuses the client's certificate** under TLS 1.3 does so after the client's handshake is
+  done (RFC 8446, section 4.4.4): connecting succeeds, and the first read fails, with an alert if it came
+  through. So `explain` is for errors of reading, too.
+- **A server that does not speak HTTP/2** completes the handshake without having chosen it by ALPN. gRPC's
+  own clients refuse that, and so do we: what follows would be garbage to one of the two.
+
+A server may close without TLS's own goodbye, as many do: HTTP/2 says itself where each answer ends.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final
+
+import trio
+
+from . import Network, TCPNetwork, address_text
+
+__all__ = ["TLSNetwork", "explain"]
+
+_ALPN: Final = "h2"
+_NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
+_ABOUT_OUR_CERTIFICATE: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
+
+
+class TLSNetwork(Network):
+    """Opens streams through another network, and speaks TLS on them.
+
+    Args:
+        context: whom to trust, and what certificate to show. Its ALPN protocols are set to `protocol` alone.
+        network: what opens the streams beneath; TCP by default.
+        server_hostname: the name that the server's certificate must have, where it isn't the host's.
+        protocol: what the server must choose by ALPN; None leaves ALPN as the context has it, and takes any.
+    """
+
+    secure = True
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        network: Network | None = None,
+        *,
+        server_hostname: str | None = None,
+        protocol: str | None = _ALPN,
+    ) -> None:
+        if protocol is not None:
+            context.set_alpn_protocols([protocol])
+        self._context = context
+        self._protocol = protocol
+        self._network = TCPNetwork() if network is None else network
+        self._server_hostname = server_hostname
+
+    async def connect(self, host: str, port: int) -> trio.abc.Stream:
+        """Open a stream and go through the handshake; see `Network.connect`.
+
+        Raises:
+            ConnectionError: the handshake failed; the text says why.
+        """
+        peer = address_text(host, port)
+        beneath = await self._network.connect(host, port)
+        name = self._server_hostname or host.partition("%")[0]  # an IPv6 zone is in no certificate
+        try:
+            stream = trio.SSLStream(beneath, self._context, server_hostname=name, https_compatible=True)
+            await stream.do_handshake()
+            self._check_protocol(stream, peer)
+        except trio.BrokenResourceError as error:
+            await trio.aclose_forcefully(beneath)
+            raise ConnectionError(f"{peer}: {explain(error) or _HUNG_UP}") from error
+        except ValueError as error:  # UnicodeError is one
+            await trio.aclose_forcefully(beneath)
+            raise ConnectionError(f"{peer}: no certificate could have the name {name!a}: {error}") from error
+        except BaseException:
+            await trio.aclose_forcefully(beneath)
+            raise
+        return stream
+
+    def _check_protocol(self, stream: trio.SSLStream[trio.abc.Stream], peer: str) -> None:
+        if self._protocol is None:
+            return
+        chosen = stream.selected_alpn_protocol()
+        if chosen != self._protocol:
+            choice = "no protocol" if chosen is None else repr(chosen)
+            raise ConnectionError(
+                f"{peer}: the server chose {choice} by TLS's ALPN, and gRPC needs {self._protocol!r}"
+            )
+
+
+_HUNG_UP: Final = "the server hung up in the TLS handshake (a plaintext port does that, too)"
+
+
+def explain(broken: Exception) -> str | None:
+    """What TLS says about why a stream broke; None if TLS has nothing to do with it."""
+    error = broken.__cause__
+    if not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError):
+        return None
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not to be trusted: {error.verify_message}"
+    reason = (error.reason or str(error)).upper().replace(" ", "_")
+    if "UNEXPECTED_EOF" in reason:
+        return None
+    text = reason.lower().replace("_", " ")
+    if any(part in reason for part in _NOT_TLS):
+        return f"the server does not speak TLS: its port is plaintext ({text})"
+    if "NO_APPLICATION_PROTOCOL" in reason:
+        return f"the server does not speak HTTP/2 over TLS ({text})"
+    if "ALERT" in reason and any(part in reason for part in _ABOUT_OUR_CERTIFICATE):
+        return f"the server refused our certificate, or wants one ({text})"
+    if "ALERT" in reason:
+        return f"the server refused the TLS handshake ({text})"
+    return f"TLS failed ({text})"

@@ -1,0 +1,45 @@
+"""An event that happens again and again, where `trio.Event` happens once.
+
+The usual way to wait for the next time is to replace a `trio.Event` by a new one. If two tasks wait, or if
+the event is replaced at the wrong moment, a wake-up is lost: a task waits for an event that nobody will set. A
+`Signal` is never replaced. It remembers nothing: what has happened is kept by the owner of the signal, and
+whoever waits looks there::
+
+    async def receive(self) -> Item:
+        await self._arrived.wait_until(lambda: bool(self._items))
+        return self._items.popleft()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+__all__ = ["Signal"]
+
+
+class Signal:
+    """Wakes everybody who waits for it at the moment in which it is sent."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    def send(self) -> None:
+        """Wake all tasks that wait now."""
+        if self._waiting:
+            self._waiting.unpark_all()
+
+    async def wait(self) -> None:
+        """Wait until the signal is sent the next time."""
+        await self._waiting.park()
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:  # noqa: ASYNC910 - see the docstring
+        """Wait until a condition holds, which is looked at now and whenever the signal is sent.
+
+        This is no checkpoint if the condition holds already.
+        """
+        while not condition():
+            await self._waiting.park()

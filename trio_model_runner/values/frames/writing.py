@@ -1,0 +1,167 @@
+"""Data frames to bytes and back: Parquet, and Arrow's stream format.
+
+A frame may be anybody's: pandas, polars, pyarrow, or whatever else has the Arrow PyCapsule interface,
+which hands columns over without this module knowing the library. pandas frames are the exception. Through
+the capsule they would arrive without their index and some of their dtypes; `pyarrow.Table.from_pandas`
+writes them into the schema's metadata, where the pandas on the node finds them again.
+
+pyarrow takes a good part of a second to import and is optional: it is imported when a frame is first used, or
+when `prepare_frames` is called. What comes back is read by `frame_reading`; this module knows nothing of the
+other encodings.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal, TypeAlias
+
+from ..refusal import Refusal
+
+__all__ = [
+    "FrameKind",
+    "frames_are_ready",
+    "import_pandas",
+    "import_pyarrow",
+    "is_frame",
+    "prepare_frames",
+    "write_arrow",
+    "write_parquet",
+]
+
+FrameKind: TypeAlias = Literal["arrow", "pandas"]
+
+_WAYS_TO_A_LIST = ("tolist", "to_list")  # of pandas' and of polars' columns
+
+
+def is_frame(value: object) -> bool:
+    """Say whether `value` is a pandas frame or has the Arrow PyCapsule interface. Imports nothing."""
+    kind = type(value)
+    has_capsule = hasattr(kind, "__arrow_c_stream__") or hasattr(kind, "__arrow_c_array__")
+    return has_capsule or _is_pandas_frame(value)
+
+
+def write_parquet(frame: Any) -> bytes:
+    """Write a frame as a Parquet file.
+
+    Raises:
+        Refusal: it is no frame of named columns, or Parquet can't hold it.
+        ImportError: pyarrow is missing.
+    """
+    pyarrow = import_pyarrow()
+    from pyarrow import parquet
+
+    table = _to_table(frame)
+    if table.num_rows and not table.num_columns:
+        raise Refusal(ValueError, "the frame has rows but no columns: Parquet would lose the rows")
+    sink = pyarrow.BufferOutputStream()
+    try:
+        parquet.write_table(table, sink)
+    except pyarrow.ArrowException as error:
+        raise Refusal(TypeError, f"{type(frame).__name__} can't be written as Parquet: {error}") from None
+    return bytes(sink.getvalue())
+
+
+def write_arrow(frame: Any) -> bytes:
+    """Write a frame as an Arrow IPC stream.
+
+    Raises:
+        Refusal: it is no frame of named columns.
+        ImportError: pyarrow is missing.
+    """
+    pyarrow = import_pyarrow()
+    table = _to_table(frame)
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def frames_are_ready(frames: FrameKind) -> bool:
+    """Say whether what it takes to read a frame as `frames` has been imported. Imports nothing."""
+    return "pyarrow.parquet" in sys.modules and (frames == "arrow" or "pandas" in sys.modules)
+
+
+def prepare_frames(frames: FrameKind) -> bool:
+    """Import what it takes to read a frame as `frames`, and use it once, since some is loaded on first use.
+
+    That takes a good part of a second, so do it in a worker thread, before the first frame comes.
+
+    Returns:
+        False if pyarrow, or pandas where it is asked for, is missing.
+    """
+    try:
+        pyarrow = import_pyarrow()
+        if frames == "pandas":
+            import_pandas()
+    except ImportError:
+        return False
+    from pyarrow import parquet
+
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.table({"prepared": ["yes"]}), sink)
+    table = parquet.ParquetFile(pyarrow.BufferReader(sink.getvalue())).read()
+    if frames == "pandas":
+        table.to_pandas()
+    return True
+
+
+def _to_table(frame: Any) -> Any:
+    pyarrow = import_pyarrow()
+    try:
+        table = pyarrow.Table.from_pandas(frame) if _is_pandas_frame(frame) else pyarrow.table(frame)
+    except (pyarrow.ArrowException, TypeError, ValueError) as error:
+        # A single column, such as a pandas series, has the capsule interface as well.
+        name = type(frame).__name__
+        listing = next((f".{way}()" for way in _WAYS_TO_A_LIST if hasattr(type(frame), way)), None)
+        hint = "" if listing is None else f" (send its {listing}, or a frame with it)"
+        reason = f"{name} can't be read as a table of named columns{hint}: {error}"
+        raise Refusal(TypeError, reason) from None
+    names = table.column_names
+    if len(set(names)) < len(names):
+        # Deployed nodes (release 0.4.2) fail to read these, and it would look like the models' fault.
+        raise Refusal(ValueError, "two columns of the frame have the same name")
+    return _without_view_dictionaries(table)
+
+
+def _without_view_dictionaries(table: Any) -> Any:
+    """Cast dictionaries of string views, as polars has its categories, to those that Parquet can hold."""
+    pyarrow = import_pyarrow()
+    for index, field in enumerate(table.schema):
+        kind = field.type
+        if pyarrow.types.is_dictionary(kind) and str(kind.value_type) == "string_view":
+            plain = pyarrow.dictionary(kind.index_type, pyarrow.large_string(), kind.ordered)
+            table = table.set_column(index, field.with_type(plain), table.column(index).cast(plain))
+    return table
+
+
+def _is_pandas_frame(value: object) -> bool:
+    pandas = sys.modules.get("pandas")  # not imported: then nothing is pandas'
+    return pandas is not None and isinstance(value, pandas.DataFrame)
+
+
+def import_pyarrow() -> Any:
+    """Import pyarrow.
+
+    Raises:
+        ImportError: it is missing; the text names the extra.
+    """
+    try:
+        import pyarrow
+    except ImportError as error:
+        text = "data frames need pyarrow: install trio-model-runner[arrow]"
+        raise ImportError(text, name="pyarrow") from error
+    return pyarrow
+
+
+def import_pandas() -> Any:
+    """Import pandas.
+
+    Raises:
+        ImportError: it is missing.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        text = 'answers as pandas frames (frames="pandas") need pandas, which is not installed'
+        raise ImportError(text, name="pandas") from error
+    return pandas
