@@ -1,7 +1,7 @@
 """An event that happens again and again, where `trio.Event` happens once.
 
 The usual way to wait for the next time is to replace a `trio.Event` by a new one. If two tasks wait, or if
-the event is replaced at the wrong moment, a wake-up is lost: a task waits for an event that nobody will set. A
+it is replaced at the wrong moment, a wake-up is lost: a task waits for an event that nobody will set. A
 `Signal` is never replaced. It remembers nothing: what has happened is kept by the owner of the signal, and
 whoever waits looks there::
 
