@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         ProofFailed,
         TrioModelRunnerError,
     )
-    from .model.runner import ModelRunner
+    from .model.handle import ModelRunner
     from .security import GatewayCredentials, SecureCredentials
     from .services import (
         DynamicSubclassService,
@@ -87,7 +87,7 @@ _MODULES = {
         "TrioModelRunnerError",
     ),
     "cluster.joining": ("Join",),
-    "model.runner": ("ModelRunner",),
+    "model.handle": ("ModelRunner",),
     "values.failure_codes": ("FailureCode",),
     "values.prediction_round": ("PredictionRound",),
     "values.results": ("ModelError", "ModelState", "PredictResult", "Status"),

@@ -137,7 +137,7 @@ async def test_a_replaced_deployment_ends_its_calls(autojump_clock: MockClock) -
             await crunch.redeploy("a", Model)
             await until(cluster, lambda: cluster.models["a"] is not old)
             assert (await cluster.call("predict")).by_id["a"].status is Status.SUCCESS
-            assert old.state is ModelState.READY
+            assert old.state is ModelState.RETIRING
         assert [result.value for result in results] == ["awake", "awake"]
         await trio.sleep(1)
         assert old.state is ModelState.GONE
@@ -255,7 +255,7 @@ async def test_a_report_while_the_orchestrator_is_away_is_kept(autojump_clock: M
         await cluster.report_failure(a, "LOW_PERFORMANCE", "first")
         await cluster.report_failure(a, "LOW_PERFORMANCE", "second")
         await cluster.report_failure(b, "LOW_PERFORMANCE")
-        assert cluster.snapshot().reports_pending == 2
+        assert cluster.snapshot().reports_unsent == 2
         await crunch.remove("b")
         await trio.sleep(100)
         crunch.orchestrator.start()

@@ -98,7 +98,7 @@ def test_what_is_interrupted_before_any_line_leaves_the_cluster_usable(
     scenario: Scenario, part: str, points: int
 ) -> None:
     covered = interrupt_every_line(
-        running_cluster, by_itself(scenario), still_usable, path=PACKAGE + part, stride=11
+        running_cluster, by_itself(scenario), still_usable, path=PACKAGE + part, stride=9
     )
     assert covered >= points
 

@@ -15,9 +15,9 @@ from helpers.remains import count_connections, our_tasks
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import Arguments, Cluster, Join, ModelState, Status
-from trio_model_runner.cluster.court import Court
 from trio_model_runner.cluster.fleet import Fleet
-from trio_model_runner.model.life import ModelLife
+from trio_model_runner.cluster.reporting import Reporting
+from trio_model_runner.model.actor import ModelActor
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.rpc.unary import UnaryCall
 from trio_model_runner.testing import LocalCrunch
@@ -203,7 +203,7 @@ async def test_calls_from_outside_the_block_end_with_it(autojump_clock: MockCloc
             old = cluster.models["a"]
             await crunch.redeploy("a", Model())
             await until(cluster, lambda: cluster.models["a"] is not old)
-            assert old.state is ModelState.READY
+            assert old.state is ModelState.RETIRING
             await wait_all_tasks_blocked()
         await wait_all_tasks_blocked()
         assert trio.current_time() < 1
@@ -262,7 +262,7 @@ def raise_bug(*_: Any, **__: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(Fleet, "infos_changed"), (Court, "_execute"), (ModelLife, "_bring_up"), (ModelLife, "_join")],
+    [(Fleet, "infos_changed"), (Reporting, "_act_on"), (ModelActor, "_set_up"), (ModelActor, "_join")],
 )
 async def test_a_bug_of_ours_comes_out_of_the_block_as_itself(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str

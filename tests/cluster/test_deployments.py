@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 from helpers.coordinating import SERVICE, Model, coordinating, until
+from helpers.insides import actor_of
 from trio.testing import MockClock
 
 from trio_model_runner import Arguments, Cluster, Status
@@ -85,7 +86,7 @@ async def test_the_oldest_orchestrators_are_understood(autojump_clock: MockClock
 
 async def test_nonsense_costs_nothing_of_what_is_said_beside_it(autojump_clock: MockClock) -> None:
     async with coordinating({"a": Model}) as (crunch, cluster):
-        node_of_a = cluster.models["a"]._life.node
+        node_of_a = actor_of(cluster.models["a"])._node
         node = await crunch.add("b", Model, announce=False)
         for text in ("{", "[]", '"init"', '{"event": "party"}', '{"event": "update", "data": 5}'):
             crunch.orchestrator.send_text(text)
@@ -94,7 +95,7 @@ async def test_nonsense_costs_nothing_of_what_is_said_beside_it(autojump_clock: 
         crunch.orchestrator.send_text(json.dumps({"event": "update", "data": [*bad, good, *bad]}))
         await cluster.wait_for_models(2)
         assert cluster.models["b"].port == node.port
-        assert cluster.models["a"]._life.node is node_of_a is not None
+        assert actor_of(cluster.models["a"])._node is node_of_a is not None
         assert cluster.snapshot().orchestrator_connected
 
 

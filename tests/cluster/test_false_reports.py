@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 from helpers.coordinating import SERVICE, Model, coordinating, until
+from helpers.insides import actor_of
 from trio.testing import MockClock
 
 from trio_model_runner import Cluster, ModelState, Status
@@ -17,7 +18,7 @@ MODELS = [*"abcdef"]
 async def fail_too_often(cluster: Cluster, model_id: str) -> None:
     for _ in range(4):
         await cluster.call("fail", models=[model_id])
-    assert cluster.snapshot().verdicts_pending == 1
+    assert cluster.snapshot().reports_pending == 1
 
 
 async def test_who_moves_is_not_reported_where_it_was(
@@ -64,13 +65,13 @@ async def test_a_connection_that_dies_after_its_pings_were_spent_is_no_slow_mode
             if dead:
                 node.pause()
             assert (await model.predict()).status is Status.TIMEOUT
-            model.record.sitting_out = 0
+            actor_of(model).record.sitting_out = 0
             await trio.sleep(6)
-        assert not model.ready
+        assert not actor_of(model).ready
         assert "PING" in str(model.error)
         node.resume()
         node.faults.delay = 0
-        await until(cluster, lambda: model.ready)
+        await until(cluster, lambda: actor_of(model).ready)
         await trio.sleep(1000)
         assert crunch.reports == []
 
@@ -81,11 +82,11 @@ async def test_a_call_that_times_out_just_after_the_report_adds_none(
 ) -> None:
     async with coordinating(dict.fromkeys(MODELS, Model)) as (crunch, cluster):
         model = cluster.models["a"]
-        model.record.timeouts = 3
+        actor_of(model).record.timeouts = 3
         crunch.node("a").faults.busy = True
         await model.predict(timeout=1)
         reported_at = trio.current_time() + cluster.config.health.mass_window
-        model.record.sitting_out = 0
+        actor_of(model).record.sitting_out = 0
         await model.predict(timeout=reported_at + late - trio.current_time())
         assert model.state is ModelState.FAILED
         await trio.sleep(1000)
@@ -113,7 +114,7 @@ async def test_who_is_reported_is_not_tried_again_though_it_was_to_be(autojump_c
             crunch.node(model_id).faults.setup_status = ("SETUP_FAILED", "the disk that all share is full")
         async with Cluster(crunch.config(), SERVICE) as cluster:
             await trio.sleep(1)
-            assert cluster.snapshot().verdicts_held == len(MODELS)
+            assert cluster.snapshot().reports_held == len(MODELS)
             await cluster.report_failure(cluster.announced["a"], "LOW_PERFORMANCE")
             for model_id in MODELS:
                 crunch.node(model_id).faults.setup_status = None
@@ -133,7 +134,7 @@ async def test_a_kept_report_is_not_sent_about_who_was_replaced_meanwhile(autoju
         crunch.orchestrator.kill()
         await trio.sleep(1)
         await cluster.report_failure(old, "LOW_PERFORMANCE")
-        assert cluster.snapshot().reports_pending == 1
+        assert cluster.snapshot().reports_unsent == 1
         await until(cluster, lambda: "a" in cluster.models)
         crunch.orchestrator.start()
         await trio.sleep(1000)
@@ -156,7 +157,7 @@ async def test_a_method_that_only_its_own_last_deployment_had_is_not_missing(
         assert (await cluster.call("guess", models=["a"])).by_id["a"].status is Status.FAILED
         await trio.sleep(1000)
         assert crunch.reports == []
-        assert cluster.snapshot().verdicts_pending == 1
+        assert cluster.snapshot().reports_pending == 1
 
 
 async def test_a_frozen_node_is_not_reported_as_slow(autojump_clock: MockClock) -> None:

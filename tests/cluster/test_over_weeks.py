@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trio
 from helpers.coordinating import SERVICE, Model, coordinating, until
+from helpers.insides import actor_of
 from trio.testing import MockClock
 
 from trio_model_runner import Arguments, ChangeKind, Cluster, ModelRunner, ModelState, Status
@@ -40,7 +41,7 @@ class TimedNetwork(MemoryNetwork):
 
 
 def connections(cluster: Cluster) -> dict[str, Connection]:
-    nodes = {model_id: model._life.node for model_id, model in cluster.models.items()}
+    nodes = {model_id: actor_of(model)._node for model_id, model in cluster.models.items()}
     return {model_id: node.connection for model_id, node in nodes.items() if node is not None}
 
 
@@ -135,11 +136,11 @@ async def test_a_model_that_flaps_for_weeks_is_there_whenever_it_is_up(autojump_
         # Nothing grows but what remembers replaced deployments, which has a limit of its own.
         gc.collect()
         assert len(seen) <= 5
-        fleet, court = cluster._fleet, cluster._fleet.court
-        assert fleet._living == set(cluster.models.values())
+        fleet, pending = cluster._fleet, cluster._fleet.reporting._pending
+        assert set(fleet._living) == set(cluster.models.values())
         assert len(fleet._membership._replaced) <= deployed
-        assert court._verdicts._pending == court._verdicts._given == {}
-        assert sum(map(len, court._verdicts._has.values())) <= 2 * len(court._verdicts._has)
+        assert pending._pending == pending._entered == {}
+        assert sum(map(len, pending._has.values())) <= 2 * len(pending._has)
         assert cluster._feed.pending_reports == 0
         assert trio.lowlevel.current_statistics().tasks_living == tasks
 
@@ -164,7 +165,7 @@ async def test_calls_are_sat_out_as_the_rule_says_however_long_it_goes_on(autoju
             longest = max(longest, sits_out)
             arguments = Arguments(30.0) if kind == "sleep" else Arguments()
             result = (await cluster.call(kind, arguments, timeout=1)).by_id["a"]
-            assert (result.status, cluster.models["a"].record.timeouts) == (expected, timeouts)
+            assert (result.status, actor_of(cluster.models["a"]).record.timeouts) == (expected, timeouts)
         assert longest > 5
 
 
@@ -267,7 +268,7 @@ async def test_an_outage_of_an_hour_is_nobodys_fault_and_ends_by_itself(autojump
                 crunch.node(model_id).kill()
             await trio.sleep(HOUR)
             assert not cluster.models
-            assert cluster.snapshot().verdicts_held >= len(MODELS)
+            assert cluster.snapshot().reports_held >= len(MODELS)
             held = set()
             while len(held) < len(MODELS):
                 change = await changes.__anext__()
@@ -307,7 +308,7 @@ async def test_reports_for_an_orchestrator_that_is_away_do_not_pile_up(autojump_
             await trio.sleep(HOUR)
             for model in models[:3]:
                 await cluster.report_failure(model, "LOW_PERFORMANCE", f"hour {hour}")
-        assert cluster.snapshot().reports_pending == 3
+        assert cluster.snapshot().reports_unsent == 3
         crunch.orchestrator.start()
         await crunch.wait_for_reports(3)
         await trio.sleep(DAY)
@@ -322,6 +323,6 @@ async def test_a_typo_in_every_round_of_a_week_is_remembered_once(
         while trio.current_time() < 7 * DAY:
             assert len((await cluster.call("prdict")).failed) == len(MODELS)
             await trio.sleep(HOUR)
-        assert cluster.snapshot().verdicts_pending == len(MODELS)
-        assert len(cluster._fleet.court._unproved) == len(caplog.records) == 1
+        assert cluster.snapshot().reports_pending == len(MODELS)
+        assert len(cluster._fleet.reporting._unproved) == len(caplog.records) == 1
         assert crunch.reports == []

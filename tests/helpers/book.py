@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trio_model_runner.cluster.membership import Membership
-from trio_model_runner.model.states import JoinReason
+from trio_model_runner.model.lifecycle import JoinReason
 from trio_model_runner.orchestrator.messages import Entry, Init, RunState, Update
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "STOPPED",
     "Book",
     "FakeDeployment",
+    "deployments_of",
     "entry",
 ]
 
@@ -83,6 +84,13 @@ class Book(Membership[FakeDeployment]):
         self.started.append(FakeDeployment(entry, reason))
         return self.started[-1]
 
+    @property
+    def deployments(self) -> list[FakeDeployment]:
+        """All deployments, successors included."""
+        return [
+            deployment for slot in self._slots.values() for deployment in slot
+        ]  # which nobody else asks for
+
     def make_ready(self, deployment: FakeDeployment) -> FakeDeployment | None:
         deployment.ready = True
         return self.promote(deployment.model_id, deployment)
@@ -100,3 +108,8 @@ def entry(
     if state is RUNNING:
         return Entry(model_id, deployment_id, state, at, 1, infos)
     return Entry(model_id, deployment_id, state, infos=infos)
+
+
+def deployments_of(membership: Membership[FakeDeployment]) -> list[FakeDeployment]:
+    """All deployments, successors included: only tests ask for those that are not in use."""
+    return [deployment for slot in membership._slots.values() for deployment in slot]

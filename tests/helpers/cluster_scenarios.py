@@ -12,6 +12,7 @@ from h2.events import ConnectionTerminated, RequestReceived
 from trio.testing import wait_all_tasks_blocked
 
 from helpers.coordinating import SERVICE, Model, until
+from helpers.insides import actor_of
 from helpers.remains import count_connections, our_tasks
 from trio_model_runner import Arguments, ChangeKind, Cluster, Join, Status
 from trio_model_runner.network import MemoryNetwork
@@ -237,10 +238,10 @@ async def listen(scene: Scene) -> None:
 async def still_usable(scene: Scene, _: bool) -> None:
     """No place is kept, and the next round has a success from each model, on the same connections."""
     cluster = scene.cluster
-    assert not cluster._rounds
-    assert {len(model._queue) for model in cluster.models.values()} == {0}
+    assert not cluster._caller._rounds
+    assert {len(actor_of(model)._queue) for model in cluster.models.values()} == {0}
     await call(scene)
     await wait_all_tasks_blocked()
     assert len(scene.witness.called) == len(MODELS)
     assert all(connection._h2.open_inbound_streams == 0 for connection in scene.witness.called)
-    assert {model.record.timeouts for model in cluster.models.values()} == {0}
+    assert {actor_of(model).record.timeouts for model in cluster.models.values()} == {0}

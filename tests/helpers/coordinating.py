@@ -63,4 +63,4 @@ async def coordinating(
 async def until(cluster: Cluster, condition: Callable[[], object]) -> None:
     """Wait until something is so, which may change with any model's state."""
     while not condition():
-        await cluster._fleet.wait_change()
+        await cluster._fleet.changed.wait()

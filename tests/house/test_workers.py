@@ -14,7 +14,7 @@ from helpers.coordinating import SERVICE, Model, coordinating
 from trio.testing import MockClock
 
 from trio_model_runner import Arguments, Cluster, Status, decode_data
-from trio_model_runner.model import call_spec
+from trio_model_runner.model import round_spec
 from trio_model_runner.testing import LocalCrunch
 from trio_model_runner.workers import run_in_worker
 
@@ -64,7 +64,7 @@ async def test_huge_answers_cost_other_models_nothing(monkeypatch: pytest.Monkey
             await trio.to_thread.run_sync(decoding.wait)
             return ["x" * 1000] * 100
 
-    monkeypatch.setattr(call_spec, "decode_data", decode_when_released)
+    monkeypatch.setattr(round_spec, "decode_data", decode_when_released)
     models = {**dict.fromkeys("abcd", Huge), "e": Large}
     async with (
         LocalCrunch(models) as crunch,

@@ -10,6 +10,7 @@ import pytest
 import trio
 from grpclib.const import Status as GRPCStatus
 from helpers.coordinating import SERVICE, Model, coordinating, until
+from helpers.insides import actor_of
 from trio.testing import MockClock
 
 from trio_model_runner import (
@@ -46,7 +47,7 @@ async def call_often(cluster: Cluster, times: int, method: str = "predict", **se
 
 
 def counts(cluster: Cluster) -> tuple[int, int]:
-    record = cluster.announced["a"].record
+    record = actor_of(cluster.announced["a"]).record
     return record.failures, record.timeouts
 
 
@@ -70,9 +71,9 @@ async def test_the_fourth_failure_is_reported_after_a_minute(
     async with coordinating(many()) as (crunch, cluster):
         crunch.node("a").faults = faults
         assert await call_often(cluster, 3) == [Status.FAILED] * 3
-        assert cluster.snapshot().verdicts_pending == 0
+        assert cluster.snapshot().reports_pending == 0
         assert await call_often(cluster, 1) == [Status.FAILED]
-        assert cluster.snapshot().verdicts_pending == 1
+        assert cluster.snapshot().reports_pending == 1
         await trio.sleep(58)
         assert crunch.reports == []
         (report,) = await crunch.wait_for_reports()
@@ -92,9 +93,9 @@ async def test_the_fourth_failure_is_reported_after_a_minute(
 async def test_a_success_in_time_acquits(autojump_clock: MockClock) -> None:
     async with coordinating(many()) as (crunch, cluster):
         await call_often(cluster, 4, "fail")
-        assert cluster.snapshot().verdicts_pending == 1
+        assert cluster.snapshot().reports_pending == 1
         await call_often(cluster, 1)
-        assert (cluster.snapshot().verdicts_pending, counts(cluster)) == (0, (0, 0))
+        assert (cluster.snapshot().reports_pending, counts(cluster)) == (0, (0, 0))
         await trio.sleep(1000)
         assert crunch.reports == []
 
@@ -147,7 +148,7 @@ async def test_the_coordinators_own_errors_are_never_reported(
         assert len((await cluster.call("predict")).succeeded) == len(MODELS)
         await trio.sleep(100)
         assert crunch.reports == []
-        assert cluster.snapshot().verdicts_held == 0
+        assert cluster.snapshot().reports_held == 0
 
 
 async def test_one_models_arguments_that_raise_leave_the_others_alone() -> None:
@@ -195,7 +196,7 @@ async def test_waiting_behind_our_own_call_is_not_the_models_timeout(autojump_cl
         assert (await model.predict()).status is Status.SKIPPED
         for _ in range(2):
             assert (await model.predict()).status is Status.TIMEOUT
-        assert model.record.timeouts == 1
+        assert actor_of(model).record.timeouts == 1
         await trio.sleep(2)
         assert (await model.predict()).status is Status.SUCCESS
 
@@ -229,7 +230,7 @@ async def test_a_method_that_nobody_has_is_never_reported(autojump_clock: MockCl
         for _ in range(10):
             assert len((await cluster.call("prdict")).failed) == len(MODELS)
             await trio.sleep(30)
-        assert (crunch.reports, cluster.snapshot().verdicts_held) == ([], 0)
+        assert (crunch.reports, cluster.snapshot().reports_held) == ([], 0)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +318,7 @@ async def test_when_half_fail_together_none_is_reported(
         for _ in range(4):
             await cluster.call("fail", models=["a", "b", "c"])
             await trio.sleep(10)
-        assert cluster.snapshot().verdicts_held == 3
+        assert cluster.snapshot().reports_held == 3
         assert any(
             record.levelno == logging.ERROR and "3 models" in record.message for record in caplog.records
         )
@@ -353,7 +354,7 @@ async def test_who_is_announced_anew_begins_anew(autojump_clock: MockClock) -> N
         node = crunch.node("a")
         node.faults.setup_status = ("SETUP_FAILED", "no")
         async with Cluster(crunch.config(), SERVICE) as cluster:
-            assert cluster.snapshot().verdicts_pending == 1
+            assert cluster.snapshot().reports_pending == 1
             await trio.sleep(50)
             node.faults = Faults(setup_delay=100)  # its author has mended it; it needs its time now
             crunch.announce("a")

@@ -7,6 +7,7 @@ import pytest
 import trio
 from grpclib.const import Status as GRPCStatus
 from helpers.coordinating import SERVICE, Model, coordinating, until
+from helpers.insides import actor_of
 from trio.testing import MockClock
 
 from trio_model_runner import (
@@ -95,7 +96,7 @@ async def test_a_connection_lost_in_mid_call_is_nobodys_fault(autojump_clock: Mo
                 crunch.node("a").break_connections()
 
             result = (await cluster.call("sleep", Arguments(1.0))).by_id["a"]
-        assert (result.status, cluster.announced["a"].record.failures) == (Status.FAILED, 0)
+        assert (result.status, actor_of(cluster.announced["a"]).record.failures) == (Status.FAILED, 0)
         assert trio.current_time() == pytest.approx(10, abs=0.01)
         await cluster.wait_for_models()  # it had stood for a while: no need to wait
         assert trio.current_time() < 11.2
@@ -120,7 +121,7 @@ async def test_a_busy_node_is_asked_again_until_it_is_free(autojump_clock: MockC
         node.faults.busy = True
         before = trio.current_time()
         result = (await cluster.call("tick", Arguments(2), timeout=3)).by_id["a"]
-        assert (result.status, cluster.models["a"].record.timeouts) == (Status.TIMEOUT, 1)
+        assert (result.status, actor_of(cluster.models["a"]).record.timeouts) == (Status.TIMEOUT, 1)
         assert trio.current_time() - before == pytest.approx(3, abs=1e-6)
         assert node.call_count == 1
 
@@ -146,7 +147,7 @@ async def test_a_node_without_an_instance_is_set_up_and_called_once() -> None:
         # One that never has one has failed.
         crunch.node("a").next_faults(Faults(call_status=("FAILED_PRECONDITION", "never")), times=2)
         assert (await cluster.call("tick", Arguments(4))).by_id["a"].status is Status.FAILED
-        assert cluster.announced["a"].record.failures == 1
+        assert actor_of(cluster.announced["a"]).record.failures == 1
         assert crunch.node("a").instance.ticks == [2, 3]
 
 
@@ -171,13 +172,13 @@ async def test_a_dead_connection_is_told_from_a_slow_model(autojump_clock: MockC
         slow, dead = (cluster.models[model_id] for model_id in ("slow", "dead"))
         crunch.node("dead").pause()
         assert len((await cluster.call("sleep", Arguments(60.0))).timed_out) == 2
-        await until(cluster, lambda: not dead.ready)
+        await until(cluster, lambda: not actor_of(dead).ready)
         assert trio.current_time() == pytest.approx(2 + 5, abs=0.01)
         assert "PING" in str(dead.error)
-        assert (slow.record.timeouts, dead.record.timeouts) == (1, 0)
+        assert (actor_of(slow).record.timeouts, actor_of(dead).record.timeouts) == (1, 0)
         crunch.node("dead").resume()
-        await until(cluster, lambda: dead.ready)
-        assert not dead.record.sit_out()
+        await until(cluster, lambda: actor_of(dead).ready)
+        assert not actor_of(dead).record.sit_out()
 
 
 async def test_an_overrun_that_the_node_noticed_first_is_one_overrun(autojump_clock: MockClock) -> None:
@@ -185,7 +186,7 @@ async def test_an_overrun_that_the_node_noticed_first_is_one_overrun(autojump_cl
         crunch.node("a").next_faults(Faults(grpc_error=(GRPCStatus.DEADLINE_EXCEEDED, "Deadline Exceeded")))
         model = cluster.models["a"]
         assert (await model.predict()).status is Status.TIMEOUT
-        assert (model.record.timeouts, model.overrunning) == (1, True)
+        assert (actor_of(model).record.timeouts, actor_of(model).overrunning) == (1, True)
 
 
 async def disturb(crunch: LocalCrunch, model_id: str, chance: random.Random) -> None:
@@ -252,7 +253,7 @@ async def test_whatever_happens_every_member_has_exactly_one_result(
         for _ in range(10):  # some sit out
             results = await cluster.call("predict", timeout=10)
         assert len(results.succeeded) == len(ids)
-        assert {len(model._queue) for model in cluster.models.values()} == {0}
+        assert {len(actor_of(model)._queue) for model in cluster.models.values()} == {0}
 
 
 async def test_what_may_pass_by_itself_is_tried_again(autojump_clock: MockClock) -> None:
@@ -265,7 +266,7 @@ async def test_what_may_pass_by_itself_is_tried_again(autojump_clock: MockClock)
         await until(cluster, lambda: model.state is ModelState.FAILED)
         await trio.sleep(3600)
         crunch.node("a").restart()
-        await until(cluster, lambda: model.ready)
+        await until(cluster, lambda: actor_of(model).ready)
         assert crunch.reports == []
 
 
@@ -280,13 +281,13 @@ async def test_who_can_not_be_reached_and_is_reported_waits_for_a_word(autojump_
         await trio.sleep(3600)
         assert model.state is ModelState.FAILED
         crunch.announce("a")
-        await until(cluster, lambda: model.ready)
+        await until(cluster, lambda: actor_of(model).ready)
 
 
 async def test_a_node_that_objects_to_pings_is_asked_half_as_often(autojump_clock: MockClock) -> None:
     async with coordinating({"a": Model()}) as (crunch, cluster):
         model = cluster.models["a"]
         crunch.node("a").goaway(error_code=ErrorCode.ENHANCE_YOUR_CALM, debug_data=b"too_many_pings")
-        await until(cluster, lambda: not model.ready)
-        await until(cluster, lambda: model.ready)
-        assert model._life._keepalive_interval == 2 * cluster.config.keepalive.interval
+        await until(cluster, lambda: not actor_of(model).ready)
+        await until(cluster, lambda: actor_of(model).ready)
+        assert actor_of(model)._keepalive_interval == 2 * cluster.config.keepalive.interval

@@ -1,3 +1,5 @@
+"""The tables of the policy, row by row, and counts over any outcomes."""
+
 from __future__ import annotations
 
 import math
@@ -11,7 +13,6 @@ from hypothesis import strategies as st
 from trio_model_runner.model.policy import (
     RULES,
     Counts,
-    FailureCode,
     Outcome,
     Record,
     is_busy,
@@ -21,6 +22,7 @@ from trio_model_runner.model.policy import (
     outcome_of_setup_error,
 )
 from trio_model_runner.services.base import AnswerCode
+from trio_model_runner.values.failure_codes import FailureCode
 from trio_model_runner.values.results import Status
 
 TABLE = [
@@ -40,6 +42,8 @@ TABLE = [
     (Outcome.SETUP_FAILED, Status.ABSENT, Counts.NOTHING, FailureCode.MULTIPLE_FAILED),
     (Outcome.SETUP_UNANSWERED, Status.ABSENT, Counts.NOTHING, FailureCode.CONNECTION_FAILED),
     (Outcome.UNREACHABLE, Status.ABSENT, Counts.NOTHING, FailureCode.CONNECTION_FAILED),
+    (Outcome.UNREACHABLE_FROM_HERE, Status.ABSENT, Counts.NOTHING, None),
+    (Outcome.NOT_FOR_US, Status.ABSENT, Counts.NOTHING, None),
     (Outcome.PROOF_FAILED, Status.ABSENT, Counts.NOTHING, FailureCode.CONNECTION_FAILED),
     (Outcome.ANSWER_UNPROVED, Status.FAILED, Counts.NOTHING, FailureCode.CONNECTION_FAILED),
 ]
@@ -62,7 +66,7 @@ def test_a_record_does_what_the_rule_says(
     outcome: Outcome, status: Status, counts: Counts, report: FailureCode | None
 ) -> None:
     record = Record(5, 5, failures=2, timeouts=2)
-    assert record.note(outcome) is report
+    assert record.note(outcome).report is report
     failures, timeouts = {
         Counts.NOTHING: (2, 2),
         Counts.FAILURE: (3, 2),
@@ -125,19 +129,19 @@ def test_only_the_exact_text_says_that_a_node_is_busy(message: str | None) -> No
 )
 def test_the_one_past_the_limit_is_reported(limit: int, outcome: Outcome, code: FailureCode) -> None:
     record = Record(limit, limit)
-    assert [record.note(outcome) for _ in range(limit + 2)] == [None] * limit + [code, code]
+    assert [record.note(outcome).report for _ in range(limit + 2)] == [None] * limit + [code, code]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.MODEL_FAILED, Outcome.OVERRAN])
 def test_without_a_limit_nothing_is_reported(outcome: Outcome) -> None:
     record = Record(None, None)
-    assert not any(record.note(outcome) for _ in range(1000))
+    assert not any(record.note(outcome).report for _ in range(1000))
 
 
 def test_each_kind_has_a_count_of_its_own() -> None:
     record = Record(3, 3)
     outcomes = [Outcome.MODEL_FAILED, Outcome.OVERRAN] * 3
-    assert not any(record.note(outcome) for outcome in outcomes)
+    assert not any(record.note(outcome).report for outcome in outcomes)
     assert (record.failures, record.timeouts) == (3, 3)
 
 
@@ -164,9 +168,9 @@ def test_calls_that_were_sat_out_count_for_nothing() -> None:
     made = 0
     for _ in range(9):  # 1 sat out after the first, 1 after the second, 2 after the third
         if record.sit_out():
-            assert record.note(Outcome.SITTING_OUT) is None
+            assert record.note(Outcome.SITTING_OUT).report is None
         elif made < 3:
-            assert record.note(Outcome.OVERRAN) is None
+            assert record.note(Outcome.OVERRAN).report is None
             made += 1
     assert record.timeouts == 3
 
@@ -188,7 +192,7 @@ def test_counts_are_those_since_the_last_success(
 ) -> None:
     record = Record(max_failures, max_timeouts)
     for index, outcome in enumerate(outcomes):
-        code = record.note(outcome)
+        code = record.note(outcome).report
         since = outcomes[: index + 1]
         while Outcome.SUCCEEDED in since:
             since = since[since.index(Outcome.SUCCEEDED) + 1 :]

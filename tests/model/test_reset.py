@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import trio
 from helpers.coordinating import Model, coordinating, until
+from helpers.insides import actor_of
 from trio.testing import MockClock
 
 from trio_model_runner import (
@@ -94,9 +95,9 @@ async def test_a_model_that_does_not_come_back_from_a_reset_in_time_is_late_and_
         result = await model.reset(timeout=2)
         assert trio.current_time() == pytest.approx(2, abs=0.1)
         assert (result.status, result.detail) == (Status.TIMEOUT, "it was reset, and is still joining")
-        assert model.record.timeouts == 0
+        assert actor_of(model).record.timeouts == 0
         assert (await model.reset()).status is Status.ABSENT
-        await until(cluster, lambda: model.ready)
+        await until(cluster, lambda: actor_of(model).ready)
 
 
 async def test_a_model_whose_on_join_fails_after_a_reset_has_failed(autojump_clock: MockClock) -> None:
@@ -120,7 +121,7 @@ async def test_a_reset_in_on_join_does_not_wait_for_itself() -> None:
 
     async with coordinating({"a": Model}, on_join=on_join) as (_, cluster):
         assert [result.status for result in results] == [Status.ABSENT]
-        assert cluster.models["a"].ready
+        assert actor_of(cluster.models["a"]).ready
 
 
 @pytest.mark.parametrize(("timeout", "error"), [("soon", TypeError), (0, ValueError)])

@@ -106,5 +106,5 @@ async def test_a_misspelt_class_is_nobodys_fault(nodes: dict[str, NodeProcess], 
             results = await cluster.call("hold")
             assert statuses(results) == {"broken": "ABSENT", "empty": "ABSENT"}
             assert all("rakcer" in result.detail for result in results.values())
-            assert cluster.snapshot().verdicts_pending == 2  # for want of a proof that there is such a class
+            assert cluster.snapshot().reports_pending == 2  # for want of a proof that there is such a class
         assert crunch.reports == []

@@ -234,7 +234,7 @@ async def test_a_method_that_does_not_exist(cluster: Cluster, optional: bool) ->
     (result,) = results.values()
     assert result.status is Status.FAILED
     assert result.detail == 'BAD_IMPLEMENTATION: Method "forecast" not found in class "Steady"'
-    assert cluster.snapshot().verdicts_pending == (0 if optional else 1)
+    assert cluster.snapshot().reports_pending == (0 if optional else 1)
 
 
 async def test_large_messages_pass_both_ways(cluster: Cluster) -> None:

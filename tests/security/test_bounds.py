@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import pytest
-from helpers.book import Book, FakeDeployment
+from helpers.book import Book, FakeDeployment, deployments_of
 from helpers.coordinating import Model, coordinating, until
 from helpers.secure_crunch import Node
 from helpers.secure_crunch import coordinating as coordinating_nodes
@@ -42,7 +42,7 @@ def test_models_that_are_there_are_told_what_is_said_of_them_however_many_there_
     assert book.current["b"].told == ["revive"]
     assert book.left_out == 1
     book.apply(Update((Entry("a", "another", RunState.RUNNING, "host", 2),)))
-    assert len(book.deployments) == 3
+    assert len(deployments_of(book)) == 3
     assert book.left_out == 0
 
 
@@ -93,7 +93,7 @@ async def test_addresses_outside_the_allowed_networks_are_not_connected_to_and_n
             result = (await scene.cluster.call("predict")).by_id["7"]
             assert result.status is Status.ABSENT
             assert scene.connections(node) == 0
-            assert scene.cluster.snapshot().verdicts_pending == 0
+            assert scene.cluster.snapshot().reports_pending == 0
         assert scene.crunch.reports == []
         async with coordinating_nodes(node, allowed_networks=["10.0.0.0/8", "127.0.0.1"]) as scene:
             assert set(scene.cluster.models) == {"7"}

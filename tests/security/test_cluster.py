@@ -9,6 +9,7 @@ import grpc
 import pytest
 import trustme
 from helpers.coordinating import until
+from helpers.insides import actor_of
 from helpers.secure_crunch import AUTHORITY, PARTICIPANT, PROMPT, Node, coordinating
 from helpers.secure_nodes import Metadata, Wallet, public_key_of, write_credentials
 from trio.testing import wait_all_tasks_blocked
@@ -138,7 +139,7 @@ async def test_a_model_of_which_nobody_says_who_it_is_is_sent_nothing_and_not_bl
         assert missing in str(error)
         assert node.visits == []
         snapshot = scene.cluster.snapshot()
-        assert snapshot.verdicts_pending == snapshot.reports_pending == 0
+        assert snapshot.reports_pending == snapshot.reports_unsent == 0
         scene.crunch.orchestrator.announce(node.entry())
         await scene.cluster.wait_for_models(1)
         assert scene.crunch.reports == []
@@ -150,7 +151,7 @@ async def test_a_model_id_that_no_certificate_could_have_is_not_blamed(
     async with coordinating(node.entry() | {"model_id": "a/b"}, credentials=credentials) as scene:
         assert isinstance(scene.cluster.announced["a/b"].error, UnknownIdentity)
         assert scene.connections(node) == 0
-        assert scene.cluster.snapshot().verdicts_pending == 0
+        assert scene.cluster.snapshot().reports_pending == 0
     assert scene.crunch.reports == []
 
 
@@ -161,7 +162,7 @@ async def test_a_node_that_does_not_know_us_is_not_blamed(credentials: SecureCre
         assert "UNAUTHENTICATED" in str(scene.error(node))
         assert set(node.methods) == {"Check"}
         snapshot = scene.cluster.snapshot()
-        assert snapshot.verdicts_pending == snapshot.reports_pending == 0
+        assert snapshot.reports_pending == snapshot.reports_unsent == 0
         node.refusal = None
         await scene.cluster.wait_for_models(1)  # nobody would announce it again
     assert scene.crunch.reports == []
@@ -173,7 +174,7 @@ async def test_failed_proofs_of_all_nodes_are_reported_of_none(credentials: Secu
         entries = [each.entry(cruncher_wallet_pubkey=PARTICIPANT.address) for each in nodes]
         async with coordinating(*entries, credentials=credentials) as scene:
             await wait_all_tasks_blocked()
-            assert scene.cluster.snapshot().verdicts_held == 3
+            assert scene.cluster.snapshot().reports_held == 3
             assert {scene.state(each) for each in nodes} == {"failed"}
             assert {scene.connections(each) for each in nodes} == {1}
         assert scene.crunch.reports == []
@@ -256,7 +257,7 @@ async def test_a_new_deployment_and_a_new_connection_are_proved_anew(credentials
             scene.crunch.orchestrator.announce(new.entry() | {"deployment_id": "2"})
             await until(scene.cluster, lambda: scene.cluster.models["7"] is not before)
             assert new.methods == ["Check", "Setup"]
-            scene.cluster.models["7"]._life.node.connection.abort("for the test")  # type: ignore[union-attr]
+            actor_of(scene.cluster.models["7"])._node.connection.abort("for the test")  # type: ignore[union-attr]
             await until(scene.cluster, lambda: not scene.cluster.models)
             await scene.cluster.wait_for_models(1)
             assert new.methods == ["Check", "Setup"] * 2

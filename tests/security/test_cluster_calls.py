@@ -10,6 +10,7 @@ import grpc
 import pytest
 import trio
 from helpers.coordinating import until
+from helpers.insides import actor_of
 from helpers.secure_crunch import AUTHORITY, Node, Scene, answer, busy, coordinating
 from helpers.secure_nodes import Metadata, Wallet, write_credentials
 
@@ -132,7 +133,7 @@ async def test_infos_that_lose_the_wallet_put_a_model_out_and_blame_nobody(
         assert result.status is Status.FAILED
         assert isinstance(result.error, UnknownIdentity)
         assert scene.state(node) == "failed"
-        assert scene.cluster.snapshot().verdicts_pending == 0
+        assert scene.cluster.snapshot().reports_pending == 0
         scene.crunch.orchestrator.announce(node.entry())
         await scene.cluster.wait_for_models(1)
         assert (await call(scene)).unwrap() == "here"
@@ -151,7 +152,7 @@ async def test_a_busy_node_is_asked_again_and_not_blamed(credentials: SecureCred
     async with coordinating(node, credentials=credentials) as scene:
         assert (await call(scene)).unwrap() == "here"
         assert node.methods == ["Check", "Setup", "Call", "Call", "Call"]
-        record = scene.cluster.models["7"].record
+        record = actor_of(scene.cluster.models["7"]).record
         assert (record.failures, record.timeouts) == (0, 0)
 
 
@@ -164,7 +165,7 @@ async def test_an_error_without_metadata_is_taken_as_it_is_and_no_failed_proof(
         assert result.status is Status.FAILED
         assert "UNAUTHENTICATED" in result.detail
         assert scene.state(node) == "ready"
-        assert scene.cluster.models["7"].record.failures == 0
+        assert actor_of(scene.cluster.models["7"]).record.failures == 0
 
 
 async def test_an_error_behind_a_forged_proof_is_a_failed_proof(

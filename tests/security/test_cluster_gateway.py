@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_der_public_key,
 )
+from helpers.insides import actor_of
 from helpers.secure_crunch import AUTHORITY, PROMPT, Node, answer, busy, coordinating
 
 from trio_model_runner import Arguments, GatewayCredentials, Status
@@ -152,7 +153,7 @@ async def test_a_gateway_that_refuses_the_token_blames_no_model(
         result = (await scene.cluster.call("predict")).by_id["7"]
         assert result.status is Status.FAILED
         assert "UNAUTHENTICATED" in result.detail
-        assert scene.cluster.models["7"].record.failures == 0
+        assert actor_of(scene.cluster.models["7"]).record.failures == 0
     assert scene.crunch.reports == []
 
 

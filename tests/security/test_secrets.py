@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.hazmat.primitives.serialization import load_pem_private_key as load
+from helpers.insides import actor_of
 from helpers.secure_crunch import AUTHORITY, Node, Scene, answer, busy, coordinating
 from helpers.secure_nodes import write_credentials
 
@@ -69,7 +70,7 @@ def shown(scene: Scene, *objects: Any) -> str:
     models = list(cluster.announced.values())
     snapshot = cluster.snapshot()
     things = [cluster, cluster.config, cluster._fleet.security, snapshot, snapshot.to_dict(), *models]
-    things += [model._life.node for model in models]
+    things += [actor_of(model)._node for model in models]
     return "\n".join(f"{thing!r} {thing}" for thing in [*things, *objects])
 
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from ..signal import Signal
+
 if TYPE_CHECKING:
-    from ..model.runner import ModelRunner
+    from ..model.handle import ModelRunner
 
 __all__ = ["Broadcast", "Change", "ChangeKind", "ChangeListener"]
 
@@ -72,16 +74,14 @@ class ChangeListener:
         self._limit = len(self._queue) + _MAX_QUEUED
         self._missed = False
         self._ended = False
-        self._wake = trio.Event()
+        self._news = Signal()
 
     def __aiter__(self) -> ChangeListener:
         return self
 
     async def __anext__(self) -> Change:
         await trio.lowlevel.checkpoint()
-        while not (self._queue or self._missed or self._ended):
-            self._wake = trio.Event()
-            await self._wake.wait()
+        await self._news.wait_until(lambda: bool(self._queue) or self._missed or self._ended)
         if self._missed:
             self._missed = False
             self._queue.clear()
@@ -99,12 +99,12 @@ class ChangeListener:
             self._missed = True
         else:
             self._queue.append(change)
-        self._wake.set()
+        self._news.send()
 
     def end(self) -> None:
         """Let the iteration end after what is queued."""
         self._ended = True
-        self._wake.set()
+        self._news.send()
 
 
 class Broadcast:

@@ -1,48 +1,53 @@
 """The cluster: every model of a crunch, kept up and called, for as long as its block lasts.
 
-Everything that runs for a coordinator hangs in one nursery, which opens and closes with the ``async with``
-block. The naive way to use one fails where it matters most: when the block is left by an exception or by a
-cancellation, the nursery cancels everything at once, and nobody is left to say goodbye to hundreds of nodes.
-So what does I/O is shielded, task by task, and ended by an exit sequence of its own: calls are reset, GOAWAYs
-and the WebSocket's close frame go out, bounded by ``shutdown_grace``; then the sockets close. The body of the
-block is never shielded.
-
-The rest is elsewhere: `fleet` has the models, `calling` calls them, `orchestrator` says who they are.
+What a coordinator can do is spelt out here, for people and for type checkers: what `returns=` names is the
+type of the values. How it is done is elsewhere: `block` runs everything and ends it, `caller` plays rounds,
+`fleet` has the models.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..config import ClusterConfig
-from ..errors import OrchestratorUnavailable
-from ..groups import one_by_itself
+from ..model.handle import ModelRunner
+from ..model.lifecycle import JoinReason
 from ..model.requests import check_size
-from ..model.runner import ModelRunner
-from ..model.states import JoinReason
 from ..orchestrator import OrchestratorFeed
 from ..services.base import Service
+from ..values.data import Arguments
 from ..values.failure_codes import FailureCode
-from .calling import ClusterCalls
+from ..values.prediction_round import PredictionRound
+from ..values.results import PredictResult
+from .block import Block
+from .caller import ArgumentsFor, Caller, Models
 from .changes import ChangeListener
 from .fleet import Fleet
 from .joining import Join, call_on_join
 from .snapshot import ClusterSnapshot
 
+if TYPE_CHECKING:
+    from ..returns.typing import Returns, ReturnsAny
+    from ..values.encoded import Encoded
+
 __all__ = ["Cluster"]
 
+T = TypeVar("T")
+
+Completed = AbstractAsyncContextManager[AsyncIterator[PredictResult[T]]]
 OnJoin = Callable[[Join], Awaitable[None]]
 
+_NO_ARGUMENTS = Arguments()
 
-class Cluster(ClusterCalls):
+
+class Cluster:
     """The models of one crunch, as an async context manager.
 
         async with Cluster(config, DynamicSubclassService("birdgame.trackers.TrackerBase")) as cluster:
@@ -72,12 +77,12 @@ class Cluster(ClusterCalls):
         if on_join is not None and not callable(on_join):
             raise TypeError(f"on_join: must be an async function, got {type(on_join).__name__}")
         check_size(service.setup_request(), config.limits.max_message_bytes)
+        self._config = config
         self._on_join = on_join
         self._feed = OrchestratorFeed(config)
-        fleet = Fleet(config, service, self._feed, join=self._join, call_model=self._call_model)
-        super().__init__(config, service, fleet)
-        self._service_scope = trio.CancelScope(shield=True)
-        self._block: AbstractAsyncContextManager[None] | None = None
+        self._fleet = Fleet(config, service, self._feed, join=self._join)
+        self._caller = self._fleet.calls = Caller(config, service, self._fleet)
+        self._manager: AbstractAsyncContextManager[None] | None = None
 
     @property
     def config(self) -> ClusterConfig:
@@ -86,16 +91,181 @@ class Cluster(ClusterCalls):
 
     @property
     def models(self) -> Mapping[str, ModelRunner]:
-        """The models that are ready, by model id; a view that follows."""
-        return MappingProxyType(self._fleet.ready)
+        """The models that are ready, by model id, as of now."""
+        return self._fleet.ready
 
     @property
     def announced(self) -> Mapping[str, ModelRunner]:
         """All models that the orchestrator says run or recover, by model id, as of now."""
         return self._fleet.announced
 
-    @contextlib.asynccontextmanager
-    async def changes(self, *, initial: bool = False) -> AsyncIterator[ChangeListener]:  # noqa: ASYNC911
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: Returns[T],
+    ) -> PredictionRound[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        decode: Literal[False],
+    ) -> PredictionRound[Encoded]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: ReturnsAny = ...,
+        decode: bool = ...,
+    ) -> PredictionRound[Any]: ...
+    @enable_ki_protection  # so that no model's queue keeps a place that nobody has
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = _NO_ARGUMENTS,
+        *,
+        timeout: float | None = None,
+        models: Models | None = None,
+        optional: bool = False,
+        returns: Any = None,
+        decode: bool = True,
+    ) -> PredictionRound[Any]:
+        """Call a method of all models, and return a result from each by the deadline.
+
+        Args:
+            method: its name.
+            arguments: what it gets, the same for all; or a function that makes the arguments of each.
+            timeout: seconds; None for the configured one. If the deadline of an enclosing cancel scope is
+                nearer, the round ends just before that.
+            models: whom to call, runners or ids; None for all that are announced.
+            optional: a model that has no such method is not to blame.
+            returns: what an answer must look like: a type, or a function that takes the answer and returns
+                the value, or raises ValueError. A function runs in the event loop.
+            decode: False for the answers as they came, as `Encoded`.
+
+        Raises:
+            TypeError: an argument can't be sent, or has the wrong type. Nothing was sent.
+            ValueError: an argument is out of range, or one of `models` is another cluster's. Nothing was
+                sent.
+            ClusterDraining: `drain` was called.
+            trio.ClosedResourceError: the block was not entered, or was left.
+        """
+        return await self._caller.call(
+            method, arguments, models, timeout=timeout, optional=optional, returns=returns, decode=decode
+        )
+
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., models: Models | None = ..., returns: Returns[T]
+    ) -> PredictionRound[T]: ...
+    @overload
+    async def predict(
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        decode: Literal[False],
+    ) -> PredictionRound[Encoded]: ...
+    @overload
+    async def predict(
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        returns: ReturnsAny = ...,
+        decode: bool = ...,
+    ) -> PredictionRound[Any]: ...
+    @enable_ki_protection
+    async def predict(
+        self,
+        *values: Any,
+        timeout: float | None = None,
+        models: Models | None = None,
+        returns: Any = None,
+        decode: bool = True,
+    ) -> PredictionRound[Any]:
+        """Have all models predict from these values; see `call`.
+
+        That is the method ``predict`` on `DynamicSubclassService`, and `Infer`, of exactly one value, on
+        the services that infer.
+        """
+        return await self._caller.predict(values, models, timeout=timeout, returns=returns, decode=decode)
+
+    @overload
+    def as_completed(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: Returns[T],
+    ) -> Completed[T]: ...
+    @overload
+    def as_completed(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        decode: Literal[False],
+    ) -> Completed[Encoded]: ...
+    @overload
+    def as_completed(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: ReturnsAny = ...,
+        decode: bool = ...,
+    ) -> Completed[Any]: ...
+    def as_completed(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = _NO_ARGUMENTS,
+        *,
+        timeout: float | None = None,
+        models: Models | None = None,
+        optional: bool = False,
+        returns: Any = None,
+        decode: bool = True,
+    ) -> Completed[Any]:
+        """Call as `call` does, and get each result as it comes.
+
+            async with cluster.as_completed("predict") as results:
+                async for result in results:
+                    ...
+
+        Leaving the block early cancels the calls that are still open. However slow the block is, deadlines
+        are kept.
+        """
+        return self._caller.as_completed(
+            method, arguments, models, timeout=timeout, optional=optional, returns=returns, decode=decode
+        )
+
+    @asynccontextmanager
+    async def changes(self, *, initial: bool = False) -> AsyncIterator[ChangeListener]:
         """Listen to what happens to the models.
 
             async with cluster.changes() as changes:
@@ -107,14 +277,15 @@ class Cluster(ClusterCalls):
                 is ready and FAILED for each that is out. A listener that was too slow to be told everything
                 gets a RESYNC, and then this again.
         """
-        self._check_open()
+        self._caller.check_open()
         listener = ChangeListener(self._fleet.picture if initial else None)
         self._fleet.changes.add(listener)
         try:
-            yield listener  # noqa: ASYNC911 - nothing here waits
+            yield listener
         finally:
             self._fleet.changes.discard(listener)
 
+    @enable_ki_protection
     async def wait_for_models(self, count: int = 1) -> None:
         """Wait until at least `count` models are ready.
 
@@ -123,13 +294,14 @@ class Cluster(ClusterCalls):
         """
         if isinstance(count, bool) or not isinstance(count, int):
             raise TypeError(f"count: must be a whole number, got {type(count).__name__}")
-        while True:
-            self._check_open()
-            if len(self._fleet.ready) >= count:
-                await trio.lowlevel.checkpoint()
-                return
-            await self._fleet.wait_change()
+        self._caller.check_open()
+        await trio.lowlevel.checkpoint()
+        await self._fleet.changed.wait_until(
+            lambda: self._fleet.count_ready() >= count or not self._caller.open
+        )
+        self._caller.check_open()
 
+    @enable_ki_protection
     async def report_failure(
         self, model: ModelRunner, code: FailureCode | str, reason: str | None = None
     ) -> None:
@@ -145,12 +317,17 @@ class Cluster(ClusterCalls):
 
         Raises:
             TypeError: `model` is no ModelRunner, or `reason` no text.
-            ValueError: the orchestrator does not know such a code.
+            ValueError: the orchestrator does not know such a code, or the model is another cluster's.
         """
-        self._check_open()
+        self._caller.check_open()
+        self._fleet.actor_of(model, "model: must be a ModelRunner")
+        if not isinstance(reason, str | None):
+            raise TypeError(f"reason: must be a str or None, got {type(reason).__name__}")
+        known_code = FailureCode(code)
         await trio.lowlevel.checkpoint()
-        self._fleet.court.report(model, FailureCode(code), reason)
+        self._fleet.reporting.send(model, known_code, reason)
 
+    @enable_ki_protection
     async def drain(self, timeout: float) -> None:
         """Take no new calls, and let running rounds end, at most for so many seconds.
 
@@ -160,19 +337,13 @@ class Cluster(ClusterCalls):
             raise TypeError(f"timeout: must be a number of seconds, got {type(timeout).__name__}")
         if not timeout >= 0:
             raise ValueError(f"timeout: must be >= 0 seconds, got {timeout!r}")
-        self._check_open()
-        self._draining = True
-        deadline = trio.current_time() + timeout
-        for each in self._rounds:
-            each.end_by(deadline)
-        await trio.lowlevel.checkpoint()
-        while self._rounds:
-            await self._fleet.wait_change()
+        self._caller.check_open()
+        await self._caller.drain(trio.current_time() + timeout)
 
     def snapshot(self) -> ClusterSnapshot:
         """How the cluster is now, in plain values."""
         last_round: dict[str, Any] | None = None
-        if (last := self._last_round) is not None:
+        if (last := self._caller.last_round) is not None:
             counts = dict(Counter(result.status.value for result in last.values()))
             last_round = {"id": last.id, "method": last.method, "elapsed": last.elapsed, "counts": counts}
         return ClusterSnapshot(
@@ -182,89 +353,28 @@ class Cluster(ClusterCalls):
             orchestrator_error=self._feed.last_error,
             models=self._fleet.count_states(),
             last_round=last_round,
-            reports_pending=self._feed.pending_reports,
-            verdicts_pending=self._fleet.court.pending,
-            verdicts_held=self._fleet.court.held,
-            draining=self._draining,
+            reports_pending=self._fleet.reporting.pending,
+            reports_held=self._fleet.reporting.held,
+            reports_unsent=self._feed.pending_reports,
+            draining=self._caller.draining,
         )
 
-    async def _join(self, model: ModelRunner, reason: JoinReason, fresh: bool) -> None:  # noqa: ASYNC910
+    async def _join(self, model: ModelRunner, reason: JoinReason, fresh: bool) -> None:
         if self._on_join is not None:
             join = Join(model=model, cluster=self, reason=reason, fresh=fresh)
             await call_on_join(self._on_join, join, self._config.on_join_timeout)
 
+    @enable_ki_protection
     async def __aenter__(self) -> Self:
-        if self._block is not None:
+        if self._manager is not None:
             raise RuntimeError("a Cluster can be entered only once")
-        self._block = self._run()
-        await self._block.__aenter__()
+        self._manager = Block(self._config, self._feed, self._fleet, self._caller).run()
+        await self._manager.__aenter__()
         return self
 
+    @enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        assert self._block is not None
-        return await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102
-
-    @contextlib.asynccontextmanager
-    @enable_ki_protection
-    async def _run(self) -> AsyncIterator[None]:
-        raised: BaseExceptionGroup | None = None
-        with one_by_itself():
-            async with trio.open_nursery() as nursery:
-                self._open = True
-                self._fleet.open(nursery)
-                try:
-                    nursery.start_soon(self._serve)
-                    nursery.start_soon(self._fleet.court.sit)
-                    await self._start_up()
-                    yield
-                except BaseExceptionGroup as group:
-                    if nursery.cancel_scope.cancel_called:  # by a bug of ours, and this has its Cancelled
-                        raise
-                    raised = group  # of which a nursery would make a copy
-                finally:
-                    self._shut_down(nursery)
-        if raised is not None:
-            raise raised
-
-    @enable_ki_protection
-    async def _serve(self) -> None:
-        """Do what all models need, until `_leave_orchestrator` ends it."""
-        with self._service_scope, one_by_itself():
-            async with trio.open_nursery() as nursery:
-                if self._fleet.hub is not None:
-                    nursery.start_soon(self._fleet.hub.run)
-                await self._feed.run(self._fleet.deliver)
-
-    async def _start_up(self) -> None:
-        timeout = self._config.orchestrator_timeout
-        with trio.move_on_after(timeout) as scope:
-            await self._fleet.initialised.wait()
-        if scope.cancelled_caught:
-            address = f"{self._config.host}:{self._config.port}"
-            reason = self._feed.last_error or "it sent nothing"
-            raise OrchestratorUnavailable(
-                f"no init from the orchestrator at {address} in {timeout:g} s: {reason}"
-            )
-        with trio.move_on_after(self._config.startup_timeout):
-            while not self._fleet.settled:
-                await self._fleet.wait_change()
-
-    @enable_ki_protection
-    def _shut_down(self, nursery: trio.Nursery) -> None:
-        """Say goodbye to everybody at once, each bounded by ``shutdown_grace``.
-
-        That goes on in tasks of their own: a Ctrl-C that comes meanwhile cuts no goodbye short.
-        """
-        self._open = False
-        self._fleet.close()
-        self._fleet.wake()
-        nursery.start_soon(self._leave_orchestrator, nursery)
-
-    @enable_ki_protection
-    async def _leave_orchestrator(self, nursery: trio.Nursery) -> None:
-        with trio.CancelScope(shield=True):
-            await self._feed.aclose()  # bounds itself
-        self._service_scope.cancel()
-        nursery.cancel_scope.cancel()
+        assert self._manager is not None
+        return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - which shields itself

@@ -1,39 +1,43 @@
 """All models of a cluster: who is announced, who is ready, and what is made of what they do.
 
 Here the two halves meet. What the orchestrator says goes into `membership`, which starts and stops models;
-what the models say of themselves goes out as changes, and to `court`. Neither half knows of the other, and
-none of this knows of rounds.
+what the models say of themselves goes out as changes, and to `reporting`. Neither half knows of the other,
+and none of this knows of rounds.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
 import trio
 
-from ..model.runner import ModelRunner
-from ..model.states import JoinReason
+from ..model.actor import ModelActor
+from ..model.handle import ModelRunner, operator_of
+from ..model.lifecycle import JoinReason
 from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState, Update
 from ..orchestrator.messages import quoted
 from ..rpc.reader import SocketHub
 from ..security.node_security import node_security
+from ..signal import Signal
 from ..values.results import ModelError, ModelState
 from .changes import Broadcast, Change, ChangeKind
-from .court import Court
 from .membership import Membership
+from .reporting import Reporting
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
-    from ..model.host import CallModel
+    from ..model.policy import PendingReport
+    from ..model.round_spec import CallOptions
     from ..services.base import Service
+    from ..values.data import Arguments
     from ..values.failure_codes import FailureCode
-    from .verdicts import Verdict
+    from ..values.results import Model, PredictResult
 
-__all__ = ["Fleet"]
+__all__ = ["Calls", "Fleet"]
 
 _OUT: Final = frozenset({ModelState.FAILED, ModelState.RECOVERING})
 """Announced, but not to be had until it is announced again."""
@@ -41,22 +45,36 @@ _OUT: Final = frozenset({ModelState.FAILED, ModelState.RECOVERING})
 logger = logging.getLogger("trio_model_runner.cluster")
 
 
+class Calls(Protocol):
+    """What makes calls on single models."""
+
+    async def call_model(
+        self, actor: ModelActor, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
+    ) -> PredictResult[Any]:
+        """Make one call on one model."""
+
+    async def reset_model(self, actor: ModelActor, timeout: float | None) -> PredictResult[None]:
+        """Have one model forget what it has learnt."""
+
+
 class Fleet:
-    """The models of one cluster, and what they need of it: a `model.ModelHost`.
+    """The models of one cluster, and their `model.Supervisor`.
 
     Args:
         config: the settings.
         service: what the nodes speak.
         feed: the orchestrator's.
         join: lets the coordinator catch a model up, told why it joins and whether it is a new instance.
-        call_model: makes one call on one model.
 
     Attributes:
+        calls: makes calls on single models; to be set before any model runs.
         changes: whoever listens to what happens.
-        court: where verdicts wait.
+        reporting: where reports wait.
         initialised: set once the orchestrator has said what runs.
-        ready: the models that are ready, by model id.
+        changed: sent whenever any model's state or the membership changes.
     """
+
+    calls: Calls
 
     def __init__(
         self,
@@ -65,32 +83,24 @@ class Fleet:
         feed: OrchestratorFeed,
         *,
         join: Callable[[ModelRunner, JoinReason, bool], Awaitable[None]],
-        call_model: CallModel,
     ) -> None:
         self.config = config
         self.service = service
         self.hub: SocketHub | None = None
         self.security = node_security(config.credentials, clock_leeway=config.clock_leeway)
         self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects)
-        self.call_model = call_model
         self.changes = Broadcast()
-        self.court = Court(
-            config,
-            feed,
-            count_members=self._count,
-            is_moving=self._is_moving,
-            tell_held=self._tell_held,
-        )
+        self.reporting = Reporting(config, feed, self)
         self.initialised = trio.Event()
-        self.ready: dict[str, ModelRunner] = {}
+        self.changed = Signal()
         self._feed = feed
         self._join = join
-        self._membership: Membership[ModelRunner] = Membership(
+        self._membership: Membership[ModelActor] = Membership(
             self._start, max_models=config.orchestrator.max_models
         )
+        self._ready: dict[str, ModelRunner] = {}
         self._crowded = False
-        self._living: set[ModelRunner] = set()
-        self._changed = trio.Event()
+        self._living: dict[ModelRunner, ModelActor] = {}
         self._nursery: trio.Nursery | None = None
 
     def open(self, nursery: trio.Nursery) -> None:
@@ -102,31 +112,44 @@ class Fleet:
     def close(self) -> None:
         """Stop all models, and tell nobody any more."""
         self._nursery = None
-        self.ready.clear()
-        for model in self._living:  # those too that were replaced and finish their calls
-            model.stop()
+        self._ready.clear()
+        for actor in list(self._living.values()):  # those too that were replaced and finish their calls
+            actor.stop()
         self.changes.end()
+        self.changed.send()
+
+    # What a coordinator sees.
+
+    @property
+    def ready(self) -> Mapping[str, ModelRunner]:
+        """The models that are ready, as of now, by model id."""
+        return MappingProxyType(self._ready.copy())
 
     @property
     def announced(self) -> Mapping[str, ModelRunner]:
         """All models that the orchestrator says run or recover, as of now, by model id."""
-        return MappingProxyType(self._membership.current)
+        current = self._membership.current
+        return MappingProxyType({model_id: actor.runner for model_id, actor in current.items()})
 
     @property
     def settled(self) -> bool:
         """Whether no announced model is on its way up."""
-        return all(model.ready or model.state in _OUT for model in self._membership.current.values())
+        return all(actor.ready or actor.state in _OUT for actor in self._membership.current.values())
+
+    def count_ready(self) -> int:
+        """How many models are ready."""
+        return len(self._ready)
 
     def count_states(self) -> dict[str, int]:
         """How many announced models are in each state, by its value."""
-        return dict(Counter(model.state.value for model in self._membership.current.values()))
+        return dict(Counter(actor.state.value for actor in self._membership.current.values()))
 
     def picture(self) -> list[Change]:
         """What is there now, as the changes that led to it."""
-        announced = self._membership.current.values()
+        announced = self.announced.values()
         return [
             *(Change(ChangeKind.ANNOUNCED, model) for model in announced),
-            *(Change(ChangeKind.JOINED, model) for model in self.ready.values()),
+            *(Change(ChangeKind.JOINED, model) for model in self._ready.values()),
             *(
                 Change(ChangeKind.FAILED, model, error=model.error)
                 for model in announced
@@ -134,14 +157,52 @@ class Fleet:
             ),
         ]
 
-    async def wait_change(self) -> None:
-        """Wait until any model's state or the membership changes."""
-        await self._changed.wait()
+    def choose(self, models: Iterable[Model | str] | None) -> tuple[list[ModelActor], list[str]]:
+        """Whom a round calls, each once, and the ids among `models` that are not announced.
 
-    def wake(self) -> None:
-        """End every `wait_change`."""
-        self._changed.set()
-        self._changed = trio.Event()
+        Args:
+            models: models or ids; None for all that are announced.
+
+        Raises:
+            TypeError: `models` is something else.
+            ValueError: one of them is another cluster's.
+        """
+        current = self._membership.current
+        if models is None:
+            return list(current.values()), []
+        if isinstance(models, str) or not isinstance(models, Iterable):
+            raise TypeError(f"models: must be several ModelRunners or ids, got one {type(models).__name__}")
+        members: dict[ModelActor, None] = {}
+        missing: dict[str, None] = {}
+        for model in models:
+            if not isinstance(model, str):
+                members[self.actor_of(model, "models: must be ModelRunners or ids")] = None
+            elif model in current:
+                members[current[model]] = None
+            else:
+                missing[model] = None
+        return list(members), list(missing)
+
+    def actor_of(self, model: object, otherwise: str) -> ModelActor:
+        """Whoever runs a model of this cluster, which may have left.
+
+        Args:
+            model: its handle.
+            otherwise: what to say if it is no handle.
+
+        Raises:
+            TypeError: it is no handle.
+            ValueError: it is another cluster's.
+        """
+        if not isinstance(model, ModelRunner):
+            raise TypeError(f"{otherwise}, got {type(model).__name__}")
+        operator = operator_of(model)
+        if not (isinstance(operator, ModelActor) and operator.belongs_to(self)):
+            name = otherwise.partition(":")[0]
+            raise ValueError(f"{name}: {quoted(model.model_id)} is another cluster's model")
+        return operator
+
+    # What the orchestrator says.
 
     def deliver(self, event: FeedEvent) -> None:
         """Take in what the orchestrator says."""
@@ -154,8 +215,8 @@ class Fleet:
         self._complain_of_crowds(event)
         if isinstance(event, Init):
             self.initialised.set()
-        self.court.wake()
-        self.wake()
+        self.reporting.look_again()
+        self.changed.send()
 
     def _complain_of_crowds(self, event: Init | Update) -> None:
         """Log that models are left out, once until all that there are have found room."""
@@ -168,68 +229,9 @@ class Fleet:
         if left_out or isinstance(event, Init):
             self._crowded = left_out > 0
 
-    async def join(self, model: ModelRunner, reason: JoinReason, *, fresh: bool) -> None:
-        """See `ModelHost.join`."""
-        await self._join(model, reason, fresh)
-
-    def state_changed(self, model: ModelRunner, previous: ModelState) -> None:
-        """See `ModelHost.state_changed`."""
-        if self._nursery is None:
-            return
-        state = model.state
-        if state is ModelState.READY:
-            replaced = self._membership.promote(model.model_id, model)
-            self.ready[model.model_id] = model
-            if replaced is not None:
-                self.court.withdraw(replaced)
-                self._feed.withdraw(model.model_id)  # the new one may be at the same host
-            kind = ChangeKind.JOINED if replaced is None else ChangeKind.REDEPLOYED
-            self._tell(Change(kind, model, previous=replaced))
-        elif self.ready.get(model.model_id) is model:
-            del self.ready[model.model_id]
-        if state in _OUT:
-            logger.warning(
-                "model %s is %s: %s", quoted(model.model_id), state.value, quoted(str(model.error))
-            )
-            self._tell(Change(ChangeKind.FAILED, model, error=model.error))
-        elif state is ModelState.GONE:
-            self._living.discard(model)
-            self.court.withdraw(model)
-            if model.model_id not in self._membership:
-                self._feed.withdraw(model.model_id)
-            if not model.retired:
-                self._tell(Change(ChangeKind.LEFT, model))
-        self.wake()
-
-    def infos_changed(self, model: ModelRunner) -> None:
-        """See `ModelHost.infos_changed`."""
-        self._tell(Change(ChangeKind.UPDATED, model))
-
-    def accuse(self, model: ModelRunner, code: FailureCode, reason: str, name: str | None) -> None:
-        """See `ModelHost.accuse`."""
-        self.court.accuse(model, code, reason, name)
-
-    def acquit(self, model: ModelRunner, name: str) -> None:
-        """See `ModelHost.acquit`."""
-        self.court.acquit(model, name)
-
-    def pardon(self, model: ModelRunner) -> None:
-        """See `ModelHost.pardon`."""
-        self.court.withdraw(model)
-
-    def _count(self) -> int:
-        return len(self._membership)
-
-    def _is_moving(self, model: ModelRunner) -> bool:
-        return self._membership.is_moving(model.model_id, model)
-
-    def _tell_held(self, verdict: Verdict[ModelRunner]) -> None:
-        error = ModelError(f"{verdict.code} is not reported, since too many would be: {verdict.reason}")
-        self._tell(Change(ChangeKind.UPDATED, verdict.model, error=error))
-
-    def _start(self, entry: Entry, reason: JoinReason) -> ModelRunner:
+    def _start(self, entry: Entry, reason: JoinReason) -> ModelActor:
         assert self._nursery is not None
-        model = ModelRunner(
+        actor = ModelActor(
             self,
             model_id=entry.model_id,
             deployment_id=entry.deployment_id,
@@ -238,12 +240,109 @@ class Fleet:
             infos=entry.infos,
             reason=reason,
         )
-        self._living.add(model)
-        self._tell(Change(ChangeKind.ANNOUNCED, model))
+        self._living[actor.runner] = actor
+        self._tell(Change(ChangeKind.ANNOUNCED, actor.runner))
         if entry.state is RunState.RECOVERING:
-            model.recover()
-        self._nursery.start_soon(model.live)
-        return model
+            actor.recover()
+        self._nursery.start_soon(actor.live)
+        return actor
+
+    # What models say of themselves: see `model.Supervisor`.
+
+    async def join(self, model: ModelRunner, reason: JoinReason, *, fresh: bool) -> None:
+        """See `Supervisor.join`."""
+        await self._join(model, reason, fresh)
+
+    def state_changed(self, model: ModelRunner, previous: ModelState) -> None:
+        """See `Supervisor.state_changed`."""
+        if self._nursery is None:
+            return
+        actor, state = self._living[model], model.state
+        if state is ModelState.READY:
+            self._take_in(actor)
+        elif self._ready.get(model.model_id) is model:
+            del self._ready[model.model_id]
+        if state in _OUT:
+            logger.warning(
+                "model %s is %s: %s", quoted(model.model_id), state.value, quoted(str(model.error))
+            )
+            self._tell(Change(ChangeKind.FAILED, model, error=model.error))
+        elif state is ModelState.GONE:
+            self._see_off(actor)
+        self.changed.send()
+
+    def _take_in(self, actor: ModelActor) -> None:
+        """A model is ready; it may replace another deployment."""
+        model = actor.runner
+        replaced = self._membership.promote(model.model_id, actor)
+        self._ready[model.model_id] = model
+        if replaced is None:
+            self._tell(Change(ChangeKind.JOINED, model))
+        else:
+            self.reporting.withdraw(replaced.runner)
+            self._feed.withdraw(model.model_id)  # the new one may be at the same host
+            self._tell(Change(ChangeKind.REDEPLOYED, model, previous=replaced.runner))
+
+    def _see_off(self, actor: ModelActor) -> None:
+        """A model is gone."""
+        model = actor.runner
+        del self._living[model]
+        self.reporting.withdraw(model)
+        if model.model_id not in self._membership:
+            self._feed.withdraw(model.model_id)
+        if not actor.replaced:
+            self._tell(Change(ChangeKind.LEFT, model))
+
+    def infos_changed(self, model: ModelRunner) -> None:
+        """See `Supervisor.infos_changed`."""
+        self._tell(Change(ChangeKind.UPDATED, model))
+
+    def add_report(
+        self, model: ModelRunner, code: FailureCode, reason: str, *, lacking: str | None = None
+    ) -> None:
+        """See `Supervisor.add_report`."""
+        self.reporting.add(model, code, reason, lacking=lacking)
+
+    def note_success(self, model: ModelRunner, name: str) -> None:
+        """See `Supervisor.note_success`."""
+        self.reporting.note_success(model, name)
+
+    def withdraw_reports(self, model: ModelRunner) -> None:
+        """See `Supervisor.withdraw_reports`."""
+        self.reporting.withdraw(model)
+
+    async def call_model(
+        self, model: ModelRunner, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
+    ) -> PredictResult[Any]:
+        """See `Supervisor.call_model`."""
+        return await self.calls.call_model(self._actor(model), method, arguments, **options)
+
+    async def reset_model(self, model: ModelRunner, timeout: float | None) -> PredictResult[None]:
+        """See `Supervisor.reset_model`."""
+        return await self.calls.reset_model(self._actor(model), timeout)
+
+    def _actor(self, model: ModelRunner) -> ModelActor:
+        return self.actor_of(model, "model: must be a ModelRunner")
+
+    # What reports need: see `reporting.Reportable`.
+
+    def count(self) -> int:
+        """See `Reportable.count`."""
+        return len(self._membership)
+
+    def is_moving(self, model: ModelRunner) -> bool:
+        """See `Reportable.is_moving`."""
+        return self._membership.is_moving(model.model_id, self._actor(model))
+
+    def let_go(self, model: ModelRunner, reason: str) -> None:
+        """See `Reportable.let_go`."""
+        self._actor(model).let_go(reason)
+
+    def tell_held(self, report: PendingReport[ModelRunner]) -> None:
+        """See `Reportable.tell_held`."""
+        error = ModelError(f"{report.code} is not reported, since too many would be: {report.reason}")
+        self._tell(Change(ChangeKind.UPDATED, report.model, error=error))
+        self._actor(report.model).try_later()
 
     def _tell(self, change: Change) -> None:
         self.changes.tell(change)

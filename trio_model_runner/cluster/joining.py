@@ -21,10 +21,10 @@ import attrs
 import trio
 from trio.lowlevel import disable_ki_protection
 
-from ..model.states import JoinReason
+from ..model.lifecycle import JoinReason
 
 if TYPE_CHECKING:
-    from ..model.runner import ModelRunner
+    from ..model.handle import ModelRunner
     from .cluster import Cluster
 
 __all__ = ["Join", "call_on_join"]

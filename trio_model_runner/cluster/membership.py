@@ -3,7 +3,7 @@
 The orchestrator speaks of deployments; the coordinator thinks in models. In between there are the awkward
 cases: a model that is redeployed while it is called, a STOPPED of a deployment that nobody uses any more, an
 `init` after hours that lists a model twice. They are decided here, without I/O: entries go in, and each
-deployment is told (started, stopped, moved, revived ...) through the methods of `Deployment`.
+deployment is told (started, stopped, moved, revived ...) through the methods of `Member`.
 
 A redeployment has no gap: the new deployment is brought up beside the old, and `promote` swaps them when it
 is ready. Replaced deployments are remembered, and an entry that says one of them runs does not bring it back.
@@ -17,16 +17,16 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 import attrs
 
-from ..model.states import JoinReason
+from ..model.lifecycle import JoinReason
 from ..orchestrator.messages import Entry, Init, RunState, Update
 
-__all__ = ["Deployment", "Membership"]
+__all__ = ["Member", "Membership"]
 
 _MAX_REPLACED: Final = 10_000
 
 
-class Deployment(Protocol):
-    """What `Membership` asks of a deployment; `ModelRunner` is one."""
+class Member(Protocol):
+    """What `Membership` asks of whoever runs a deployment; a `ModelActor` is one."""
 
     deployment_id: str | None
     host: str
@@ -56,7 +56,7 @@ class Deployment(Protocol):
         """Go at once."""
 
 
-D = TypeVar("D", bound=Deployment)
+D = TypeVar("D", bound=Member)
 
 
 @attrs.define
@@ -86,7 +86,7 @@ class _Slot(Generic[D]):
         return sorted(named, key=lambda deployment: not _is_at(deployment, entry))
 
 
-def _is_at(deployment: Deployment, entry: Entry) -> bool:
+def _is_at(deployment: Member, entry: Entry) -> bool:
     return (deployment.host, deployment.port) == (entry.host, entry.port)
 
 
@@ -121,11 +121,6 @@ class Membership(Generic[D]):
     def current(self) -> dict[str, D]:
         """The deployment of each model that is in use, ready or not, by model id."""
         return {model_id: slot.current for model_id, slot in self._slots.items()}
-
-    @property
-    def deployments(self) -> list[D]:
-        """All deployments, successors included."""
-        return [deployment for slot in self._slots.values() for deployment in slot]
 
     def is_moving(self, model_id: str, deployment: D) -> bool:
         """Whether a deployment is still used where it was, but announced somewhere else."""

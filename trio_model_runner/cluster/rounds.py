@@ -6,120 +6,23 @@ joined is either in it or not, and never half; that is what makes a catch-up in 
 
 from __future__ import annotations
 
-import functools
-import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
 from ..model.call import Call
-from ..model.call_spec import CallSpec
-from ..model.performing import perform_all
-from ..model.policy import Outcome
+from ..model.fan_out import fan_out
 from ..model.requests import Requests
-from ..model.runner import ModelRunner
-from ..returns import structurer
-from ..values.data import Arguments
+from ..model.round_spec import RoundSpec
 from ..values.prediction_round import PredictionRound
-from ..values.results import Model, PredictResult
+from ..values.results import PredictResult
 
 if TYPE_CHECKING:
-    from ..config import ClusterConfig
-    from ..services.base import Request, Service
+    from ..model.actor import ModelActor
 
-__all__ = ["Round", "RoundOptions", "choose_members"]
-
-
-def choose_members(
-    models: Iterable[Model | str] | None, announced: Mapping[str, ModelRunner]
-) -> tuple[list[ModelRunner], list[str]]:
-    """Whom a round calls, each once, and the ids among `models` that are not announced.
-
-    Args:
-        models: runners or ids; None for all that are announced.
-        announced: the announced models, by id.
-
-    Raises:
-        TypeError: `models` is something else.
-    """
-    if models is None:
-        return list(announced.values()), []
-    if isinstance(models, str) or not isinstance(models, Iterable):
-        raise TypeError(f"models: must be several ModelRunners or ids, got one {type(models).__name__}")
-    members: dict[ModelRunner, None] = {}
-    missing: dict[str, None] = {}
-    for model in models:
-        if isinstance(model, ModelRunner):
-            members[model] = None
-        elif not isinstance(model, str):
-            raise TypeError(f"models: must be ModelRunners or ids, got {type(model).__name__}")
-        elif model in announced:
-            members[announced[model]] = None
-        else:
-            missing[model] = None
-    return list(members), list(missing)
-
-
-@attrs.frozen
-class RoundOptions:
-    """What a coordinator asks of a round; see `Cluster.call`.
-
-    Raises:
-        TypeError: something is of another type than it must be.
-        ValueError: something is out of range.
-    """
-
-    method: str
-    arguments: Arguments | Callable[[ModelRunner], Arguments]
-    timeout: float
-    optional: bool = False
-    returns: Any = None
-    decode: bool = True
-    resets: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        if not isinstance(self.method, str):
-            raise TypeError(f"method: must be a str, got {type(self.method).__name__}")
-        if not (isinstance(self.arguments, Arguments) or callable(self.arguments)):
-            raise TypeError(
-                "arguments: must be Arguments, or a function that takes a ModelRunner and returns them, "
-                f"got {type(self.arguments).__name__}"
-            )
-        if inspect.iscoroutinefunction(self.arguments):
-            raise TypeError("arguments: must be a plain function, not an async one")
-        if isinstance(self.timeout, bool) or not isinstance(self.timeout, (int, float)):
-            raise TypeError(f"timeout: must be a number of seconds, got {type(self.timeout).__name__}")
-        if not self.timeout > 0:
-            raise ValueError(f"timeout: must be > 0 seconds, got {self.timeout!r}")
-        if not self.decode and self.returns is not None:
-            raise TypeError("returns: an answer that is not decoded (decode=False) has no other type")
-
-    def spec(self, config: ClusterConfig, service: Service, deadline: float) -> CallSpec:
-        """The same as the calls need it."""
-        limit = config.limits.max_message_bytes
-        make = self._reset_request if self.resets else self._call_request
-        return CallSpec(
-            method=self.method,
-            requests=Requests(functools.partial(make, service), self.arguments, limit),
-            read=service.read_reset if self.resets else service.read_call,
-            deadline=deadline,
-            optional=self.optional,
-            decode=self.decode,
-            frames=config.frames,
-            max_frame_bytes=config.limits.max_frame_bytes,
-            returns=structurer(self.returns),
-            misfit=Outcome.MODEL_FAILED if config.blame_invalid_answers else Outcome.INVALID_ANSWER,
-            resets=self.resets,
-        )
-
-    def _call_request(self, service: Service, arguments: Arguments) -> Request:
-        return service.call_request(self.method, arguments)
-
-    def _reset_request(self, service: Service, _: Arguments) -> Request:
-        return service.reset_request()
+__all__ = ["Round"]
 
 
 class Round:
@@ -129,11 +32,12 @@ class Round:
 
     Args:
         round_id: the round's id.
-        options: what is asked.
-        models: whom, each once.
+        spec: what is asked.
+        requests: what is sent.
+        members: whom, each once.
         missing: ids that were asked for and never announced.
-        config: the settings.
-        service: what the nodes speak.
+        scope_margin: seconds before the deadline of an enclosing scope at which the round ends.
+        call_type: what makes the calls.
         on_result: told each result, as it comes.
         may_be_joining: a model that `on_join` is catching up is called, too.
     """
@@ -141,28 +45,30 @@ class Round:
     def __init__(
         self,
         round_id: str,
-        options: RoundOptions,
-        models: Iterable[ModelRunner],
-        missing: Sequence[str],
-        config: ClusterConfig,
-        service: Service,
+        spec: RoundSpec,
+        requests: Requests,
+        members: Sequence[ModelActor],
+        missing: Sequence[str] = (),
         *,
+        scope_margin: float,
+        call_type: type[Call] = Call,
         on_result: Callable[[PredictResult[Any]], None] | None = None,
         may_be_joining: bool = False,
     ) -> None:
         self._id = round_id
-        self._options = options
+        self._spec = spec
+        self._requests = requests
+        self._members = members
         self._missing = missing
         self._started_at = time.time()
         self._began = trio.current_time()
-        deadline = self._began + options.timeout
-        self._spec = options.spec(config, service, deadline)
         # An enclosing deadline that is nearer would turn the answers into a `Cancelled`.
-        enclosing = trio.current_effective_deadline() - config.scope_margin
-        self._cutoff = trio.CancelScope(deadline=min(deadline, enclosing))
+        enclosing = trio.current_effective_deadline() - scope_margin
+        self._cutoff = trio.CancelScope(deadline=min(spec.deadline, enclosing))
         self._preparation = trio.CancelScope(deadline=self._cutoff.deadline)
         self._calls = [
-            Call(model, self._spec, on_result=on_result, may_be_joining=may_be_joining) for model in models
+            call_type(actor, spec, requests, on_result=on_result, may_be_joining=may_be_joining)
+            for actor in members
         ]
 
     def end_by(self, deadline: float) -> None:
@@ -170,8 +76,8 @@ class Round:
         for scope in (self._preparation, self._cutoff):
             scope.deadline = min(scope.deadline, deadline)
 
-    async def prepare(self) -> None:  # noqa: ASYNC910 - no checkpoint where the values are small
-        """Encode what is the same for all models, before anything is sent.
+    async def prepare(self) -> None:
+        """Encode what is the same for all models, before anything is sent. No checkpoint if that is little.
 
         Raises:
             TypeError: an argument has no encoding, or the service can't carry it.
@@ -179,27 +85,34 @@ class Round:
         """
         try:
             with self._preparation:
-                await self._spec.requests.prepare()
+                await self._requests.prepare()
         except BaseException:
             for call in self._calls:
                 call.leave()
             raise
 
     async def play(self) -> PredictionRound[Any]:
-        """Make the calls and return their results, by the deadline."""
+        """Make the calls and return their results, by the deadline.
+
+        Raises:
+            RuntimeError: a result is missing, which is a bug.
+        """
         if self._preparation.cancelled_caught:
             for call in self._calls:
                 call.leave()
-                call.expire(excused=True)
+                call.expire(cut_short=True)
             await trio.lowlevel.checkpoint()
         else:
-            await perform_all(self._calls, self._cutoff)
+            await fan_out(self._calls, self._cutoff)
+        results = {call.result.model: call.result for call in self._calls if call.result is not None}
+        if len(results) != len(self._members):
+            raise RuntimeError(f"round {self._id} has {len(results)} results of {len(self._members)} members")
         return PredictionRound(
-            {call.model: call.result for call in self._calls if call.result is not None},
+            results,
             id=self._id,
-            method=self._options.method,
+            method=self._spec.method,
             started_at=self._started_at,
             elapsed=trio.current_time() - self._began,
-            timeout=float(self._options.timeout),
+            timeout=self._spec.timeout,
             missing=self._missing,
         )

@@ -21,9 +21,9 @@ class ClusterSnapshot:
         orchestrator_error: the last thing that went wrong with it, or None.
         models: how many announced models are in each state, by `ModelState` value.
         last_round: the last round's id, method, counts by status, elapsed seconds; None before the first.
-        reports_pending: reports that wait for the orchestrator.
-        verdicts_pending: verdicts that wait to be reported.
-        verdicts_held: verdicts that were not reported, since too many came at once.
+        reports_pending: reports that wait until they are certain enough.
+        reports_held: reports that will not be sent, since too many came at once.
+        reports_unsent: reports that wait for the orchestrator.
         draining: no new calls are taken.
     """
 
@@ -34,8 +34,8 @@ class ClusterSnapshot:
     models: Mapping[str, int]
     last_round: Mapping[str, Any] | None
     reports_pending: int
-    verdicts_pending: int
-    verdicts_held: int
+    reports_held: int
+    reports_unsent: int
     draining: bool
 
     def to_dict(self) -> dict[str, Any]:

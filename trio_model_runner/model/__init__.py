@@ -1,8 +1,9 @@
 """One model: its deployment's life on one node, and the calls on it. Nothing here knows of other models.
 
-`policy` has the rules of who is blamed for what, and `states` the states of a life, both as tables without
-any I/O. `life` goes through these states, with `bringing_up` for each new connection, which `node_connection`
-makes this model's. `call` makes one call and `performing` those of a round; `call_spec` and `requests` have
-what they have in common, `queueing` keeps them in order. `runner` is the `ModelRunner` that a coordinator
-holds, and `host` what a model needs of whoever runs it.
+To read in this order: `handle` is the `ModelRunner` that a coordinator holds. `lifecycle` is the table of a
+life, and `actor` takes its steps, with `bringing_up` for each new connection, which `node_connection` makes
+this model's. `queueing` keeps calls in order; `round_spec` and `requests` are what the calls of a round have
+in common; `call` makes one call, `fan_out` many side by side, and `reset` the one that is no call of a
+method. `timeout_checks` asks whether a model was slow or its connection dead. `policy` decides what all that
+happens means. `supervisor` is what a model needs of whoever runs all of them.
 """

@@ -13,14 +13,20 @@ import trio
 from grpclib.const import Status as GRPCStatus
 from grpclib.exceptions import GRPCError
 
-from ..services.base import Request
+from ..services.base import Request, Service
 from .node_connection import NodeBusyError, NodeConnection
-from .policy import Outcome, outcome_of_grpc_error, outcome_of_setup, outcome_of_setup_error
+from .policy import (
+    Fact,
+    Outcome,
+    outcome_of_fact,
+    outcome_of_proof,
+    outcome_of_setup,
+    outcome_of_setup_error,
+    succeeded,
+)
 
 if TYPE_CHECKING:
     from ..rpc.unary import Answer
-    from .host import ModelHost
-    from .runner import ModelRunner
 
 __all__ = ["BringUpError", "prove", "set_up"]
 
@@ -34,37 +40,32 @@ class BringUpError(Exception):
     Attributes:
         outcome: what this means.
         error: the exception behind it, if there is one.
-        may_pass: it may pass by itself, so that trying again later may help.
     """
 
-    def __init__(
-        self,
-        outcome: Outcome,
-        reason: str,
-        error: BaseException | None = None,
-        *,
-        may_pass: bool = False,
-    ) -> None:
+    def __init__(self, outcome: Outcome, reason: str, error: BaseException | None = None) -> None:
         super().__init__(reason)
         self.outcome = outcome
         self.error = error
-        self.may_pass = may_pass
 
 
-async def prove(node: NodeConnection, host: ModelHost) -> None:  # noqa: ASYNC910 - it always asks
+async def prove(node: NodeConnection, service: Service, timeout: float) -> None:
     """Have a node prove that it is the model's.
 
     Where the health check is answered without a proof, or not known, a setup that asks for nothing is made:
     the proof comes with the refusal, or with the words that there is an instance already.
 
+    Args:
+        node: the connection.
+        service: what the node speaks.
+        timeout: seconds that each request may take.
+
     Raises:
-        BringUpError: it did not answer in ``setup_timeout``, or won't talk to us. We are not told to be tried
-            again when it does, and nobody is reported, so this may pass.
+        BringUpError: it did not answer in time, or won't talk to us. The orchestrator does not tell us when
+            it will, and nobody is reported, so the model is tried again after a while.
         ProofFailed: it is not.
         OSError, CallInterrupted: the connection is no good.
     """
     node.identity()  # or nothing could prove it
-    timeout = host.config.setup_timeout
     try:
         try:
             await _ask(node, _HEALTH_CHECK, timeout, "the health check", exempt=True)
@@ -72,39 +73,42 @@ async def prove(node: NodeConnection, host: ModelHost) -> None:  # noqa: ASYNC91
             if error.status is not GRPCStatus.UNIMPLEMENTED:
                 raise
         if node.must_prove:
-            empty_setup = Request(host.service.setup_request().path)
+            empty_setup = Request(service.setup_request().path)
             await _ask(node, empty_setup, timeout, "an empty Setup")
     except GRPCError as error:
         if node.must_prove:
             text = f"the node did not prove itself: {_describe(error)}"
-            if outcome_of_grpc_error(error) is Outcome.NOT_ITS_FAULT:  # it doesn't take our certificate
-                raise BringUpError(Outcome.NOT_ITS_FAULT, text, error, may_pass=True) from error
+            outcome = outcome_of_proof(error)
+            if outcome is not None:
+                raise BringUpError(outcome, text, error) from error
             raise ConnectionError(text) from error
 
 
-async def set_up(node: NodeConnection, model: ModelRunner, host: ModelHost) -> bool:
+async def set_up(node: NodeConnection, service: Service, timeout: float) -> bool:
     """Set a model up; whether that made a new instance.
 
+    Args:
+        node: the connection.
+        service: what the node speaks.
+        timeout: seconds that the setup may take.
+
     Raises:
-        BringUpError: that failed, or was not answered in ``setup_timeout``.
+        BringUpError: that failed, or was not answered in time.
         ProofFailed: the answer isn't the model's.
         OSError, CallInterrupted: the connection is no good.
     """
-    service = host.service
     try:
-        answer = await _ask(node, service.setup_request(), host.config.setup_timeout, "Setup")
+        answer = await _ask(node, service.setup_request(), timeout, "Setup")
         setup = service.read_setup(answer.message)
     except GRPCError as error:
         text = f"Setup: {_describe(error)}"
         raise BringUpError(outcome_of_setup_error(error), text, error) from error
     except ValueError as error:
         text = f"Setup: the answer can't be read: {error}"
-        raise BringUpError(Outcome.SETUP_FAILED, text, error) from error
+        raise BringUpError(outcome_of_setup_error(error), text, error) from error
     outcome = outcome_of_setup(setup.code)
-    if outcome is not Outcome.SUCCEEDED:
+    if not succeeded(outcome):
         raise BringUpError(outcome, f"Setup: {setup.code}: {setup.message}")
-    host.acquit(model, service.instance_name)
-    model.overrunning = False
     return setup.fresh
 
 
@@ -125,7 +129,9 @@ async def _ask(
             except NodeBusyError:
                 pass
             await trio.sleep(_BUSY_RETRY)
-    raise BringUpError(Outcome.SETUP_UNANSWERED, f"{what} was not answered within {timeout:g} s")
+    raise BringUpError(
+        outcome_of_fact(Fact.SETUP_UNANSWERED), f"{what} was not answered within {timeout:g} s"
+    )
 
 
 def _describe(error: GRPCError) -> str:

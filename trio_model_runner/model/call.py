@@ -2,8 +2,8 @@
 
 A call has to end with exactly one result, whatever happens to the node, the connection, the deadline or the
 task; and with the right one, since some results count against a person's model. So a call always knows
-how far it has come (`Call.progress`): when the deadline cuts it off, that alone says whether the model
-was too slow, or never got the chance.
+how far it has come (`policy.Progress`): when the deadline cuts it off, that alone says whether the model
+was too slow, or never got the chance. What happened is told to `policy`, which says what it means.
 
 A request that may have reached the model is never sent again: a `tick` changes it. It is sent again only
 where nothing can have come of it: the node was busy with something else, the connection ended or refused it
@@ -12,57 +12,64 @@ before it was processed, or the node had no instance to call.
 
 from __future__ import annotations
 
-import enum
 import functools
 import math
-import random
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from types import MappingProxyType
+from typing import Any, Final
 
 import trio
 from grpclib.exceptions import GRPCError
-from trio.lowlevel import enable_ki_protection
 
+from ..backoff import growing_waits
 from ..errors import InvalidAnswer, ProofFailed
 from ..rpc.receiver import CallInterrupted
 from ..rpc.unary import Answer, UnaryCall
-from ..security.delegation import UnknownIdentity
-from ..services.base import AnswerCode, Request
-from ..values.data import Encoded
+from ..services.base import Request
 from ..values.effort import LARGEST_AMONG_OTHERS
+from ..values.encoded import Encoded
 from ..values.results import PredictResult, Status
 from ..workers import run_in_worker
-from .call_spec import CallSpec, Value
+from .actor import ModelActor, ModelUnavailableError
 from .node_connection import NodeBusyError, NodeConnection
-from .policy import RULES, Outcome, outcome_of_answer, outcome_of_grpc_error
+from .policy import (
+    RULES,
+    Fact,
+    Outcome,
+    Progress,
+    is_coordinators,
+    is_our_deadline,
+    may_still_run,
+    must_be_set_up_again,
+    outcome_of_answer,
+    outcome_of_cut_off,
+    outcome_of_distrust,
+    outcome_of_fact,
+    outcome_of_grpc_error,
+    outcome_of_interruption,
+    outcome_of_value,
+    succeeded,
+)
 from .queueing import QueueFullError, Turn
+from .requests import Requests
+from .round_spec import RoundSpec, Value
 
-if TYPE_CHECKING:
-    from .runner import ModelRunner
+__all__ = ["Call"]
 
-__all__ = ["Call", "ModelUnavailableError"]
+_FIRST_RETRY_AFTER: Final = 0.0015
+_LONGEST_RETRY_AFTER: Final = 0.0375
+_RETRY_JITTER: Final = 1 / 3
+"""A request is sent again after 1 to 2 ms, then after longer, up to 50 ms."""
 
-_FIRST_RETRY_AFTER: Final = 0.002
-_LONGEST_RETRY_AFTER: Final = 0.05
-"""Seconds until a request is sent again; they double in between."""
-
-
-class ModelUnavailableError(Exception):
-    """The model can't be called, and won't be so soon; the text says why."""
-
-
-class Progress(enum.Enum):
-    """How far a call has come."""
-
-    WAITING = enum.auto()
-    """In the queue, or for a connection: nothing that the model could be blamed for."""
-    CALLING = enum.auto()
-    CUT_OFF = enum.auto()
-    """The request had reached the node, and nothing came back: the model may still be at it."""
-    BUSY = enum.auto()
-    """The node does something else; the request will be sent again."""
-    READING = enum.auto()
-    """The answer is there, and is being decoded."""
+_CUT_OFF_TEXTS: Final = MappingProxyType(
+    {
+        Progress.WAITING: "the deadline passed while waiting",
+        Progress.CALLING: "the deadline passed before the request was sent",
+        Progress.CUT_OFF: "no answer before the deadline",
+        Progress.BUSY: "the node was busy until the deadline",
+        Progress.READING: "the answer came, and was not decoded by the deadline",
+    }
+)
 
 
 class Call:
@@ -71,47 +78,59 @@ class Call:
     It is made by `begin` and `conclude`, which never wait; or where something has to be waited for (its turn,
     a connection, a node that is busy, a large answer to be decoded), by `perform`, in a task of its own.
 
+    Args:
+        actor: runs the model.
+        spec: what is asked.
+        requests: what is sent.
+        on_result: told the result.
+        may_be_joining: a model that `on_join` is catching up is called, too.
+
     Attributes:
-        model: the model.
         result: the result; None as long as there is none.
+        deadline: when its own time is up, on Trio's clock, seconds.
     """
 
     __slots__ = (
+        "_actor",
         "_behind_ours",
         "_first_handed_over_at",
         "_handed_over_at",
+        "_joining",
         "_node",
         "_on_result",
         "_progress",
         "_renewed",
         "_request",
-        "_retries",
+        "_requests",
         "_spec",
         "_turn",
         "_unary",
         "_undecoded",
-        "joining",
-        "model",
+        "_waits",
+        "deadline",
         "result",
     )
 
     def __init__(
         self,
-        model: ModelRunner,
-        spec: CallSpec,
+        actor: ModelActor,
+        spec: RoundSpec,
+        requests: Requests,
         *,
         on_result: Callable[[PredictResult[Any]], None] | None = None,
         may_be_joining: bool = False,
     ) -> None:
-        self.model = model
         self.result: PredictResult[Any] | None = None
-        self.joining = may_be_joining and model.joining
+        self.deadline = spec.deadline
+        self._actor = actor
         self._spec = spec
+        self._requests = requests
         self._on_result = on_result
+        self._joining = may_be_joining and actor.joining
         self._progress = Progress.WAITING
         self._behind_ours = False
         self._renewed = False
-        self._retries = 0
+        self._waits: Iterator[float] | None = None
         self._first_handed_over_at: float | None = None
         self._handed_over_at = 0.0
         self._request: Request | None = None
@@ -119,20 +138,17 @@ class Call:
         self._unary: UnaryCall | None = None
         self._undecoded: Encoded | None = None
         self._turn: Turn | None = None
-        try:
-            if not (model.ready or self.joining):
-                self._end(Outcome.NOT_READY, model.condition)
-            elif not self.joining and model.record.sit_out():
-                self._end(Outcome.SITTING_OUT, f"sits out after {model.record.timeouts} timeouts in a row")
-            else:
-                self._turn = model.take_turn(joining=self.joining)
-        except QueueFullError as error:
-            self._end(Outcome.QUEUE_FULL, str(error))
-
-    @property
-    def deadline(self) -> float:
-        """When its own time is up, on Trio's clock, seconds."""
-        return self._spec.deadline
+        record = actor.record
+        if not (self._joining or actor.ready):
+            self._end(outcome_of_fact(Fact.NOT_READY), actor.condition)
+        elif record.sitting_out and not self._joining and record.sit_out():
+            text = f"sits out after {record.timeouts} timeouts in a row"
+            self._end(outcome_of_fact(Fact.SITS_OUT), text)
+        else:
+            try:
+                self._turn = actor.take_turn(joining=self._joining)
+            except QueueFullError as error:
+                self._end(outcome_of_fact(Fact.QUEUE_FULL), str(error))
 
     def begin(self, on_end: Callable[[Call], None]) -> bool:
         """Send the request right now, if there is nothing to wait for.
@@ -145,8 +161,8 @@ class Call:
         Returns:
             False if nothing was sent: the call must `perform`.
         """
-        self._request = self._spec.requests.same
-        node = self.model.usable(joining=self.joining)
+        self._request = self._requests.same
+        node = self._actor.usable(joining=self._joining)
         if self._request is None or node is None or self._turn is None or not self._turn.first:
             return False
         unary = node.new_call_now(self._request)
@@ -169,11 +185,10 @@ class Call:
         self.leave()
         return True
 
-    @enable_ki_protection
     async def perform(self) -> None:
         """Make the call, or what is left of it; whoever cancels this asks `expire` for the result."""
         if self._turn is None:
-            return  # noqa: ASYNC910 - a task of its own ends with this
+            return
         try:
             await self._turn.wait()
             while self.result is None:
@@ -191,37 +206,65 @@ class Call:
         if self._unary is not None and self.result is None and self._progress is Progress.CALLING:
             if self._unary.sent:
                 self._progress = Progress.CUT_OFF
-                self.model.overrunning = True
+                self._actor.overrunning = True
             self._unary.leave()
         self._turn.leave()
         self._turn = None
+
+    def expire(self, *, seconds_late: float = 0.0, cut_short: bool = False) -> None:
+        """Make the result of a call that was cut off; nothing happens to one that has its result.
+
+        Args:
+            seconds_late: how long after the deadline that was.
+            cut_short: it was before its own deadline.
+        """
+        if self.result is not None:
+            return
+        progress = self._progress
+        if self._behind_ours and progress is not Progress.WAITING:
+            progress = Progress.BUSY
+        text = _CUT_OFF_TEXTS[progress]
+        if progress is Progress.WAITING:
+            text = f"{text}: {self._actor.condition}"
+        outcome = outcome_of_cut_off(
+            progress, behind_ours=self._behind_ours, seconds_late=seconds_late, cut_short=cut_short
+        )
+        self._end(outcome, text, error=TimeoutError(text))
 
     async def _make_request(self) -> bool:
         """Make the request, once; False if that fails."""
         if self._request is None:
             try:
-                self._request = await self._spec.requests.for_model(self.model)
+                self._request = await self._requests.for_model(self._actor.runner)
             except Exception as error:  # the coordinator's code: any error is this model's result
-                self._end(Outcome.COORDINATOR_RAISED, f"arguments: {error!r}", error=error)
-                return False  # noqa: ASYNC910 - no checkpoint where it is small
-        return True  # noqa: ASYNC910
+                outcome = outcome_of_fact(Fact.COORDINATORS_CODE_RAISED)
+                self._end(outcome, f"arguments: {error!r}", error=error)
+                return False
+        return True
 
-    async def _attempt(self) -> None:  # noqa: ASYNC910 - a model that is out ends this
+    async def _attempt(self) -> None:
         """Send the request, once more if it was sent before, and wait for what comes of it."""
         assert self._request is not None
-        if self._retries:
-            delay = min(_FIRST_RETRY_AFTER * 2 ** min(self._retries - 1, 10), _LONGEST_RETRY_AFTER)
-            await trio.sleep(delay * random.uniform(0.5, 1.0))
+        if self._waits is not None:
+            await trio.sleep(next(self._waits))
         try:
-            node = await self.model.wait_usable(joining=self.joining)
+            node = await self._actor.wait_usable(joining=self._joining)
             unary = await node.new_call(self._request)
         except ModelUnavailableError as error:
-            self._end(Outcome.CONNECTION_LOST, str(error))
+            self._end(outcome_of_fact(Fact.MODEL_LEFT), str(error))
         except ProofFailed as error:
             self._distrust(error)
         else:
             await unary.run(self._hand_over(node, unary))
             self._settle()
+
+    def _try_again(self, progress: Progress) -> None:
+        """Nothing can have come of the request: it will be sent again, after a short wait."""
+        self._progress = progress
+        if self._waits is None:
+            self._waits = growing_waits(
+                _FIRST_RETRY_AFTER, maximum=_LONGEST_RETRY_AFTER, jitter=_RETRY_JITTER
+            )
 
     def _hand_over(self, node: NodeConnection, unary: UnaryCall) -> float:
         """Note that the request goes out now; the seconds that are left for it."""
@@ -231,7 +274,7 @@ class Call:
         if self._first_handed_over_at is None:
             self._first_handed_over_at = now
         # In whole milliseconds, which a round's calls have in common, and the headers made of them.
-        left = max(0.0, self._spec.deadline - now)
+        left = max(0.0, self.deadline - now)
         return left if math.isinf(left) else math.ceil(left * 1000) / 1000
 
     def _settle(self) -> None:
@@ -243,101 +286,77 @@ class Call:
         except ProofFailed as error:
             self._distrust(error)
         except GRPCError as error:
-            outcome = outcome_of_grpc_error(error)
-            self.model.overrunning = self.model.overrunning or outcome is Outcome.OVERRAN
-            our_own = self._behind_ours or trio.current_time() >= self._spec.deadline
-            if outcome is Outcome.OVERRAN and our_own:  # it keeps the deadline that we told it
-                self._progress = Progress.CUT_OFF
-                self.expire()
-                return
-            text = f"gRPC status {error.status.name}: {error.message or 'no message'}"
-            self._end(outcome, text, error=error)
+            self._settle_error(error)
         except NodeBusyError:
-            self._retries += 1
-            self._progress = Progress.BUSY
-            self._behind_ours = self._behind_ours or self.model.overrunning
+            self._behind_ours = self._behind_ours or self._actor.overrunning
+            self._try_again(Progress.BUSY)
         except CallInterrupted as error:
             if error.unprocessed:
-                self._retries += 1
-                self._progress = Progress.WAITING
+                self._try_again(Progress.WAITING)
             else:
-                outcome = Outcome.CONNECTION_LOST if error.connection_lost else Outcome.MODEL_FAILED
+                outcome = outcome_of_interruption(connection_lost=error.connection_lost)
                 self._end(outcome, str(error), error=error)
         else:
             self._read(answer)
 
+    def _settle_error(self, error: GRPCError) -> None:
+        if may_still_run(error):
+            self._actor.overrunning = True
+        deadline_passed = trio.current_time() >= self.deadline
+        if is_our_deadline(error, behind_ours=self._behind_ours, deadline_passed=deadline_passed):
+            self._progress = Progress.CUT_OFF
+            self.expire()
+        else:
+            text = f"gRPC status {error.status.name}: {error.message or 'no message'}"
+            self._end(outcome_of_grpc_error(error), text, error=error)
+
     def _distrust(self, error: ProofFailed) -> None:
-        unknown = isinstance(error, UnknownIdentity)
-        outcome = Outcome.NOT_ITS_FAULT if unknown else Outcome.ANSWER_UNPROVED
-        self._end(outcome, str(error), error=error)
-        self.model.distrust(error)
+        self._end(outcome_of_distrust(error, answer=True), str(error), error=error)
+        self._actor.distrust(error)
 
     def _read(self, answer: Answer) -> None:
         """Make the result of an answer; none, if the model must be set up first, or the value is large."""
-        self.model.overrunning = False
+        self._actor.overrunning = False
         try:
             read = self._spec.read(answer.message)
         except ValueError as error:
+            invalid = InvalidAnswer(str(error))
             text = f"the answer can't be read: {error}"
-            self._end(Outcome.MODEL_FAILED, text, error=InvalidAnswer(str(error)))
+            self._end(outcome_of_value(invalid, misfits_count=True), text, error=invalid)
             return
-        if read.code is AnswerCode.FAILED_PRECONDITION and not (self._renewed or self.joining):
+        if must_be_set_up_again(read.code) and not (self._renewed or self._joining):
             self._renewed = True
             self._progress = Progress.WAITING
-            self.model.renew(f"the node has no instance: {read.message}")
+            self._actor.renew(f"the node has no instance: {read.message}")
             return
-        if read.code is not AnswerCode.SUCCESS:
-            outcome = outcome_of_answer(read.code)
-            if outcome is Outcome.BAD_IMPLEMENTATION and self._spec.optional:
-                outcome = Outcome.NOT_ITS_FAULT
+        outcome = outcome_of_answer(read.code, optional=self._spec.optional)
+        if not succeeded(outcome):
             self._end(outcome, f"{read.code}: {read.message}")
             return
-        if self._spec.resets:
-            self.model.renew("it was reset")
-        encoded = read.value
-        assert encoded is not None
+        assert read.value is not None
+        self._take(read.value)
+
+    def _take(self, encoded: Encoded) -> None:
+        """Make the result of a value; none, if it is to be decoded in a thread first."""
         if not self._spec.decode:
-            self._end(Outcome.SUCCEEDED, value=encoded)
+            self._end_with(Value(encoded))
         elif self._spec.takes_long_to_decode(encoded):
             self._progress = Progress.READING
             self._undecoded = encoded
         else:
-            self._end_as(self._spec.value_of(encoded))
+            self._end_with(self._spec.value_of(encoded))
 
     async def _decode_in_worker(self, encoded: Encoded) -> None:
         apart = len(encoded.data) > LARGEST_AMONG_OTHERS
         decoded = await run_in_worker(self._spec.decoded, encoded, apart=apart)
         if self._spec.structures_in_any_thread:
-            self._end_as(await run_in_worker(self._spec.structured, decoded, apart=apart))
+            self._end_with(await run_in_worker(self._spec.structured, decoded, apart=apart))
         else:
-            self._end_as(self._spec.structured(decoded))
+            self._end_with(self._spec.structured(decoded))
 
-    def _end_as(self, value: Value) -> None:
-        self._end(value.outcome, value.detail, value=value.value, error=value.error)
-
-    def expire(self, *, excused: bool = False) -> None:
-        """Make the result of a call that was cut off; nothing happens to one that has its result.
-
-        Args:
-            excused: it was not cut off by its own deadline, in time, so nobody is to blame.
-        """
-        if self.result is not None:
-            return
-        if self._progress is Progress.WAITING:
-            outcome, text = Outcome.NOT_REACHED, f"the deadline passed while waiting: {self.model.condition}"
-        elif self._progress is Progress.BUSY or self._behind_ours:
-            outcome = Outcome.NOT_REACHED if self._behind_ours else Outcome.BUSY
-            text = "the node was busy until the deadline"
-        elif self._progress is Progress.READING:
-            outcome, text = (
-                Outcome.NOT_REACHED,
-                "the answer came, and was not decoded by the deadline",
-            )
-        elif self._progress is Progress.CUT_OFF:
-            outcome, text = Outcome.OVERRAN, "no answer before the deadline"
-        else:
-            outcome, text = Outcome.NOT_REACHED, "the deadline passed before the request was sent"
-        self._end(Outcome.NOT_REACHED if excused else outcome, text, error=TimeoutError(text))
+    def _end_with(self, value: Value) -> None:
+        outcome = outcome_of_value(value.error, misfits_count=value.misfits_count)
+        self._end(outcome, value.detail, value=value.value, error=value.error)
 
     def _end(
         self, outcome: Outcome, detail: str = "", *, value: Any = None, error: Exception | None = None
@@ -348,13 +367,14 @@ class Call:
             elapsed = trio.current_time() - self._first_handed_over_at
         elif self._unary is not None and self._unary.ended_at is not None:
             elapsed = self._unary.ended_at - self._handed_over_at
-        if error is not None and outcome is not Outcome.COORDINATOR_RAISED:
+        if error is not None and not is_coordinators(outcome):
             _drop_traceback(error)
-        detail = self.model.shorten(detail)
+        if detail:
+            detail = self._actor.shorten(detail)
         self.result = PredictResult(
-            model=self.model, status=status, value=value, elapsed=elapsed, detail=detail, error=error
+            model=self._actor.runner, status=status, value=value, elapsed=elapsed, detail=detail, error=error
         )
-        self.model.note(outcome, self._spec.method, detail)
+        self._actor.note(outcome, self._spec.method, detail)
         if self._on_result is not None:
             self._on_result(self.result)
 

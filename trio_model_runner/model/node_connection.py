@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING
 
 from grpclib.exceptions import GRPCError
 
+from ..config import Limits
 from ..network import address_text
 from ..rpc.protocol import request_fields
 from ..rpc.unary import Answer, UnaryCall
 from ..security.delegation import NodeIdentity, carries_proof
+from ..text import readable
 from .policy import is_busy
 
 if TYPE_CHECKING:
     from ..rpc.connection import Connection
-    from ..rpc.headers import RawFields
+    from ..rpc.headers import Fields, RawFields
     from ..security.node_security import NodeSecurity
     from ..services.base import Request
-    from .runner import ModelRunner
+    from .handle import ModelRunner
 
 __all__ = ["NodeBusyError", "NodeConnection"]
 
@@ -38,13 +40,13 @@ class NodeConnection:
         connection: the connection.
         model: whose node is at the other end.
         security: how it is secured.
-        max_message_bytes: the largest answer taken, bytes.
+        limits: the largest answer and the longest text that are taken.
     """
 
     __slots__ = (
         "_fields",
         "_host",
-        "_max_message_bytes",
+        "_limits",
         "_model",
         "_port",
         "_proof",
@@ -53,12 +55,12 @@ class NodeConnection:
     )
 
     def __init__(
-        self, connection: Connection, model: ModelRunner, security: NodeSecurity, max_message_bytes: int
+        self, connection: Connection, model: ModelRunner, security: NodeSecurity, limits: Limits
     ) -> None:
         self.connection = connection
         self._model = model
         self._security = security
-        self._max_message_bytes = max_message_bytes
+        self._limits = limits
         self._host, self._port = model.host, model.port
         self._proof = security.proof(connection.peer_certificate)
         self._fields: dict[str, RawFields] = {}
@@ -79,29 +81,36 @@ class NodeConnection:
         Raises:
             ProofFailed: no node could prove to be this model's.
         """
-        token = self._security.ready_metadata(self._model.model_id, request.path)
-        if token is None:
-            token = await self._security.call_metadata(self._model.model_id, request.path)
-        return self._new_call(request, token)  # noqa: ASYNC910 - the call that follows is one
+        return self._new_call(request, await self.token(request.path))
+
+    async def token(self, path: str) -> RawFields:
+        """What goes with the headers of a call to `path`, made if it is not there. Mostly no checkpoint.
+
+        Raises:
+            ProofFailed: no node could prove to be this model's.
+        """
+        token = self._security.ready_metadata(self._model.model_id, path)
+        return token if token is not None else await self._security.call_metadata(self._model.model_id, path)
 
     def _new_call(self, request: Request, token: RawFields) -> UnaryCall:
         fields = self._fields.get(request.path)
         if fields is None:
-            fields = self._fields[request.path] = self._new_fields(request.path)
+            fields = self._fields[request.path] = self.request_fields(request.path)
         return UnaryCall(
             self.connection,
             fields,
             request.message,
-            max_message_bytes=self._max_message_bytes,
+            max_message_bytes=self._limits.max_message_bytes,
             volatile=token,
         )
 
-    def _new_fields(self, path: str) -> RawFields:
+    def request_fields(self, path: str, content_type: str = "application/grpc") -> RawFields:
+        """The request headers of a call to `path`, without its token and its metadata."""
         model_id = self._model.model_id
         host = self._host if ":" in self._host else self._host.encode("idna").decode("ascii")
         authority = self._security.authority(model_id, address_text(host, self._port))
         scheme = "http" if self._security.tls(model_id) is None else "https"
-        return request_fields(path, scheme=scheme, authority=authority)
+        return request_fields(path, scheme=scheme, authority=authority, content_type=content_type)
 
     def answer(self, call: UnaryCall, *, exempt: bool = False) -> Answer:
         """The answer to a call that has ended, if it is this model's.
@@ -122,27 +131,27 @@ class NodeConnection:
             answer = call.answer()
         except GRPCError as error:
             if not call.trailers_only:
-                self._verify(call, exempt=exempt)
+                self.verify(call.headers, exempt=exempt)
             if is_busy(error) and self._before_any_message(call):
                 raise NodeBusyError from error
             raise self._made_readable(error) from None
-        self._verify(call, exempt=exempt)
+        if self._proof is not None:
+            self.verify(call.headers, exempt=exempt)
         return answer
 
-    def _made_readable(self, error: GRPCError) -> GRPCError:
-        """What the node said of an error goes into results, logs and tracebacks."""
-        if error.message is None or (message := self._model.shorten(error.message)) == error.message:
-            return error
-        return GRPCError(error.status, message)
+    def verify(self, headers: Fields, *, exempt: bool = False) -> None:
+        """Check that an answer is this model's.
 
-    def _before_any_message(self, call: UnaryCall) -> bool:
-        """Whether an error came before the model can have run; secure nodes send their proof even earlier."""
-        return call.trailers_only or (self._proof is not None and not call.has_message)
+        Args:
+            headers: the answer's initial metadata, with all other headers.
+            exempt: an answer without any proof is taken, too.
 
-    def _verify(self, call: UnaryCall, *, exempt: bool) -> None:
-        if self._proof is None or (exempt and not carries_proof(call.headers)):
+        Raises:
+            ProofFailed: it does not prove whose it is.
+        """
+        if self._proof is None or (exempt and not carries_proof(headers)):
             return
-        self._proof.verify(call.headers, self.identity())
+        self._proof.verify(headers, self.identity())
 
     def identity(self) -> NodeIdentity:
         """Who the node must be.
@@ -151,3 +160,14 @@ class NodeConnection:
             UnknownIdentity: the orchestrator did not say.
         """
         return NodeIdentity.from_infos(self._model.model_id, self._model.infos)
+
+    def _made_readable(self, error: GRPCError) -> GRPCError:
+        """What the node said of an error goes into results, logs and tracebacks."""
+        if error.message is None:
+            return error
+        message = readable(error.message, self._limits.max_detail_length)
+        return error if message == error.message else GRPCError(error.status, message)
+
+    def _before_any_message(self, call: UnaryCall) -> bool:
+        """Whether an error came before the model can have run; secure nodes send their proof even earlier."""
+        return call.trailers_only or (self._proof is not None and not call.has_message)

@@ -7,6 +7,7 @@ call, so that its exception is that model's result, and costs no other model any
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from .callbacks import call_interruptibly
 
 if TYPE_CHECKING:
     from ..services.base import Request
-    from .runner import ModelRunner
+    from .handle import ModelRunner
 
 __all__ = ["Requests", "check_size"]
 
@@ -41,6 +42,9 @@ class Requests:
 
     Attributes:
         same: the request where it is the same for all models, once `prepare` has made it.
+
+    Raises:
+        TypeError: `arguments` is neither.
     """
 
     __slots__ = ("_arguments", "_make", "_max_message_bytes", "same")
@@ -51,13 +55,20 @@ class Requests:
         arguments: Arguments | Callable[[ModelRunner], Any],
         max_message_bytes: int,
     ) -> None:
+        if not (isinstance(arguments, Arguments) or callable(arguments)):
+            raise TypeError(
+                "arguments: must be Arguments, or a function that takes a ModelRunner and returns them, "
+                f"got {type(arguments).__name__}"
+            )
+        if inspect.iscoroutinefunction(arguments):
+            raise TypeError("arguments: must be a plain function, not an async one")
         self._make = make
         self._arguments = arguments
         self._max_message_bytes = max_message_bytes
         self.same: Request | None = None
 
-    async def prepare(self) -> None:  # noqa: ASYNC910 - no checkpoint where the values are small
-        """Make the request that is the same for all, if it is.
+    async def prepare(self) -> None:
+        """Make the request that is the same for all, if it is. No checkpoint where the values are small.
 
         Raises:
             TypeError: an argument has no encoding, or the service can't carry it.
@@ -67,7 +78,7 @@ class Requests:
             self.same = await self._encode(self._arguments)
 
     async def for_model(self, model: ModelRunner) -> Request:
-        """The request for one model, where there is none for all.
+        """The request for one model, where there is none for all. No checkpoint where the values are small.
 
         Raises:
             Exception: whatever the coordinator's function raises, or what it made can't be sent.
@@ -83,4 +94,4 @@ class Requests:
             await run_in_worker(arguments.encode)
         request = self._make(arguments)
         check_size(request, self._max_message_bytes)
-        return request  # noqa: ASYNC910 - as `prepare`
+        return request

@@ -66,8 +66,10 @@ class ModelState(enum.StrEnum):
         SETTING_UP: its node is asked for an instance.
         JOINING: the coordinator catches it up (`on_join`).
         READY: it takes part in rounds.
+        LOST: its connection is gone, and will be made again.
         RECOVERING: the orchestrator says that it crashed, and is being restarted.
         FAILED: it is given up until it is announced again; its `error` says why.
+        RETIRING: another deployment has taken its place, and its last calls may end.
         GONE: it was stopped, or replaced by another deployment.
     """
 
@@ -77,8 +79,10 @@ class ModelState(enum.StrEnum):
     SETTING_UP = "setting up"
     JOINING = "joining"
     READY = "ready"
+    LOST = "lost"
     RECOVERING = "recovering"
     FAILED = "failed"
+    RETIRING = "retiring"
     GONE = "gone"
 
 

@@ -1,10 +1,8 @@
-"""What a model needs of whoever runs it, so that it need not know who that is."""
+"""What the actor of one model needs of whoever runs all of them, so that it need not know who that is."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
-
-from ..values.data import Arguments
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 if TYPE_CHECKING:
     import trio
@@ -13,16 +11,18 @@ if TYPE_CHECKING:
     from ..rpc.reader import SocketHub
     from ..security.node_security import NodeSecurity
     from ..services.base import Service
+    from ..values.data import Arguments
     from ..values.failure_codes import FailureCode
     from ..values.results import ModelState, PredictResult
-    from .runner import ModelRunner
-    from .states import JoinReason
+    from .handle import ModelRunner
+    from .lifecycle import JoinReason
+    from .round_spec import CallOptions
 
-__all__ = ["CallModel", "ModelHost"]
+__all__ = ["Supervisor"]
 
 
-class ModelHost(Protocol):
-    """What a model needs of whoever runs it."""
+class Supervisor(Protocol):
+    """Whoever runs all models of a cluster, as the actor of one sees it. Models are named by handles."""
 
     @property
     def config(self) -> ClusterConfig:
@@ -45,7 +45,7 @@ class ModelHost(Protocol):
         """How many may be connecting at a time."""
 
     async def join(self, model: ModelRunner, reason: JoinReason, *, fresh: bool) -> None:
-        """Let the coordinator catch the model up; raises whatever the coordinator's code raises."""
+        """Let the coordinator catch a model up; raises whatever the coordinator's code raises."""
 
     def state_changed(self, model: ModelRunner, previous: ModelState) -> None:
         """A model's state has just changed."""
@@ -53,36 +53,21 @@ class ModelHost(Protocol):
     def infos_changed(self, model: ModelRunner) -> None:
         """The orchestrator said something new about a model."""
 
-    def accuse(self, model: ModelRunner, code: FailureCode, reason: str, name: str | None) -> None:
-        """A model should be reported; `name` is the class or method that it lacks."""
+    def add_report(
+        self, model: ModelRunner, code: FailureCode, reason: str, *, lacking: str | None = None
+    ) -> None:
+        """A model is to be reported; `lacking` is the class or method that it lacks."""
 
-    def acquit(self, model: ModelRunner, name: str) -> None:
+    def note_success(self, model: ModelRunner, name: str) -> None:
         """A model succeeded with this class or method."""
 
-    def pardon(self, model: ModelRunner) -> None:
+    def withdraw_reports(self, model: ModelRunner) -> None:
         """A model begins anew: what it did before doesn't count any more."""
 
-    @property
-    def call_model(self) -> CallModel:
-        """Makes one call on one model."""
-
-
-class CallModel(Protocol):
-    """How a model is called alone."""
-
-    async def __call__(
-        self,
-        model: ModelRunner,
-        method: str | None,
-        arguments: Arguments,
-        *,
-        timeout: float | None = None,
-        optional: bool = False,
-        returns: Any = None,
-        decode: bool = True,
-        resets: bool = False,
+    async def call_model(
+        self, model: ModelRunner, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
     ) -> PredictResult[Any]:
-        """Make one call on one model; no method is the one that predicts.
+        """Make one call on one model, as a round of its own; no method is the one that predicts."""
 
-        With `resets`, it is the request that resets the model which is sent, under that method's name.
-        """
+    async def reset_model(self, model: ModelRunner, timeout: float | None) -> PredictResult[None]:
+        """Have one model forget what it has learnt, and wait until it has joined again."""

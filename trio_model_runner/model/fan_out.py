@@ -17,18 +17,16 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..groups import one_by_itself
+from ..signal import Signal
 from .call import Call
 
-__all__ = ["perform_all"]
+__all__ = ["fan_out"]
 
 _READERS_PASSES: Final = 3
 """Checkpoints after the deadline in which readers deliver what the kernel holds: read, decrypt, wake."""
 
-_OVERSLEPT: Final = 0.25
-"""Seconds after the deadline from which on it was this process that had no time, not the models."""
 
-
-async def perform_all(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
+async def fan_out(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
     """Make calls side by side; when this returns, each has its result.
 
     What the kernel holds when they are cut off is still read, since it may be an answer that only our
@@ -45,13 +43,14 @@ async def perform_all(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
         return
     with one_by_itself():
         async with trio.open_nursery() as nursery:
-            await _Performance(open_calls, nursery).run(cutoff)
-    late = trio.current_time() - cutoff.deadline > _OVERSLEPT
+            await _FanOut(open_calls, nursery).run(cutoff)
+    seconds_late = trio.current_time() - cutoff.deadline
     for call in open_calls:
-        call.expire(excused=late or cutoff.deadline < call.deadline)
+        if call.result is None:
+            call.expire(seconds_late=seconds_late, cut_short=cutoff.deadline < call.deadline)
 
 
-class _Performance:
+class _FanOut:
     """The calls of one round while they are made.
 
     Args:
@@ -65,9 +64,8 @@ class _Performance:
         self._remaining = len(calls)
         self._without_task = set(calls)
         self._answered: list[Call] = []
-        self._news = trio.Event()
+        self._news = Signal()
 
-    @enable_ki_protection
     async def run(self, cutoff: trio.CancelScope) -> None:
         """Make all calls, until they have their results or are cut off."""
         try:
@@ -77,7 +75,7 @@ class _Performance:
                     if not call.begin(self._note_answer):
                         self._give_task(call)
                 while self._remaining and trio.current_time() < cutoff.deadline:
-                    await self._wait_for_news()
+                    await self._news.wait_until(self._has_news)
                     self._conclude()
             if self._remaining:
                 # What is left takes no time. A deadline around us that passes meanwhile may cost no results.
@@ -90,13 +88,12 @@ class _Performance:
             for call in self._without_task:
                 call.leave()
 
-    async def _wait_for_news(self) -> None:
-        await self._news.wait()
-        self._news = trio.Event()
+    def _has_news(self) -> bool:
+        return bool(self._answered) or not self._remaining
 
     def _note_answer(self, call: Call) -> None:
         self._answered.append(call)
-        self._news.set()
+        self._news.send()
 
     def _conclude(self) -> None:
         """Make the results of the answers that have come."""
@@ -116,4 +113,4 @@ class _Performance:
         await call.perform()
         self._remaining -= 1
         if not self._remaining:
-            self._news.set()
+            self._news.send()

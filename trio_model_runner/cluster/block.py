@@ -1,0 +1,105 @@
+"""The ``async with`` block of a cluster: what runs while it lasts, and how all of it ends.
+
+Everything that runs for a coordinator hangs in one nursery, which opens and closes with the block. The naive
+way to use one fails where it matters most: when the block is left by an exception or by a cancellation, the
+nursery cancels everything at once, and nobody is left to say goodbye to hundreds of nodes. So what does I/O
+is shielded, task by task, and ended by an exit sequence of its own: calls are reset, GOAWAYs and the
+WebSocket's close frame go out, bounded by ``shutdown_grace``; then the sockets close. The body of the block
+is never shielded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from ..errors import OrchestratorUnavailable
+from ..groups import one_by_itself, open_nursery_for_body
+from ..network import address_text
+
+if TYPE_CHECKING:
+    from ..config import ClusterConfig
+    from ..orchestrator import OrchestratorFeed
+    from .caller import Caller
+    from .fleet import Fleet
+
+__all__ = ["Block"]
+
+
+class Block:
+    """Runs the parts of one cluster.
+
+    Args:
+        config: the settings.
+        feed: the orchestrator's.
+        fleet: the models.
+        caller: what calls them; it takes calls while the block lasts.
+    """
+
+    def __init__(self, config: ClusterConfig, feed: OrchestratorFeed, fleet: Fleet, caller: Caller) -> None:
+        self._config = config
+        self._feed = feed
+        self._fleet = fleet
+        self._caller = caller
+        self._service_scope = trio.CancelScope(shield=True)
+
+    @contextlib.asynccontextmanager
+    @enable_ki_protection
+    async def run(self) -> AsyncIterator[None]:
+        """Start everything, and end everything.
+
+        Raises:
+            OrchestratorUnavailable: no list of models came within ``orchestrator_timeout``.
+        """
+        async with open_nursery_for_body() as nursery:
+            self._caller.open = True
+            self._fleet.open(nursery)
+            try:
+                nursery.start_soon(self._serve)
+                nursery.start_soon(self._fleet.reporting.run)
+                await self._start_up()
+                yield
+            finally:
+                self._shut_down(nursery)
+
+    @enable_ki_protection
+    async def _serve(self) -> None:
+        """Do what all models need, until `_leave_orchestrator` ends it."""
+        with self._service_scope, one_by_itself():
+            async with trio.open_nursery() as nursery:
+                if self._fleet.hub is not None:
+                    nursery.start_soon(self._fleet.hub.run)
+                await self._feed.run(self._fleet.deliver)
+
+    async def _start_up(self) -> None:
+        timeout = self._config.orchestrator_timeout
+        with trio.move_on_after(timeout) as scope:
+            await self._fleet.initialised.wait()
+        if scope.cancelled_caught:
+            address = address_text(self._config.host, self._config.port)
+            reason = self._feed.last_error or "it sent nothing"
+            raise OrchestratorUnavailable(
+                f"no init from the orchestrator at {address} in {timeout:g} s: {reason}"
+            )
+        with trio.move_on_after(self._config.startup_timeout):
+            await self._fleet.changed.wait_until(lambda: self._fleet.settled)
+
+    def _shut_down(self, nursery: trio.Nursery) -> None:
+        """Say goodbye to everybody at once, each bounded by ``shutdown_grace``.
+
+        That goes on in tasks of their own: a Ctrl-C that comes meanwhile cuts no goodbye short.
+        """
+        self._caller.open = False
+        self._fleet.close()
+        nursery.start_soon(self._leave_orchestrator, nursery)
+
+    @enable_ki_protection
+    async def _leave_orchestrator(self, nursery: trio.Nursery) -> None:
+        with trio.CancelScope(shield=True):
+            await self._feed.aclose()  # bounds itself
+        self._service_scope.cancel()
+        nursery.cancel_scope.cancel()

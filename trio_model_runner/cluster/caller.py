@@ -1,0 +1,208 @@
+"""Plays rounds: of all models, of some, of one. Knows which rounds are under way, and ends them in a drain.
+
+What a coordinator may ask for is spelt out in `cluster`; here it is checked and made a `RoundSpec`, and the
+round is played. `rounds` is one round; which models there are is `fleet`'s affair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import math
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Unpack
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from ..errors import ClusterDraining
+from ..groups import open_nursery_for_body
+from ..model.actor import ModelActor
+from ..model.handle import ModelRunner
+from ..model.requests import Requests
+from ..model.reset import ResetCall, wait_ready_again
+from ..model.round_spec import CallOptions, RoundSpec
+from ..signal import Signal
+from ..values.data import Arguments
+from ..values.prediction_round import PredictionRound
+from ..values.results import Model, PredictResult
+from .rounds import Round
+
+if TYPE_CHECKING:
+    from ..config import ClusterConfig
+    from ..services.base import Service
+    from .fleet import Fleet
+
+__all__ = ["ArgumentsFor", "Caller", "Models"]
+
+ArgumentsFor = Callable[[ModelRunner], Arguments]
+Models = Iterable[Model | str]
+
+
+class Caller:
+    """Calls the models of one cluster.
+
+    Args:
+        config: the settings.
+        service: what the nodes speak.
+        fleet: the models.
+
+    Attributes:
+        open: calls are taken; only the cluster's block changes that.
+        draining: no new calls are taken, and those under way end.
+        last_round: what came of the last round; None before the first.
+    """
+
+    def __init__(self, config: ClusterConfig, service: Service, fleet: Fleet) -> None:
+        self.open = False
+        self.draining = False
+        self.last_round: PredictionRound[Any] | None = None
+        self._config = config
+        self._service = service
+        self._fleet = fleet
+        self._rounds: dict[Round, None] = {}
+        self._round_ids = itertools.count(1)
+        self._round_ended = Signal()
+
+    def check_open(self) -> None:
+        """Refuse what needs an open cluster.
+
+        Raises:
+            trio.ClosedResourceError: the block was not entered, or was left.
+        """
+        if not self.open:
+            raise trio.ClosedResourceError("this cluster's block was not entered, or was left")
+
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor,
+        models: Models | None = None,
+        **options: Unpack[CallOptions],
+    ) -> PredictionRound[Any]:
+        """Play a round; see `Cluster.call`."""
+        new_round = self._new_round(method, arguments, models, options)
+        self.last_round = await self._prepare_and_play(new_round)
+        return self.last_round
+
+    async def predict(
+        self, values: tuple[Any, ...], models: Models | None, **options: Unpack[CallOptions]
+    ) -> PredictionRound[Any]:
+        """Play a round of predictions; see `Cluster.predict`."""
+        return await self.call(self._service.predict_method(), Arguments(*values), models, **options)
+
+    @contextlib.asynccontextmanager
+    @enable_ki_protection
+    async def as_completed(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor,
+        models: Models | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncIterator[AsyncIterator[PredictResult[Any]]]:
+        """Play a round, and give each result as it comes; see `Cluster.as_completed`."""
+        send, receive = trio.open_memory_channel[PredictResult[Any]](math.inf)
+
+        def deliver(result: PredictResult[Any]) -> None:
+            with contextlib.suppress(trio.BrokenResourceError):  # the block was left, or closed its end
+                send.send_nowait(result)
+
+        new_round = self._new_round(method, arguments, models, options, on_result=deliver)
+        await self._prepare(new_round)
+
+        @enable_ki_protection
+        async def play() -> None:
+            with send:
+                self.last_round = await self._play(new_round)
+
+        async with open_nursery_for_body() as nursery:
+            nursery.start_soon(play)
+            try:
+                with receive:
+                    yield receive
+            finally:
+                nursery.cancel_scope.cancel()
+
+    async def call_model(
+        self, actor: ModelActor, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
+    ) -> PredictResult[Any]:
+        """Make one call on one model, which may be joining; no method is the one that predicts."""
+        method = self._service.predict_method() if method is None else method
+        new_round = self._new_round(method, arguments, [actor.runner], options, may_be_joining=True)
+        return (await self._prepare_and_play(new_round))[actor.runner]
+
+    async def reset_model(self, actor: ModelActor, timeout: float | None) -> PredictResult[None]:
+        """Have one model forget what it has learnt, and wait until it has joined again."""
+        self._check_taking_calls()
+        request = self._service.reset_request()
+        now = trio.current_time()
+        spec = RoundSpec.make(self._config, request.path, self._service.read_reset, now, timeout=timeout)
+        requests = Requests(lambda _: request, Arguments(), self._config.limits.max_message_bytes)
+        enclosing = trio.current_effective_deadline() - self._config.scope_margin
+        new_round = self._make_round(spec, requests, [actor], call_type=ResetCall)
+        result = (await self._prepare_and_play(new_round))[actor.runner]
+        return await wait_ready_again(actor, result, min(spec.deadline, enclosing))
+
+    async def drain(self, deadline: float) -> None:
+        """Take no new calls, and wait until those under way have ended, at this time at the latest.
+
+        Args:
+            deadline: on Trio's clock, seconds.
+        """
+        self.draining = True
+        for each in self._rounds:
+            each.end_by(deadline)
+        await trio.lowlevel.checkpoint()
+        await self._round_ended.wait_until(lambda: not self._rounds)
+
+    def _check_taking_calls(self) -> None:
+        self.check_open()
+        if self.draining:
+            raise ClusterDraining("this cluster takes no new calls: drain() was called")
+
+    def _new_round(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor,
+        models: Models | None,
+        options: CallOptions,
+        **more: Any,
+    ) -> Round:
+        now = trio.current_time()
+        spec = RoundSpec.make(self._config, method, self._service.read_call, now, **options)
+        make = functools.partial(self._service.call_request, method)
+        requests = Requests(make, arguments, self._config.limits.max_message_bytes)
+        self._check_taking_calls()
+        members, missing = self._fleet.choose(models)
+        return self._make_round(spec, requests, members, missing, **more)
+
+    def _make_round(self, *arguments: Any, **more: Any) -> Round:
+        round_id = str(next(self._round_ids))
+        return Round(round_id, *arguments, scope_margin=self._config.scope_margin, **more)
+
+    async def _prepare_and_play(self, new_round: Round) -> PredictionRound[Any]:
+        """Play a round, at once: between its making and this, a Ctrl-C would leave its places taken."""
+        await self._prepare(new_round)
+        return await self._play(new_round)
+
+    async def _prepare(self, new_round: Round) -> None:
+        """Prepare a round, which is under way from here on: `drain` ends it, and waits for it."""
+        self._rounds[new_round] = None
+        try:
+            await new_round.prepare()
+        except BaseException:
+            self._note_end(new_round)
+            raise
+
+    async def _play(self, new_round: Round) -> PredictionRound[Any]:
+        """Play a round that is prepared."""
+        try:
+            return await new_round.play()
+        finally:
+            self._note_end(new_round)
+
+    def _note_end(self, new_round: Round) -> None:
+        del self._rounds[new_round]
+        if self.draining:
+            self._round_ended.send()

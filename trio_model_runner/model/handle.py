@@ -1,0 +1,251 @@
+"""What a coordinator holds of a model: who it is, how it is, and ways to call it.
+
+A handle decides nothing and owns nothing. Whoever runs the model is its `Operator`, in this process or
+elsewhere, and whatever is asked of the handle is asked of that. So a coordinator can keep a handle for as
+long as it likes, and can't break anything with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, Unpack, overload
+
+from trio.lowlevel import enable_ki_protection
+
+from ..text import readable
+from ..values.data import Arguments
+
+if TYPE_CHECKING:
+    import grpclib.client
+
+    from ..returns.typing import Returns, ReturnsAny
+    from ..values.encoded import Encoded
+    from ..values.results import ModelState, PredictResult
+    from .round_spec import CallOptions
+
+__all__ = ["ModelRunner", "Operator", "operator_of"]
+
+T = TypeVar("T")
+
+_NO_ARGUMENTS = Arguments()
+
+
+class Operator(Protocol):
+    """Whoever runs a model, as its handle sees it.
+
+    Attributes:
+        infos: what else the orchestrator says of it; replaced when it says something new.
+        host: where its node listens, a name or an address.
+        port: where its node listens.
+        error: why it is not ready, or None.
+    """
+
+    infos: Mapping[str, Any]
+    host: str
+    port: int
+    error: BaseException | None
+
+    @property
+    def state(self) -> ModelState:
+        """Where it is in its life."""
+
+    @property
+    def channel(self) -> grpclib.client.Channel:
+        """For generated stubs, on its connection."""
+
+    async def call(
+        self, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
+    ) -> PredictResult[Any]:
+        """Make one call on it; no method is the one that predicts."""
+
+    async def reset(self, timeout: float | None) -> PredictResult[None]:
+        """Have it forget what it has learnt, and join again."""
+
+
+class ModelRunner:
+    """One deployment of one model. Equality is identity: a redeployed model is another `ModelRunner`."""
+
+    def __init__(
+        self, operator: Operator, *, model_id: str, deployment_id: str | None, longest_text: int
+    ) -> None:
+        self._operator = operator
+        self._model_id = model_id
+        self._deployment_id = deployment_id
+        self._longest_text = longest_text
+
+    def __repr__(self) -> str:
+        return f"<ModelRunner {self.model_id!r} {self.state.value} at {self.host}:{self.port}>"
+
+    @property
+    def model_id(self) -> str:
+        """The model, stable over deployments."""
+        return self._model_id
+
+    @property
+    def deployment_id(self) -> str | None:
+        """This deployment; None where the orchestrator is too old to say."""
+        return self._deployment_id
+
+    @property
+    def name(self) -> str:
+        """The model's name, its author's choice, made fit to be shown; empty where unknown."""
+        return self._info("model_name")
+
+    @property
+    def cruncher_id(self) -> str:
+        """Its author's id, made fit to be shown; empty where unknown."""
+        return self._info("cruncher_id")
+
+    @property
+    def cruncher_name(self) -> str:
+        """Its author's name, made fit to be shown; empty where unknown."""
+        return self._info("cruncher_name")
+
+    @property
+    def infos(self) -> Mapping[str, Any]:
+        """What else the orchestrator says of it; another mapping when it says something new."""
+        return self._operator.infos
+
+    @property
+    def host(self) -> str:
+        """Where its node listens, a name or an address."""
+        return self._operator.host
+
+    @property
+    def port(self) -> int:
+        """Where its node listens."""
+        return self._operator.port
+
+    @property
+    def state(self) -> ModelState:
+        """Where it is in its life."""
+        return self._operator.state
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it is not ready, or None."""
+        return self._operator.error
+
+    @property
+    def channel(self) -> grpclib.client.Channel:
+        """A grpclib channel on the model's own connection: any generated stub runs on it.
+
+            answer = await HealthStub(model.channel).check(HealthCheckRequest(), timeout=2.0)
+
+        Calls carry the connection's tokens, and its proof is verified before the first message is delivered;
+        a failed proof ends the connection. Calls of the health service carry no token, and need no proof.
+        Calls of the model's own service take their turn, as `call` does. Nothing else that happens counts for
+        or against the model. While the model is not connected, calls raise `channel.CallInterrupted`.
+        """
+        return self._operator.channel
+
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: Returns[T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        decode: Literal[False],
+    ) -> PredictResult[Encoded]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: ReturnsAny = ...,
+        decode: bool = ...,
+    ) -> PredictResult[Any]: ...
+    @enable_ki_protection
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = _NO_ARGUMENTS,
+        *,
+        timeout: float | None = None,
+        optional: bool = False,
+        returns: Any = None,
+        decode: bool = True,
+    ) -> PredictResult[Any]:
+        """Call a method of this model alone; see `Cluster.call`.
+
+        What the model does is in the result's status, and never raised. In `on_join` this reaches the
+        model before it takes part in rounds.
+        """
+        return await self._operator.call(
+            method, arguments, timeout=timeout, optional=optional, returns=returns, decode=decode
+        )
+
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., returns: Returns[T]
+    ) -> PredictResult[T]: ...
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., decode: Literal[False]
+    ) -> PredictResult[Encoded]: ...
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., returns: ReturnsAny = ..., decode: bool = ...
+    ) -> PredictResult[Any]: ...
+    @enable_ki_protection
+    async def predict(
+        self, *values: Any, timeout: float | None = None, returns: Any = None, decode: bool = True
+    ) -> PredictResult[Any]:
+        """Have this model alone predict; see `Cluster.predict`."""
+        return await self._operator.call(
+            None, Arguments(*values), timeout=timeout, returns=returns, decode=decode
+        )
+
+    @enable_ki_protection
+    async def reset(self, *, timeout: float | None = None) -> PredictResult[None]:
+        """Have this model forget all that it has learnt, and join again.
+
+        Its node drops the model's instance (`Rest`; `Reinitialize` on the services that infer), and then
+        comes what comes after every loss of an instance: Setup, and `on_join`. Calls that wait for the model
+        are made after that. SUCCESS says that it is ready again; in `on_join` the result is ABSENT.
+
+        Deployed nodes (release 0.4.2) go on calling methods that were called before on the old instance, so
+        there this resets only what is called for the first time afterwards.
+
+        Args:
+            timeout: seconds for all of it; None for the configured one. A model that is not ready again by
+                then is TIMEOUT, and goes on joining.
+        """
+        return await self._operator.reset(timeout)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it is and how it is, as a dict that `json.dumps` takes; `infos` are left out."""
+        return {
+            "model_id": self.model_id,
+            "deployment_id": self.deployment_id,
+            "name": self.name,
+            "cruncher_id": self.cruncher_id,
+            "cruncher_name": self.cruncher_name,
+            "host": self.host,
+            "port": self.port,
+            "state": self.state.value,
+            "error": None if self.error is None else readable(str(self.error), self._longest_text),
+        }
+
+    def _info(self, key: str) -> str:
+        return readable(str(self._operator.infos.get(key) or ""), self._longest_text)
+
+
+def operator_of(model: ModelRunner) -> Operator:
+    """Whoever runs a model."""
+    return model._operator

@@ -1,0 +1,77 @@
+"""What counts against a model and what is reported: all of it is decided here, and nowhere else.
+
+A report stops a person's model and tells them why, so it must be about what that model did. A false one is
+worse than none. Everybody else says what happened; this room says what it means:
+
+1. `outcomes` gives what happened to a call or a bringing-up a name, and a table says what each means.
+2. `record` counts outcomes for one model, and says what follows: a report, a doubt, a call that it sits out.
+3. `reports` holds what is to be reported until it is certain enough, over all models of a cluster.
+
+There is no I/O here, no clock, no connection and no model: only tables, counts, and functions without
+effects. Where a report waits and how it is sent is the affair of `cluster.reporting`.
+"""
+
+from .outcomes import (
+    OVERSLEPT,
+    RULES,
+    Counts,
+    Fact,
+    Outcome,
+    Progress,
+    Rule,
+    is_busy,
+    is_coordinators,
+    is_our_deadline,
+    may_still_run,
+    must_be_set_up_again,
+    outcome_of_answer,
+    outcome_of_cut_off,
+    outcome_of_distrust,
+    outcome_of_fact,
+    outcome_of_grpc_error,
+    outcome_of_interruption,
+    outcome_of_proof,
+    outcome_of_setup,
+    outcome_of_setup_error,
+    outcome_of_unreachable,
+    outcome_of_value,
+    succeeded,
+    tried_again,
+)
+from .record import Consequence, Record, may_ask_with_ping
+from .reports import Decision, PendingReport, PendingReports, may_be_sent
+
+__all__ = [
+    "OVERSLEPT",
+    "RULES",
+    "Consequence",
+    "Counts",
+    "Decision",
+    "Fact",
+    "Outcome",
+    "PendingReport",
+    "PendingReports",
+    "Progress",
+    "Record",
+    "Rule",
+    "is_busy",
+    "is_coordinators",
+    "is_our_deadline",
+    "may_ask_with_ping",
+    "may_be_sent",
+    "may_still_run",
+    "must_be_set_up_again",
+    "outcome_of_answer",
+    "outcome_of_cut_off",
+    "outcome_of_distrust",
+    "outcome_of_fact",
+    "outcome_of_grpc_error",
+    "outcome_of_interruption",
+    "outcome_of_proof",
+    "outcome_of_setup",
+    "outcome_of_setup_error",
+    "outcome_of_unreachable",
+    "outcome_of_value",
+    "succeeded",
+    "tried_again",
+]

@@ -1,0 +1,381 @@
+"""What happened to a call or to a bringing-up, and what that means: first a name for it, then a table.
+
+Whoever makes a call reports facts: a node's code, a gRPC error, how far the call had come when it was cut
+off. The functions here name them (`Outcome`), and `RULES` says what each means. There are no other places
+where that is decided.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import attrs
+from grpclib.const import Status as GRPCStatus
+from grpclib.exceptions import GRPCError
+
+from ...errors import InvalidAnswer, ProofFailed
+from ...security.delegation import UnknownIdentity
+from ...services.base import AnswerCode
+from ...values.failure_codes import FailureCode
+from ...values.results import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "OVERSLEPT",
+    "RULES",
+    "Counts",
+    "Fact",
+    "Outcome",
+    "Progress",
+    "Rule",
+    "is_busy",
+    "is_coordinators",
+    "is_our_deadline",
+    "may_still_run",
+    "must_be_set_up_again",
+    "outcome_of_answer",
+    "outcome_of_cut_off",
+    "outcome_of_distrust",
+    "outcome_of_fact",
+    "outcome_of_grpc_error",
+    "outcome_of_interruption",
+    "outcome_of_proof",
+    "outcome_of_setup",
+    "outcome_of_setup_error",
+    "outcome_of_unreachable",
+    "outcome_of_value",
+    "succeeded",
+    "tried_again",
+]
+
+OVERSLEPT: Final = 0.25
+"""Seconds after a deadline from which on it was this process that had no time, not the models."""
+
+_LOCAL_ERRORS: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM}
+)
+"""Errors of connecting that are about this machine, not about the node."""
+
+
+class Counts(enum.IntEnum):
+    """What an outcome does to a model's counts."""
+
+    NOTHING = enum.auto()
+    FAILURE = enum.auto()
+    TIMEOUT = enum.auto()
+    CLEARS = enum.auto()
+
+
+class Outcome(enum.IntEnum):
+    """What happened to a call, or to a model that was being brought up.
+
+    Whole numbers, since every call looks up its own, and a plain Enum computes its hash in Python.
+    """
+
+    SUCCEEDED = enum.auto()
+    MODEL_FAILED = enum.auto()
+    """It raised, answered what can't be decoded, or its node gave a status that says no better, or none."""
+    BAD_IMPLEMENTATION = enum.auto()
+    """Its class or method does not exist."""
+    NOT_ITS_FAULT = enum.auto()
+    """The request was wrong, not allowed, too large, or optional and not there; or nobody says who it is."""
+    INVALID_ANSWER = enum.auto()
+    """The answer decodes, but does not fit what the coordinator asked for."""
+    COORDINATOR_RAISED = enum.auto()
+    """The coordinator's own code (``arguments=``, ``on_join``, ``returns=``) failed, or what reads frames."""
+    OVERRAN = enum.auto()
+    """The deadline passed after the request had reached the node."""
+    NOT_REACHED = enum.auto()
+    """The deadline passed in our queue, while connecting, or because we overslept it."""
+    BUSY = enum.auto()
+    """The node was busy until the deadline, with nothing of ours."""
+    CONNECTION_LOST = enum.auto()
+    """The connection ended in mid-call."""
+    SITTING_OUT = enum.auto()
+    """It sits out some calls after timeouts."""
+    QUEUE_FULL = enum.auto()
+    """Too many calls wait for it."""
+    NOT_READY = enum.auto()
+    """It is announced, but not (or no longer) ready."""
+    SETUP_FAILED = enum.auto()
+    SETUP_UNANSWERED = enum.auto()
+    UNREACHABLE = enum.auto()
+    """The attempts to connect are exhausted."""
+    UNREACHABLE_FROM_HERE = enum.auto()
+    """They are, and it was this machine that could not connect: it has no more sockets, or may not."""
+    NOT_FOR_US = enum.auto()
+    """A new connection's node won't prove anything to us: it does not take our certificate, for one."""
+    PROOF_FAILED = enum.auto()
+    """A new connection's node did not prove that it is the model's."""
+    ANSWER_UNPROVED = enum.auto()
+    """An answer to a call did not prove that it is the model's."""
+
+
+@attrs.frozen
+class Rule:
+    """What an outcome means.
+
+    Attributes:
+        status: the call's status.
+        counts: what it does to the model's counts.
+        report: what is reported at once; what counts is reported only past its limit.
+        may_pass: it may pass by itself, so a model that can't be brought up is tried again after a while.
+    """
+
+    status: Status
+    counts: Counts = Counts.NOTHING
+    report: FailureCode | None = None
+    may_pass: bool = False
+
+
+RULES: Final[Mapping[Outcome, Rule]] = MappingProxyType(
+    {
+        Outcome.SUCCEEDED: Rule(Status.SUCCESS, Counts.CLEARS),
+        Outcome.MODEL_FAILED: Rule(Status.FAILED, Counts.FAILURE),
+        Outcome.BAD_IMPLEMENTATION: Rule(Status.FAILED, report=FailureCode.BAD_IMPLEMENTATION),
+        Outcome.NOT_ITS_FAULT: Rule(Status.FAILED),
+        Outcome.INVALID_ANSWER: Rule(Status.FAILED),
+        Outcome.COORDINATOR_RAISED: Rule(Status.FAILED),
+        Outcome.OVERRAN: Rule(Status.TIMEOUT, Counts.TIMEOUT),
+        Outcome.NOT_REACHED: Rule(Status.TIMEOUT),
+        Outcome.BUSY: Rule(Status.TIMEOUT, Counts.TIMEOUT),
+        Outcome.CONNECTION_LOST: Rule(Status.FAILED),
+        Outcome.SITTING_OUT: Rule(Status.SKIPPED),
+        Outcome.QUEUE_FULL: Rule(Status.SKIPPED),
+        Outcome.NOT_READY: Rule(Status.ABSENT),
+        Outcome.SETUP_FAILED: Rule(Status.ABSENT, report=FailureCode.MULTIPLE_FAILED),
+        Outcome.SETUP_UNANSWERED: Rule(Status.ABSENT, report=FailureCode.CONNECTION_FAILED),
+        Outcome.UNREACHABLE: Rule(Status.ABSENT, report=FailureCode.CONNECTION_FAILED),
+        Outcome.UNREACHABLE_FROM_HERE: Rule(Status.ABSENT, may_pass=True),
+        Outcome.NOT_FOR_US: Rule(Status.ABSENT, may_pass=True),
+        Outcome.PROOF_FAILED: Rule(Status.ABSENT, report=FailureCode.CONNECTION_FAILED),
+        Outcome.ANSWER_UNPROVED: Rule(Status.FAILED, report=FailureCode.CONNECTION_FAILED),
+    }
+)
+
+
+def succeeded(outcome: Outcome) -> bool:
+    """Whether there is a value, or an instance."""
+    return outcome is Outcome.SUCCEEDED
+
+
+def is_coordinators(outcome: Outcome) -> bool:
+    """Whether it is about the coordinator's side, whose exceptions are to be debugged."""
+    return outcome in (Outcome.COORDINATOR_RAISED, Outcome.UNREACHABLE_FROM_HERE)
+
+
+class Fact(enum.Enum):
+    """What needs no more than a name to be judged."""
+
+    NOT_READY = enum.auto()
+    """A call found its model not ready."""
+    SITS_OUT = enum.auto()
+    """A call found its model sitting out."""
+    QUEUE_FULL = enum.auto()
+    """A call found too many before it."""
+    MODEL_LEFT = enum.auto()
+    """A call waited, and now there is nobody to call any more."""
+    SETUP_UNANSWERED = enum.auto()
+    """A request of the bringing-up was not answered in time."""
+    COORDINATORS_CODE_RAISED = enum.auto()
+    """A function of the coordinator's raised."""
+
+
+_FACTS: Final[Mapping[Fact, Outcome]] = MappingProxyType(
+    {
+        Fact.NOT_READY: Outcome.NOT_READY,
+        Fact.SITS_OUT: Outcome.SITTING_OUT,
+        Fact.QUEUE_FULL: Outcome.QUEUE_FULL,
+        Fact.MODEL_LEFT: Outcome.CONNECTION_LOST,
+        Fact.SETUP_UNANSWERED: Outcome.SETUP_UNANSWERED,
+        Fact.COORDINATORS_CODE_RAISED: Outcome.COORDINATOR_RAISED,
+    }
+)
+
+
+def outcome_of_fact(fact: Fact) -> Outcome:
+    """What a plain fact means."""
+    return _FACTS[fact]
+
+
+class Progress(enum.Enum):
+    """How far a call has come."""
+
+    WAITING = enum.auto()
+    """In the queue, or for a connection: nothing that the model could be blamed for."""
+    CALLING = enum.auto()
+    """The request is on its way."""
+    CUT_OFF = enum.auto()
+    """The request had reached the node, and nothing came back: the model may still run."""
+    BUSY = enum.auto()
+    """The node does something else; the request will be sent again."""
+    READING = enum.auto()
+    """The answer is there, and is being decoded."""
+
+
+_CUT_OFF: Final[Mapping[Progress, Outcome]] = MappingProxyType(
+    {
+        Progress.WAITING: Outcome.NOT_REACHED,
+        Progress.CALLING: Outcome.NOT_REACHED,
+        Progress.CUT_OFF: Outcome.OVERRAN,
+        Progress.BUSY: Outcome.BUSY,
+        Progress.READING: Outcome.NOT_REACHED,
+    }
+)
+
+
+def outcome_of_cut_off(
+    progress: Progress, *, behind_ours: bool, seconds_late: float, cut_short: bool
+) -> Outcome:
+    """What it means that a call was cut off by its deadline.
+
+    Args:
+        progress: how far it had come.
+        behind_ours: an earlier call of ours still ran there.
+        seconds_late: how long after the deadline it was cut off; more than `OVERSLEPT`, and this process had
+            no time to look for answers.
+        cut_short: it was cut off before its own deadline, by an enclosing scope or by `Cluster.drain`.
+    """
+    if behind_ours or cut_short or seconds_late > OVERSLEPT:
+        return Outcome.NOT_REACHED
+    return _CUT_OFF[progress]
+
+
+_NOT_ITS_FAULT: Final = frozenset(
+    {GRPCStatus.UNIMPLEMENTED, GRPCStatus.UNAUTHENTICATED, GRPCStatus.PERMISSION_DENIED}
+)
+
+_ANSWERS: Final[Mapping[AnswerCode, Outcome]] = MappingProxyType(
+    {
+        AnswerCode.SUCCESS: Outcome.SUCCEEDED,
+        AnswerCode.BAD_IMPLEMENTATION: Outcome.BAD_IMPLEMENTATION,
+        AnswerCode.INVALID_ARGUMENT: Outcome.NOT_ITS_FAULT,
+    }
+)
+
+
+def outcome_of_answer(code: AnswerCode, *, optional: bool = False) -> Outcome:
+    """What a node's answer to a call means.
+
+    Args:
+        code: what it said.
+        optional: a model need not have the method.
+    """
+    outcome = _ANSWERS.get(code, Outcome.MODEL_FAILED)
+    return Outcome.NOT_ITS_FAULT if optional and outcome is Outcome.BAD_IMPLEMENTATION else outcome
+
+
+def must_be_set_up_again(code: AnswerCode) -> bool:
+    """Whether a node says that it has no instance to call, so that nothing came of the call."""
+    return code is AnswerCode.FAILED_PRECONDITION
+
+
+def outcome_of_setup(code: AnswerCode) -> Outcome:
+    """What a node's answer to a setup means."""
+    return _ANSWERS.get(code, Outcome.SETUP_FAILED)
+
+
+def outcome_of_grpc_error(error: GRPCError) -> Outcome:
+    """What a gRPC status other than OK means; `is_busy` is asked first."""
+    if error.status is GRPCStatus.DEADLINE_EXCEEDED:  # the node kept the deadline before we did
+        return Outcome.OVERRAN
+    return Outcome.NOT_ITS_FAULT if error.status in _NOT_ITS_FAULT else Outcome.MODEL_FAILED
+
+
+_SETUP_ERRORS: Final[Mapping[Outcome, Outcome]] = MappingProxyType(
+    {Outcome.OVERRAN: Outcome.SETUP_UNANSWERED, Outcome.MODEL_FAILED: Outcome.SETUP_FAILED}
+)
+
+
+def outcome_of_setup_error(error: GRPCError | ValueError) -> Outcome:
+    """What a gRPC status other than OK, or an answer that can't be read, means for a setup."""
+    if not isinstance(error, GRPCError):
+        return Outcome.SETUP_FAILED
+    outcome = outcome_of_grpc_error(error)
+    return _SETUP_ERRORS.get(outcome, outcome)
+
+
+def outcome_of_proof(error: GRPCError) -> Outcome | None:
+    """What it means that a node answers with an error instead of a proof; None if that is not about us."""
+    return Outcome.NOT_FOR_US if error.status in _NOT_ITS_FAULT else None
+
+
+def is_busy(error: GRPCError) -> bool:
+    """Whether this says that another call runs there, and hence that nothing came of this one.
+
+    Exactly this text does, and only in a response that is nothing but a status: the same status with
+    another text is a message over the node's limit, which the model may have seen.
+    """
+    return error.status is GRPCStatus.RESOURCE_EXHAUSTED and error.message == "Server busy"
+
+
+def may_still_run(error: GRPCError) -> bool:
+    """Whether a model may still be at the call after this error: its node kept the deadline before we did."""
+    return error.status is GRPCStatus.DEADLINE_EXCEEDED
+
+
+def is_our_deadline(error: GRPCError, *, behind_ours: bool, deadline_passed: bool) -> bool:
+    """Whether an error says no more than that the deadline passed which we told the node."""
+    return may_still_run(error) and (behind_ours or deadline_passed)
+
+
+def outcome_of_interruption(*, connection_lost: bool) -> Outcome:
+    """What it means that a call's stream ended before its answer."""
+    return Outcome.CONNECTION_LOST if connection_lost else Outcome.MODEL_FAILED
+
+
+def outcome_of_value(error: Exception | None, *, misfits_count: bool) -> Outcome:
+    """What it means how an answer could be turned into a value.
+
+    Args:
+        error: `InvalidAnswer` if it can't be read, or does not fit; another one if the coordinator's code
+            raised it, or what reads data frames is not installed; None if there is a value.
+        misfits_count: an answer of this kind that does not fit is the model's failure.
+    """
+    if error is None:
+        return Outcome.SUCCEEDED
+    if not isinstance(error, InvalidAnswer):
+        return Outcome.COORDINATOR_RAISED
+    return Outcome.MODEL_FAILED if misfits_count else Outcome.INVALID_ANSWER
+
+
+def outcome_of_distrust(error: ProofFailed, *, answer: bool) -> Outcome:
+    """What it means that a node did not prove whose it is.
+
+    Args:
+        error: why not.
+        answer: it was the answer to a call; else it was about a new connection.
+    """
+    if isinstance(error, UnknownIdentity):
+        return Outcome.NOT_ITS_FAULT
+    return Outcome.ANSWER_UNPROVED if answer else Outcome.PROOF_FAILED
+
+
+def outcome_of_unreachable(error: BaseException | None) -> Outcome:
+    """What it means that the attempts to connect are exhausted.
+
+    Args:
+        error: why the last one failed.
+    """
+    return Outcome.UNREACHABLE_FROM_HERE if _is_local(error) else Outcome.UNREACHABLE
+
+
+def _is_local(error: BaseException | None) -> bool:
+    """Whether connecting failed on this machine; where Trio tried several addresses, its causes say so."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_is_local, error.exceptions))
+    return isinstance(error, OSError) and (error.errno in _LOCAL_ERRORS or _is_local(error.__cause__))
+
+
+def tried_again(outcome: Outcome, *, reports_enabled: bool) -> bool:
+    """Whether a model that can't be brought up is tried again after a while, without being announced.
+
+    While reporting is off, nobody tells the orchestrator of a model that can't be reached, so it has no
+    reason to announce it again.
+    """
+    return RULES[outcome].may_pass or (outcome is Outcome.UNREACHABLE and not reports_enabled)

@@ -1,0 +1,165 @@
+"""What a coordinator asked of a round, checked once, and made into what every call of the round carries.
+
+A `RoundSpec` is small and frozen, and may be kept: no argument, no request and no answer is in it. What is
+sent is in `requests`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict
+
+import attrs
+
+from ..config import ClusterConfig
+from ..errors import InvalidAnswer
+from ..returns import Structurer, structurer
+from ..services.base import ServiceAnswer
+from ..values.data import decode_data
+from ..values.effort import takes_long_to_decode
+from ..values.encoded import DataType, Encoded
+from .callbacks import call_interruptibly
+
+__all__ = ["CallOptions", "RoundSpec", "Value"]
+
+
+class CallOptions(TypedDict, total=False):
+    """The options that all ways to call have in common; `cluster.Cluster.call` says what they mean."""
+
+    timeout: float | None
+    optional: bool
+    returns: Any
+    decode: bool
+
+
+@attrs.define
+class Value:
+    """What has become of an answer: a value, or why there is none. Not frozen, which would take longer.
+
+    Attributes:
+        value: the value.
+        error: why there is none; None if there is.
+        misfits_count: if the answer does not fit, that is the model's failure.
+        detail: the same in words.
+    """
+
+    value: Any = None
+    error: Exception | None = None
+    misfits_count: bool = True
+    detail: str = ""
+
+
+@attrs.frozen
+class RoundSpec:
+    """What the calls of one round have in common.
+
+    Attributes:
+        method: the method's name.
+        timeout: seconds that the round may take.
+        deadline: when it must be over, on Trio's clock, seconds.
+        read: reads a node's answer; raises ValueError for a malformed one.
+        optional: a model that lacks the method is not to blame.
+        decode: a value is decoded; else it is given as the `Encoded` that came.
+        returns: turns a decoded answer into the value, or raises; None leaves it as it is.
+        blame_misfits: an answer that `returns` does not take is the model's failure.
+        frames: what data frames are given as.
+        max_frame_bytes: how large a data frame may become when it is decoded, bytes.
+    """
+
+    method: str
+    timeout: float
+    deadline: float
+    read: Callable[[bytes], ServiceAnswer]
+    optional: bool = False
+    decode: bool = True
+    returns: Structurer | None = None
+    blame_misfits: bool = False
+    frames: Literal["arrow", "pandas"] = "arrow"
+    max_frame_bytes: int = 256 << 20
+
+    @classmethod
+    def make(
+        cls,
+        config: ClusterConfig,
+        method: str,
+        read: Callable[[bytes], ServiceAnswer],
+        now: float,
+        *,
+        timeout: float | None = None,
+        optional: bool = False,
+        returns: Any = None,
+        decode: bool = True,
+    ) -> RoundSpec:
+        """Check what a coordinator asked for, and make the spec.
+
+        Args:
+            config: the settings.
+            method: the method's name.
+            read: see the class.
+            now: on Trio's clock, seconds.
+            timeout: seconds; None for the configured ones.
+            optional: see the class.
+            returns: a type, or a function; None for the answer as it is.
+            decode: see the class.
+
+        Raises:
+            TypeError: something is of another type than it must be.
+            ValueError: something is out of range.
+        """
+        if not isinstance(method, str):
+            raise TypeError(f"method: must be a str, got {type(method).__name__}")
+        timeout = config.timeout if timeout is None else timeout
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+            raise TypeError(f"timeout: must be a number of seconds, got {type(timeout).__name__}")
+        if not timeout > 0:
+            raise ValueError(f"timeout: must be > 0 seconds, got {timeout!r}")
+        if not decode and returns is not None:
+            raise TypeError("returns: an answer that is not decoded (decode=False) has no other type")
+        return cls(
+            method=method,
+            timeout=float(timeout),
+            deadline=now + timeout,
+            read=read,
+            optional=optional,
+            decode=decode,
+            returns=None if returns is None else structurer(returns),
+            blame_misfits=config.blame_invalid_answers,
+            frames=config.frames,
+            max_frame_bytes=config.limits.max_frame_bytes,
+        )
+
+    def takes_long_to_decode(self, encoded: Encoded) -> bool:
+        """Whether a value should be decoded in a worker thread."""
+        return takes_long_to_decode(encoded, frames=self.frames)
+
+    @property
+    def structures_in_any_thread(self) -> bool:
+        """Whether `structured` may be called in a worker thread."""
+        return self.returns is not None and self.returns.in_any_thread
+
+    def value_of(self, encoded: Encoded) -> Value:
+        """Decode a value and make of it what was asked for. Never raises."""
+        return self.structured(self.decoded(encoded))
+
+    def decoded(self, encoded: Encoded) -> Value:
+        """Decode a value. Never raises."""
+        if encoded.data_type is DataType.NONE:
+            return Value()
+        try:
+            value = decode_data(
+                encoded.data, encoded.data_type, frames=self.frames, max_frame_bytes=self.max_frame_bytes
+            )
+        except (InvalidAnswer, ImportError) as error:  # or a data frame, and nothing here to read it with
+            return Value(error=error, detail=str(error))
+        return Value(value)
+
+    def structured(self, decoded: Value) -> Value:
+        """Make of a decoded value what was asked for. Never raises."""
+        if self.returns is None or decoded.error is not None:
+            return decoded
+        try:
+            return Value(call_interruptibly(self.returns, decoded.value))
+        except InvalidAnswer as error:
+            return Value(error=error, misfits_count=self.blame_misfits, detail=str(error))
+        except Exception as error:  # the coordinator's code: any error is this model's result
+            return Value(error=error, detail=f"returns: {error!r}")

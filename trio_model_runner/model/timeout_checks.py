@@ -1,0 +1,69 @@
+"""After a timeout: was the model slow, or was its connection dead?
+
+A node that is cut off in silence and a model that takes too long look the same from here. So the node is
+asked for a PING before the model is reported. If it does not answer, the timeouts were not the model's: they
+are taken back, and the connection is made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from ..rpc.connection import Connection
+from ..values.failure_codes import FailureCode
+from .policy import Record, may_ask_with_ping
+
+__all__ = ["TimeoutChecks"]
+
+
+class TimeoutChecks:
+    """The questions that are under way for one model.
+
+    Args:
+        record: what counts against the model.
+        timeout: seconds that the answer to a PING may take.
+        report: is told what to report, and the reason, when it was the model.
+    """
+
+    def __init__(self, record: Record, timeout: float, report: Callable[[FailureCode, str], None]) -> None:
+        self._record = record
+        self._timeout = timeout
+        self._report = report
+        self._unanswered: dict[Connection, list[tuple[FailureCode | None, str]]] = {}
+
+    def can_begin(self, connection: Connection, code: FailureCode | None) -> bool:
+        """Whether a connection is being asked already, or a PING may be spent on it.
+
+        Args:
+            connection: the connection that the timeout was on.
+            code: what would be reported if it was the model, if anything.
+        """
+        if not connection.accepts_calls:
+            return False
+        return connection in self._unanswered or may_ask_with_ping(connection.pings_without_answer, code)
+
+    def begin(
+        self, nursery: trio.Nursery, connection: Connection, code: FailureCode | None, detail: str
+    ) -> None:
+        """Ask, in the background. Timeouts that follow before the answer wait for the same answer."""
+        timeouts = self._unanswered.setdefault(connection, [])
+        timeouts.append((code, detail))
+        if len(timeouts) == 1:
+            nursery.start_soon(self._ask, connection, timeouts)
+
+    @enable_ki_protection
+    async def _ask(self, connection: Connection, timeouts: list[tuple[FailureCode | None, str]]) -> None:
+        try:
+            answered = await connection.ping(self._timeout)
+        finally:
+            del self._unanswered[connection]
+        code, detail = timeouts[-1]
+        if not answered:
+            for _ in timeouts:
+                self._record.forgive_timeout()
+            connection.abort(f"no answer to a PING within {self._timeout:g} s")
+        elif code is not None and self._record.timeouts and connection.accepts_calls:
+            self._report(code, detail)
