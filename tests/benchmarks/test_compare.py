@@ -5,6 +5,7 @@ Nothing is installed or measured here.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ sys.path.append(
     str(Path(__file__).parent)
 )  # the benchmarks are scripts, which import each other by bare names
 
+import venvs
 from clients import OURS, REFERENCE, Client
 from compare import by_key, chosen_measures, needed_runs, perform, read_options
 from measures import Absolute, Comparison, measures_against, percentile
@@ -163,3 +165,14 @@ def test_a_tree_is_known_by_its_content(tmp_path: Path) -> None:
 def test_what_is_no_tree_of_ours_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InstallationError, match="no source tree of ours"):
         our_python(tmp_path)
+
+
+def test_environments_that_were_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(venvs, "CACHE", tmp_path)
+    prefix = f"ours-{sys.implementation.cache_tag}-"
+    used_at = {f"{prefix}{index}": index for index in range(venvs.KEPT_TREES + 2)}
+    for name, when in {"reference-0": 0, **used_at}.items():
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (when, when))
+    venvs.remove_long_unused()
+    assert {path.name for path in tmp_path.iterdir()} == {"reference-0", *list(used_at)[2:]}

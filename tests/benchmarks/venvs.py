@@ -28,7 +28,7 @@ REFERENCE_RELEASE = "0.14.0"
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = REPOSITORY / ".cache" / "benchmarks"
 KEPT_TREES = 6
-"""How many environments of our own trees are kept: about 60 MB each."""
+"""How many environments of our own trees are kept: about 45 MB each."""
 STEP_TIMEOUT = 900.0  # seconds
 
 _LIST_VERSIONS = """
