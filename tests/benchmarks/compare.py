@@ -1,15 +1,21 @@
-"""Ours against the reference client, PyPI's `model-runner-client`: one table.
+"""Ours against the reference client (PyPI's `model-runner-client`) or against another tree of ours: a table.
 
     python tests/benchmarks/compare.py [--short | --long] [--json FILE] [--only MEASURE ...]
+                                       [--baseline TREE [--reference]]
 
-Both clients get an environment of their own (see `venvs`; the first time takes half a minute). They call
+Every client gets an environment of its own (see `venvs`; making one takes a quarter of a minute). All call
 the same fleet of nodes on this machine, each run in a process of its own, in turns: pair by pair, and the
-one that comes first in one pair comes second in the next. A ratio is ours divided by the reference's, so
-less is better; the table has the median of the pairs, and the least and the greatest.
+one that comes first in one pair comes second in the next. A ratio is ours divided by the other's, so less
+is better; the table has the median of the pairs, and the least and the greatest.
+
+With --baseline the other one is a source tree of ours, say a checkout of an older commit, and the reference
+client is measured only if --reference asks for it, in a table of its own. The fleet runs on the reference's
+environment all the same.
 
 The short form takes a minute, and is for seeing at a glance whether something went wrong. The long one
-takes about ten, and is for the record. Neither decides a test: figures depend on the machine, and on what
-else it does. The exit code says whether it worked, and nothing about targets.
+takes about ten, and is for the record. With --baseline both take longer, since every measure is a pair.
+No form decides a test: figures depend on the machine, and on what else it does. The exit code says whether
+it worked, and nothing about targets.
 """
 
 from __future__ import annotations
@@ -20,16 +26,18 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from clients import OURS, REFERENCE, Client
 from machine import describe_machine, summary
-from measures import MEASURES, Measure
+from measures import Measure, measures_against
 from platform_processes import running_platform
-from runs import OURS, REFERENCE, ClientRun, Environment, Result, Run, RunError
+from runs import ClientRun, Environment, Result, Run, RunError
 from table import Row, as_markdown, fill_row
-from venvs import REPOSITORY, InstallationError, installed_versions, our_python, reference_python
+from venvs import InstallationError, installed_versions, reference_python
 
 SHORT_PAIRS = 5
 LONG_PAIRS = 7
@@ -38,38 +46,42 @@ LONG_PAIRS = 7
 def main() -> None:
     """Measure what the command line asks for; failing that, say why."""
     try:
-        compare(read_options())
+        compare(read_options(sys.argv[1:]))
     except (InstallationError, RunError) as error:
         sys.exit(str(error))
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Make the environments, run the clients, and print the table."""
-    chosen = [measure for measure in MEASURES if not options.only or measure.key in options.only]
+    """Make the environments, run the clients, and print a table for each that ours is compared with."""
+    chosen = {base: chosen_measures(base, options) for base in options.bases}
     begun = time.monotonic()
     say("environments ...")
-    pythons = {REFERENCE: reference_python(), OURS: our_python(options.tree)}
+    pythons = {client: client.python() for client in (*options.bases, options.ours)}
     report = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": describe_machine(),
         "form": "long" if options.long else "short",
         "pairs": options.pairs,
-        "versions": {client: installed_versions(python) for client, python in pythons.items()},
+        "trees": {client.name: str(client.tree) for client in pythons if client.tree},
+        "versions": {client.name: installed_versions(python) for client, python in pythons.items()},
     }
-    nodes = max([run.workload.models for run in needed_runs(chosen) if isinstance(run, ClientRun)], default=1)
-    with running_platform(pythons[REFERENCE], nodes) as port:
-        results = perform(chosen, Environment(pythons, port, options.long), options.pairs)
-    rows = [fill_row(measure, results) for measure in chosen]
+    measures = by_key(chain.from_iterable(chosen.values()))
+    nodes = max(
+        [run.workload.models for run in needed_runs(measures) if isinstance(run, ClientRun)], default=1
+    )
+    with running_platform(reference_python(), nodes) as port:
+        results = perform(measures, Environment(pythons, port, options.long), options.pairs)
+    tables = {base.name: [fill_row(measure, results) for measure in some] for base, some in chosen.items()}
     report["load_after"] = os.getloadavg()[0]
-    report["measures"] = [row.data for row in rows]
+    report["measures"] = {name: [row.data for row in rows] for name, rows in tables.items()}
     if options.json is not None:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
     say(f"done in {time.monotonic() - begun:.0f} s")
-    show(report, rows)
+    show(report, tables)
 
 
-def read_options() -> argparse.Namespace:
-    """The command line."""
+def read_options(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; `ours` and `bases` are the clients that it names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -78,14 +90,49 @@ def read_options() -> argparse.Namespace:
     form.add_argument("--long", action="store_true", help="for the record")
     parser.set_defaults(long=False)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    keys = [measure.key for measure in MEASURES]
-    parser.add_argument("--only", nargs="+", choices=keys, metavar="MEASURE", help=", ".join(keys))
+    parser.add_argument("--only", nargs="+", metavar="MEASURE", help=", ".join(offered_keys([REFERENCE])))
     parser.add_argument("--pairs", type=int, help=f"default: {SHORT_PAIRS}; with --long: {LONG_PAIRS}")
-    parser.add_argument("--tree", type=Path, default=REPOSITORY, help="another source tree of ours")
-    options = parser.parse_args()
+    parser.add_argument(
+        "--tree", type=Path, default=OURS.tree, help="the source tree that is ours (default: this one)"
+    )
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="TREE",
+        help="another source tree of ours to compare with; --only knows "
+        + ", ".join(offered_keys([Client("baseline", OURS.tree)])),
+    )
+    parser.add_argument("--reference", action="store_true", help="compare with the reference, too")
+    options = parser.parse_args(arguments)
     if options.pairs is None:
         options.pairs = LONG_PAIRS if options.long else SHORT_PAIRS
+    options.ours = Client(OURS.name, options.tree.resolve())
+    options.bases = [Client("baseline", options.baseline.resolve())] if options.baseline else []
+    if options.reference or not options.baseline:
+        options.bases.append(REFERENCE)
+    offered = offered_keys(options.bases)
+    if unknown := set(options.only or []).difference(offered):
+        parser.error(f"--only: no {', '.join(sorted(unknown))} here; choose from {', '.join(offered)}")
     return options
+
+
+def offered_keys(bases: Sequence[Client]) -> list[str]:
+    """The keys of all measures against some clients, each once."""
+    return list(dict.fromkeys(measure.key for base in bases for measure in measures_against(base, OURS)))
+
+
+def chosen_measures(base: Client, options: argparse.Namespace) -> list[Measure]:
+    """The measures against one client that are asked for."""
+    measures = measures_against(base, options.ours)
+    return [measure for measure in measures if not options.only or measure.key in options.only]
+
+
+def by_key(measures: Iterable[Measure]) -> list[Measure]:
+    """Measures with those of the same key one after the other, so that their runs are, too."""
+    groups: dict[str, list[Measure]] = {}
+    for measure in measures:
+        groups.setdefault(measure.key, []).append(measure)
+    return list(chain.from_iterable(groups.values()))
 
 
 def needed_runs(measures: Sequence[Measure]) -> list[Run]:
@@ -113,11 +160,13 @@ def perform(measures: Sequence[Measure], environment: Environment, pairs: int) -
     return everything
 
 
-def show(report: dict[str, Any], rows: Sequence[Row]) -> None:
-    """Print the table, and where and when it was made."""
-    print(as_markdown(rows))  # noqa: T201
-    print()  # noqa: T201
+def show(report: Mapping[str, Any], tables: Mapping[str, Sequence[Row]]) -> None:
+    """Print the tables, and where, when and of what they were made."""
+    for base, rows in tables.items():
+        if rows:
+            print(as_markdown(rows, base), end="\n\n")  # noqa: T201
     print(f"{report['date']}, {summary(report['machine'])}; {report['form']}, {report['pairs']} pairs")  # noqa: T201
+    print("; ".join(f"{name}: {tree}" for name, tree in report["trees"].items()))  # noqa: T201
 
 
 def say(text: str) -> None:

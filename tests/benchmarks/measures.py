@@ -1,8 +1,8 @@
 """What is measured, from which runs, and what it should come to.
 
-A `Comparison` is made pair by pair: ours and the reference, one right after the other, share whatever
-else the machine is doing just then, so their ratio is steadier than either. An `Absolute` one pools all
-of our runs.
+A `Comparison` is made pair by pair: ours and the base, one right after the other, share whatever else the
+machine is doing just then, so their ratio is steadier than either. The base is the reference client or
+another source tree of ours. An `Absolute` measure pools all of our runs.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from runs import OURS, REFERENCE, ClientRun, ImportRun, Result, Run, Workload
+from clients import Client
+from runs import ClientRun, ImportRun, Result, Run, Workload
 
-__all__ = ["MEASURES", "Absolute", "Comparison", "Measure", "Quantity", "percentile"]
+__all__ = ["Absolute", "Comparison", "Measure", "Quantity", "measures_against", "percentile"]
 
 SMALL_10 = Workload(models=10, rounds=(60, 300), warm_up=20)
 SMALL_100 = Workload(models=100, rounds=(10, 60), warm_up=3)
@@ -35,12 +37,17 @@ class Quantity:
     """A figure that the results of some runs give.
 
     Attributes:
-        runs: the runs.
+        runs: the runs, all of one client.
         value: takes their results, in the same order.
     """
 
     runs: tuple[Run, ...]
     value: Callable[..., float]
+
+    @property
+    def client(self) -> Client:
+        """Whose figure it is."""
+        return self.runs[0].client
 
     def of(self, results: Mapping[Run, Result]) -> float:
         """The figure."""
@@ -55,7 +62,7 @@ class Comparison:
         key: its name on the command line.
         title: what the table calls it.
         unit: `us`, `ms`, `s`, `KB` or `MB`; see `table`.
-        base: what it is compared with: the reference's figure, or one of ours where `target` says so.
+        base: what it is compared with: another client's figure, or another one of ours.
         ours: our figure.
         target: what the ratio should be at most; None if it is there for information.
     """
@@ -69,13 +76,13 @@ class Comparison:
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """The runs that it takes, the base's first."""
-        return self.base.runs + self.ours.runs
+        """The runs that it takes, the base's first, and what is compared side by side."""
+        return tuple(chain.from_iterable(zip(self.base.runs, self.ours.runs, strict=True)))
 
     @property
     def paired(self) -> bool:
-        """Whether it has the reference in it."""
-        return any(run.client == REFERENCE for run in self.runs)
+        """Whether there are two clients in it."""
+        return self.base.client != self.ours.client
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ class Absolute:
 
     @property
     def paired(self) -> bool:
-        """Whether it has the reference in it."""
+        """Whether there are two clients in it."""
         return False
 
 
@@ -113,27 +120,46 @@ def percentile(samples: Sequence[float], percent: int) -> float:
     return ordered[-(-len(ordered) * percent // 100) - 1]
 
 
-def compare(
-    key: str, title: str, unit: str, target: float, value: Callable[..., float], *workloads: Workload
-) -> Comparison:
-    """The same figure of both clients."""
-    reference, ours = (
-        Quantity(tuple(ClientRun(client, workload) for workload in workloads), value)
-        for client in (REFERENCE, OURS)
-    )
-    return Comparison(key, title, unit, reference, ours, target)
+@dataclass(frozen=True)
+class Figure:
+    """What is measured of any client, and compared between two.
+
+    Attributes:
+        key: see `Comparison`, as for `title` and `unit`.
+        runs: the runs that it takes of a client.
+        value: takes their results, in the same order.
+        target: what ours should be at most, as a multiple of the reference's.
+    """
+
+    key: str
+    title: str
+    unit: str
+    runs: Callable[[Client], tuple[Run, ...]]
+    value: Callable[..., float]
+    target: float | None = None
+
+    def of(self, client: Client) -> Quantity:
+        """The figure of one client."""
+        return Quantity(self.runs(client), self.value)
+
+    def compared(self, base: Client, ours: Client) -> Comparison:
+        """Ours against another client's."""
+        target = self.target if base.tree is None else None
+        return Comparison(self.key, self.title, self.unit, self.of(base), self.of(ours), target)
 
 
-def compare_imports(key: str, title: str, target: float | None, our_statement: str) -> Comparison:
-    """How long it takes to import either package."""
-    reference, ours = ImportRun(REFERENCE, REFERENCE_IMPORT), ImportRun(OURS, our_statement)
-    return Comparison(key, title, "s", Quantity((reference,), seconds), Quantity((ours,), seconds), target)
+def performing(*workloads: Workload) -> Callable[[Client], tuple[Run, ...]]:
+    """A client's runs with some workloads."""
+    return lambda client: tuple(ClientRun(client, workload) for workload in workloads)
 
 
-def lateness(key: str, models: str, workload: Workload, target: float) -> Absolute:
-    """How late rounds return in which some models hang."""
-    title = f"lateness of a round, {models} models, 5 % hung, 99th percentile"
-    return Absolute(key, title, "ms", ClientRun(OURS, workload), lambda result: result["latenesses"], target)
+def importing(our_statement: str) -> Callable[[Client], tuple[Run, ...]]:
+    """A client's import: the statement is for ours, and the reference has one of its own."""
+    return lambda client: (ImportRun(client, REFERENCE_IMPORT if client.tree is None else our_statement),)
+
+
+def latenesses(result: Result) -> list[float]:
+    return [float(each) for each in result["latenesses"]]
 
 
 def cpu_per_call(result: Result) -> float:
@@ -141,7 +167,7 @@ def cpu_per_call(result: Result) -> float:
 
 
 def round_wall(result: Result) -> float:
-    return statistics.median(result["round_walls"])
+    return float(statistics.median(result["round_walls"]))
 
 
 def resident(result: Result) -> float:
@@ -164,34 +190,77 @@ def seconds(result: Result) -> float:
     return float(result["seconds"])
 
 
-MEASURES: tuple[Measure, ...] = (
-    compare("cpu-100", "CPU per call, 100 models, small JSON", "us", 0.55, cpu_per_call, SMALL_100),
-    compare("cpu-500", "CPU per call, 500 models", "us", 0.45, cpu_per_call, SMALL_500),
-    compare("wall-500", "wall time of a round, median, 500 models", "ms", 0.6, round_wall, SMALL_500),
-    compare("cpu-large", "CPU per call, 20 models, 10 MB payload", "ms", 0.5, cpu_per_call, LARGE),
-    compare("wall-large", "wall time of that round", "ms", 0.7, round_wall, LARGE),
-    compare(
+def lateness_99(result: Result) -> float:
+    return percentile(latenesses(result), 99)
+
+
+LATENESS = "lateness of a round, {} models, 5 % hung, 99th percentile"
+
+FIGURES = (
+    Figure(
+        "cpu-100", "CPU per call, 100 models, small JSON", "us", performing(SMALL_100), cpu_per_call, 0.55
+    ),
+    Figure("cpu-500", "CPU per call, 500 models", "us", performing(SMALL_500), cpu_per_call, 0.45),
+    Figure(
+        "wall-500", "wall time of a round, median, 500 models", "ms", performing(SMALL_500), round_wall, 0.6
+    ),
+    Figure("cpu-large", "CPU per call, 20 models, 10 MB payload", "ms", performing(LARGE), cpu_per_call, 0.5),
+    Figure("wall-large", "wall time of that round", "ms", performing(LARGE), round_wall, 0.7),
+    Figure(
         "memory-model",
         "resident memory per connected model",
         "KB",
-        1.0,
+        performing(SMALL_100, SMALL_500),
         resident_per_model,
-        SMALL_100,
-        SMALL_500,
+        1.0,
     ),
-    compare("memory-100", "resident memory of the process, 100 models", "MB", 0.45, resident, SMALL_100),
-    compare_imports("import", "`import trio_model_runner`", 1.0, OUR_IMPORT),
-    compare_imports("import-names", "`from trio_model_runner import Cluster, ...`", None, OUR_NAMES_IMPORT),
-    compare("join-wall", "joining 500 models, wall", "s", 1.0, joining_wall, SMALL_500),
-    compare("join-cpu", "joining 500 models, CPU", "s", 1.0, joining_cpu, SMALL_500),
-    Comparison(
-        "scaling",
-        "CPU per call, 2,000 models / 10 models (ours alone)",
-        "us",
-        Quantity((ClientRun(OURS, SMALL_10),), cpu_per_call),
-        Quantity((ClientRun(OURS, SMALL_2000),), cpu_per_call),
-        1.3,
+    Figure(
+        "memory-100",
+        "resident memory of the process, 100 models",
+        "MB",
+        performing(SMALL_100),
+        resident,
+        0.45,
     ),
-    lateness("late-100", "100", HUNG_100, 0.020),
-    lateness("late-1000", "1,000", HUNG_1000, 0.050),
+    Figure("import", "`import trio_model_runner`", "s", importing(OUR_IMPORT), seconds, 1.0),
+    Figure(
+        "import-names",
+        "`from trio_model_runner import Cluster, ...`",
+        "s",
+        importing(OUR_NAMES_IMPORT),
+        seconds,
+    ),
+    Figure("join-wall", "joining 500 models, wall", "s", performing(SMALL_500), joining_wall, 1.0),
+    Figure("join-cpu", "joining 500 models, CPU", "s", performing(SMALL_500), joining_cpu, 1.0),
 )
+"""What any two clients are compared by."""
+
+OUR_FIGURES = (
+    Figure("cpu-10", "CPU per call, 10 models", "us", performing(SMALL_10), cpu_per_call),
+    Figure("cpu-2000", "CPU per call, 2,000 models", "us", performing(SMALL_2000), cpu_per_call),
+    Figure("late-100", LATENESS.format("100"), "ms", performing(HUNG_100), lateness_99),
+    Figure("late-1000", LATENESS.format("1,000"), "ms", performing(HUNG_1000), lateness_99),
+)
+"""What two trees of ours are compared by as well; beside the reference, ours alone is measured by such."""
+
+
+def measures_against(base: Client, ours: Client) -> tuple[Measure, ...]:
+    """All measures of ours against another client.
+
+    Against the reference there are targets, and some measures are of ours alone. Against another tree of
+    ours each measure is a comparison without a target.
+    """
+    if base.tree is None:
+        compared = [figure.compared(base, ours) for figure in FIGURES]
+        return (*compared, *measures_of_ours_alone(ours))
+    return tuple(figure.compared(base, ours) for figure in FIGURES + OUR_FIGURES)
+
+
+def measures_of_ours_alone(ours: Client) -> tuple[Measure, ...]:
+    """The measures that have no other client in them: how it scales, and how late rounds return."""
+    few, many = (Quantity((ClientRun(ours, load),), cpu_per_call) for load in (SMALL_10, SMALL_2000))
+    return (
+        Comparison("scaling", "CPU per call, 2,000 models / 10 models (ours alone)", "us", few, many, 1.3),
+        Absolute("late-100", LATENESS.format("100"), "ms", ClientRun(ours, HUNG_100), latenesses, 0.020),
+        Absolute("late-1000", LATENESS.format("1,000"), "ms", ClientRun(ours, HUNG_1000), latenesses, 0.050),
+    )

@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO
 
 __all__ = ["running_platform"]
 
@@ -49,7 +48,7 @@ def running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
 
 def first_line(process: subprocess.Popen[str]) -> str:
     """What a process says when it is ready."""
-    output: TextIO | None = process.stdout
+    output = process.stdout
     assert output is not None
     line = output.readline()
     if not line:

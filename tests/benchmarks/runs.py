@@ -10,15 +10,15 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from clients import Client
 from job import Job
 
 __all__ = [
-    "OURS",
-    "REFERENCE",
     "ClientRun",
     "Environment",
     "ImportRun",
@@ -28,9 +28,6 @@ __all__ = [
     "Workload",
 ]
 
-HERE = Path(__file__).parent
-REFERENCE = "reference"
-OURS = "ours"
 TIMEOUT = 600.0  # seconds
 
 Result: TypeAlias = dict[str, Any]
@@ -60,7 +57,7 @@ class Environment:
         long: measure for the record, not for a glance.
     """
 
-    pythons: dict[str, Path]
+    pythons: Mapping[Client, Path]
     port: int
     long: bool
 
@@ -102,11 +99,11 @@ class Workload:
 class ClientRun:
     """One client with one workload."""
 
-    client: str
+    client: Client
     workload: Workload
 
     def __str__(self) -> str:
-        return f"{self.client}, {self.workload.models} models"
+        return f"{self.client.name}, {self.workload.models} models"
 
     def perform(self, environment: Environment) -> Result:
         """Run it.
@@ -114,20 +111,19 @@ class ClientRun:
         Raises:
             RunError: it fails.
         """
-        script = HERE / f"client_{self.client}.py"
         python = environment.pythons[self.client]
-        return measured(str(python), str(script), self.workload.job(environment).as_argument())
+        return measured(str(python), str(self.client.script), self.workload.job(environment).as_argument())
 
 
 @dataclass(frozen=True)
 class ImportRun:
     """One import, before anything else."""
 
-    client: str
+    client: Client
     statement: str
 
     def __str__(self) -> str:
-        return f"{self.client}, {self.statement}"
+        return f"{self.client.name}, {self.statement}"
 
     def perform(self, environment: Environment) -> Result:
         """Run it.

@@ -152,7 +152,7 @@ async def soak(port: int, options: argparse.Namespace) -> Soak:
         listeners = await nursery.start(trio.serve_tcp, run.proxy, 0)
         front = listeners[0].socket.getsockname()[1]
         async with AsyncExitStack() as stack:
-            channels = [
+            channels: list[Channel] = [
                 await stack.enter_async_context(Channel("127.0.0.1", front, wait_for_ready=True))
                 for _ in range(options.connections)
             ]

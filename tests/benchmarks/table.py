@@ -12,7 +12,6 @@ from runs import Result, Run
 
 __all__ = ["Row", "as_markdown", "fill_row"]
 
-HEADINGS = ("measure", "reference", "ours", "ratio (min-max)", "target", "met")
 UNITS = {"us": 1e6, "ms": 1e3, "s": 1.0, "KB": 1e-3, "MB": 1e-6}
 """How many of each are in a second or a byte."""
 
@@ -61,7 +60,7 @@ def comparison_row(measure: Comparison, rounds: Sequence[Mapping[Run, Result]]) 
         "key": measure.key,
         "title": measure.title,
         "unit": "bytes" if measure.unit.endswith("B") else "seconds",
-        "reference" if measure.paired else "base": bases,
+        measure.base.client.name if measure.paired else "base": bases,
         "ours": ours,
         "ratio": {"median": ratio, "min": min(ratios), "max": max(ratios)},
         "target": measure.target,
@@ -104,10 +103,16 @@ def verdict(met: bool | None) -> str:
     return "" if met is None else "yes" if met else "**no**"
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
-    """The rows as a table, aligned for those who read it as it is."""
-    lines = [HEADINGS, *(row.cells for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+def as_markdown(rows: Sequence[Row], base: str) -> str:
+    """The rows as a table, aligned for those who read it as it is.
+
+    Args:
+        rows: the rows.
+        base: the name of the client that ours is compared with.
+    """
+    headings = ("measure", base, "ours", "ratio (min-max)", "target", "met")
+    lines = [headings, *(row.cells for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
     text.insert(1, " | ".join("-" * width for width in widths))
     return "\n".join(f"| {line} |" for line in text)

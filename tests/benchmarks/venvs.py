@@ -1,11 +1,12 @@
-"""The two environments that are compared, each as its user would have it: package and dependencies.
+"""The environments that are compared, each as its user would have it: package and dependencies.
 
-The reference is a release from PyPI, installed once. Ours is the working tree, copied as `pip install`
-does and not linked, so that an edit in the middle of a run changes nothing; it is installed again when
-its files have changed. Tools for development stay out of both: what they bring along would count as
+The reference is a release from PyPI, installed once. A source tree of ours is copied as `pip install` does,
+and not linked, so that an edit in the middle of a run changes nothing. Each content of a tree has an
+environment of its own: it is found again while no file has changed, wherever the tree is. The few that
+were used last are kept. Tools for development stay out of all: what they bring along would count as
 start-up time and memory.
 
-Both are made by the interpreter that runs this, under the repository's `.cache`, and under another name
+They are made by the interpreter that runs this, under the repository's `.cache`, and under another name
 until they are complete: one whose making was interrupted is never found again.
 """
 
@@ -13,18 +14,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ["InstallationError", "installed_versions", "our_python", "reference_python"]
+__all__ = ["REPOSITORY", "InstallationError", "installed_versions", "our_python", "reference_python"]
 
 REFERENCE = "model-runner-client"
 REFERENCE_RELEASE = "0.14.0"
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = REPOSITORY / ".cache" / "benchmarks"
+KEPT_TREES = 6
+"""How many environments of our own trees are kept: about 45 MB each."""
 STEP_TIMEOUT = 900.0  # seconds
 
 _LIST_VERSIONS = """
@@ -49,28 +53,36 @@ def reference_python() -> Path:
     return environment / "bin" / "python"
 
 
-def our_python(tree: Path = REPOSITORY) -> Path:
-    """The interpreter of an environment with our package as it is now.
+def our_python(tree: Path) -> Path:
+    """The interpreter of an environment with our package as it is in a tree now.
 
     Args:
-        tree: where the package's source is, for those who compare the working tree with another one.
+        tree: where the package's source is.
 
     Raises:
-        InstallationError: making it failed.
+        InstallationError: making it failed, or the tree changed meanwhile.
     """
-    environment = CACHE / f"ours-{sys.implementation.cache_tag}"
-    python = environment / "bin" / "python"
-    installed = environment / "installed-tree"
-    current = fingerprint(tree)
-    if not python.exists():
-        make(environment, str(tree))
-    elif not installed.exists() or installed.read_text() != current:
-        installed.unlink(missing_ok=True)
-        # The second step replaces what has the same version number; the first one sees to new dependencies.
-        pip_install(python, str(tree))
-        pip_install(python, "--force-reinstall", "--no-deps", str(tree))
-    installed.write_text(current)
-    return python
+    try:
+        content = fingerprint(tree)
+    except OSError as error:
+        raise InstallationError(f"{tree} is no source tree of ours: {error}") from error
+    environment = CACHE / f"ours-{sys.implementation.cache_tag}-{content[:16]}"
+    if not (environment / "bin" / "python").exists():
+        make(environment, str(tree.resolve()))  # pip takes a bare name for a package's
+        if fingerprint(tree) != content:
+            shutil.rmtree(environment)
+            raise InstallationError(f"{tree} changed while it was installed")
+    os.utime(environment)
+    remove_long_unused()
+    return environment / "bin" / "python"
+
+
+def remove_long_unused() -> None:
+    """Remove the environments of our own trees, but for the few that were used last."""
+    ours = CACHE.glob(f"ours-{sys.implementation.cache_tag}-*/")
+    latest_first = sorted(ours, key=lambda path: path.stat().st_mtime, reverse=True)
+    for environment in latest_first[KEPT_TREES:]:
+        shutil.rmtree(environment, ignore_errors=True)
 
 
 def fingerprint(tree: Path) -> str:
