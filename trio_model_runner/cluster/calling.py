@@ -12,10 +12,11 @@ import itertools
 import math
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import trio
 from trio.lowlevel import enable_ki_protection
+from typing_extensions import TypeVar
 
 from ..errors import ClusterDraining
 from ..groups import one_by_itself
@@ -26,14 +27,16 @@ from ..values.results import Model, PredictResult
 from .rounds import Round, RoundOptions, choose_members
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from ..config import ClusterConfig
-    from ..returns.typing import Returns, ReturnsAny
+    from ..returns.typing import ReturnsAny
     from ..services.base import Service
     from .fleet import Fleet
 
 __all__ = ["ClusterCalls"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 
 ArgumentsFor = Callable[[ModelRunner], Arguments]
 Models = Iterable[Model | str]
@@ -64,17 +67,7 @@ class ClusterCalls:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
-        returns: Returns[T],
-    ) -> PredictionRound[T]: ...
-    @overload
-    async def call(
-        self,
-        method: str,
-        arguments: Arguments | ArgumentsFor = ...,
-        *,
-        timeout: float | None = ...,
-        models: Models | None = ...,
-        optional: bool = ...,
+        returns: None = ...,
         decode: Literal[False],
     ) -> PredictionRound[Encoded]: ...
     @overload
@@ -86,8 +79,41 @@ class ClusterCalls:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
-        returns: ReturnsAny = ...,
+        returns: None = ...,
         decode: bool = ...,
+    ) -> PredictionRound[Any]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: TypeForm[T],
+    ) -> PredictionRound[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: Callable[[Any], T],
+    ) -> PredictionRound[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: ReturnsAny,
     ) -> PredictionRound[Any]: ...
     @enable_ki_protection  # so that no model's queue keeps a place that nobody has
     async def call(
@@ -126,14 +152,11 @@ class ClusterCalls:
 
     @overload
     async def predict(
-        self, *values: Any, timeout: float | None = ..., models: Models | None = ..., returns: Returns[T]
-    ) -> PredictionRound[T]: ...
-    @overload
-    async def predict(
         self,
         *values: Any,
         timeout: float | None = ...,
         models: Models | None = ...,
+        returns: None = ...,
         decode: Literal[False],
     ) -> PredictionRound[Encoded]: ...
     @overload
@@ -142,8 +165,32 @@ class ClusterCalls:
         *values: Any,
         timeout: float | None = ...,
         models: Models | None = ...,
-        returns: ReturnsAny = ...,
+        returns: None = ...,
         decode: bool = ...,
+    ) -> PredictionRound[Any]: ...
+    @overload
+    async def predict(
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        returns: TypeForm[T],
+    ) -> PredictionRound[T]: ...
+    @overload
+    async def predict(
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        returns: Callable[[Any], T],
+    ) -> PredictionRound[T]: ...
+    @overload
+    async def predict(
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        returns: ReturnsAny,
     ) -> PredictionRound[Any]: ...
     async def predict(
         self,
@@ -172,17 +219,7 @@ class ClusterCalls:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
-        returns: Returns[T],
-    ) -> Completed[T]: ...
-    @overload
-    def as_completed(
-        self,
-        method: str,
-        arguments: Arguments | ArgumentsFor = ...,
-        *,
-        timeout: float | None = ...,
-        models: Models | None = ...,
-        optional: bool = ...,
+        returns: None = ...,
         decode: Literal[False],
     ) -> Completed[Encoded]: ...
     @overload
@@ -194,8 +231,41 @@ class ClusterCalls:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
-        returns: ReturnsAny = ...,
+        returns: None = ...,
         decode: bool = ...,
+    ) -> Completed[Any]: ...
+    @overload
+    def as_completed(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: TypeForm[T],
+    ) -> Completed[T]: ...
+    @overload
+    def as_completed(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: Callable[[Any], T],
+    ) -> Completed[T]: ...
+    @overload
+    def as_completed(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: ReturnsAny,
     ) -> Completed[Any]: ...
     @contextlib.asynccontextmanager
     @enable_ki_protection

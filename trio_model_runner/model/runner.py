@@ -5,12 +5,13 @@ What it is, how it is, and the calls that wait for it are here; how it gets and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
+from typing_extensions import TypeVar
 
 from ..errors import ProofFailed
 from ..security.delegation import UnknownIdentity
@@ -24,7 +25,9 @@ from .queueing import CallQueue, Turn
 from .states import NEXT, JoinReason
 
 if TYPE_CHECKING:
-    from ..returns.typing import Returns, ReturnsAny
+    from typing_extensions import TypeForm
+
+    from ..returns.typing import ReturnsAny
     from ..values.data import Encoded
     from ..values.results import PredictResult
     from .host import ModelHost
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelRunner"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 
 _UNAVAILABLE: Final = frozenset({ModelState.RECOVERING, ModelState.FAILED, ModelState.GONE})
 
@@ -109,16 +112,7 @@ class ModelRunner:
         *,
         timeout: float | None = ...,
         optional: bool = ...,
-        returns: Returns[T],
-    ) -> PredictResult[T]: ...
-    @overload
-    async def call(
-        self,
-        method: str,
-        arguments: Arguments = ...,
-        *,
-        timeout: float | None = ...,
-        optional: bool = ...,
+        returns: None = ...,
         decode: Literal[False],
     ) -> PredictResult[Encoded]: ...
     @overload
@@ -129,8 +123,38 @@ class ModelRunner:
         *,
         timeout: float | None = ...,
         optional: bool = ...,
-        returns: ReturnsAny = ...,
+        returns: None = ...,
         decode: bool = ...,
+    ) -> PredictResult[Any]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: TypeForm[T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: Callable[[Any], T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: ReturnsAny,
     ) -> PredictResult[Any]: ...
     async def call(
         self,
@@ -153,15 +177,40 @@ class ModelRunner:
 
     @overload
     async def predict(
-        self, *values: Any, timeout: float | None = ..., returns: Returns[T]
-    ) -> PredictResult[T]: ...
-    @overload
-    async def predict(
-        self, *values: Any, timeout: float | None = ..., decode: Literal[False]
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        returns: None = ...,
+        decode: Literal[False],
     ) -> PredictResult[Encoded]: ...
     @overload
     async def predict(
-        self, *values: Any, timeout: float | None = ..., returns: ReturnsAny = ..., decode: bool = ...
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        returns: None = ...,
+        decode: bool = ...,
+    ) -> PredictResult[Any]: ...
+    @overload
+    async def predict(
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        returns: TypeForm[T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def predict(
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        returns: Callable[[Any], T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def predict(
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        returns: ReturnsAny,
     ) -> PredictResult[Any]: ...
     async def predict(
         self, *values: Any, timeout: float | None = None, returns: Any = None, decode: bool = True

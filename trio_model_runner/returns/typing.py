@@ -1,21 +1,27 @@
-"""What may be given as ``returns=``, for type checkers."""
+"""What type checkers make of ``returns=``; nothing here is needed at run time.
+
+Methods that take ``returns=`` have five overloads. The first that fits is taken, so their order matters:
+
+1. ``decode=False``: the values are `Encoded`.
+2. ``returns=None``, or none given: Any. It is before 3, since None is a type, too.
+3. ``returns: TypeForm[T]``: all that can be written as an annotation, such as ``float``, ``list[Point]``,
+   ``float | None`` and ``Literal["up", "down"]``.
+4. ``returns: Callable[[Any], T]``: a function that takes the answer and returns the value. mypy 2.4 gets
+   ``float | None`` wrong if this and 3 are one overload.
+5. ``returns: ReturnsAny``: Any. It is last, since ``float | None`` is a ``UnionType``, too.
+
+The default of ``T`` is Any: without it, mypy says Never where it can't tell the type.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import UnionType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import _SpecialForm
 
-__all__ = ["Returns", "ReturnsAny"]
+    ReturnsAny = UnionType | _SpecialForm
+    """Some type; the checker does not know which. A variable of type ``UnionType`` is one."""
 
-T = TypeVar("T")
-
-Returns = type[T] | Callable[[Any], T]
-"""A type, or a function that makes a value of that type, or raises ValueError."""
-
-if TYPE_CHECKING:
-    ReturnsAny = UnionType | _SpecialForm | None
-    """What type checkers don't take for a type: ``float | None``, ``Literal["up", "down"]``; or nothing."""
+__all__ = ["ReturnsAny"]

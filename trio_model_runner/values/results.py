@@ -13,7 +13,7 @@ is the way to write them down on purpose.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, cast, overload
 
 import attrs
@@ -25,12 +25,14 @@ from .jsonable import to_plain
 from .refusal import Refusal
 
 if TYPE_CHECKING:
-    from ..returns.typing import Returns, ReturnsAny
+    from typing_extensions import TypeForm
+
+    from ..returns.typing import ReturnsAny
     from .encoded import Encoded
 
 __all__ = ["Model", "ModelError", "ModelIdentity", "ModelState", "PredictResult", "Status"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 ValueT_co = TypeVar("ValueT_co", covariant=True, default=Any)
 ModelT_co = TypeVar("ModelT_co", bound="ModelIdentity", covariant=True, default="Model")
 
@@ -124,16 +126,7 @@ class Model(ModelIdentity, Protocol):
         *,
         timeout: float | None = ...,
         optional: bool = ...,
-        returns: Returns[T],
-    ) -> PredictResult[T]: ...
-    @overload
-    async def call(
-        self,
-        method: str,
-        arguments: Arguments = ...,
-        *,
-        timeout: float | None = ...,
-        optional: bool = ...,
+        returns: None = ...,
         decode: Literal[False],
     ) -> PredictResult[Encoded]: ...
     @overload
@@ -144,21 +137,76 @@ class Model(ModelIdentity, Protocol):
         *,
         timeout: float | None = ...,
         optional: bool = ...,
-        returns: ReturnsAny = ...,
+        returns: None = ...,
         decode: bool = ...,
+    ) -> PredictResult[Any]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: TypeForm[T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: Callable[[Any], T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: ReturnsAny,
     ) -> PredictResult[Any]: ...
 
     @overload
     async def predict(
-        self, *values: Any, timeout: float | None = ..., returns: Returns[T]
-    ) -> PredictResult[T]: ...
-    @overload
-    async def predict(
-        self, *values: Any, timeout: float | None = ..., decode: Literal[False]
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        returns: None = ...,
+        decode: Literal[False],
     ) -> PredictResult[Encoded]: ...
     @overload
     async def predict(
-        self, *values: Any, timeout: float | None = ..., returns: ReturnsAny = ..., decode: bool = ...
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        returns: None = ...,
+        decode: bool = ...,
+    ) -> PredictResult[Any]: ...
+    @overload
+    async def predict(
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        returns: TypeForm[T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def predict(
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        returns: Callable[[Any], T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def predict(
+        self,
+        *values: Any,
+        timeout: float | None = ...,
+        returns: ReturnsAny,
     ) -> PredictResult[Any]: ...
 
     async def reset(self, *, timeout: float | None = None) -> PredictResult[None]: ...  # noqa: D102
