@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from ..config import ClusterConfig
-    from ..returns.typing import ReturnsAny
+    from ..returns.typing import Returns
     from ..services.base import Service
     from .fleet import Fleet
 
@@ -91,30 +91,19 @@ class ClusterCalls:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
+        returns: Returns[T],
+    ) -> PredictionRound[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
         returns: TypeForm[T],
     ) -> PredictionRound[T]: ...
-    @overload
-    async def call(
-        self,
-        method: str,
-        arguments: Arguments | ArgumentsFor = ...,
-        *,
-        timeout: float | None = ...,
-        models: Models | None = ...,
-        optional: bool = ...,
-        returns: Callable[[Any], T],
-    ) -> PredictionRound[T]: ...
-    @overload
-    async def call(
-        self,
-        method: str,
-        arguments: Arguments | ArgumentsFor = ...,
-        *,
-        timeout: float | None = ...,
-        models: Models | None = ...,
-        optional: bool = ...,
-        returns: ReturnsAny,
-    ) -> PredictionRound[Any]: ...
     @enable_ki_protection  # so that no model's queue keeps a place that nobody has
     async def call(
         self,
@@ -170,28 +159,12 @@ class ClusterCalls:
     ) -> PredictionRound[Any]: ...
     @overload
     async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = ...,
-        models: Models | None = ...,
-        returns: TypeForm[T],
+        self, *values: Any, timeout: float | None = ..., models: Models | None = ..., returns: Returns[T]
     ) -> PredictionRound[T]: ...
     @overload
     async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = ...,
-        models: Models | None = ...,
-        returns: Callable[[Any], T],
+        self, *values: Any, timeout: float | None = ..., models: Models | None = ..., returns: TypeForm[T]
     ) -> PredictionRound[T]: ...
-    @overload
-    async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = ...,
-        models: Models | None = ...,
-        returns: ReturnsAny,
-    ) -> PredictionRound[Any]: ...
     async def predict(
         self,
         *values: Any,
@@ -243,30 +216,19 @@ class ClusterCalls:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
+        returns: Returns[T],
+    ) -> Completed[T]: ...
+    @overload
+    def as_completed(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
         returns: TypeForm[T],
     ) -> Completed[T]: ...
-    @overload
-    def as_completed(
-        self,
-        method: str,
-        arguments: Arguments | ArgumentsFor = ...,
-        *,
-        timeout: float | None = ...,
-        models: Models | None = ...,
-        optional: bool = ...,
-        returns: Callable[[Any], T],
-    ) -> Completed[T]: ...
-    @overload
-    def as_completed(
-        self,
-        method: str,
-        arguments: Arguments | ArgumentsFor = ...,
-        *,
-        timeout: float | None = ...,
-        models: Models | None = ...,
-        optional: bool = ...,
-        returns: ReturnsAny,
-    ) -> Completed[Any]: ...
     @contextlib.asynccontextmanager
     @enable_ki_protection
     async def as_completed(

@@ -5,7 +5,7 @@ What it is, how it is, and the calls that wait for it are here; how it gets and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import attrs
@@ -27,7 +27,7 @@ from .states import NEXT, JoinReason
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-    from ..returns.typing import ReturnsAny
+    from ..returns.typing import Returns
     from ..values.data import Encoded
     from ..values.results import PredictResult
     from .host import ModelHost
@@ -134,28 +134,18 @@ class ModelRunner:
         *,
         timeout: float | None = ...,
         optional: bool = ...,
+        returns: Returns[T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
         returns: TypeForm[T],
     ) -> PredictResult[T]: ...
-    @overload
-    async def call(
-        self,
-        method: str,
-        arguments: Arguments = ...,
-        *,
-        timeout: float | None = ...,
-        optional: bool = ...,
-        returns: Callable[[Any], T],
-    ) -> PredictResult[T]: ...
-    @overload
-    async def call(
-        self,
-        method: str,
-        arguments: Arguments = ...,
-        *,
-        timeout: float | None = ...,
-        optional: bool = ...,
-        returns: ReturnsAny,
-    ) -> PredictResult[Any]: ...
     async def call(
         self,
         method: str,
@@ -177,41 +167,20 @@ class ModelRunner:
 
     @overload
     async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = ...,
-        returns: None = ...,
-        decode: Literal[False],
+        self, *values: Any, timeout: float | None = ..., returns: None = ..., decode: Literal[False]
     ) -> PredictResult[Encoded]: ...
     @overload
     async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = ...,
-        returns: None = ...,
-        decode: bool = ...,
+        self, *values: Any, timeout: float | None = ..., returns: None = ..., decode: bool = ...
     ) -> PredictResult[Any]: ...
     @overload
     async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = ...,
-        returns: TypeForm[T],
+        self, *values: Any, timeout: float | None = ..., returns: Returns[T]
     ) -> PredictResult[T]: ...
     @overload
     async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = ...,
-        returns: Callable[[Any], T],
+        self, *values: Any, timeout: float | None = ..., returns: TypeForm[T]
     ) -> PredictResult[T]: ...
-    @overload
-    async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = ...,
-        returns: ReturnsAny,
-    ) -> PredictResult[Any]: ...
     async def predict(
         self, *values: Any, timeout: float | None = None, returns: Any = None, decode: bool = True
     ) -> PredictResult[Any]:

@@ -1,27 +1,26 @@
-"""What type checkers make of ``returns=``; nothing here is needed at run time.
+"""What may be given as ``returns=``, for type checkers.
 
-Methods that take ``returns=`` have five overloads. The first that fits is taken, so their order matters:
+Methods that take ``returns=`` have four overloads. The first that fits is taken, so their order matters:
 
-1. ``decode=False``: the values are `Encoded`.
-2. ``returns=None``, or none given: Any. It is before 3, since None is a type, too.
-3. ``returns: TypeForm[T]``: all that can be written as an annotation, such as ``float``, ``list[Point]``,
-   ``float | None`` and ``Literal["up", "down"]``.
-4. ``returns: Callable[[Any], T]``: a function that takes the answer and returns the value. mypy 2.4 gets
-   ``float | None`` wrong if this and 3 are one overload.
-5. ``returns: ReturnsAny``: Any. It is last, since ``float | None`` is a ``UnionType``, too.
+1. ``decode: Literal[False]``: the values are `Encoded`.
+2. ``returns: None = ...``: they are Any. It is before 4, for which None is a type like any other.
+3. ``returns: Returns[T]``: a class, or a function. mypy and pyright know more of classes here than in 4.
+4. ``returns: TypeForm[T]``: whatever else is written as a type, such as ``float | None`` or
+   ``Literal["up", "down"]``. If 3 and 4 were one, mypy 2.4 would take ``float | None`` for ``float``.
 
-The default of ``T`` is Any: without it, mypy says Never where it can't tell the type.
+Each ``T`` has Any for its default: without one, mypy says Never where it can't tell the type.
 """
 
 from __future__ import annotations
 
-from types import UnionType
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
-if TYPE_CHECKING:
-    from typing import _SpecialForm
+from typing_extensions import TypeVar
 
-    ReturnsAny = UnionType | _SpecialForm
-    """Some type; the checker does not know which. A variable of type ``UnionType`` is one."""
+__all__ = ["Returns"]
 
-__all__ = ["ReturnsAny"]
+T = TypeVar("T", default=Any)
+
+Returns = type[T] | Callable[[Any], T]
+"""A class, or a function that makes a value, or raises ValueError."""

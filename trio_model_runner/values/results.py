@@ -13,7 +13,7 @@ is the way to write them down on purpose.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, cast, overload
 
 import attrs
@@ -27,7 +27,7 @@ from .refusal import Refusal
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-    from ..returns.typing import ReturnsAny
+    from ..returns.typing import Returns
     from .encoded import Encoded
 
 __all__ = ["Model", "ModelError", "ModelIdentity", "ModelState", "PredictResult", "Status"]
@@ -148,66 +148,35 @@ class Model(ModelIdentity, Protocol):
         *,
         timeout: float | None = ...,
         optional: bool = ...,
+        returns: Returns[T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
         returns: TypeForm[T],
     ) -> PredictResult[T]: ...
-    @overload
-    async def call(
-        self,
-        method: str,
-        arguments: Arguments = ...,
-        *,
-        timeout: float | None = ...,
-        optional: bool = ...,
-        returns: Callable[[Any], T],
-    ) -> PredictResult[T]: ...
-    @overload
-    async def call(
-        self,
-        method: str,
-        arguments: Arguments = ...,
-        *,
-        timeout: float | None = ...,
-        optional: bool = ...,
-        returns: ReturnsAny,
-    ) -> PredictResult[Any]: ...
 
     @overload
     async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = ...,
-        returns: None = ...,
-        decode: Literal[False],
+        self, *values: Any, timeout: float | None = ..., returns: None = ..., decode: Literal[False]
     ) -> PredictResult[Encoded]: ...
     @overload
     async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = ...,
-        returns: None = ...,
-        decode: bool = ...,
+        self, *values: Any, timeout: float | None = ..., returns: None = ..., decode: bool = ...
     ) -> PredictResult[Any]: ...
     @overload
     async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = ...,
-        returns: TypeForm[T],
+        self, *values: Any, timeout: float | None = ..., returns: Returns[T]
     ) -> PredictResult[T]: ...
     @overload
     async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = ...,
-        returns: Callable[[Any], T],
+        self, *values: Any, timeout: float | None = ..., returns: TypeForm[T]
     ) -> PredictResult[T]: ...
-    @overload
-    async def predict(
-        self,
-        *values: Any,
-        timeout: float | None = ...,
-        returns: ReturnsAny,
-    ) -> PredictResult[Any]: ...
 
     async def reset(self, *, timeout: float | None = None) -> PredictResult[None]: ...  # noqa: D102
 
