@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Annotated, Any, Literal, NewType, TypedDict, TypeVar, assert_type
 
 import attrs
@@ -25,6 +26,11 @@ from trio_model_runner.values.results import Model
 @attrs.frozen
 class Point:
     x: float
+
+
+class Shape(abc.ABC):
+    @abc.abstractmethod
+    def area(self) -> float: ...
 
 
 class Row(TypedDict):
@@ -52,6 +58,7 @@ async def rounds(cluster: Cluster) -> None:
     assert_type(await cluster.call("predict", returns=None), PredictionRound[Any])
     assert_type(await cluster.call("predict", returns=float), PredictionRound[float])
     assert_type(await cluster.call("predict", returns=Point), PredictionRound[Point])
+    assert_type(await cluster.call("predict", returns=Shape), PredictionRound[Shape])
     assert_type(await cluster.call("predict", returns=Row), PredictionRound[Row])
     assert_type(await cluster.call("predict", returns=Quote), PredictionRound[Quote])
     assert_type(await cluster.call("predict", returns=list[Point]), PredictionRound[list[Point]])
@@ -132,8 +139,16 @@ async def form_handed_on(cluster: Cluster, returns: TypeForm[T]) -> PredictionRo
 
 
 async def known_at_run_time(
-    cluster: Cluster, maybe: type[Point] | None, anything: Any, timeout: float | None, decode: bool
+    cluster: Cluster,
+    some_class: type,
+    any_class: type[Any],
+    maybe: type[Point] | None,
+    anything: Any,
+    timeout: float | None,
+    decode: bool,
 ) -> None:
+    assert_type(await cluster.call("predict", returns=some_class), PredictionRound[Any])
+    assert_type(await cluster.call("predict", returns=any_class), PredictionRound[Any])
     assert_type(await cluster.call("predict", returns=maybe), PredictionRound[Point] | PredictionRound[Any])
     assert_type(await cluster.call("predict", returns=anything), PredictionRound[Any])
     assert_type(await cluster.call("predict", decode=decode), PredictionRound[Any])
