@@ -7,14 +7,14 @@ type of the values. How it is done is elsewhere: `block` runs everything and end
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import trio
 from trio.lowlevel import enable_ki_protection
+from typing_extensions import TypeVar
 
 from ..config import ClusterConfig
 from ..model.handle import ModelRunner
@@ -31,15 +31,17 @@ from .caller import ArgumentsFor, Caller, Models
 from .changes import ChangeListener
 from .fleet import Fleet
 from .joining import Join, call_on_join
-from .snapshot import ClusterSnapshot
+from .snapshot import ClusterSnapshot, take_snapshot
 
 if TYPE_CHECKING:
-    from ..returns.typing import Returns, ReturnsAny
+    from typing_extensions import TypeForm
+
+    from ..returns.typing import Returns
     from ..values.encoded import Encoded
 
 __all__ = ["Cluster"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 
 Completed = AbstractAsyncContextManager[AsyncIterator[PredictResult[T]]]
 OnJoin = Callable[[Join], Awaitable[None]]
@@ -108,17 +110,7 @@ class Cluster:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
-        returns: Returns[T],
-    ) -> PredictionRound[T]: ...
-    @overload
-    async def call(
-        self,
-        method: str,
-        arguments: Arguments | ArgumentsFor = ...,
-        *,
-        timeout: float | None = ...,
-        models: Models | None = ...,
-        optional: bool = ...,
+        returns: None = ...,
         decode: Literal[False],
     ) -> PredictionRound[Encoded]: ...
     @overload
@@ -130,9 +122,31 @@ class Cluster:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
-        returns: ReturnsAny = ...,
+        returns: None = ...,
         decode: bool = ...,
     ) -> PredictionRound[Any]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: Returns[T],
+    ) -> PredictionRound[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: TypeForm[T],
+    ) -> PredictionRound[T]: ...
     @enable_ki_protection  # so that no model's queue keeps a place that nobody has
     async def call(
         self,
@@ -171,14 +185,11 @@ class Cluster:
 
     @overload
     async def predict(
-        self, *values: Any, timeout: float | None = ..., models: Models | None = ..., returns: Returns[T]
-    ) -> PredictionRound[T]: ...
-    @overload
-    async def predict(
         self,
         *values: Any,
         timeout: float | None = ...,
         models: Models | None = ...,
+        returns: None = ...,
         decode: Literal[False],
     ) -> PredictionRound[Encoded]: ...
     @overload
@@ -187,9 +198,17 @@ class Cluster:
         *values: Any,
         timeout: float | None = ...,
         models: Models | None = ...,
-        returns: ReturnsAny = ...,
+        returns: None = ...,
         decode: bool = ...,
     ) -> PredictionRound[Any]: ...
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., models: Models | None = ..., returns: Returns[T]
+    ) -> PredictionRound[T]: ...
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., models: Models | None = ..., returns: TypeForm[T]
+    ) -> PredictionRound[T]: ...
     @enable_ki_protection
     async def predict(
         self,
@@ -215,17 +234,7 @@ class Cluster:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
-        returns: Returns[T],
-    ) -> Completed[T]: ...
-    @overload
-    def as_completed(
-        self,
-        method: str,
-        arguments: Arguments | ArgumentsFor = ...,
-        *,
-        timeout: float | None = ...,
-        models: Models | None = ...,
-        optional: bool = ...,
+        returns: None = ...,
         decode: Literal[False],
     ) -> Completed[Encoded]: ...
     @overload
@@ -237,9 +246,31 @@ class Cluster:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
-        returns: ReturnsAny = ...,
+        returns: None = ...,
         decode: bool = ...,
     ) -> Completed[Any]: ...
+    @overload
+    def as_completed(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: Returns[T],
+    ) -> Completed[T]: ...
+    @overload
+    def as_completed(
+        self,
+        method: str,
+        arguments: Arguments | ArgumentsFor = ...,
+        *,
+        timeout: float | None = ...,
+        models: Models | None = ...,
+        optional: bool = ...,
+        returns: TypeForm[T],
+    ) -> Completed[T]: ...
     def as_completed(
         self,
         method: str,
@@ -342,22 +373,7 @@ class Cluster:
 
     def snapshot(self) -> ClusterSnapshot:
         """How the cluster is now, in plain values."""
-        last_round: dict[str, Any] | None = None
-        if (last := self._caller.last_round) is not None:
-            counts = dict(Counter(result.status.value for result in last.values()))
-            last_round = {"id": last.id, "method": last.method, "elapsed": last.elapsed, "counts": counts}
-        return ClusterSnapshot(
-            crunch_id=self._config.crunch_id,
-            orchestrator_connected=self._feed.connected,
-            orchestrator_since=self._feed.since,
-            orchestrator_error=self._feed.last_error,
-            models=self._fleet.count_states(),
-            last_round=last_round,
-            reports_pending=self._fleet.reporting.pending,
-            reports_held=self._fleet.reporting.held,
-            reports_unsent=self._feed.pending_reports,
-            draining=self._caller.draining,
-        )
+        return take_snapshot(self._config, self._feed, self._fleet, self._caller)
 
     async def _join(self, model: ModelRunner, reason: JoinReason, fresh: bool) -> None:
         if self._on_join is not None:

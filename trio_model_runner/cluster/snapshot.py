@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-__all__ = ["ClusterSnapshot"]
+if TYPE_CHECKING:
+    from ..config import ClusterConfig
+    from ..orchestrator import OrchestratorFeed
+    from .caller import Caller
+    from .fleet import Fleet
+
+__all__ = ["ClusterSnapshot", "take_snapshot"]
 
 
 @attrs.frozen
@@ -44,3 +51,25 @@ class ClusterSnapshot:
         row["models"] = dict(self.models)
         row["last_round"] = dict(self.last_round) if self.last_round is not None else None
         return row
+
+
+def take_snapshot(
+    config: ClusterConfig, feed: OrchestratorFeed, fleet: Fleet, caller: Caller
+) -> ClusterSnapshot:
+    """How the cluster of these parts is now."""
+    last_round: dict[str, Any] | None = None
+    if (last := caller.last_round) is not None:
+        counts = dict(Counter(result.status.value for result in last.values()))
+        last_round = {"id": last.id, "method": last.method, "elapsed": last.elapsed, "counts": counts}
+    return ClusterSnapshot(
+        crunch_id=config.crunch_id,
+        orchestrator_connected=feed.connected,
+        orchestrator_since=feed.since,
+        orchestrator_error=feed.last_error,
+        models=fleet.count_states(),
+        last_round=last_round,
+        reports_pending=fleet.reporting.pending,
+        reports_held=fleet.reporting.held,
+        reports_unsent=feed.pending_reports,
+        draining=caller.draining,
+    )

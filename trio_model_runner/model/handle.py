@@ -8,24 +8,26 @@ long as it likes, and can't break anything with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Unpack, overload
 
 from trio.lowlevel import enable_ki_protection
+from typing_extensions import TypeVar
 
 from ..text import readable
 from ..values.data import Arguments
 
 if TYPE_CHECKING:
     import grpclib.client
+    from typing_extensions import TypeForm
 
-    from ..returns.typing import Returns, ReturnsAny
+    from ..returns.typing import Returns
     from ..values.encoded import Encoded
     from ..values.results import ModelState, PredictResult
     from .round_spec import CallOptions
 
 __all__ = ["ModelRunner", "Operator", "operator_of"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 
 _NO_ARGUMENTS = Arguments()
 
@@ -147,16 +149,7 @@ class ModelRunner:
         *,
         timeout: float | None = ...,
         optional: bool = ...,
-        returns: Returns[T],
-    ) -> PredictResult[T]: ...
-    @overload
-    async def call(
-        self,
-        method: str,
-        arguments: Arguments = ...,
-        *,
-        timeout: float | None = ...,
-        optional: bool = ...,
+        returns: None = ...,
         decode: Literal[False],
     ) -> PredictResult[Encoded]: ...
     @overload
@@ -167,9 +160,29 @@ class ModelRunner:
         *,
         timeout: float | None = ...,
         optional: bool = ...,
-        returns: ReturnsAny = ...,
+        returns: None = ...,
         decode: bool = ...,
     ) -> PredictResult[Any]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: Returns[T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: TypeForm[T],
+    ) -> PredictResult[T]: ...
     @enable_ki_protection
     async def call(
         self,
@@ -192,16 +205,20 @@ class ModelRunner:
 
     @overload
     async def predict(
+        self, *values: Any, timeout: float | None = ..., returns: None = ..., decode: Literal[False]
+    ) -> PredictResult[Encoded]: ...
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., returns: None = ..., decode: bool = ...
+    ) -> PredictResult[Any]: ...
+    @overload
+    async def predict(
         self, *values: Any, timeout: float | None = ..., returns: Returns[T]
     ) -> PredictResult[T]: ...
     @overload
     async def predict(
-        self, *values: Any, timeout: float | None = ..., decode: Literal[False]
-    ) -> PredictResult[Encoded]: ...
-    @overload
-    async def predict(
-        self, *values: Any, timeout: float | None = ..., returns: ReturnsAny = ..., decode: bool = ...
-    ) -> PredictResult[Any]: ...
+        self, *values: Any, timeout: float | None = ..., returns: TypeForm[T]
+    ) -> PredictResult[T]: ...
     @enable_ki_protection
     async def predict(
         self, *values: Any, timeout: float | None = None, returns: Any = None, decode: bool = True

@@ -25,12 +25,14 @@ from .jsonable import to_plain
 from .refusal import Refusal
 
 if TYPE_CHECKING:
-    from ..returns.typing import Returns, ReturnsAny
+    from typing_extensions import TypeForm
+
+    from ..returns.typing import Returns
     from .encoded import Encoded
 
 __all__ = ["Model", "ModelError", "ModelIdentity", "ModelState", "PredictResult", "Status"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 ValueT_co = TypeVar("ValueT_co", covariant=True, default=Any)
 ModelT_co = TypeVar("ModelT_co", bound="ModelIdentity", covariant=True, default="Model")
 
@@ -128,16 +130,7 @@ class Model(ModelIdentity, Protocol):
         *,
         timeout: float | None = ...,
         optional: bool = ...,
-        returns: Returns[T],
-    ) -> PredictResult[T]: ...
-    @overload
-    async def call(
-        self,
-        method: str,
-        arguments: Arguments = ...,
-        *,
-        timeout: float | None = ...,
-        optional: bool = ...,
+        returns: None = ...,
         decode: Literal[False],
     ) -> PredictResult[Encoded]: ...
     @overload
@@ -148,22 +141,46 @@ class Model(ModelIdentity, Protocol):
         *,
         timeout: float | None = ...,
         optional: bool = ...,
-        returns: ReturnsAny = ...,
+        returns: None = ...,
         decode: bool = ...,
     ) -> PredictResult[Any]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: Returns[T],
+    ) -> PredictResult[T]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: Arguments = ...,
+        *,
+        timeout: float | None = ...,
+        optional: bool = ...,
+        returns: TypeForm[T],
+    ) -> PredictResult[T]: ...
 
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., returns: None = ..., decode: Literal[False]
+    ) -> PredictResult[Encoded]: ...
+    @overload
+    async def predict(
+        self, *values: Any, timeout: float | None = ..., returns: None = ..., decode: bool = ...
+    ) -> PredictResult[Any]: ...
     @overload
     async def predict(
         self, *values: Any, timeout: float | None = ..., returns: Returns[T]
     ) -> PredictResult[T]: ...
     @overload
     async def predict(
-        self, *values: Any, timeout: float | None = ..., decode: Literal[False]
-    ) -> PredictResult[Encoded]: ...
-    @overload
-    async def predict(
-        self, *values: Any, timeout: float | None = ..., returns: ReturnsAny = ..., decode: bool = ...
-    ) -> PredictResult[Any]: ...
+        self, *values: Any, timeout: float | None = ..., returns: TypeForm[T]
+    ) -> PredictResult[T]: ...
 
     async def reset(self, *, timeout: float | None = None) -> PredictResult[None]: ...  # noqa: D102
 
