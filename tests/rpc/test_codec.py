@@ -24,7 +24,7 @@ from trio_model_runner.proto.dynamic_subclass import (
 )
 from trio_model_runner.proto.grpc.health.v1 import HealthCheckRequest, HealthCheckResponse
 from trio_model_runner.proto.train_infer import InferRequest, InferResponse
-from trio_model_runner.rpc.codec import BetterprotoCodec, message_reader
+from trio_model_runner.rpc.message_reader import message_reader
 
 NODE_MESSAGES: list[type[betterproto.Message]] = [
     *(Argument, KwArgument, Status, Variant),

@@ -61,7 +61,7 @@ async def test_abort_interrupts_calls_and_refuses_new_ones(kind: str) -> None:
             await server.wait(lambda: bool(server.bodies))
             connection.abort("enough")
         assert outcome.error is not None
-        assert str(outcome.error) == connection.loss == "enough"
+        assert str(outcome.error) == str(connection.loss) == "enough"
         assert (outcome.error.unprocessed, outcome.error.connection_lost) == (False, True)
         assert (connection.lost, connection.accepts_calls) == (True, False)
         with pytest.raises(CallInterrupted, match="enough") as raised:
@@ -117,7 +117,7 @@ async def test_goaway_lets_open_calls_finish_and_refuses_new_ones(kind: str) -> 
             await server.wait(lambda: bool(server.bodies))
             await server.flush(frames.goaway_frame(1, frames.ErrorCode.ENHANCE_YOUR_CALM, b"too_many_pings"))
             await connection.watch()
-            assert connection.loss == "the server said GOAWAY: ENHANCE_YOUR_CALM (too_many_pings)"
+            assert str(connection.loss) == "the server said GOAWAY: ENHANCE_YOUR_CALM (too_many_pings)"
             assert (connection.lost, connection.accepts_calls) == (False, False)
             with pytest.raises(CallInterrupted, match="too_many_pings") as raised:
                 await call(connection)
@@ -132,7 +132,7 @@ async def test_a_server_that_breaks_the_protocol_loses_the_connection(kind: str)
     async with connected(kind) as (connection, server):
         await server.flush(frame(frames.FrameType.PUSH_PROMISE, 4, 1, bytes(5)))
         await connection.watch()
-        assert connection.loss == "the server broke the protocol: PUSH_PROMISE, though push is off"
+        assert str(connection.loss) == "the server broke the protocol: PUSH_PROMISE, though push is off"
         await server.ended.wait()
         assert server.goaways == [frames.ErrorCode.PROTOCOL_ERROR]
 
@@ -171,7 +171,7 @@ async def test_what_lies_unread_when_writing_fails_still_counts(autojump_clock: 
         nursery.start_soon(outcome.of, connection)
         await wait_all_tasks_blocked()
         await theirs.send_all(frames.goaway_frame(0, frames.ErrorCode.INTERNAL_ERROR, b"out of memory"))
-    assert connection.loss == "the server said GOAWAY: INTERNAL_ERROR (out of memory)"
+    assert str(connection.loss) == "the server said GOAWAY: INTERNAL_ERROR (out of memory)"
     assert outcome.error is not None
     assert outcome.error.unprocessed
 
@@ -198,7 +198,7 @@ async def test_a_connection_that_can_not_be_written_ends_though_its_server_says_
     assert outcome.error is not None
     assert outcome.error.connection_lost
     assert not outcome.error.unprocessed
-    assert connection.loss == "the connection broke: it can be read, but not written"
+    assert str(connection.loss) == "the connection broke: it can be read, but not written"
 
 
 @both_kinds
@@ -261,7 +261,7 @@ async def test_a_connection_that_died_in_silence_is_lost(autojump_clock: MockClo
             outcome = Outcome()
             nursery.start_soon(outcome.of, connection)
             await connection.watch(interval=300, timeout=20)
-            assert connection.loss == "no answer to a PING within 20 s"
+            assert str(connection.loss) == "no answer to a PING within 20 s"
         assert outcome.error is not None
         assert outcome.error.connection_lost
 
@@ -299,7 +299,7 @@ async def test_closing_resets_calls_says_goodbye_and_may_be_repeated(kind: str) 
         await server.ended.wait()
         assert server.sent_resets == {1: frames.ErrorCode.CANCEL}
         assert server.goaways == [frames.ErrorCode.NO_ERROR]
-        assert connection.loss == "the connection was closed"
+        assert str(connection.loss) == "the connection was closed"
 
 
 async def test_a_call_made_while_the_connection_closes_is_refused() -> None:

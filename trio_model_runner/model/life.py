@@ -243,7 +243,7 @@ class ModelLife:
             await self._host.join(self._model, self._reason, fresh=fresh)
         except Exception as error:  # the coordinator's code: any error keeps just this model out
             if not connection.accepts_calls:
-                raise CallInterrupted(connection.loss, connection_lost=True) from error
+                raise CallInterrupted(connection.loss or "it has ended", connection_lost=True) from error
             raise BringUpError(Outcome.COORDINATOR_RAISED, f"on_join: {error!r}", error) from error
 
     async def _serve(self, connection: Connection) -> None:  # noqa: ASYNC910
