@@ -13,8 +13,8 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 
 from trio_model_runner.channel import Channel
-from trio_model_runner.proto.dynamic_subclass import CallRequest
 from trio_model_runner.channel.codec import BetterprotoCodec
+from trio_model_runner.proto.dynamic_subclass import CallRequest
 
 from .servers import SERVERS, SERVICE
 

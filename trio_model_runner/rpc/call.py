@@ -23,7 +23,7 @@ __all__ = ["Call"]
 class Call:
     """One HTTP/2 stream that carries a call; also its `receiver.Receiver`.
 
-    Subclasses say what happens when a piece of the answer was taken in (`_consume`) and at the end (`_ended`).
+    Subclasses say what follows when a piece of the answer came in (`_consume`) and at the end (`_ended`).
 
     Args:
         connection: where to.
