@@ -33,11 +33,10 @@ class Call:
     Attributes:
         headers: the response's headers, with its initial metadata; empty until they came.
         trailers: the response's trailers; None until they came.
-        error: why it ended early, if it did.
         ended_at: when the whole response or another end came, on Trio's clock, in seconds; None until then.
     """
 
-    __slots__ = ("_connection", "_cutter", "_stream", "ended_at", "error", "headers", "trailers")
+    __slots__ = ("_connection", "_cutter", "_error", "_stream", "ended_at", "headers", "trailers")
 
     def __init__(self, connection: Connection, max_message_bytes: int, *, single: bool) -> None:
         self._connection = connection
@@ -45,20 +44,20 @@ class Call:
         self._stream: Http2Stream | None = None
         self.headers: Fields = ()
         self.trailers: Fields | None = None
-        self.error: Exception | None = None
+        self._error: Exception | None = None
         self.ended_at: float | None = None
+
+    @property
+    def error(self) -> Exception | None:
+        """Why it ended early, if it did."""
+        return self._error
 
     @property
     def trailers_only(self) -> bool:
         """Whether the server answered with a status and nothing else, not even metadata before it."""
-        if self.ended_at is None or self.error is not None:
+        if self.ended_at is None or self._error is not None:
             return False
         return bool(self.headers) and self.trailers is None and self._cutter.empty
-
-    @property
-    def has_message(self) -> bool:
-        """Whether a piece of a message has come."""
-        return not self._cutter.empty
 
     def leave(self) -> None:
         """Be done with the call: if it has not ended, the server hears of that. Idempotent."""
@@ -67,7 +66,7 @@ class Call:
 
     def refuse(self, error: Exception) -> None:
         """Take nothing more of the answer: it ends here, with an error."""
-        self.error = self.error or error
+        self._error = self._error or error
         self._cutter.clear()
         if self._stream is not None:
             self._connection.leave(self._stream)
@@ -97,7 +96,7 @@ class Call:
     def interrupted(self, error: CallInterrupted) -> None:
         """See `receiver.Receiver`."""
         if self.ended_at is None:
-            self.error = error
+            self._error = error
             self._end()
 
     def _open(self, fields: RawFields, volatile: RawFields, seconds: float) -> Http2Stream:

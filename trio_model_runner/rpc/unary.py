@@ -80,6 +80,11 @@ class UnaryCall(Call):
         """Whether the whole request was handed to the kernel: the server may have acted on it."""
         return self._stream is not None and self._stream.sent and self._connection.all_written
 
+    @property
+    def has_message(self) -> bool:
+        """Whether a piece of a message has come."""
+        return not self._cutter.empty
+
     def begin(self, timeout: float, on_end: Callable[[], None]) -> None:
         """Send the request; whoever does this must `leave`, too.
 
@@ -145,8 +150,8 @@ class UnaryCall(Call):
             GRPCError: the server's status, or what makes the answer none.
             CallInterrupted: the stream or the connection ended first.
         """
-        if self.error is not None:
-            raise self.error
+        if self._error is not None:
+            raise self._error
         raise_for_status(self.headers, self.trailers)
         self._cutter.check_end()
         return Answer(self._cutter.messages[0], self.headers)
