@@ -47,7 +47,8 @@ async def test_a_server_with_an_ipv6_address() -> None:
     with grpcio_server(address="[::1]:0", Call=unary(lambda request, context: ANSWER)) as port:
         async with Channel("::1", port) as channel:
             assert await DynamicSubclassServiceStub(channel).call(CallRequest()) == ANSWER
-            assert dict(channel.fields_of(CALL, "x"))[b":authority"] == b"[::1]:%d" % port
+            fields = (await channel._route.begin(CALL)).fields("x")
+            assert dict(fields)[b":authority"] == b"[::1]:%d" % port
 
 
 @pytest.mark.parametrize("as_text", [False, True])

@@ -13,8 +13,8 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 
 from trio_model_runner.channel import Channel
+from trio_model_runner.channel.codec import BetterprotoCodec
 from trio_model_runner.proto.dynamic_subclass import CallRequest
-from trio_model_runner.rpc.codec import BetterprotoCodec
 
 from .servers import SERVERS, SERVICE
 
@@ -234,7 +234,7 @@ async def test_a_server_that_retires_lets_open_calls_end_and_takes_no_new_ones(k
                 connection = await channel.connect()
                 await Stub(channel)._unary_unary(f"/{SERVICE}/Retire", CallRequest(), CallRequest)
                 await connection.watch()
-                assert connection.loss.startswith("the server said GOAWAY")
+                assert str(connection.loss).startswith("the server said GOAWAY")
                 await stream.send_message(CallRequest("after"))
                 assert await stream.recv_message() == CallRequest("after")
                 await stream.end()

@@ -13,7 +13,9 @@ from trio_model_runner.network import TCPNetwork
 from trio_model_runner.rpc import frames
 from trio_model_runner.rpc.connecting import open_connection
 from trio_model_runner.rpc.connection import Connection
+from trio_model_runner.rpc.ending import EndCause, Ending, explain_no_settings
 from trio_model_runner.rpc.receiver import CallInterrupted
+from trio_model_runner.rpc.state import State
 from trio_model_runner.rpc.unary import UnaryCall
 
 both_kinds = pytest.mark.parametrize("kind", ["memory", "tcp"])
@@ -61,7 +63,7 @@ async def test_abort_interrupts_calls_and_refuses_new_ones(kind: str) -> None:
             await server.wait(lambda: bool(server.bodies))
             connection.abort("enough")
         assert outcome.error is not None
-        assert str(outcome.error) == connection.loss == "enough"
+        assert str(outcome.error) == str(connection.loss) == "enough"
         assert (outcome.error.unprocessed, outcome.error.connection_lost) == (False, True)
         assert (connection.lost, connection.accepts_calls) == (True, False)
         with pytest.raises(CallInterrupted, match="enough") as raised:
@@ -117,7 +119,7 @@ async def test_goaway_lets_open_calls_finish_and_refuses_new_ones(kind: str) -> 
             await server.wait(lambda: bool(server.bodies))
             await server.flush(frames.goaway_frame(1, frames.ErrorCode.ENHANCE_YOUR_CALM, b"too_many_pings"))
             await connection.watch()
-            assert connection.loss == "the server said GOAWAY: ENHANCE_YOUR_CALM (too_many_pings)"
+            assert str(connection.loss) == "the server said GOAWAY: ENHANCE_YOUR_CALM (too_many_pings)"
             assert (connection.lost, connection.accepts_calls) == (False, False)
             with pytest.raises(CallInterrupted, match="too_many_pings") as raised:
                 await call(connection)
@@ -132,7 +134,7 @@ async def test_a_server_that_breaks_the_protocol_loses_the_connection(kind: str)
     async with connected(kind) as (connection, server):
         await server.flush(frame(frames.FrameType.PUSH_PROMISE, 4, 1, bytes(5)))
         await connection.watch()
-        assert connection.loss == "the server broke the protocol: PUSH_PROMISE, though push is off"
+        assert str(connection.loss) == "the server broke the protocol: PUSH_PROMISE, though push is off"
         await server.ended.wait()
         assert server.goaways == [frames.ErrorCode.PROTOCOL_ERROR]
 
@@ -171,7 +173,7 @@ async def test_what_lies_unread_when_writing_fails_still_counts(autojump_clock: 
         nursery.start_soon(outcome.of, connection)
         await wait_all_tasks_blocked()
         await theirs.send_all(frames.goaway_frame(0, frames.ErrorCode.INTERNAL_ERROR, b"out of memory"))
-    assert connection.loss == "the server said GOAWAY: INTERNAL_ERROR (out of memory)"
+    assert str(connection.loss) == "the server said GOAWAY: INTERNAL_ERROR (out of memory)"
     assert outcome.error is not None
     assert outcome.error.unprocessed
 
@@ -198,7 +200,7 @@ async def test_a_connection_that_can_not_be_written_ends_though_its_server_says_
     assert outcome.error is not None
     assert outcome.error.connection_lost
     assert not outcome.error.unprocessed
-    assert connection.loss == "the connection broke: it can be read, but not written"
+    assert str(connection.loss) == "the connection broke: it can be read, but not written"
 
 
 @both_kinds
@@ -261,7 +263,7 @@ async def test_a_connection_that_died_in_silence_is_lost(autojump_clock: MockClo
             outcome = Outcome()
             nursery.start_soon(outcome.of, connection)
             await connection.watch(interval=300, timeout=20)
-            assert connection.loss == "no answer to a PING within 20 s"
+            assert str(connection.loss) == "no answer to a PING within 20 s"
         assert outcome.error is not None
         assert outcome.error.connection_lost
 
@@ -299,7 +301,37 @@ async def test_closing_resets_calls_says_goodbye_and_may_be_repeated(kind: str) 
         await server.ended.wait()
         assert server.sent_resets == {1: frames.ErrorCode.CANCEL}
         assert server.goaways == [frames.ErrorCode.NO_ERROR]
-        assert connection.loss == "the connection was closed"
+        assert str(connection.loss) == "the connection was closed"
+
+
+@both_kinds
+@pytest.mark.parametrize("how", ["aclose", "finish cancelled"])
+async def test_a_goodbye_sends_no_request_that_waited_for_its_turn(kind: str, how: str) -> None:
+    """A reset makes room for the next stream, and a request that takes it may be a model's `tick`."""
+    async with connected(kind) as (connection, server):
+        server.on_request = H2Server.hang
+        server.h2.update_settings({frames.Setting.MAX_CONCURRENT_STREAMS: 1})
+        await server.flush()
+        assert await connection.ping(1000)
+        async with trio.open_nursery() as nursery:
+            first, second, third = Outcome(), Outcome(), Outcome()
+            nursery.start_soon(first.of, connection)
+            await server.wait(lambda: bool(server.bodies))
+            nursery.start_soon(second.of, connection)
+            nursery.start_soon(third.of, connection)
+            await wait_all_tasks_blocked()
+            if how == "aclose":
+                await connection.aclose()
+            else:
+                with trio.move_on_after(0):
+                    await connection.finish()
+        errors = [outcome.error for outcome in (first, second, third)]
+        assert [error and error.unprocessed for error in errors] == [False, True, True]
+        assert [error and error.connection_lost for error in errors] == [True, True, True]
+        await server.ended.wait()
+        assert list(server.bodies) == [1]
+        assert server.sent_resets == {1: frames.ErrorCode.CANCEL}
+        assert server.goaways == [frames.ErrorCode.NO_ERROR]
 
 
 async def test_a_call_made_while_the_connection_closes_is_refused() -> None:
@@ -412,3 +444,97 @@ async def test_no_call_is_taken_from_the_moment_in_which_the_end_is_seen(last: b
     with pytest.raises(CallInterrupted) as caught:
         connection.open(FIELDS, (), UnaryCall(connection, FIELDS, (), max_message_bytes=1))
     assert caught.value.unprocessed
+
+
+# Why it ended, as a value
+
+
+@pytest.mark.parametrize(
+    ("code", "debug_data", "cause", "peaceful"),
+    [
+        (frames.ErrorCode.NO_ERROR, b"", EndCause.GOAWAY, True),
+        (frames.ErrorCode.NO_ERROR, b"too_many_pings", EndCause.GOAWAY, True),
+        (frames.ErrorCode.INTERNAL_ERROR, b"out of memory", EndCause.GOAWAY, False),
+        (frames.ErrorCode.ENHANCE_YOUR_CALM, b"too_many_pings", EndCause.TOO_MANY_PINGS, False),
+        (frames.ErrorCode.ENHANCE_YOUR_CALM, b"slowly", EndCause.GOAWAY, False),
+        (0x1234, b"", EndCause.GOAWAY, False),
+    ],
+)
+async def test_a_goaway_is_told_with_its_code(
+    code: int, debug_data: bytes, cause: EndCause, peaceful: bool
+) -> None:
+    async with connected("memory") as (connection, server):
+        await server.flush(frames.goaway_frame(0, code, debug_data))
+        await connection.watch()
+        assert connection.state is State.RETIRING
+        assert connection.loss is not None
+        assert (connection.loss.cause, connection.loss.code) == (cause, code)
+        assert connection.loss.peaceful == peaceful
+        assert connection.too_many_pings == (cause is EndCause.TOO_MANY_PINGS)
+        with pytest.raises(CallInterrupted) as raised:
+            await call(connection)
+        assert raised.value.ending == connection.loss
+        assert str(raised.value) == str(connection.loss)
+
+
+async def test_causes_are_told_apart() -> None:
+    async with connected("memory", H2Server(answering_pings=False)) as (connection, server):
+        assert connection.loss is None
+        assert connection.state is State.OPEN
+        server.on_request = H2Server.hang
+        async with trio.open_nursery() as nursery:
+            outcome = Outcome()
+            nursery.start_soon(outcome.of, connection)
+            await connection.watch(interval=0.01, timeout=0.01)
+        assert cause_of(connection) is EndCause.NO_ANSWER_TO_PING
+        assert outcome.error is not None
+        assert outcome.error.ending == connection.loss
+    async with connected("memory") as (connection, server):
+        connection.retire("no longer wanted")
+        assert (cause_of(connection), connection.state) == (EndCause.RETIRED, State.RETIRING)
+        await connection.aclose()
+        assert (cause_of(connection), connection.state) == (EndCause.RETIRED, State.LOST)
+    async with connected("memory") as (connection, server):
+        await connection.aclose()
+        assert cause_of(connection) is EndCause.CLOSED_BY_US
+    async with connected("memory") as (connection, server):
+        assert server.stream is not None
+        await server.stream.aclose()
+        await connection.watch()
+        assert cause_of(connection) is EndCause.CLOSED_BY_SERVER
+    async with connected("memory") as (connection, server):
+        await server.flush(frame(frames.FrameType.PUSH_PROMISE, 4, 1, bytes(5)))
+        await connection.watch()
+        assert cause_of(connection) is EndCause.PROTOCOL_VIOLATION
+    async with connected("memory") as (connection, server):
+        connection._http2._sender.next_stream_id = 2**31 - 1
+        await call(connection)
+        assert cause_of(connection) is EndCause.STREAM_IDS_USED_UP
+
+
+def cause_of(connection: Connection) -> EndCause | None:
+    return connection.loss and connection.loss.cause
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize(
+    ("first_bytes", "cause", "expected"),
+    [
+        (b"\x15\x03\x03\x00\x02", EndCause.PROTOCOL_VIOLATION, EndCause.SPEAKS_TLS),
+        (b"\x16\x03\x01", EndCause.CLOSED_BY_SERVER, EndCause.SPEAKS_TLS),
+        (b"HTTP/1.1", EndCause.PROTOCOL_VIOLATION, EndCause.SPEAKS_HTTP1),
+        (b"", EndCause.CLOSED_BY_SERVER, EndCause.CLOSED_BY_SERVER),
+        (b"", EndCause.BROKEN, EndCause.BROKEN),
+        (b"", EndCause.TLS_FAILED, EndCause.TLS_FAILED),
+        (b"", EndCause.CLOSED_BY_US, EndCause.CLOSED_BY_US),
+        (b"\x00\x00", EndCause.CLOSED_BY_SERVER, EndCause.CLOSED_BY_SERVER),
+    ],
+)
+def test_an_end_before_any_settings_is_explained_by_what_came(
+    first_bytes: bytes, cause: EndCause, expected: EndCause, encrypted: bool
+) -> None:
+    ending = explain_no_settings(Ending(cause, "it ended"), first_bytes, encrypted=encrypted)
+    assert ending.cause is expected
+    guessed = not first_bytes and cause in (EndCause.CLOSED_BY_SERVER, EndCause.BROKEN)
+    assert ("before its HTTP/2 SETTINGS" in str(ending)) == guessed
+    assert (str(ending) == "it ended") == (expected is cause and not guessed)

@@ -150,6 +150,21 @@ def test_a_stream_reset_before_it_was_handed_out_never_reaches_the_wire() -> Non
     assert [stream_id for _, _, stream_id, _ in sent(client)] == [1]
 
 
+def test_a_client_that_refuses_streams_opens_none_even_where_a_reset_makes_room() -> None:
+    client = ready_client(WIDE_OPEN + frames.settings_frame([(Setting.MAX_CONCURRENT_STREAMS, 1)]))
+    opened, unopened = request(client), request(client)
+    assert {stream_id for _, _, stream_id, _ in sent(client)} >= {1}
+    client.refuse_streams()
+    client.reset_stream(opened)
+    assert [(kind, stream_id) for kind, _, stream_id, _ in sent(client)] == [(FrameType.RST_STREAM, 1)]
+    assert client.streams == [unopened]
+    assert not client.idle
+    client.reset_stream(unopened)
+    assert client.idle
+    client.close()
+    assert [kind for kind, _, _, _ in sent(client)] == [FrameType.GOAWAY]
+
+
 def test_goaway_frees_what_the_server_did_not_process_and_leaves_the_rest() -> None:
     client = ready_client(WIDE_OPEN + frames.settings_frame([(Setting.MAX_CONCURRENT_STREAMS, 2)]))
     kept, above, unopened = request(client), request(client), request(client)

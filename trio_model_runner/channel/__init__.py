@@ -1,23 +1,41 @@
-"""grpclib's `Channel` on Trio, for generated stubs and calls of any shape, on top of `rpc`.
+"""grpclib's channels on Trio: generated stubs, and calls of any shape, on top of `rpc`.
 
-`channel` is the `Channel` itself; `stream` is one call as stubs know it, and `exchange` what has come of it
-so far; `keeper` has a connection ready, and replaces it when it ends. Nothing here knows of models.
+The room knows gRPC and connections, and nothing of models, tokens or proofs: whoever needs those writes a
+`Route`. To be read in this order:
+
+1. `route`: what a channel asks of whoever has the connection.
+2. `routed`: `RoutedChannel`, a grpclib channel on a route; `peer` says who is at the other end.
+3. `stream`: one call, as stubs know it: its order of events, its deadline.
+4. `exchange`: what of a call has come, and is not wanted yet; flow control.
+5. `channel`: `Channel`, which connects by itself; its route leads over `keeper`, which has a connection ready
+   and replaces it when it ends.
+
+`codec` turns betterproto's messages into bytes and back.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..rpc.receiver import CallInterrupted
+from .peer import Peer
+from .route import Route, RoutedCall
+
 if TYPE_CHECKING:
     from .channel import Channel
+    from .routed import RoutedChannel
 
-__all__ = ["Channel"]
+__all__ = ["CallInterrupted", "Channel", "Peer", "Route", "RoutedCall", "RoutedChannel"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Channel` when it is asked for: with grpclib's client it brings asyncio, which is slow."""
-    if name != "Channel":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .channel import Channel
+    """Import a channel when it is asked for: with grpclib's client it brings asyncio, which is slow."""
+    if name == "Channel":
+        from .channel import Channel
 
-    return Channel
+        return Channel
+    if name == "RoutedChannel":
+        from .routed import RoutedChannel
+
+        return RoutedChannel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

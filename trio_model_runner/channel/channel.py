@@ -8,11 +8,9 @@ async with Channel("localhost", 50051) as channel:
 
 (Stubs for methods with a stream each way start an asyncio task: use `request` for those.)
 
-A stub asks nothing of its channel but `request`, and a listener for events nothing but `__dispatch__`. So
-this class is a `grpclib.client.Channel` by type alone: none of the base's code runs, which wants an asyncio
-loop from its `__init__` on. What is missing there is an owner for the tasks behind a connection. Here that is
-the `async with` block: they run in its nursery, and none outlives it. How connections come and go is the
-affair of `keeper`.
+What makes it a channel is in `routed`. What is added here is a route of its own, and with it an owner for the
+tasks behind a connection. That is the `async with` block: they run in its nursery, and none outlives it. How
+connections come and go is the affair of `keeper`.
 
 **A new connection can lead to another process** than the old one did, so `on_connect` may look at it, and
 prepare it, before any call uses it.
@@ -24,64 +22,68 @@ the block, in whatever way, ends the tasks in order (reset the calls, say GOAWAY
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import ssl as _ssl
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
-import grpclib.client
 import trio
-from grpclib.const import Cardinality
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
-from grpclib.events import _DispatchChannelEvents
-from multidict import MultiDict
 from trio.lowlevel import enable_ki_protection
 
 from ..groups import one_by_itself
 from ..network import Network, TCPNetwork, UnixNetwork
 from ..network.tls import TLSNetwork
-from ..rpc.codec import BetterprotoCodec
 from ..rpc.connecting import open_connection
 from ..rpc.connection import Connection
-from ..rpc.headers import RawFields
+from ..rpc.headers import Fields, RawFields
 from ..rpc.protocol import request_fields
 from .keeper import ConnectionKeeper
-from .stream import Stream
+from .peer import Peer
+from .routed import RoutedChannel
 
-__all__ = ["Channel", "Peer"]
-
-SendT = TypeVar("SendT")
-ReceiveT = TypeVar("ReceiveT")
+__all__ = ["Channel"]
 
 
 @attrs.frozen
-class Peer:
-    """Who is at the other end, in the form of grpclib's `Peer`.
+class _OwnCall:
+    """A call of a channel with its own connection: nothing is to be checked, or done in the end."""
 
-    Attributes:
-        address: the host and port that were asked for, or the path of a UNIX socket.
-        connection: what leads there; None before there is one.
-    """
+    connection: Connection
+    path: str
+    scheme: str
+    authority: str
+    volatile: RawFields = ()
 
-    address: tuple[str, int] | str
-    connection: Connection | None = attrs.field(default=None, repr=False, eq=False)
+    def fields(self, content_type: str) -> RawFields:
+        return request_fields(
+            self.path, scheme=self.scheme, authority=self.authority, content_type=content_type
+        )
 
-    def addr(self) -> tuple[str, int] | str:
-        """The `address`."""
-        return self.address
+    def check(self, headers: Fields, *, trailers_only: bool) -> None:
+        """Take any answer: `on_connect` has looked at the connection, if the program wants that."""
 
-    def cert(self) -> dict[str, Any] | None:
-        """The server's certificate as `ssl.SSLSocket.getpeercert` gives it; None on a plaintext connection.
-
-        See `Connection.peer_certificate` for the certificate itself.
-        """
-        return None if self.connection is None else self.connection.peer_certificate_fields
+    def end(self, *, sent: bool, ended: bool) -> None:
+        """Do nothing."""
 
 
-class Channel(grpclib.client.Channel):
+@attrs.frozen
+class _OwnRoute:
+    """A route over the connection that a keeper has ready."""
+
+    keeper: ConnectionKeeper
+    scheme: str
+    authority: str
+    wait_for_ready: bool
+
+    async def begin(self, path: str) -> _OwnCall:
+        connection = await self.keeper.connect(wait_for_ready=self.wait_for_ready)
+        return _OwnCall(connection, path, self.scheme, self.authority)
+
+
+class Channel(RoutedChannel):
     """A gRPC server, as stubs see it; used with `async with`, then by any task of the same Trio run.
 
     Args:
@@ -134,21 +136,15 @@ class Channel(grpclib.client.Channel):
             raise ValueError("path: takes the place of host, port and network")
         if server_hostname is not None and not ssl:
             raise ValueError("server_hostname: is for TLS, and there is no ssl")
-        self.__dispatch__ = _DispatchChannelEvents()
         self._host = "127.0.0.1" if host is None else host
         self._port = 50051 if port is None else port
-        self.peer = Peer((self._host, self._port) if path is None else os.fspath(path))
-        self.codec = BetterprotoCodec() if codec is None else codec
-        self.status_details_codec = status_details_codec
-        self.max_message_bytes = max_message_bytes
+        peer = Peer((self._host, self._port) if path is None else os.fspath(path))
         if path is not None:
             self._host, network = "localhost", UnixNetwork(os.fspath(path))
         if ssl:
             context = _ssl.create_default_context() if ssl is True else ssl
             network = TLSNetwork(context, network, server_hostname=server_hostname)
         self._network = TCPNetwork() if network is None else network
-        self._authority = self._host if path is not None else self._get_authority(self._host, self._port)
-        self._wait_for_ready = wait_for_ready
         self._connect_timeout = connect_timeout
         self._max_header_bytes = max_header_bytes
         self._keeper = ConnectionKeeper(
@@ -158,62 +154,36 @@ class Channel(grpclib.client.Channel):
             keepalive_timeout=keepalive_timeout,
             grace=grace,
         )
+        route = _OwnRoute(
+            self._keeper,
+            "https" if self._network.secure else "http",
+            self._host if path is not None else self._get_authority(self._host, self._port),
+            wait_for_ready,
+        )
+        super().__init__(
+            route,
+            peer=peer,
+            codec=codec,
+            status_details_codec=status_details_codec,
+            max_message_bytes=max_message_bytes,
+        )
+        self._own_route = route
         self._manager: contextlib.AbstractAsyncContextManager[trio.Nursery, bool | None] | None = None
 
     def __repr__(self) -> str:
         address = self.peer.address
         return f"Channel(path={address!r})" if isinstance(address, str) else f"Channel{address!r}"
 
-    def request(  # type: ignore[override]  # a stream like grpclib's, not one of its
-        self,
-        name: str,
-        cardinality: Cardinality,
-        request_type: type[SendT],
-        reply_type: type[ReceiveT],
-        *,
-        timeout: float | None = None,
-        deadline: None = None,
-        metadata: Mapping[str, Any] | Collection[tuple[str, Any]] | None = None,
-    ) -> Stream[SendT, ReceiveT]:
-        """A call, which begins when its first method is called.
-
-        Args:
-            name: the method's path, "/package.Service/Method".
-            cardinality: how many messages go each way.
-            request_type: the messages' type.
-            reply_type: the answers' type.
-            timeout: seconds from now until the call must be over. The server is told what remains of them,
-                or until the deadline of an enclosing cancel scope where that is nearer.
-            deadline: only None. grpclib's `Deadline` is a time on a clock that is not Trio's.
-            metadata: the request's metadata: text, and bytes where the key ends in "-bin".
-
-        Raises:
-            TypeError: a `deadline` was given.
-            ValueError: `timeout` is not a number.
-        """
-        if deadline is not None:
-            raise TypeError("deadline= is grpclib's clock, not Trio's: give timeout= in seconds instead")
-        if timeout is not None and math.isnan(timeout):
-            raise ValueError("timeout: must be a number of seconds, got nan")
-        return Stream(
-            self,
-            name,
-            MultiDict(metadata or ()),
-            cardinality,
-            request_type,
-            reply_type,
-            deadline=math.inf if timeout is None else trio.current_time() + timeout,
-        )
-
+    @enable_ki_protection
     async def connect(self) -> Connection:
-        """A connection that takes a call now, which is before the next checkpoint; made, if there is none.
+        """Wait for a connection that takes a call now, which is before the next checkpoint.
 
         Raises:
             OSError: nobody answers there; see `open_connection`.
             trio.ClosedResourceError: the channel was closed.
             Exception: `on_connect` raised it.
         """
-        return await self._keeper.connect(wait_for_ready=self._wait_for_ready)
+        return (await self._own_route.begin("")).connection
 
     async def _open_connection(self, nursery: trio.Nursery) -> Connection:
         return await open_connection(
@@ -225,15 +195,12 @@ class Channel(grpclib.client.Channel):
             max_header_bytes=self._max_header_bytes,
         )
 
-    def fields_of(self, path: str, content_type: str) -> RawFields:
-        """The request headers of a call to `path`, without its metadata."""
-        scheme = "https" if self._network.secure else "http"
-        return request_fields(path, scheme=scheme, authority=self._authority, content_type=content_type)
-
+    @enable_ki_protection
     def close(self) -> None:
         """Close at once, without goodbye: open calls are interrupted, sockets closed. See also `aclose`."""
         self._keeper.abort("the channel was closed")
 
+    @enable_ki_protection
     async def aclose(self) -> None:
         """Close: open calls are reset, the server gets a GOAWAY, sockets are closed. Idempotent.
 

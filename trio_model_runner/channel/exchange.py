@@ -1,4 +1,4 @@
-"""One request and its response on a connection: what has come of it, cut into messages, until it is wanted.
+"""A call's request and response on their way: what has come, cut into messages, until it is wanted.
 
 The reader task must never wait for the program that reads the messages, or one slow reader would stop all
 calls on the connection. So what arrives is kept here, and HTTP/2's flow control limits how much that can be.
@@ -7,110 +7,110 @@ The obvious rule, to give a message's window back when the message is read, stan
 a message is larger than the window: it never becomes whole, so it is never read. Therefore the first
 message that nobody can read yet is let in as it comes (its length prefix has said that it is not too large);
 only what comes behind a whole message waits for the reader. At most one message and one window are kept.
+
+An exchange also keeps faith with the route that the call came by: the route sees the answer's headers before
+the program does, and learns of the end exactly once.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import trio
-from grpclib.const import Status
-from grpclib.exceptions import GRPCError
 
-from ..rpc.connection import Connection
-from ..rpc.frames import ErrorCode
+from ..rpc.call import Call
 from ..rpc.headers import Fields, RawFields
-from ..rpc.http2 import Buffer
-from ..rpc.protocol import MESSAGE_PREFIX_LENGTH, message_length
+from ..rpc.http2 import Buffer, Http2Stream
+from ..rpc.protocol import MESSAGE_PREFIX_LENGTH
+from ..rpc.reader import let_readers_catch_up
 from ..rpc.receiver import CallInterrupted
+from ..signal import Signal
+from .route import RoutedCall
 
 __all__ = ["Exchange"]
 
 
-class Exchange:
-    """One HTTP/2 stream, as a call with any number of messages wants it; also its `connection.Receiver`.
+class Exchange(Call):
+    """One HTTP/2 stream, for a call with any number of messages each way. Its maker must `leave` it.
 
     Args:
-        connection: where the stream is opened; nothing is sent before the first `send`.
-        fields: the request headers, as in `Connection.open`.
-        volatile: those that differ from call to call.
-        single: the response has one message, and a second one is an error.
+        routed: where the stream is opened. Nothing is sent before the first `send`.
+        content_type: the request's content type.
+        metadata: the request's metadata.
+        seconds: what the server is told that it has.
+        many_requests: the request may have any number of messages; else it has one.
+        many_answers: the response may have any number of messages; else it must have one.
         max_message_bytes: the largest message taken, bytes.
 
     Raises:
         CallInterrupted: the connection takes no new calls.
-
-    Attributes:
-        headers: the response's headers, None until they came.
-        trailers: its trailers, None until they came.
-        trailers_only: it is a status alone, whose single block of fields is in `headers`.
-        ended: nothing more will come.
-        error: why it ended early, if it did.
     """
+
+    __slots__ = ("_accepted", "_left", "_many_requests", "_news", "_routed", "_unacknowledged")
 
     def __init__(
         self,
-        connection: Connection,
-        fields: RawFields,
-        volatile: RawFields,
+        routed: RoutedCall,
+        content_type: str,
+        metadata: RawFields,
         *,
-        single: bool,
+        seconds: float,
+        many_requests: bool,
+        many_answers: bool,
         max_message_bytes: int,
     ) -> None:
-        self.headers: Fields | None = None
-        self.trailers: Fields | None = None
-        self.trailers_only = False
-        self.ended = False
-        self.error: CallInterrupted | GRPCError | None = None
-        self._single = single
-        self._max_message_bytes = max_message_bytes
-        self._messages: deque[bytes] = deque()
-        self._begun = 0
-        self._buffer = bytearray()
-        self._expected: int | None = None
+        super().__init__(routed.connection, max_message_bytes, single=not many_answers)
+        self._routed = routed
+        self._many_requests = many_requests
         self._unacknowledged = 0
-        self._news = trio.Event()
-        self._connection = connection
-        self._stream = connection.open(fields, volatile, self)
+        self._news = Signal()
+        self._accepted = False
+        self._left = False
+        try:
+            self._open(routed.fields(content_type), (*routed.volatile, *metadata), seconds)
+        except BaseException:
+            self.leave()
+            raise
 
     @property
-    def has_message(self) -> bool:
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.ended_at is not None
+
+    @property
+    def has_whole_message(self) -> bool:
         """Whether there is a message to `take`."""
-        return bool(self._messages)
-
-    @property
-    def empty(self) -> bool:
-        """Whether no message has begun yet."""
-        return not self._begun
-
-    @property
-    def cut_off(self) -> bool:
-        """Whether there is the beginning of a message without its end."""
-        return bool(self._buffer)
+        return bool(self._cutter.messages)
 
     def send(self, data: Sequence[Buffer], *, end_stream: bool) -> None:
         """Send the request's headers, if that was not done, and a piece of its body."""
+        assert self._stream is not None
         self._connection.send(self._stream, data, end_stream=end_stream)
 
     async def wait_unsent(self, limit: int) -> None:
         """Wait until at most `limit` bytes of the request wait to be sent, or nothing more can be."""
+        assert self._stream is not None
         await self._connection.wait_unsent(self._stream, limit)
 
     def take(self) -> bytes | None:
-        """The next message, or None as long as there is none."""
-        if not self._messages:
+        """Take the next message, or None as long as there is none."""
+        messages = self._cutter.messages
+        if not messages:
             return None
-        message = self._messages.popleft()
+        message = messages.popleft()
         length = MESSAGE_PREFIX_LENGTH + len(message)
-        self._acknowledge(min(length, self._unacknowledged) if self._messages else self._unacknowledged)
+        assert self._stream is not None
+        self._acknowledge(
+            self._stream, min(length, self._unacknowledged) if messages else self._unacknowledged
+        )
         return message
+
+    def check_end(self) -> None:
+        """Check that the messages may end where they did; see `MessageCutter.check_end`."""
+        self._cutter.check_end()
 
     async def wait(self, arrived: Callable[[Exchange], bool], deadline: float) -> bool:
         """Wait until `arrived(self)`, or the end.
-
-        A response that lies in the kernel when the deadline passes is not late: the reader task only didn't
-        come to it yet, because something held up the event loop, perhaps. So it may run three times more.
 
         Args:
             arrived: what is waited for.
@@ -123,73 +123,65 @@ class Exchange:
         if trio.current_time() < deadline:
             with trio.move_on_at(deadline):
                 await trio.lowlevel.checkpoint()
-                while not (self.ended or arrived(self)):
-                    await self._news.wait()
+                await self._news.wait_until(lambda: self.ended or arrived(self))
                 return True
         with trio.CancelScope(shield=True):
-            for _ in range(3):
-                await trio.lowlevel.checkpoint()
+            await let_readers_catch_up()
         return self.ended
+
+    def accept(self) -> None:
+        """Let the route look at the answer, before anything of it goes to the program.
+
+        Raises:
+            Exception: the route refuses the answer, of which nothing is left.
+        """
+        if self._accepted or not self.headers:
+            return
+        try:
+            self._routed.check(self.headers, trailers_only=self.trailers_only)
+        except Exception as error:
+            self.refuse(error)
+            self.headers, self.trailers = (), None
+            raise
+        self._accepted = True
 
     def leave(self) -> None:
         """End it, in the way that fits how far it came: nothing is left of it here or on the server."""
-        complete = self.ended and self.error is None
-        self._connection.reset(self._stream, ErrorCode.NO_ERROR if complete else ErrorCode.CANCEL)
-        self.interrupted(CallInterrupted("the call was cancelled"))
+        if self._left:
+            return
+        self._left = True
+        sent, ended = self._may_have_been_acted_on(), self._was_ended_by_the_server()
+        try:
+            super().leave()
+            self.interrupted(CallInterrupted("the call was cancelled"))
+        finally:
+            self._routed.end(sent=sent, ended=ended)
 
     def headers_received(self, fields: Fields, *, end_stream: bool) -> None:
-        """See `connection.Receiver`."""
-        if self.headers is None:
-            self.headers = fields
-            self.trailers_only = end_stream
-        else:
-            self.trailers = fields
-        self._wake(ended=end_stream)
+        """See `receiver.Receiver`."""
+        super().headers_received(fields, end_stream=end_stream)
+        self._news.send()
 
-    def data_received(self, data: bytes, flow_controlled_length: int, *, end_stream: bool) -> None:
-        """See `connection.Receiver`."""
-        self._buffer += data
+    def _consume(self, stream: Http2Stream, flow_controlled_length: int) -> None:
         self._unacknowledged += flow_controlled_length
-        try:
-            self._cut_messages()
-        except GRPCError as error:
-            self.error = error
-            self._buffer.clear()
-            self._connection.reset(self._stream)
-            self._wake(ended=True)
-            return
-        if not self._messages:
-            self._acknowledge(self._unacknowledged)
-        self._wake(ended=end_stream)
+        if not self._cutter.messages:
+            self._acknowledge(stream, self._unacknowledged)
+        self._news.send()
 
-    def interrupted(self, error: CallInterrupted) -> None:
-        """See `connection.Receiver`."""
-        if not self.ended:
-            self.error = error
-            self._wake(ended=True)
-
-    def _cut_messages(self) -> None:
-        while True:
-            if self._expected is None:
-                if len(self._buffer) < MESSAGE_PREFIX_LENGTH:
-                    return
-                if self._single and self._begun:
-                    raise GRPCError(Status.INTERNAL, "the answer is more than one message")
-                prefix = bytes(self._buffer[:MESSAGE_PREFIX_LENGTH])
-                self._expected = message_length(prefix, self._max_message_bytes)
-                self._begun += 1
-            end = MESSAGE_PREFIX_LENGTH + self._expected
-            if len(self._buffer) < end:
-                return
-            self._messages.append(bytes(self._buffer[MESSAGE_PREFIX_LENGTH:end]))
-            del self._buffer[:end]
-            self._expected = None
-
-    def _acknowledge(self, length: int) -> None:
+    def _acknowledge(self, stream: Http2Stream, length: int) -> None:
         self._unacknowledged -= length
-        self._connection.acknowledge(self._stream, length)
+        self._connection.acknowledge(stream, length)
 
-    def _wake(self, *, ended: bool) -> None:
-        self.ended = self.ended or ended
-        self._news.set()
-        self._news = trio.Event()
+    def _ended(self) -> None:
+        self._news.send()
+
+    def _may_have_been_acted_on(self) -> bool:
+        if self._stream is None or (isinstance(self.error, CallInterrupted) and self.error.unprocessed):
+            return False
+        return self._stream.id > 0 if self._many_requests else self._stream.sent
+
+    def _was_ended_by_the_server(self) -> bool:
+        if self._stream is None:
+            return False
+        reset = isinstance(self.error, CallInterrupted) and not self.error.connection_lost
+        return self._stream.answered or reset

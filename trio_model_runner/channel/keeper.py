@@ -21,14 +21,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import random
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ..backoff import growing_waits
 from ..rpc.connection import Connection
+from ..rpc.ending import Ending
 from ..rpc.receiver import CallInterrupted
 
 __all__ = ["ConnectionKeeper"]
@@ -89,7 +90,6 @@ class ConnectionKeeper:
         self._not_before = 0.0
         self._closed = False
 
-    @enable_ki_protection
     async def connect(self, *, wait_for_ready: bool = False) -> Connection:
         """A connection that takes a call now, which is before the next checkpoint; made, if there is none.
 
@@ -99,15 +99,13 @@ class ConnectionKeeper:
             Exception: `on_connect` raised it.
         """
         losses = itertools.count() if wait_for_ready else range(_MAX_LOSSES)
-        loss = ""
+        loss: Ending | None = None
         for _ in losses:
             await trio.lowlevel.checkpoint()
             if self._closed:
                 raise trio.ClosedResourceError("this channel is closed")
             if self._connection is not None and self._connection.accepts_calls:
                 return self._connection
-            if self._connection is not None:
-                self._connection.retire("the connection's stream ids are used up")  # unless it knows better
             attempt = self._attempt or self._start_attempt()
             await attempt.done.wait()
             if attempt.connection is not None:
@@ -119,7 +117,6 @@ class ConnectionKeeper:
                 raise attempt.error
         raise ConnectionError(f"connections are lost as soon as they are made: {loss}")
 
-    @enable_ki_protection
     def close(self) -> None:
         """Make no more connections."""
         self._closed = True
@@ -127,14 +124,12 @@ class ConnectionKeeper:
         for scope in self._scopes:
             scope.cancel()
 
-    @enable_ki_protection
     def abort(self, reason: str) -> None:
         """Close, and give all connections up without goodbye."""
         self.close()
         for connection in self.connections:
             connection.abort(reason)
 
-    @enable_ki_protection
     async def aclose(self) -> None:
         """Close, with a goodbye on all connections. Cancellation is put off until that is done."""
         self.close()
@@ -208,8 +203,5 @@ class ConnectionKeeper:
 
 
 def reconnect_delays() -> Iterator[float]:
-    """Seconds to wait before each further attempt to connect."""
-    delay = _FIRST_DELAY
-    while True:
-        yield delay * random.uniform(1 - _JITTER, 1 + _JITTER)
-        delay = min(delay * 2, _LONGEST_DELAY)
+    """Give the waits before further attempts to connect, in seconds."""
+    return growing_waits(_FIRST_DELAY, maximum=_LONGEST_DELAY, jitter=_JITTER)

@@ -15,6 +15,7 @@ order, and the events for listeners. Where we differ, it is on purpose:
 - A deadline that has passed is a `TimeoutError`, unless the whole answer has come by then.
 - Leaving a call before its stream of answers has ended cancels it, where grpclib waits for the end.
 - A unary call that certainly was not processed, for its connection ended, is sent once more on a new one.
+- The answer of a call is shown to the channel's route before anything of it is given to the program.
 - What a server sends wrong is a `GRPCError` with status INTERNAL, never an assertion.
 """
 
@@ -24,12 +25,13 @@ import contextlib
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 import trio
 from grpclib.const import Cardinality, Status
-from grpclib.encoding.base import GRPC_CONTENT_TYPE
+from grpclib.encoding.base import GRPC_CONTENT_TYPE, CodecBase, StatusDetailsCodecBase
+from grpclib.events import _DispatchChannelEvents
 from grpclib.exceptions import GRPCError, ProtocolError
 from grpclib.metadata import decode_bin_value, encode_metadata
 from grpclib.stream import StreamIterator
@@ -37,15 +39,14 @@ from multidict import MultiDict
 from trio.lowlevel import enable_ki_protection
 
 from ..rpc.headers import Fields, RawFields
-from ..rpc.protocol import Metadata, check_headers, encode_timeout, message_prefix, read_metadata, read_status
+from ..rpc.http2 import Buffer
+from ..rpc.protocol import Metadata, check_headers, message_prefix, read_metadata, read_status
 from ..rpc.receiver import CallInterrupted
 from .exchange import Exchange
+from .peer import Peer
+from .route import Route
 
-if TYPE_CHECKING:
-    from ..rpc.http2 import Buffer
-    from .channel import Channel, Peer
-
-__all__ = ["Stream"]
+__all__ = ["CallSettings", "Stream"]
 
 SendT = TypeVar("SendT")
 ReceiveT = TypeVar("ReceiveT")
@@ -54,10 +55,37 @@ _SEND_BUFFER_BYTES: Final = 64 << 10
 _STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
 
 
+@attrs.frozen
+class CallSettings:
+    """What the calls of a channel have in common.
+
+    Attributes:
+        route: how they get to the server.
+        peer: who is there.
+        codec: what turns messages into bytes and back.
+        status_details_codec: what decodes the details that a status can come with, if anything.
+        max_message_bytes: the largest message taken as an answer, bytes.
+        dispatch: where grpclib's listeners hear of them.
+    """
+
+    route: Route
+    peer: Peer
+    codec: CodecBase
+    status_details_codec: StatusDetailsCodecBase | None
+    max_message_bytes: int
+    dispatch: _DispatchChannelEvents
+
+
 class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
-    """One call, made by `Channel.request` and used with `async with`.
+    """One call, made by a channel's `request` and used with `async with`.
 
     Args:
+        settings: what it has in common with the channel's other calls.
+        method_name: the method's path, "/package.Service/Method".
+        metadata: the request's metadata.
+        cardinality: how many messages go each way.
+        send_type: the messages' type.
+        receive_type: the answers' type.
         deadline: when the call must be over, on Trio's clock in seconds; `math.inf` for never.
 
     Attributes:
@@ -72,7 +100,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
 
     def __init__(
         self,
-        channel: Channel,
+        settings: CallSettings,
         method_name: str,
         metadata: Metadata,
         cardinality: Cardinality,
@@ -81,16 +109,16 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         *,
         deadline: float = math.inf,
     ) -> None:
-        self._channel = channel
+        self._settings = settings
         self._method_name = method_name
         self._metadata = metadata
         self._cardinality = cardinality
         self._send_type = send_type
         self._receive_type = receive_type
         self._deadline = deadline
-        self._dispatch = channel.__dispatch__
-        self._fields: RawFields = ()
-        self._volatile: RawFields = ()
+        self._dispatch = settings.dispatch
+        self._content_type = ""
+        self._encoded_metadata: RawFields = ()
         self._request: tuple[Buffer, ...] = ()  # a unary request that may have to be sent once more
         self._exchange: Exchange | None = None
         self._message_sent = False
@@ -108,7 +136,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             end: there will be no messages, in a call that sends a stream of them.
 
         Raises:
-            OSError: there is no connection to be had; TimeoutError: not in time.
+            OSError, CallInterrupted: there is no connection to be had; TimeoutError: not in time.
             ValueError, TypeError: the metadata is not what metadata can be.
         """
         if end and not self._cardinality.client_streaming:
@@ -145,7 +173,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             if exchange is None:
                 await self._prepare()
             (message,) = await self._dispatch.send_message(message)
-            data = self._channel.codec.encode(message, self._send_type)
+            data = self._settings.codec.encode(message, self._send_type)
             if exchange is None:
                 exchange = await self._open()
             else:
@@ -179,14 +207,16 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             GRPCError: the answer is a status alone, and not OK; or it is not gRPC's.
             CallInterrupted: the stream was reset, or the connection lost.
             TimeoutError: the deadline passed.
+            Exception: the channel's route refuses the answer.
         """
         self._begun()
         if self._initial_metadata_received:
             raise ProtocolError("the initial metadata was received already")
-        exchange = await self._wait(lambda exchange: exchange.headers is not None)
-        if exchange.headers is None:
+        exchange = await self._wait(lambda exchange: bool(exchange.headers))
+        if not exchange.headers:
             assert exchange.error is not None
             raise exchange.error
+        exchange.accept()
         self._initial_metadata_received = True
         check_headers(exchange.headers, exchange.headers)
         initial: Metadata = MultiDict() if exchange.trailers_only else read_metadata(exchange.headers)
@@ -204,7 +234,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         """
         if not self._initial_metadata_received:
             await self.recv_initial_metadata()
-        exchange = await self._wait(lambda exchange: exchange.has_message)
+        exchange = await self._wait(lambda exchange: exchange.has_whole_message)
         data = exchange.take()
         if data is None:
             if exchange.error is not None:
@@ -212,7 +242,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             self._end_read = True
             return None
         try:
-            message = self._channel.codec.decode(data, self._receive_type)
+            message = self._settings.codec.decode(data, self._receive_type)
         except Exception as error:  # what a codec raises is the codec's affair
             raise GRPCError(Status.INTERNAL, f"the answer can't be read: {error}") from error
         received: tuple[ReceiveT] = await self._dispatch.recv_message(message)
@@ -297,30 +327,30 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
 
     async def _prepare(self) -> None:
         """Make the request's headers."""
-        subtype = self._channel.codec.__content_subtype__
-        content_type = GRPC_CONTENT_TYPE if subtype == "proto" else f"{GRPC_CONTENT_TYPE}+{subtype}"
+        subtype = self._settings.codec.__content_subtype__
+        self._content_type = GRPC_CONTENT_TYPE if subtype == "proto" else f"{GRPC_CONTENT_TYPE}+{subtype}"
         (metadata,) = await self._dispatch.send_request(
-            self._metadata, method_name=self._method_name, deadline=None, content_type=content_type
+            self._metadata, method_name=self._method_name, deadline=None, content_type=self._content_type
         )
-        self._fields = self._channel.fields_of(self._method_name, content_type)
-        self._volatile = tuple(
+        self._encoded_metadata = tuple(
             (name.encode("ascii"), value.encode("ascii")) for name, value in encode_metadata(metadata)
         )
 
     async def _open(self) -> Exchange:
         """Open a stream on a connection that takes it; its headers go out with whatever is sent next."""
-        connection = await self._channel.connect()
-        seconds = trio.current_effective_deadline() - trio.current_time()
-        exchange = Exchange(
-            connection,
-            self._fields,
-            (*encode_timeout(seconds), *self._volatile),
-            single=not self._cardinality.server_streaming,
-            max_message_bytes=self._channel.max_message_bytes,
+        settings = self._settings
+        routed = await settings.route.begin(self._method_name)
+        self._exchange = Exchange(
+            routed,
+            self._content_type,
+            self._encoded_metadata,
+            seconds=trio.current_effective_deadline() - trio.current_time(),
+            many_requests=self._cardinality.client_streaming,
+            many_answers=self._cardinality.server_streaming,
+            max_message_bytes=settings.max_message_bytes,
         )
-        self._exchange = exchange
-        self.peer = attrs.evolve(self._channel.peer, connection=connection)
-        return exchange
+        self.peer = attrs.evolve(settings.peer, connection=routed.connection)
+        return self._exchange
 
     async def _wait(self, arrived: Callable[[Exchange], bool]) -> Exchange:
         """Wait until that is true of the response, or it ended; send an unprocessed request once more."""
@@ -336,6 +366,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             if not (error.unprocessed and self._request):
                 return exchange
             buffers, self._request = self._request, ()
+            exchange.leave()
             with self._limited():
                 exchange = await self._open()
             exchange.send(buffers, end_stream=True)
@@ -347,7 +378,8 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             unprocessed = isinstance(error, CallInterrupted) and error.unprocessed
             if self._cardinality.client_streaming or not unprocessed:
                 raise error
-        elif exchange.ended and exchange.headers is not None:
+        elif exchange.ended and exchange.headers:
+            exchange.accept()
             last = exchange.headers if exchange.trailers is None else exchange.trailers
             check_headers(exchange.headers, last)
             self._raise_unless_ok(*read_status(last))
@@ -369,13 +401,10 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         )
         self._status_received = True
         self._raise_unless_ok(status, message, details)
-        if self._begun().cut_off:
-            raise GRPCError(Status.INTERNAL, "the answer ends in the middle of a message")
-        if self._begun().empty and not self._cardinality.server_streaming:
-            raise GRPCError(Status.INTERNAL, "the answer has no message")
+        self._begun().check_end()
 
     def _details_of(self, fields: Fields, status: Status, message: str | None) -> Any:
-        codec = self._channel.status_details_codec
+        codec = self._settings.status_details_codec
         encoded = dict(fields).get(_STATUS_DETAILS_KEY)
         if codec is None or encoded is None or status is Status.OK:
             return None

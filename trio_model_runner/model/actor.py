@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ..channel import Peer
 from ..errors import ProofFailed
 from ..groups import describe, one_by_itself
 from ..network.tls import TLSNetwork
@@ -40,6 +41,7 @@ from .policy import (
     tried_again,
 )
 from .queueing import CallQueue, Turn
+from .route import ModelRoute
 from .timeout_checks import TimeoutChecks
 
 if TYPE_CHECKING:
@@ -125,6 +127,7 @@ class ModelActor:
         self._fresh = False
         self._step = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
+        self._channel: grpclib.client.Channel | None = None
 
     @property
     def state(self) -> ModelState:
@@ -156,7 +159,16 @@ class ModelActor:
     @property
     def channel(self) -> grpclib.client.Channel:
         """See `ModelRunner.channel`."""
-        raise NotImplementedError
+        if self._channel is None:
+            from ..channel.routed import RoutedChannel  # grpclib's client brings asyncio, which is slow
+
+            path = self._supervisor.service.setup_request().path
+            self._channel = RoutedChannel(
+                ModelRoute(self, path[: path.rindex("/") + 1]),
+                peer=Peer((self.host, self.port)),
+                max_message_bytes=self._config.limits.max_message_bytes,
+            )
+        return self._channel
 
     async def call(
         self, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
@@ -207,6 +219,7 @@ class ModelActor:
         """It is announced at another address."""
         if self._life.heeds(Event.MOVED):
             self.host, self.port = host, port
+            self._channel = None  # which names the address
             self._begin_anew()
             self._happened(Event.MOVED)
 
@@ -394,7 +407,7 @@ class ModelActor:
             await self._supervisor.join(self.runner, self._reason, fresh=self._fresh)
         except Exception as error:  # the coordinator's code: any error keeps just this model out
             if not node.connection.accepts_calls:
-                raise CallInterrupted(node.connection.loss, connection_lost=True) from error
+                raise CallInterrupted(node.connection.loss or "it has ended") from error
             outcome = outcome_of_fact(Fact.COORDINATORS_CODE_RAISED)
             raise BringUpError(outcome, f"on_join: {error!r}", error) from error
 
@@ -404,7 +417,7 @@ class ModelActor:
         await connection.watch(self._keepalive_interval, self._config.keepalive.timeout)
         if connection.too_many_pings:
             self._keepalive_interval *= 2  # as gRPC's specification of keepalive has it
-        error = ConnectionError(connection.loss)
+        error = ConnectionError(str(connection.loss))
         return self._connection_ended(error, stood=trio.current_time() - began)
 
     def _connection_ended(self, error: Exception, *, stood: float) -> Event:

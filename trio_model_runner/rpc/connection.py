@@ -14,8 +14,9 @@ before it could say goodbye. They end when the stream breaks, or by `aclose`: ca
 out, all within the caller's time; then the socket is closed. A server that breaks the protocol is told so in
 a GOAWAY, too, if it reads within half a second.
 
-A connection that is lost never raises out of its tasks: the receivers are told, and whoever waits in
-`wait_lost`. It is not reopened: a new one is a new `Connection`, which must prove itself anew.
+A connection goes through the states of `state.State`, forward only, and in one place (`_enter`). A GOAWAY
+from the server is handled in `_on_goaway`. A connection that is lost never raises out of its tasks: the
+receivers are told, and whoever waits in `watch`. It is not reopened: a new one is a new `Connection`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..network.tls import explain
-from ..text import readable
+from ..signal import Signal
+from .ending import EndCause, Ending, explain_no_settings
 from .events import (
     ConnectionTerminated,
     DataReceived,
@@ -45,6 +47,7 @@ from .headers import RawFields
 from .http2 import Buffer, Http2Client, Http2Stream
 from .reader import SocketHub, read_until_end
 from .receiver import CallInterrupted, Receiver
+from .state import State
 from .writer import Writer
 
 __all__ = ["Connection"]
@@ -58,15 +61,17 @@ class Connection:
 
     Args:
         stream: an open byte stream, which from now on is the connection's to close.
+        peer: who is at the other end, for messages.
         max_header_bytes: the largest list of headers taken from the server, bytes.
         hub: what reads from plain sockets, if that is not for a task of the connection's own.
 
     Attributes:
-        peer: who is at the other end, for messages.
-        accepts_calls: a new call has a chance here: the connection stands, and its server did not say GOAWAY.
+        peer: see above.
+        accepts_calls: a new call has a chance here: the connection stands, and takes new calls.
+        loss: why it takes no new calls; None as long as it does. The first reason stays: where the server
+            said GOAWAY and then closed, that is the GOAWAY.
         pings_without_answer: PINGs sent since the last piece of any call's answer. Servers take offence
             at many.
-        too_many_pings: the server has taken offence.
     """
 
     def __init__(
@@ -78,26 +83,24 @@ class Connection:
         hub: SocketHub | None = None,
     ) -> None:
         self.peer = peer
+        self.accepts_calls = True
+        self.loss: Ending | None = None
+        self.pings_without_answer = 0
+        self._state = State.STARTING
         self._stream = stream
+        self._hub = hub
         self._http2 = Http2Client(max_header_bytes=max_header_bytes)
-        self._progress = trio.lowlevel.ParkingLot()
+        self._progress = Signal()  # something of the requests' bodies was taken to be written
         self._writer = Writer(stream, self._http2, self._progress)
         self._scope = trio.CancelScope(shield=True)
-        self._ready = trio.Event()
-        self._unusable = trio.Event()
-        self.accepts_calls = True
-        self._lost = False
-        self._loss = ""
-        self._ended = trio.Event()
+        self._ready = trio.Event()  # the server's SETTINGS came, or it is lost
+        self._retired = trio.Event()  # `loss` is known
+        self._ended = trio.Event()  # the tasks have ended
+        self._idle = Signal()  # the last open call has ended
         self._first_bytes = b""
-        self._violation = ""
-        self._hub = hub
-        self._silent = True
+        self._pieces_read = 0
         self._pings: dict[bytes, trio.Event] = {}
         self._pings_sent = 0
-        self._idle = trio.Event()
-        self.pings_without_answer = 0
-        self.too_many_pings = False
 
     @property
     def peer_certificate(self) -> bytes | None:
@@ -121,14 +124,19 @@ class Connection:
         return self._writer.all_written
 
     @property
-    def lost(self) -> bool:
-        """Whether the connection is gone."""
-        return self._lost
+    def state(self) -> State:
+        """How far it has come."""
+        return self._state
 
     @property
-    def loss(self) -> str:
-        """Why the connection takes no new calls; empty as long as it does."""
-        return self._loss
+    def lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self._state is State.LOST
+
+    @property
+    def too_many_pings(self) -> bool:
+        """Whether the server has retired it because of our PINGs."""
+        return self.loss is not None and self.loss.cause is EndCause.TOO_MANY_PINGS
 
     @enable_ki_protection
     async def run(self) -> None:
@@ -156,39 +164,40 @@ class Connection:
             ConnectionError: the connection was lost first.
         """
         await self._ready.wait()
-        if self._lost:
-            raise ConnectionError(f"{self.peer}: {self._loss}")
+        if self.lost:
+            raise ConnectionError(f"{self.peer}: {self.loss}")
 
-    @enable_ki_protection
     def open(self, fields: RawFields, volatile: RawFields, receiver: Receiver) -> Http2Stream:
-        """Begin a request; see `Http2Client.open_stream`. Nothing is sent before `flush`.
+        """Begin a request; see `Http2Client.open_stream`. Nothing is sent before `send`.
 
         Raises:
             CallInterrupted: the connection takes no new calls.
         """
         if not self.accepts_calls:
-            raise CallInterrupted(self._loss or "it has ended", unprocessed=True, connection_lost=True)
+            raise CallInterrupted(self.loss or "it has ended", unprocessed=True, connection_lost=True)
         stream = self._http2.open_stream(fields, volatile, receiver=receiver)
         if not self._http2.accepts_streams:
-            self._become_unusable("the connection's stream ids are used up")
+            self._retire(Ending(EndCause.STREAM_IDS_USED_UP, "the connection's stream ids are used up"))
         return stream
 
-    @enable_ki_protection
     def send(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool = False) -> None:
         """Send a piece of a request's body, in its turn; the buffers are not copied."""
         self._http2.send_data(stream, data, end_stream=end_stream)
         self._writer.flush()
 
-    @enable_ki_protection
-    def reset(self, stream: Http2Stream, code: ErrorCode = ErrorCode.CANCEL) -> None:
-        """Leave a stream: the server is told, if it can know of it, and what still comes is ignored."""
+    def leave(self, stream: Http2Stream) -> None:
+        """Be done with a stream: what still comes for it is ignored. Idempotent.
+
+        If it is still open, it is reset, so that the server hears of it: with CANCEL, or with NO_ERROR where
+        the whole response has come and only the rest of the request is not wanted (RFC 9113, section 8.1).
+        """
         stream.receiver = None
         if not stream.closed:
-            self._http2.reset_stream(stream, code)
+            self._http2.reset_stream(stream, ErrorCode.NO_ERROR if stream.answered else ErrorCode.CANCEL)
             self._writer.flush()
-            self._progress.unpark_all()
-        if not self._http2.streams:
-            self._idle.set()
+            self._progress.send()
+        if self._http2.idle:
+            self._idle.send()
 
     def acknowledge(self, stream: Http2Stream, flow_controlled_length: int) -> None:
         """Give back the window that a consumed piece of a body took, and tell the server now and then."""
@@ -198,8 +207,7 @@ class Connection:
     async def wait_unsent(self, stream: Http2Stream, limit: int) -> None:
         """Wait until at most `limit` bytes of a request's body wait to be sent, or the stream is closed."""
         await trio.lowlevel.checkpoint()
-        while stream.unsent > limit and not stream.closed:
-            await self._progress.park()
+        await self._progress.wait_until(lambda: stream.unsent <= limit or stream.closed)
 
     @enable_ki_protection
     async def ping(self, timeout: float) -> bool:
@@ -211,13 +219,13 @@ class Connection:
         try:
             self._http2.ping(payload)
             self._writer.flush()
-            if self._lost:
+            if self.lost:
                 answered.set()
             with trio.move_on_after(timeout):
                 await answered.wait()
         finally:
             self._pings.pop(payload, None)
-        return answered.is_set() and not self._lost
+        return answered.is_set() and not self.lost
 
     @enable_ki_protection
     async def watch(self, interval: float = math.inf, timeout: float = 20.0) -> None:
@@ -231,37 +239,45 @@ class Connection:
             timeout: seconds in which its answer must come, else the connection is lost.
         """
         await trio.lowlevel.checkpoint()
-        while self.accepts_calls:
-            self._silent = True
+        while not self._retired.is_set():
+            pieces_read = self._pieces_read
             with trio.move_on_after(interval):
-                await self._unusable.wait()
-            suspicious = self._silent and self._http2.streams and self.accepts_calls
-            if suspicious and not await self.ping(timeout):
-                self.abort(f"no answer to a PING within {timeout:g} s")
+                await self._retired.wait()
+            silent = self._pieces_read == pieces_read and not self._http2.idle and self.accepts_calls
+            if silent and not await self.ping(timeout):
+                self.abort(f"no answer to a PING within {timeout:g} s", cause=EndCause.NO_ANSWER_TO_PING)
 
     @enable_ki_protection
-    def abort(self, reason: str) -> None:
-        """Give the connection up at once: calls on it are interrupted, the socket closes without goodbye."""
-        self._lose(reason)
+    def abort(self, reason: str, *, cause: EndCause = EndCause.CLOSED_BY_US) -> None:
+        """Give the connection up at once: calls on it are interrupted, the socket closes without goodbye.
+
+        Args:
+            reason: why, in words for people.
+            cause: why.
+        """
+        self._lose(Ending(cause, reason))
+        self._writer.close()
         self._scope.cancel()
 
     @enable_ki_protection
-    def retire(self, reason: str) -> None:
+    def retire(self, reason: str, *, cause: EndCause = EndCause.RETIRED) -> None:
         """Take no new calls; those that are open may end.
 
         The server isn't told before `aclose`: on a GOAWAY some, those on h2 for one, drop the open calls.
+
+        Args:
+            reason: why, in words for people.
+            cause: why.
         """
-        self._become_unusable(reason)
+        self._retire(Ending(cause, reason))
 
     @enable_ki_protection
     async def finish(self, grace: float = 1.0) -> None:
         """Take no new calls, wait until those that are open have ended, and close; see `aclose`."""
         try:
-            self.retire("the connection is being closed")
-            while self._http2.streams and not self._lost:
-                if self._idle.is_set():
-                    self._idle = trio.Event()
-                await self._idle.wait()
+            self.retire("the connection is being closed", cause=EndCause.CLOSED_BY_US)
+            await trio.lowlevel.checkpoint()
+            await self._idle.wait_until(lambda: self._http2.idle or self.lost)
         finally:
             await self.aclose(grace)  # noqa: ASYNC102 - which shields itself, for `grace` seconds
 
@@ -269,101 +285,106 @@ class Connection:
     async def aclose(self, grace: float = 1.0) -> None:
         """End the connection: calls are reset, GOAWAY is sent, the socket is closed. Idempotent.
 
+        A request that still waited for its turn is not sent: its call is interrupted as unprocessed.
+
         Args:
             grace: the seconds that a peer which does not read can make this take. Cancellation is
                 put off until it is done.
         """
+        ending = Ending(EndCause.CLOSED_BY_US, "the connection was closed")
         with trio.CancelScope(shield=True):
-            if not self._lost:
-                self._say_goodbye("the connection was closed")
+            if not self.lost:
+                self._say_goodbye(ending)
             with trio.move_on_after(grace):
                 await self._writer.wait_written()
-            self.abort("the connection was closed")
+            self.abort(ending.detail)
             await self._ended.wait()
 
-    def _become_unusable(self, reason: str) -> None:
-        self._loss = self._loss or reason
-        self.accepts_calls = False
-        self._unusable.set()
+    def _enter(self, state: State) -> None:
+        """Go on to a state, unless the connection has come further already."""
+        if state > self._state:
+            self._state = state
+            self.accepts_calls = state <= State.OPEN
 
-    def _say_goodbye(self, reason: str) -> None:
+    def _retire(self, ending: Ending, state: State = State.RETIRING) -> None:
+        self.loss = self.loss or ending
+        self._enter(state)
+        self._retired.set()
+
+    def _say_goodbye(self, ending: Ending) -> None:
         """Take no new calls, reset the open ones, and tell the server."""
-        self._become_unusable(reason)
-        for stream in self._http2.streams:
-            receiver, unprocessed = stream.receiver, not stream.id
-            self.reset(stream)
-            _interrupt(receiver, CallInterrupted(reason, unprocessed=unprocessed, connection_lost=True))
+        self._retire(ending, State.CLOSING)
+        self._http2.refuse_streams()  # or a reset would make room for a request that waits, and send it
+        self._interrupt_calls(ending)
         self._http2.close()
         self._writer.flush()
 
-    def _lose(self, reason: str, *, last_words: bool = False) -> None:
-        """Note that the connection is gone, and tell everybody who waits on it."""
-        self._become_unusable(reason)
-        self._lost = True
+    def _lose(self, ending: Ending, *, last_words: bool = False) -> None:
+        """Note that the connection is gone, and tell everybody who waits on it. The first time counts.
+
+        Args:
+            ending: why.
+            last_words: there is something to be written yet.
+        """
+        if self.lost:
+            return
+        self._retire(ending, State.LOST)
         if not last_words:
             self._writer.close()
+        assert self.loss is not None
+        self._interrupt_calls(self.loss)
+        self._ready.set()
+        for answered in self._pings.values():
+            answered.set()
+
+    def _interrupt_calls(self, ending: Ending) -> None:
         for stream in self._http2.streams:
             receiver, unprocessed = stream.receiver, not stream.id
             stream.receiver = None
             self._http2.reset_stream(stream)
-            _interrupt(receiver, CallInterrupted(self._loss, unprocessed=unprocessed, connection_lost=True))
-        self._ready.set()
-        self._idle.set()
-        self._progress.unpark_all()
-        for answered in self._pings.values():
-            answered.set()
+            _interrupt(receiver, CallInterrupted(ending, unprocessed=unprocessed))
+        self._progress.send()
+        self._idle.send()
 
-    @enable_ki_protection
     async def _read(self) -> None:
-        """Read until the connection is lost."""
-        reason = "the server closed the connection"
+        """Read until the connection is lost, and then have the last words written."""
+        ending = Ending(EndCause.CLOSED_BY_SERVER, "the server closed the connection")
         try:
             await read_until_end(self._stream, self._take_in, self._hub)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            reason = explain(error) or f"the connection broke: {error.__cause__ or error}"
+            tls = explain(error)
+            cause = EndCause.BROKEN if tls is None else EndCause.TLS_FAILED
+            ending = Ending(cause, tls or f"the connection broke: {error.__cause__ or error}")
         finally:
-            reason = self._violation or reason
-            reason = reason if self._ready.is_set() else self._explain_no_settings(reason)
-            self._lose(reason, last_words=bool(self._violation))
-        if self._violation:
-            with trio.move_on_after(_LAST_WORDS_SECONDS):
-                await self._writer.wait_written()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+            self._lose(self._explain(ending))
+        with trio.move_on_after(_LAST_WORDS_SECONDS):
+            await self._writer.wait_written()
 
     def _take_in(self, data: bytes) -> bool:
         """Act on what the server sent; False if that was the last of it."""
-        if self._lost or not data:
-            self.accepts_calls = False
+        if not data or self.lost:
+            self._enter(State.ENDING)
             return False
-        self._silent = False
-        if len(self._first_bytes) < 8:
+        self._pieces_read += 1
+        if self._state is State.STARTING:
             self._first_bytes += data[:8]
         for event in self._http2.receive(data):
-            if isinstance(event, ConnectionTerminated):
-                self._violation = f"the server broke the protocol: {event.reason}"
-                self.accepts_calls = False
-            else:
-                self._dispatch(event)
+            self._dispatch(event)
         self._writer.flush()
-        return not self._violation
+        return not self.lost
 
     @enable_ki_protection
     async def _write(self) -> None:
         """Write until that fails, and then let the reader find out why, for a moment."""
         await self._writer.run()
         await trio.sleep(_LAST_READ_SECONDS)
-        self.abort("the connection broke: it can be read, but not written")
+        self.abort("the connection broke: it can be read, but not written", cause=EndCause.BROKEN)
 
-    def _explain_no_settings(self, reason: str) -> str:
-        if self._first_bytes.startswith((b"\x15\x03", b"\x16\x03")):
-            return "the server speaks TLS, and this connection is plaintext"
-        if self._first_bytes.startswith(b"HTTP/1"):
-            return "the server speaks HTTP/1, not gRPC"
-        if not self._first_bytes and reason.startswith(("the server closed", "the connection broke")):
-            encrypted = isinstance(self._stream, trio.SSLStream)
-            other = "a server that refuses our certificate" if encrypted else "a port that wants TLS"
-            return f"{reason} before its HTTP/2 SETTINGS ({other} does that, too)"
-        return reason
+    def _explain(self, ending: Ending) -> Ending:
+        if self._ready.is_set():
+            return ending
+        encrypted = isinstance(self._stream, trio.SSLStream)
+        return explain_no_settings(ending, self._first_bytes, encrypted=encrypted)
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, HeadersReceived):
@@ -380,19 +401,29 @@ class Connection:
     def _dispatch_rare(self, event: Event) -> None:
         match event:
             case StreamReset(stream, code, unprocessed, reason):
+                receiver, stream.receiver = stream.receiver, None
                 text = reason or f"the server reset the call: {error_name(code)}"
-                _interrupt(stream.receiver, CallInterrupted(text, unprocessed=unprocessed))
-                stream.receiver = None
-                self._progress.unpark_all()
+                _interrupt(receiver, CallInterrupted(text, unprocessed=unprocessed))
+                self._progress.send()
             case PingAcknowledged(payload):
                 if payload in self._pings:
                     self._pings[payload].set()
             case SettingsReceived():
+                self._enter(State.OPEN)
                 self._ready.set()
-            case GoAwayReceived(_, code, debug_data):
-                detail = f" ({readable(debug_data.decode('ascii', 'replace'), 200)})" if debug_data else ""
-                self.too_many_pings = code == ErrorCode.ENHANCE_YOUR_CALM and debug_data == b"too_many_pings"
-                self._become_unusable(f"the server said GOAWAY: {error_name(code)}{detail}")
+            case GoAwayReceived():
+                self._on_goaway(event)
+            case ConnectionTerminated(_, reason):
+                text = f"the server broke the protocol: {reason}"
+                violation = Ending(EndCause.PROTOCOL_VIOLATION, text)
+                self._lose(self._explain(violation), last_words=True)
+
+    def _on_goaway(self, goaway: GoAwayReceived) -> None:
+        """Take no new calls, since the server won't. Those that it still answers may end.
+
+        For each of the others a `StreamReset` follows this event.
+        """
+        self._retire(Ending.by_goaway(goaway.code, goaway.debug_data))
 
 
 def _interrupt(receiver: Receiver | None, error: CallInterrupted) -> None:

@@ -97,6 +97,11 @@ class Http2Client:
         """The streams that are not closed; those that the server can't know of have the id 0."""
         return [*self._sender.streams.values(), *self._sender.unopened]
 
+    @property
+    def idle(self) -> bool:
+        """Whether all streams are closed."""
+        return not (self._sender.streams or self._sender.unopened)
+
     def open_stream(
         self,
         fields: RawFields,
@@ -162,13 +167,17 @@ class Http2Client:
         stream.unreturned = 0
         return True
 
+    def refuse_streams(self) -> None:
+        """Open no stream any more: what waits for its turn is never sent."""
+        self._sender.taking_streams = False
+
     def ping(self, payload: bytes) -> None:
         """Send a PING with these 8 bytes; its answer is a `PingAcknowledged`."""
         self._sender.control(frames.ping_frame(payload, ack=False))
 
     def close(self, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
         """Say goodbye with a GOAWAY, once: no new streams from here on; open ones may still end."""
-        self._sender.taking_streams = False
+        self.refuse_streams()
         if not self._said_goodbye:
             self._said_goodbye = True
             self._sender.control(frames.goaway_frame(0, code))
@@ -216,7 +225,7 @@ class Http2Client:
 
     def _terminate(self, violation: ProtocolViolation) -> None:
         self._terminated = True
-        self._sender.taking_streams = False
+        self.refuse_streams()
         self._said_goodbye = True
         self._sender.control(frames.goaway_frame(0, violation.code, violation.reason.encode()))
         self._events.append(ConnectionTerminated(violation.code, violation.reason))
@@ -361,7 +370,7 @@ class Http2Client:
         require(len(payload) >= 8, ErrorCode.FRAME_SIZE_ERROR, "a malformed GOAWAY")
         last_stream_id = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF
         code = int.from_bytes(payload[4:8], "big")
-        self._sender.taking_streams = False
+        self.refuse_streams()
         self._events.append(GoAwayReceived(last_stream_id, code, payload[8:]))
         for stream in self.streams:
             if not 0 < stream.id <= last_stream_id:

@@ -102,13 +102,13 @@ def message_prefix(length: int) -> bytes:
     return MESSAGE_PREFIX.pack(0, length)
 
 
-def message_length(prefix: bytes, max_message_bytes: int) -> int:
-    """The length that a message's prefix announces, bytes.
+def message_length(data: bytes | bytearray, max_message_bytes: int) -> int:
+    """The length of the message that begins with the prefix in `data`, bytes, without the prefix.
 
     Raises:
         GRPCError: the message is compressed, which nobody asked for, or larger than `max_message_bytes`.
     """
-    compressed, length = MESSAGE_PREFIX.unpack(prefix)
+    compressed, length = MESSAGE_PREFIX.unpack_from(data)
     if compressed:
         raise GRPCError(Status.INTERNAL, "the answer is compressed, which it was not asked to be")
     if length > max_message_bytes:

@@ -20,15 +20,32 @@ from typing import Final, TypeAlias
 import trio
 from trio.lowlevel import enable_ki_protection
 
-__all__ = ["Deliver", "SocketHub", "read_until_end"]
+__all__ = ["Deliver", "SocketHub", "let_readers_catch_up", "read_until_end"]
 
 Deliver: TypeAlias = Callable[[bytes], bool]
-"""Takes what was read, nothing at the end, and says whether to go on; it never waits.
+"""Takes what was read, and says whether to go on reading; it never waits.
 
-It learns of the end where that is seen, before the task that waits for it has had its turn.
+At the end it gets b"" at once, before the task that waits in `read_until_end` has had its turn.
 """
 
 _SIZE: Final = 64 << 10
+
+_PASSES: Final = 3
+"""Passes of Trio's scheduler until what lies in the kernel has reached the tasks that wait for it.
+
+One to see that a socket is readable, one for the task that reads from it, one for TLS or for a task beneath.
+"""
+
+
+async def let_readers_catch_up() -> None:
+    """Let the readers take in what the kernel holds already.
+
+    An answer that lies there when a deadline passes is not late: the reader just did not come to it yet,
+    because something held up the event loop, perhaps. So whoever decides at a deadline calls this first.
+    The deadline must not cancel it: it belongs outside that deadline's scope, or into a shielded one.
+    """
+    for _ in range(_PASSES):
+        await trio.lowlevel.checkpoint()
 
 
 async def read_until_end(stream: trio.abc.Stream, deliver: Deliver, hub: SocketHub | None) -> None:
@@ -36,7 +53,7 @@ async def read_until_end(stream: trio.abc.Stream, deliver: Deliver, hub: SocketH
 
     Args:
         stream: where from.
-        deliver: gets all that is read, piece by piece; it must say that it has enough of nothing.
+        deliver: gets all that is read, piece by piece, and b"" at the end, where it must return False.
         hub: what reads from plain sockets, if there is one.
 
     Raises:
@@ -95,7 +112,6 @@ class SocketHub:
             self._readings.clear()
             self._epoll.close()
 
-    @enable_ki_protection
     async def read_until_end(self, socket: trio.socket.SocketType, deliver: Deliver) -> None:
         """Read from a socket; see `read_until_end` of this module."""
         if self._epoll.closed:

@@ -6,33 +6,43 @@ from typing import Protocol
 
 from grpclib.exceptions import StreamTerminatedError
 
+from .ending import Ending
 from .headers import Fields
 
 __all__ = ["CallInterrupted", "Receiver"]
 
 
 class CallInterrupted(StreamTerminatedError):
-    """A call ended before its answer: its stream was reset, or the connection was lost.
+    """A call ended before its answer: its stream was reset, or the connection ended or was not there.
+
+    Args:
+        reason: why, in words; or how the connection ended.
+        unprocessed: see below.
+        connection_lost: see below; always true if `reason` is an `Ending`.
 
     Attributes:
         unprocessed: the server certainly did nothing with the request, so it may be sent again.
-        connection_lost: it was the whole connection.
+        connection_lost: it was not this call alone: the connection takes no calls any more.
+        ending: how the connection ended; None if it was this call alone, or there was no connection.
     """
 
-    def __init__(self, reason: str, *, unprocessed: bool = False, connection_lost: bool = False) -> None:
-        super().__init__(reason)
+    def __init__(
+        self, reason: str | Ending, *, unprocessed: bool = False, connection_lost: bool = False
+    ) -> None:
+        super().__init__(str(reason))
+        self.ending = reason if isinstance(reason, Ending) else None
         self.unprocessed = unprocessed
-        self.connection_lost = connection_lost
+        self.connection_lost = connection_lost or self.ending is not None
 
 
 class Receiver(Protocol):
-    """What takes a stream's response. Its methods are called by the reader task, and must not block."""
+    """What takes a stream's response. Its methods are called by the reader task, and must not wait."""
 
     def headers_received(self, fields: Fields, *, end_stream: bool) -> None:
-        """The response's headers, or its trailers when `end_stream` is set."""
+        """Take the response's headers, or its trailers when `end_stream` is set."""
 
     def data_received(self, data: bytes, flow_controlled_length: int, *, end_stream: bool) -> None:
-        """A piece of the body; `Connection.acknowledge` gives its window back once it is consumed."""
+        """Take a piece of the body; `Connection.acknowledge` gives its window back once it is consumed."""
 
     def interrupted(self, error: CallInterrupted) -> None:
-        """Nothing more will come."""
+        """Learn that nothing more will come."""

@@ -17,8 +17,8 @@ import os
 from typing import Final
 
 import trio
-from trio.lowlevel import enable_ki_protection
 
+from ..signal import Signal
 from .http2 import Buffer, Http2Client
 
 __all__ = ["Writer"]
@@ -32,12 +32,10 @@ class Writer:
     Args:
         stream: where to.
         http2: what says what is to be sent.
-        progress: where those are parked who wait until more of theirs was taken from `http2`.
+        progress: sent whenever something was taken from `http2` to be written.
     """
 
-    def __init__(
-        self, stream: trio.abc.Stream, http2: Http2Client, progress: trio.lowlevel.ParkingLot
-    ) -> None:
+    def __init__(self, stream: trio.abc.Stream, http2: Http2Client, progress: Signal) -> None:
         self._stream = stream
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
         self._http2 = http2
@@ -46,60 +44,64 @@ class Writer:
         self._busy = False
         self._closed = False
         self._failed = False
-        self._work = trio.Event()
-        self._written = trio.Event()
+        self._has_work = False  # for the task
+        self._work = Signal()
+        self._settled = Signal()  # all is written, or nothing more will be
 
     @property
     def all_written(self) -> bool:
         """Whether nothing that was taken to be sent is still here: the kernel has it."""
         return not (self._unwritten or self._busy)
 
-    @enable_ki_protection
     def close(self) -> None:
         """Write nothing more."""
         self._closed = True
-        self._written.set()
+        self._settled.send()
 
-    @enable_ki_protection
     def flush(self) -> None:
         """Put what there is to send on the wire, or have the task do it."""
         if self._busy or self._closed or self._failed:
             return
         if self._socket is None:
-            self._work.set()
+            self._give_to_task()
             return
         try:
             while self._unwritten or self._fetch():
                 self._write_some(self._socket.fileno())
         except BlockingIOError:
-            self._work.set()
+            self._give_to_task()
         except OSError:
-            self._failed = True
-            self._work.set()
+            self._fail()
 
     async def wait_written(self) -> None:
         """Wait until all is written that there is to send, or nothing more can be."""
-        while not (self._closed or self._failed or (self.all_written and not self._work.is_set())):
-            if self._written.is_set():
-                self._written = trio.Event()
-            await self._written.wait()
+        await self._settled.wait_until(self._is_settled)
         await trio.lowlevel.checkpoint()
 
-    @enable_ki_protection
+    def _is_settled(self) -> bool:
+        return self._closed or self._failed or (self.all_written and not self._has_work)
+
+    def _give_to_task(self) -> None:
+        self._has_work = True
+        self._work.send()
+
+    def _fail(self) -> None:
+        self._failed = True
+        self._work.send()
+
     async def run(self) -> None:
         """Write until writing fails, which is when this returns."""
         try:
-            while True:
-                await self._work.wait()
-                if self._failed:
-                    return
-                self._work = trio.Event()
-                await self._write()
+            while not self._failed:
+                await self._work.wait_until(lambda: self._has_work or self._failed)
+                self._has_work = False
+                if not self._failed:
+                    await self._write()
         finally:
             self._failed = True
-            self._written.set()
+            self._settled.send()
 
-    async def _write(self) -> None:  # noqa: ASYNC910 - only `run` calls it, and waits before
+    async def _write(self) -> None:
         self._busy = True
         try:
             while self._unwritten or self._fetch():
@@ -110,20 +112,18 @@ class Writer:
                     buffers, self._unwritten = self._unwritten, []
                     await self._stream.send_all(b"".join(buffers))
         except BlockingIOError:
-            self._work.set()
+            self._has_work = True
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             self._failed = True
-            self._work.set()
         finally:
             self._busy = False
-            self._written.set()
+            self._settled.send()
 
     def _fetch(self) -> bool:
         if not self._http2.wants_to_send:
             return False
         self._unwritten = self._http2.data_to_send()
-        if self._progress:
-            self._progress.unpark_all()
+        self._progress.send()
         return bool(self._unwritten)
 
     def _write_some(self, descriptor: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, SetupRequest, SetupResponse
-from ..rpc.codec import message_reader
+from ..rpc.message_reader import message_reader
 from ..values.data import Arguments, DataType, Encoded
 from .base import MAX_FIELDS, NOTHING, AnswerCode, Request, Service, ServiceAnswer, SetupAnswer
 from .uncopied import few, nested, number, variant

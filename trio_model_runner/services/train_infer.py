@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from ..proto.train_infer import InferResponse
-from ..rpc.codec import message_reader
+from ..rpc.message_reader import message_reader
 from ..values.data import Arguments, DataType, Encoded
 from .base import MAX_FIELDS, AnswerCode, Request, ServiceAnswer
 from .infer import InferService, only_value

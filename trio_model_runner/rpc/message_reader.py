@@ -1,4 +1,4 @@
-"""From bytes to messages and back: betterproto's messages for stubs, plain tuples for what must be fast.
+"""From bytes to plain tuples: what reads messages where that must be fast and strict.
 
 betterproto's messages are pleasant to write and slow to read: `parse` goes through a stream object, byte by
 byte, and works out anew for each field what its type is; a small answer costs 180 us, more than everything
@@ -25,12 +25,10 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from grpclib.encoding.base import CodecBase
-
 if TYPE_CHECKING:
     import betterproto
 
-__all__ = ["BetterprotoCodec", "MessageReader", "message_reader"]
+__all__ = ["MessageReader", "message_reader"]
 
 MessageReader: TypeAlias = Callable[[bytes], tuple[Any, ...]]
 
@@ -94,36 +92,6 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-class BetterprotoCodec(CodecBase):
-    """What grpclib's `Channel` takes as `codec`, for betterproto's messages."""
-
-    __content_subtype__ = "proto"
-
-    def encode(self, message: Any, message_type: Any) -> bytes:
-        """The wire form of `message`.
-
-        Raises:
-            TypeError: it is not a `message_type`.
-        """
-        if not isinstance(message, message_type):
-            raise TypeError(f"the message must be a {message_type.__name__}, not {message!r}")
-        return bytes(message)
-
-    def decode(self, data: bytes, message_type: Any) -> Any:
-        """The message of type `message_type` that `data` is.
-
-        Raises:
-            ValueError: it is none.
-        """
-        check = _reader_if_supported(message_type)
-        try:
-            if check is not None:
-                check(data)
-            return message_type().parse(data)
-        except Exception as error:  # betterproto raises whatever it stumbles over
-            raise ValueError(f"not a {message_type.__name__}: {error}") from error
-
-
 @functools.cache
 def message_reader(message_type: type[betterproto.Message], max_fields: int = sys.maxsize) -> MessageReader:
     """A function that reads the wire form of a `message_type`; compiled once, and kept.
@@ -151,14 +119,6 @@ def message_reader(message_type: type[betterproto.Message], max_fields: int = sy
             raise ValueError("a truncated message") from None
 
     return read_message
-
-
-@functools.cache
-def _reader_if_supported(message_type: type[betterproto.Message]) -> MessageReader | None:
-    try:
-        return message_reader(message_type)
-    except TypeError:
-        return None
 
 
 def _compile(

@@ -1,0 +1,116 @@
+"""A grpclib channel on a given route: what stubs call, where somebody else has the connection.
+
+A stub asks nothing of its channel but `request`, and a listener for events nothing but `__dispatch__`. So
+this class is a `grpclib.client.Channel` by type alone: none of the base's code runs, which wants an asyncio
+loop from its `__init__` on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+
+import grpclib.client
+import trio
+from grpclib.const import Cardinality
+from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+from grpclib.events import _DispatchChannelEvents
+from multidict import MultiDict
+
+from .codec import BetterprotoCodec
+from .peer import Peer
+from .route import Route
+from .stream import CallSettings, Stream
+
+__all__ = ["RoutedChannel"]
+
+SendT = TypeVar("SendT")
+ReceiveT = TypeVar("ReceiveT")
+
+
+class RoutedChannel(grpclib.client.Channel):
+    """A gRPC server that a route leads to, as stubs see it; used by any task of the same Trio run.
+
+    It has no connection and no tasks. Nothing needs to be entered or closed: `close`, and leaving an
+    `async with` block, do nothing.
+
+    Args:
+        route: how calls get to the server.
+        peer: who is there.
+        codec: what turns messages into bytes and back; betterproto's by default.
+        status_details_codec: what decodes the details that a status can come with; without one they are
+            ignored.
+        max_message_bytes: the largest message taken as an answer, bytes.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        *,
+        peer: Peer,
+        codec: CodecBase | None = None,
+        status_details_codec: StatusDetailsCodecBase | None = None,
+        max_message_bytes: int = 64 << 20,
+    ) -> None:
+        self.__dispatch__ = _DispatchChannelEvents()
+        self.peer = peer
+        self.codec = BetterprotoCodec() if codec is None else codec
+        self.status_details_codec = status_details_codec
+        self.max_message_bytes = max_message_bytes
+        self._route = route
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} to {self.peer.address!r}>"
+
+    def request(  # type: ignore[override]  # a stream like grpclib's, not one of its
+        self,
+        name: str,
+        cardinality: Cardinality,
+        request_type: type[SendT],
+        reply_type: type[ReceiveT],
+        *,
+        timeout: float | None = None,
+        deadline: None = None,
+        metadata: Mapping[str, Any] | Collection[tuple[str, Any]] | None = None,
+    ) -> Stream[SendT, ReceiveT]:
+        """Make a call, which begins when its first method is called.
+
+        Args:
+            name: the method's path, "/package.Service/Method".
+            cardinality: how many messages go each way.
+            request_type: the messages' type.
+            reply_type: the answers' type.
+            timeout: seconds from now until the call must be over. The server is told what remains of them,
+                or until the deadline of an enclosing cancel scope where that is nearer.
+            deadline: only None. grpclib's `Deadline` is a time on a clock that is not Trio's.
+            metadata: the request's metadata: text, and bytes where the key ends in "-bin".
+
+        Raises:
+            TypeError: a `deadline` was given.
+            ValueError: `timeout` is not a number.
+        """
+        if deadline is not None:
+            raise TypeError("deadline= is grpclib's clock, not Trio's: give timeout= in seconds instead")
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError("timeout: must be a number of seconds, got nan")
+        settings = CallSettings(
+            route=self._route,
+            peer=self.peer,
+            codec=self.codec,
+            status_details_codec=self.status_details_codec,
+            max_message_bytes=self.max_message_bytes,
+            dispatch=self.__dispatch__,
+        )
+        return Stream(
+            settings,
+            name,
+            MultiDict(metadata or ()),
+            cardinality,
+            request_type,
+            reply_type,
+            deadline=math.inf if timeout is None else trio.current_time() + timeout,
+        )
+
+    def close(self) -> None:
+        """Do nothing: the connection is not the channel's."""
