@@ -3,6 +3,10 @@
 A nursery wraps whatever passes through it in a group, even a single exception. That is right for whoever
 opened the nursery, and wrong for whoever called a function that has one inside: how the function does its
 work is its own business, and `except KeyError` around it should just work.
+
+- `one_by_itself` goes around a nursery of our own: a group of one becomes that one.
+- `open_nursery_for_body` is a nursery around code that is not ours: what that raises leaves untouched.
+- `first_of` finds an exception in groups, `describe` says what an error is.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from types import TracebackType
 
 import trio
 
-__all__ = ["describe", "one_by_itself"]
+__all__ = ["describe", "first_of", "one_by_itself", "open_nursery_for_body"]
 
 
 class one_by_itself:  # noqa: N801 - used as `with one_by_itself():`, like Trio's `move_on_after`
@@ -39,6 +43,61 @@ class one_by_itself:  # noqa: N801 - used as `with one_by_itself():`, like Trio'
         finally:
             only.__context__ = context  # which `raise` has just replaced with the group
             del only, context, others, error, traceback  # or this frame, in the traceback, would keep itself
+
+
+class open_nursery_for_body:  # noqa: N801 - used as `trio.open_nursery` is
+    """A nursery around code that is not ours, as an async context manager.
+
+    `trio.open_nursery` makes a new group of what its body raises, and a group of the body's own becomes a
+    copy of another class. Here:
+
+    - What the body raises leaves as the very same exception, groups of any class included. The nursery's
+      tasks are cancelled first. A group with `trio.Cancelled` in it is the one exception: the nursery may
+      have caused that itself, so it takes the group apart, as any nursery does.
+    - A task that crashes cancels the body, and its exception leaves by itself.
+    - If a task and the body both raise, both leave in one group, the task's first.
+    """
+
+    def __init__(self) -> None:
+        self._manager = trio.open_nursery()
+        self._nursery: trio.Nursery | None = None
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> trio.Nursery:
+        self._nursery = await self._manager.__aenter__()
+        return self._nursery
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        assert self._nursery is not None
+        if error is None or _has_cancelled(error):
+            with one_by_itself():
+                return bool(await self._manager.__aexit__(kind, error, traceback))
+        self._nursery.cancel_scope.cancel()
+        try:
+            await self._manager.__aexit__(None, None, None)
+        except trio.Cancelled:
+            pass  # of a scope around us; what the body raised is more than that
+        except BaseExceptionGroup as group:
+            _, crashes = group.split(trio.Cancelled)
+            if crashes is not None:
+                raise BaseExceptionGroup("a task and the body", [*crashes.exceptions, error]) from None
+        return False
+
+
+def _has_cancelled(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_has_cancelled, error.exceptions))
+    return isinstance(error, trio.Cancelled)
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The first exception in a group that is no group itself; an exception that is none is its own first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def describe(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from trio.lowlevel import enable_ki_protection
 
 from ..model.runner import ModelRunner
 from ..orchestrator import FailureReport
-from ..orchestrator.messages import quoted
+from ..text import quoted
 from ..values.failure_codes import FailureCode
 from ..values.results import ModelState
 from .verdicts import Judgement, Verdict, Verdicts

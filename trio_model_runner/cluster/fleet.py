@@ -18,9 +18,9 @@ import trio
 from ..model.runner import ModelRunner
 from ..model.states import JoinReason
 from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState, Update
-from ..orchestrator.messages import quoted
 from ..rpc.reader import SocketHub
 from ..security.node_security import node_security
+from ..text import quoted
 from ..values.results import ModelError, ModelState
 from .changes import Broadcast, Change, ChangeKind
 from .court import Court

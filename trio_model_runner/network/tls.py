@@ -21,6 +21,7 @@ from typing import Final
 
 import trio
 
+from ..text import quoted
 from . import Network, TCPNetwork, address_text
 
 __all__ = ["TLSNetwork", "explain"]
@@ -75,7 +76,8 @@ class TLSNetwork(Network):
             raise ConnectionError(f"{peer}: {explain(error) or _HUNG_UP}") from error
         except ValueError as error:  # UnicodeError is one
             await trio.aclose_forcefully(beneath)
-            raise ConnectionError(f"{peer}: no certificate could have the name {name!a}: {error}") from error
+            shown = quoted(name, ascii_only=True)
+            raise ConnectionError(f"{peer}: no certificate could have the name {shown}: {error}") from error
         except BaseException:
             await trio.aclose_forcefully(beneath)
             raise

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias, TypeGuard
 import attrs
 
 from ..config.validators import is_host
+from ..text import quoted
 from ..values.failure_codes import FailureCode
 from .infos import NO_INFOS, freeze
 
@@ -34,14 +35,12 @@ __all__ = [
     "MessageParser",
     "RunState",
     "Update",
-    "quoted",
 ]
 
 logger = logging.getLogger("trio_model_runner.orchestrator")
 
 _REMEMBERED_COMPLAINTS = 1000
 _COMPLAINTS_LOGGED_PER_MESSAGE = 20
-_LONGEST_QUOTATION = 120  # characters
 _LONGEST_ID = 256  # characters
 
 
@@ -267,16 +266,6 @@ class MessageParser:
             del self._complaints[next(iter(self._complaints))]
         self._complaints[complaint] = None
         logger.warning("the orchestrator: %s", complaint)
-
-
-def quoted(value: object) -> str:
-    """Show a value from outside in a log: short, on one line, without anything that a terminal would obey."""
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    if isinstance(value, str) and len(value) > _LONGEST_QUOTATION:
-        return f"{value[:_LONGEST_QUOTATION]!r}..."
-    text = repr(value)
-    return text if len(text) <= 4 * _LONGEST_QUOTATION else f"{text[:_LONGEST_QUOTATION]}..."
 
 
 def _is_id(value: object) -> TypeGuard[str]:

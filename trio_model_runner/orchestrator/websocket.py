@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import trio
 
 from ..network.tls import explain
-from .messages import quoted
+from ..text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -20,6 +20,7 @@ from typing import ClassVar, Final
 import attrs
 
 from ..errors import ProofFailed
+from ..text import quoted
 from .delegation import ConnectionProof, UnknownIdentity
 from .gateway import GatewayCredentials
 from .secure import SecureCredentials
@@ -181,5 +182,6 @@ def _node_name(model_id: str) -> str:
     """The name in the certificate of a model's node."""
     name = f"model-node-{model_id}.crunchdao.internal"
     if not model_id or not _DNS_NAME.fullmatch(name):
-        raise UnknownIdentity(f"no certificate could name the node of a model with the id {model_id[:64]!a}")
+        shown = quoted(model_id, 64, ascii_only=True)
+        raise UnknownIdentity(f"no certificate could name the node of a model with the id {shown}")
     return name
