@@ -174,6 +174,7 @@ class OrchestratorFeed:
         timeout = config.orchestrator.handshake_timeout
         deadline = trio.current_time() + timeout
         try:
+            host = host_header(config.host, config.port, default_port=self._default_port)
             with trio.fail_at(deadline):
                 stream = await self._network.connect(config.host, config.port)
         except OSError as error:
@@ -183,7 +184,7 @@ class OrchestratorFeed:
         error_text = ""
         try:
             async with trio.open_nursery() as nursery:
-                await self._converse(stream, deadline, nursery, deliver)
+                await self._converse(stream, host, deadline, nursery, deliver)
         except* WebSocketLost as lost:
             error_text = str(first_of(lost))
         finally:
@@ -195,7 +196,7 @@ class OrchestratorFeed:
         return error_text
 
     async def _converse(
-        self, stream: trio.abc.Stream, deadline: float, nursery: trio.Nursery, deliver: Deliver
+        self, stream: trio.abc.Stream, host: str, deadline: float, nursery: trio.Nursery, deliver: Deliver
     ) -> None:
         config = self._config
         self._parser.refusal = None
@@ -204,7 +205,7 @@ class OrchestratorFeed:
                 websocket = await WebSocket.open(
                     nursery,
                     stream,
-                    host=host_header(config.host, config.port, default_port=self._default_port),
+                    host=host,
                     path=f"/{quote(config.crunch_id, safe='')}",
                     max_message_bytes=config.orchestrator.max_message_bytes,
                 )

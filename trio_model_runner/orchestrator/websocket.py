@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import trio
 
+from ..network.addresses import ascii_host
 from ..network.tls import explain
 from ..text import quoted
 
@@ -201,7 +202,11 @@ def host_header(host: str, port: int, *, default_port: int = 80) -> str:
 
     An IPv6 address has brackets there, and its zone means something on this machine only. The port is left
     out where it is the scheme's, 80 for ``ws`` and 443 for ``wss``.
+
+    Raises:
+        OSError: no host could have that name; see `ascii_host`.
     """
+    host = ascii_host(host)
     if ":" in host:
         host = f"[{host.partition('%')[0]}]"
     return host if port == default_port else f"{host}:{port}"
