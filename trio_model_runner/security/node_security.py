@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from typing import ClassVar, Final
+from typing import Final
 
 import attrs
 
@@ -53,13 +53,7 @@ class TLSParameters:
 
 
 class NodeSecurity:
-    """How one cluster's connections to its nodes are secured: not at all, unless a subclass says otherwise.
-
-    Attributes:
-        signs: calls carry metadata; where False, `call_metadata` needs not be awaited.
-    """
-
-    signs: ClassVar[bool] = False
+    """How one cluster's connections to its nodes are secured; this class asks for nothing."""
 
     def tls(self, model_id: str) -> TLSParameters | None:
         """How TLS is spoken with a model's node; None for plaintext.
@@ -138,8 +132,6 @@ class SecureSecurity(NodeSecurity):
 
 class GatewaySecurity(NodeSecurity):
     """TLS to a gateway, and a signed token with every call."""
-
-    signs = True
 
     def __init__(self, credentials: GatewayCredentials, context: ssl.SSLContext | None = None) -> None:
         self._context = client_context() if context is None else context
