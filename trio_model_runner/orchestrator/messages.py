@@ -76,25 +76,6 @@ class Entry:
     port: int = 0
     infos: Mapping[str, Any] = attrs.field(default=NO_INFOS, hash=False)
 
-    @property
-    def name(self) -> str:
-        """The model's name; empty where unknown."""
-        return self._info("model_name")
-
-    @property
-    def cruncher_id(self) -> str:
-        """The id of the model's author; empty where unknown."""
-        return self._info("cruncher_id")
-
-    @property
-    def cruncher_name(self) -> str:
-        """The name of the model's author; empty where unknown."""
-        return self._info("cruncher_name")
-
-    def _info(self, key: str) -> str:
-        value = self.infos.get(key)
-        return value if isinstance(value, str) else ""
-
 
 @attrs.frozen
 class Init:

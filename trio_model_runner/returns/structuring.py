@@ -29,7 +29,7 @@ import attrs
 import cattrs
 from cattrs.errors import BaseValidationError, ClassValidationError, IterableValidationError
 
-from .misfits import Misfit, describe, misfits_of_pydantic
+from .misfits import Misfit, describe_misfits, misfits_of_pydantic
 from .strict import PRIMITIVES, Hook, MisfitError, choice, name_of, wrong
 
 __all__ = ["structure_as"]
@@ -69,7 +69,7 @@ def _structurer(wanted: Any) -> Callable[[Any], Any]:
             raise
         except Exception as error:
             misfits = _explain(answer, wanted) or [Misfit((), _reason(error))]
-            raise ValueError(describe(misfits)) from None
+            raise ValueError(describe_misfits(misfits)) from None
 
     return structure
 
