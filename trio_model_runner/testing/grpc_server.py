@@ -26,6 +26,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from hyperframe.frame import GoAwayFrame
 
+from ..signal import Signal
 from .grpc_call import ServerCall
 from .ping_budget import PingBudget
 
@@ -108,7 +109,7 @@ class ServerConnection:
         self._calls: dict[int, ServerCall] = {}
         self._budget = PingBudget()
         self._raw = bytearray()
-        self._wake = trio.Event()
+        self._wake = Signal()
         self._ending = False
         self._last_stream_id: float = math.inf
         self._scope = trio.CancelScope()
@@ -233,11 +234,10 @@ class ServerConnection:
             call.finish(Status.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
     def _wake_writer(self) -> None:
-        self._wake.set()
+        self._wake.send()
 
     async def _write(self) -> None:
         while True:
-            self._wake = trio.Event()
             self._transmit()
             data = bytes(self._raw) + self._h2.data_to_send()
             self._raw.clear()
