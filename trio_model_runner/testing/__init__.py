@@ -41,6 +41,15 @@ What there is:
 
 from __future__ import annotations
 
+try:
+    import h2 as h2  # what the local nodes speak HTTP/2 with
+except ImportError as error:
+    raise ImportError(
+        "trio_model_runner.testing needs h2, which is not installed: "
+        "pip install 'trio-model-runner[testing]'",
+        name="h2",
+    ) from error
+
 from .crunch import Deployment, LocalCrunch
 from .faults import Faults
 from .grpc_server import GRPCServer, ServerCall

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 from typing import TYPE_CHECKING, TypeAlias
 
 import h2.config
@@ -24,7 +25,6 @@ import h2.settings
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from hyperframe.frame import GoAwayFrame
 
 from ..signal import Signal
 from .grpc_call import ServerCall
@@ -40,6 +40,7 @@ Handler: TypeAlias = "Callable[[ServerCall], Awaitable[None]]"
 logger = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 65536
+GOAWAY = 7  # the frame's type (RFC 9113, section 6.8)
 DEFAULT_MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # either way, as deployed nodes have it
 DEFAULT_WINDOW_BYTES = 4 * 1024 * 1024
 MAX_HEADER_LIST_BYTES = 16384
@@ -153,8 +154,8 @@ class ServerConnection:
         for stream_id in [stream_id for stream_id in self._calls if stream_id > last]:
             self._calls.pop(stream_id).scope.cancel()
         # Not h2's own: after that one it lets no open call go on.
-        frame = GoAwayFrame(0, last_stream_id=last, error_code=error_code, additional_data=debug_data)
-        self.send_raw(frame.serialize())
+        payload = struct.pack(">II", last, error_code) + debug_data
+        self.send_raw(struct.pack(">IBI", len(payload) << 8 | GOAWAY, 0, 0) + payload)
 
     async def _read(self, nursery: trio.Nursery) -> None:  # noqa: ASYNC910 - a task of its own ends with this
         while not self._ending:
