@@ -1,3 +1,5 @@
+"""Any text from an orchestrator is an event or nothing; what is wrong in it is logged."""
+
 from __future__ import annotations
 
 import json
@@ -213,6 +215,7 @@ def test_a_flood_of_complaints_is_bounded(caplog: pytest.LogCaptureFixture) -> N
     for start in range(0, 5000, 1000):
         parser.parse(message("init", *(entry(str(start + i), state="ODD") for i in range(1000))))
     assert len(caplog.records) == 5 * 21
+    # Only what it remembers shows that it would not fill the process over weeks.
     assert len(parser._complaints) <= 1000
 
 

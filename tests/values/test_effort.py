@@ -1,3 +1,5 @@
+"""What takes long to encode or to decode is known before it is done, and at little cost."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -93,7 +93,7 @@ class Demo:
                     nursery.cancel_scope.cancel()
                 self._sum_up(crunch)
 
-    async def _play_rounds(self, crunch: LocalCrunch, cluster: Cluster) -> None:  # noqa: ASYNC910
+    async def _play_rounds(self, crunch: LocalCrunch, cluster: Cluster) -> None:
         for number in range(1, self._rounds + 1):
             await self._before_round(number, crunch)
             self._show_events(first=number == 1)
@@ -112,7 +112,7 @@ class Demo:
             await trio.sleep(_PAUSE)
         self._show_events()
 
-    async def _catch_up(self, join: Join) -> None:  # noqa: ASYNC910 - its caller plays rounds, which are
+    async def _catch_up(self, join: Join) -> None:
         """Tell a model that has just joined what the others were told before."""
         sent = 0
         while sent < len(self._history):
@@ -136,7 +136,7 @@ class Demo:
                 if result.status is Status.SUCCESS:
                     self._seconds[result.model.model_id] += result.elapsed
 
-    async def _before_round(self, number: int, crunch: LocalCrunch) -> None:  # noqa: ASYNC910
+    async def _before_round(self, number: int, crunch: LocalCrunch) -> None:
         """Let happen what happens to the models before this round, and wait until the cluster knows it."""
         self._events.forget()
         with trio.move_on_after(_LONGEST_WAIT):

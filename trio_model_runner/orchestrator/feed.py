@@ -112,7 +112,7 @@ class OrchestratorFeed:
         self._reports_changed.send()
 
     @trio.lowlevel.enable_ki_protection
-    async def run(self, deliver: Callable[[FeedEvent], None]) -> None:  # noqa: ASYNC910
+    async def run(self, deliver: Callable[[FeedEvent], None]) -> None:
         """Connect, and reconnect for ever; return after `aclose`.
 
         Args:
@@ -178,9 +178,9 @@ class OrchestratorFeed:
             with trio.fail_at(deadline):
                 stream = await self._network.connect(config.host, config.port)
         except OSError as error:
-            return describe(error)  # noqa: ASYNC910 - a step of the loop, which waits
+            return describe(error)
         except trio.TooSlowError:
-            return f"no connection to {address_text(config.host, config.port)} within {timeout:g} s"  # noqa: ASYNC910
+            return f"no connection to {address_text(config.host, config.port)} within {timeout:g} s"
         error_text = ""
         try:
             async with trio.open_nursery() as nursery:

@@ -153,7 +153,7 @@ class _Reader:
         self._nursery.start_soon(self._run, function)
 
     @trio.lowlevel.enable_ki_protection
-    async def _run(self, function: Callable[[], Awaitable[None]]) -> None:  # noqa: ASYNC910
+    async def _run(self, function: Callable[[], Awaitable[None]]) -> None:
         try:
             await function()
         except Exception as error:  # nothing that a peer sends may end more than its connection

@@ -98,7 +98,7 @@ class NodeSecurity:
             model_id: the model that is called.
             path: "/package.Service/Method".
         """
-        return ()  # noqa: ASYNC910 - the call itself waits
+        return ()
 
 
 class SecureSecurity(NodeSecurity):
@@ -148,7 +148,7 @@ class GatewaySecurity(NodeSecurity):
     async def call_metadata(self, model_id: str, path: str) -> TokenMetadata:
         """See `NodeSecurity.call_metadata`: a token, but for health checks, which go without."""
         if path.startswith(_HEALTH_SERVICE):
-            return ()  # noqa: ASYNC910 - the call itself waits
+            return ()
         return await self._tokens.make(model_id)
 
 

@@ -85,7 +85,7 @@ class ServerCall:
         try:
             return await self._messages.receive()
         except trio.EndOfChannel:
-            return None  # noqa: ASYNC910 - the handler that asked goes on at once
+            return None
 
     async def send(self, message: bytes) -> None:
         """Queue a message for the client.

@@ -157,7 +157,7 @@ class ServerConnection:
         payload = struct.pack(">II", last, error_code) + debug_data
         self.send_raw(struct.pack(">IBI", len(payload) << 8 | GOAWAY, 0, 0) + payload)
 
-    async def _read(self, nursery: trio.Nursery) -> None:  # noqa: ASYNC910 - a task of its own ends with this
+    async def _read(self, nursery: trio.Nursery) -> None:
         while not self._ending:
             try:
                 data = await self._stream.receive_some(RECEIVE_BYTES)
@@ -165,7 +165,7 @@ class ServerConnection:
                 data = b""
             if not data:
                 self.abort()
-                return  # noqa: ASYNC910 - a task of its own ends with this
+                return
             try:
                 for event in self._h2.receive_data(bytes(data)):
                     self._handle(event, nursery)
@@ -215,11 +215,11 @@ class ServerConnection:
         call = self._calls[event.stream_id] = call
         nursery.start_soon(self._run_call, call)
 
-    async def _run_call(self, call: ServerCall) -> None:  # noqa: ASYNC910 - a task of its own ends with this
+    async def _run_call(self, call: ServerCall) -> None:
         handler = self._server.handlers.get(call.path)
         if handler is None:
             call.finish(Status.UNIMPLEMENTED, "Method not found!")
-            return  # noqa: ASYNC910 - a task of its own ends with this
+            return
         call.scope.deadline = trio.current_time() + call.timeout + DEADLINE_LATENESS
         with call.scope:
             try:
@@ -246,9 +246,9 @@ class ServerConnection:
                 try:
                     await self._stream.send_all(data)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return  # noqa: ASYNC910 - a task of its own ends with this
+                    return
             elif self._ending or (self._last_stream_id < math.inf and not self._calls):
-                return  # noqa: ASYNC910 - a task of its own ends with this
+                return
             else:
                 await self._wake.wait()
 

@@ -53,14 +53,14 @@ class _Process:
         """Run `work` in a task of the process and wait for it; call `done` when it has ended, in any way."""
         send, receive = trio.open_memory_channel["tuple[T | None, Exception | None]"](1)
 
-        async def run_work() -> None:  # noqa: ASYNC910 - a task of its own ends with this
+        async def run_work() -> None:
             outcome: tuple[T | None, Exception | None]
             try:
                 outcome = await work(), None
             except Exception as error:
                 outcome = None, error
             except SystemExit:
-                return  # noqa: ASYNC910 - a task of its own ends with this
+                return
             finally:
                 done()
             send.send_nowait(outcome)

@@ -158,7 +158,7 @@ class LocalOrchestrator:
         """Go on after `pause`, with what has come meanwhile."""
         self._endpoint.resume()
 
-    async def _serve_connection(self, stream: EndpointStream) -> None:  # noqa: ASYNC910
+    async def _serve_connection(self, stream: EndpointStream) -> None:
         try:
             async with trio.open_nursery() as nursery:
                 connection = None
@@ -172,7 +172,7 @@ class LocalOrchestrator:
         except* Exception as errors:  # the reader lets out what wsproto thinks of a client
             logger.debug("a coordinator's connection failed: %r", errors.exceptions)
 
-    async def _converse(self, connection: WebSocketConnection, crunch_id: str, nursery: trio.Nursery) -> None:  # noqa: ASYNC910
+    async def _converse(self, connection: WebSocketConnection, crunch_id: str, nursery: trio.Nursery) -> None:
         if crunch_id != self.crunch_id:
             text = f"unknown crunch {crunch_id!r}" if crunch_id else "no crunch id"
             await connection.send_message(json.dumps({"error": text}))
@@ -209,7 +209,7 @@ class LocalOrchestrator:
             self.reports.append(report)
 
 
-async def send_texts(connection: WebSocketConnection, texts: trio.MemoryReceiveChannel[str]) -> None:  # noqa: ASYNC910
+async def send_texts(connection: WebSocketConnection, texts: trio.MemoryReceiveChannel[str]) -> None:
     """Send what comes through `texts` until there is no more or nobody to send it to."""
     with texts:
         try:
