@@ -1,4 +1,4 @@
-"""The demo: a coordinator of the bird game, and the models that it deserves, in one process.
+"""The demo: a coordinator of the bird game and its models, in one process.
 
 It is what a newcomer sees first, so it shows what the library is for: a few rounds in which some models are
 slow, hang, fail, crash, come late or are replaced, and every round ends by its deadline with a result from
@@ -75,7 +75,7 @@ class Demo:
         models = {bird.name: bird.make for bird in self._birds.values() if bird.name != LATE}
         with quiet_logging(self._events):
             async with LocalCrunch(models, crunch_id="bird-game") as crunch:
-                # A verdict on a model waits for a minute, in case it isn't alone. The demo hasn't that long.
+                # A report waits for a minute, in case many are due at once. The demo hasn't that long.
                 config = crunch.config(
                     timeout=self._timeout, max_consecutive_failures=5, health=Health(mass_window=0.5)
                 )
@@ -154,8 +154,6 @@ class Demo:
     async def _crash(self, crunch: LocalCrunch) -> None:
         await trio.sleep(_CRASH_FRACTION * self._timeout)
         await crunch.crash(PHOENIX)
-
-    # What is shown
 
     def _introduce(self) -> None:
         rounds = "one round" if self._rounds == 1 else f"{self._rounds} rounds"

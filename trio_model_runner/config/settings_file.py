@@ -4,7 +4,7 @@ typed-settings knows how attrs classes map to tables and to names of environment
 What it leaves to us is what a person who configures a server needs most: a name that nobody asked for is a
 mistake (it ignores unknown variables, and a file without our table), and an error should name the field and
 the file or the variable that it came from. So this module takes its readers and its names, turns text into
-numbers where a field asks for one, and lets the classes of `config` judge the values. It must not know what
+numbers where a field asks for one, and lets the classes of `settings` check the values. It must not know what
 any setting means.
 """
 

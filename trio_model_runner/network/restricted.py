@@ -29,9 +29,9 @@ _SECONDS_AN_ADDRESS: Final = 3.0
 class RestrictedNetwork(Network):
     """Connects only to addresses in some networks.
 
-    A host name is resolved first. If a single one of its addresses lies outside, it is refused altogether:
-    whoever mixes them means no good. The addresses are then tried one after the other, each for
-    three seconds but the last.
+    A host name is resolved first. If a single one of its addresses lies outside, it is refused altogether: a
+    name with both kinds of addresses may be made to get around the rule. The addresses are then tried one
+    after the other, each for three seconds but the last.
 
     Args:
         network: what opens the streams.

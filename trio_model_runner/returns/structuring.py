@@ -86,9 +86,6 @@ def _converter(*, explaining: bool) -> cattrs.Converter:
     return converter
 
 
-# What is asked of values that hold others
-
-
 class _UnsupportedTypeError(TypeError):
     """The coordinator asks for what no answer can be."""
 
@@ -254,9 +251,6 @@ def _may_be(value: Any, member: Any) -> bool:
     if member in (str, int, types.NoneType):
         return False
     return member is not float or type(value) is int
-
-
-# Saying what is wrong
 
 
 _tally = threading.local()

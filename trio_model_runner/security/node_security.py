@@ -1,10 +1,13 @@
 """What a model's connections and calls need to know of credentials: the same questions for every kind.
 
-Whoever opens a connection to a node asks, in this order: `NodeSecurity.tls` for what goes under HTTP/2, and
-`NodeSecurity.authority` for whom the requests name; `NodeSecurity.judge` if it can't be opened; else, of each
-connection, `NodeSecurity.proof`, and if there is one, nothing of value may be sent before it has accepted an
-answer, nor any answer be believed that it has not. With each call goes what `NodeSecurity.call_metadata`
-says. Without credentials all of these ask for nothing.
+Whoever opens a connection to a node asks, in this order:
+
+- `NodeSecurity.tls` for what goes under HTTP/2, and `NodeSecurity.authority` for whom the requests name;
+- `NodeSecurity.failed_proof` if it can't be opened;
+- `NodeSecurity.proof` of each connection. If there is one, nothing of value may be sent before it has
+  accepted an answer, and no answer may be believed that it has not accepted.
+
+With each call goes what `NodeSecurity.call_metadata` says. Without credentials there is nothing of all this.
 
 A connection has to be proved by a call that gives nothing away, which rules a setup out: it carries the class
 and its arguments. Deployed secure nodes send their proof with every unary answer, that of a health check
@@ -75,9 +78,13 @@ class NodeSecurity:
         """
         return address
 
-    def judge(self, error: OSError) -> ProofFailed | None:
-        """What it says about the node that connecting to it failed; None where that says nothing."""
+    def failed_proof(self, error: OSError) -> ProofFailed | None:
+        """The failed proof that it is when connecting to a node ended in `error`; None if it is none."""
         return None
+
+    def judge(self, error: OSError) -> ProofFailed | None:
+        """The old name of `failed_proof`."""
+        return self.failed_proof(error)
 
     def proof(self, certificate: bytes | None) -> ConnectionProof | None:
         """What a new connection must prove before it is used; None where it needs not.
@@ -116,8 +123,8 @@ class SecureSecurity(NodeSecurity):
         """See `NodeSecurity.authority`: the node's name, wherever it is."""
         return _node_name(model_id)
 
-    def judge(self, error: OSError) -> ProofFailed | None:
-        """See `NodeSecurity.judge`: a node without its certificate will hardly have it a moment later."""
+    def failed_proof(self, error: OSError) -> ProofFailed | None:
+        """See `NodeSecurity.failed_proof`: asking again would help nobody."""
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, ssl.SSLCertVerificationError):

@@ -27,7 +27,8 @@ jumps if it likes, so that a test of a ten-second timeout takes no time at all::
                 assert (await cluster.call("predict")).by_id["steady"].status is Status.FAILED
                 await crunch.crash("steady")  # and crunch.recover, redeploy, retire, add, remove
 
-What there is:
+What there is, in the order in which to read it. Nothing here knows the cluster: it speaks with nodes and
+orchestrator through the network alone.
 
 - `LocalCrunch`: the orchestrator and the nodes, and what happens to deployed models, each a method.
 - `LocalNode`: one node, as `LocalCrunch.node` gives it: what it was asked, what it is made to do wrong.

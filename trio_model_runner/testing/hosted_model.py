@@ -2,9 +2,8 @@
 
 What a node answers is full of habits that coordinators come to depend on: it sorts positional arguments,
 drops keywords the method does not take, tells a method that is not there from one that raised, and has a text
-for each. They were read off the nodes in the field (release 0.4.2) and are kept here to the letter, faults
-included. The one liberty is that a method may be async: then it may be slow without standing in anybody's
-way.
+for each. They were observed on the nodes in the field (release 0.4.2) and are kept here exactly, faults
+included. There is one addition: a method may be async, and may then be slow without blocking anybody.
 
 This knows values and Python objects. Connections, busy nodes and scripted faults are the node's.
 """

@@ -87,7 +87,7 @@ class LocalNode:
     Args:
         model: a class or a function makes a new instance at every Setup; any other object is the instance. A
             class is called with Setup's arguments, as nodes do, a function too if it takes any. Methods may
-            be plain or async; both are run in Trio's loop, where a plain one had better be quick.
+            be plain or async; both are run in Trio's loop, where a plain one must be quick.
         network: the network to listen on; None is this machine's loopback.
         host: the host to listen on.
         port: the port to listen on; 0 takes a free one.
