@@ -27,8 +27,7 @@ jumps if it likes, so that a test of a ten-second timeout takes no time at all::
                 assert (await cluster.call("predict")).by_id["steady"].status is Status.FAILED
                 await crunch.crash("steady")  # and crunch.recover, redeploy, retire, add, remove
 
-What there is, in the order in which to read it. Nothing here knows the cluster: it speaks with nodes and
-orchestrator through the network alone.
+What there is:
 
 - `LocalCrunch`: the orchestrator and the nodes, and what happens to deployed models, each a method.
 - `LocalNode`: one node, as `LocalCrunch.node` gives it: what it was asked, what it is made to do wrong.
@@ -38,6 +37,9 @@ orchestrator through the network alone.
 - `Service`: the gRPC services that nodes can serve.
 - `CallRecord`, `SetupRecord`, `Deployment`: what the lists hold.
 - `GRPCServer`, `ServerCall`: the server below the nodes, for tests that need one without a model.
+
+Read `crunch` first, then `node` and `orchestrator`; `endpoint` and `grpc_server` are below these. Nothing here
+knows the cluster, which speaks with nodes and orchestrator through the network alone.
 """
 
 from __future__ import annotations
