@@ -38,8 +38,8 @@ What there is:
 - `CallRecord`, `SetupRecord`, `Deployment`: what the lists hold.
 - `GRPCServer`, `ServerCall`: the server below the nodes, for tests that need one without a model.
 
-Read `crunch` first, then `node` and `orchestrator`; `endpoint` and `grpc_server` are below these. Nothing here
-knows the cluster, which speaks with nodes and orchestrator through the network alone.
+Read `crunch` first, then `node` and `orchestrator`; `endpoint` and `grpc_server` are below these. Nothing
+here knows the cluster, which speaks with nodes and orchestrator through the network alone.
 """
 
 from __future__ import annotations
