@@ -74,12 +74,13 @@ class open_nursery_for_body:  # noqa: N801 - used as `trio.open_nursery` is
         assert self._nursery is not None
         if error is None or _has_cancelled(error):
             with one_by_itself():
-                return bool(await self._manager.__aexit__(kind, error, traceback))
+                # A nursery waits for its tasks however it is left; that is no clean-up that could be bounded.
+                return bool(await self._manager.__aexit__(kind, error, traceback))  # noqa: ASYNC102
         self._nursery.cancel_scope.cancel()
         try:
-            await self._manager.__aexit__(None, None, None)
-        except trio.Cancelled:
-            pass  # of a scope around us; what the body raised is more than that
+            await self._manager.__aexit__(None, None, None)  # noqa: ASYNC102 - as above
+        except trio.Cancelled:  # noqa: ASYNC103 - of a scope around us; what the body raised leaves instead
+            pass
         except BaseExceptionGroup as group:
             _, crashes = group.split(trio.Cancelled)
             if crashes is not None:

@@ -36,7 +36,7 @@ class Signal:
         """Wait until the signal is sent the next time."""
         await self._waiting.park()
 
-    async def wait_until(self, condition: Callable[[], bool]) -> None:  # noqa: ASYNC910 - see the docstring
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds, which is looked at now and whenever the signal is sent.
 
         This is no checkpoint if the condition holds already.

@@ -1,29 +1,49 @@
 """Texts from outside, made fit to be kept and shown.
 
 A model's error message, an author's name, a gRPC status: strangers write them, and they end in a
-coordinator's log, terminal, dashboard and reports. So they are cut to a length, and what a terminal would
-obey, or would turn against its reader, is written out: ESC and the other control characters, marks that
-change the direction of writing, characters that are invisible. Line breaks and tabs stay, for a traceback
-without them is no help to anybody; whoever needs one line, as a log does, quotes the text.
+coordinator's log, terminal, dashboard and reports. So they are cut to a length. What a terminal would obey,
+or would turn against its reader, is written out: ESC and the other control characters, marks that change the
+direction of writing, characters that are invisible.
+
+`readable` is for results and reports. It keeps line breaks and tabs, since nobody can read a traceback
+without them. `quoted` is for logs and for the texts of errors, where a value stands in the middle of a line.
 """
 
 from __future__ import annotations
 
-__all__ = ["readable"]
+__all__ = ["quoted", "readable"]
 
 
-def readable(text: str, longest: int) -> str:
+def readable(text: str, longest: int | None = None) -> str:
     r"""Write out what is not printable, as Python would (``\x1b``), and cut the result.
 
     Args:
         text: a text from outside.
         longest: how many characters are kept; an ellipsis at the end, which is one of them, says that there
-            were more.
+            were more. None keeps all.
     """
-    text = text[: longest + 1]
+    if longest is not None:
+        text = text[: longest + 1]
     if not text.isprintable():
         text = "".join(map(_readable_character, text))
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def quoted(value: object, longest: int = 120, *, ascii_only: bool = False) -> str:
+    """Show a value from outside on one line, short: text in quotes, a dict or a list by its kind alone.
+
+    Args:
+        value: what came, as JSON gives it.
+        longest: how many characters of a text are shown; three dots at its end say that there were more.
+        ascii_only: write out all other letters, where texts are compared that only look the same.
+    """
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    write = ascii if ascii_only else repr
+    if isinstance(value, str) and len(value) > longest:
+        return write(f"{value[:longest]}...")
+    text = write(value)
+    return text if len(text) <= 4 * longest else f"{text[:longest]}..."
 
 
 def _readable_character(character: str) -> str:

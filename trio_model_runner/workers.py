@@ -3,12 +3,12 @@
 While the event loop encodes or decodes one large value, no answer is read and no deadline is kept, for any
 model. So large values go to worker threads, two at a time: with eight, the event loop waited for the
 interpreter's lock three times as long, and nothing was done sooner. What is large, `values.effort` says.
-Answers of more than a megabyte have a thread of their own: a few, from models that mean no good, would
-keep everybody else's waiting until the deadline.
+Answers of more than a megabyte have a thread of their own: a few, from hostile models, would keep all others
+waiting until the deadline.
 
-A clock that jumps when nothing happens (`trio.testing.MockClock`, with autojump) takes waiting for a thread
-for nothing, and would jump to the deadline of whoever waits. Under such a clock everything is done in the
-event loop, and takes no time.
+A clock that jumps when nothing happens (`trio.testing.MockClock`, with autojump) does not see that a thread
+is at work, and would jump to the deadline of whoever waits for it. So under such a clock everything is done
+in the event loop, and takes no time.
 """
 
 from __future__ import annotations

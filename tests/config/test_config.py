@@ -1,3 +1,5 @@
+"""Every setting is checked when it is made, and a wrong one is named, with where it was read."""
+
 from __future__ import annotations
 
 import inspect

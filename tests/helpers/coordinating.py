@@ -10,7 +10,7 @@ import trio
 
 from trio_model_runner import Cluster, DynamicSubclassService
 from trio_model_runner.network import MemoryNetwork
-from trio_model_runner.services import Service
+from trio_model_runner.services import NodeService
 from trio_model_runner.testing import LocalCrunch
 from trio_model_runner.testing import Service as ServiceName
 
@@ -48,7 +48,7 @@ class Model:
 async def coordinating(
     models: Mapping[str, Any],
     *,
-    service: Service = SERVICE,
+    service: NodeService = SERVICE,
     on_join: Any = None,
     services: tuple[ServiceName, ...] = (ServiceName.DYNAMIC_SUBCLASS,),
     **settings: Any,

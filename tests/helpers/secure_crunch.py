@@ -25,7 +25,7 @@ from trio_model_runner.network import Network, TCPNetwork
 from trio_model_runner.proto.commons import Status, Variant, VariantType
 from trio_model_runner.proto.dynamic_subclass import CallRequest, CallResponse, SetupRequest, SetupResponse
 from trio_model_runner.proto.grpc.health.v1 import HealthCheckResponse
-from trio_model_runner.services import Service
+from trio_model_runner.services import NodeService
 from trio_model_runner.testing import LocalCrunch
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def coordinating(
-    *nodes: Node | dict[str, Any], service: Service = SERVICE, on_join: Any = None, **settings: Any
+    *nodes: Node | dict[str, Any], service: NodeService = SERVICE, on_join: Any = None, **settings: Any
 ) -> AsyncIterator[Scene]:
     """Coordinate these nodes, or what an orchestrator says of them."""
     network = CountingNetwork()

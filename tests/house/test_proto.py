@@ -1,3 +1,5 @@
+"""The generated code is what the .proto files say, and these say what deployed nodes speak."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,3 +1,5 @@
+"""The README's examples run, and its tables name every setting and status as the code has them."""
+
 from __future__ import annotations
 
 import ast

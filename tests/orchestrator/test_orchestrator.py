@@ -1,3 +1,5 @@
+"""The feed tells events in order, reconnects for ever, and says in words what went wrong."""
+
 from __future__ import annotations
 
 import contextlib

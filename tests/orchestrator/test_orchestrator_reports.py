@@ -1,3 +1,5 @@
+"""Reports are kept until they are sent, each in a message of its own; closing is bounded."""
+
 from __future__ import annotations
 
 import logging

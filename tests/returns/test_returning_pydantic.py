@@ -1,3 +1,5 @@
+"""An answer may be made a pydantic model; what does not fit is told without values."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -112,6 +112,7 @@ async def test_a_request_that_is_sent_again_carries_a_token_of_that_moment(
     clock = Clock()
     node.behave = behave
     async with coordinating(node, credentials=credentials) as scene:
+        # The configuration has no clock to set: a coordinator has no use for one.
         monkeypatch.setattr(scene.cluster._fleet.security._tokens, "_clock", clock)  # type: ignore[attr-defined]
         assert (await scene.cluster.call("predict")).by_id["7"].unwrap() == "here"
     calls = [visit for visit in node.visits if visit.method == "Call"]

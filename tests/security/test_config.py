@@ -219,6 +219,7 @@ def test_a_cluster_speaks_with_its_nodes_as_its_credentials_say(directory: Path)
         (None, NodeSecurity),
     ):
         cluster = Cluster(ClusterConfig("c", credentials=credentials), TrainInferService())
+        # A cluster that was not entered connects to nobody, and nothing public says how it would.
         assert type(cluster._fleet.security) is kind
 
 

@@ -154,17 +154,47 @@ async def test_a_caller_that_gives_up_costs_no_other_its_token() -> None:
 
 
 async def test_what_the_signer_raises_is_raised_and_the_next_caller_tries_again() -> None:
-    clock = Clock()
-    maker = clock.maker()
+    clock, broken = Clock(), True
 
-    def fail(message: bytes) -> bytes:
-        raise ValueError("no")
+    def sign(message: bytes) -> bytes:
+        if broken:
+            raise ValueError("no")
+        return clock.sign(message)
 
-    maker._sign = fail
+    maker = TokenMaker(sign, b"public key", clock=clock)
     with pytest.raises(ValueError, match="no"):
         await maker.make("1")
-    maker._sign = clock.sign
+    broken = False
     assert read(await maker.make("1"))["model_id"] == "1"
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 5.0])
+async def test_who_waits_gets_a_token_however_long_signing_takes(seconds: float) -> None:
+    clock, lock = Clock(), threading.Lock()
+    tokens: dict[str, TokenMetadata] = {}
+
+    def sign_slowly(message: bytes) -> bytes:
+        with lock:  # for the clock: several threads sign
+            clock.now += seconds
+            assert len(clock.signed) < 1000, "they are signed again and again"
+            return clock.sign(message)
+
+    maker = TokenMaker(sign_slowly, b"public key", clock=clock)
+
+    async def ask(model_id: str) -> None:
+        tokens[model_id] = await maker.make(model_id)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(64):
+            nursery.start_soon(ask, str(number))
+            nursery.start_soon(ask, str(number))
+    assert len(tokens) == 64
+    assert all(read(token)["model_id"] == model_id for model_id, token in tokens.items())
+    assert len(clock.signed) == 64  # each once, for all who waited for it
+    clock.now += 1
+    assert maker.ready("63") is None  # but who comes later gets a new one
+    await maker.make("63")
+    assert len(clock.signed) == 65
 
 
 async def test_tokens_of_models_long_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,13 +202,12 @@ async def test_tokens_of_models_long_gone_are_forgotten(monkeypatch: pytest.Monk
     maker = Clock().maker()
     for number in range(25):
         await maker.make(str(number))
-    assert len(maker._tokens) <= 10
+    assert len(maker._tokens) <= 10  # nothing else shows that it would not fill the process over weeks
     assert maker.ready("24")
 
 
 async def test_calls_carry_tokens_and_health_checks_do_not(credentials: GatewayCredentials) -> None:
     security = node_security(credentials)
-    assert security.signs
     assert security.ready_metadata("1", CALL) is None
     token = await security.call_metadata("1", CALL)
     assert read(token)["model_id"] == "1"

@@ -130,6 +130,5 @@ async def test_without_credentials_nothing_is_asked_for() -> None:
     assert security.tls("1") is None
     assert security.authority("1", "node:50051") == "node:50051"
     assert security.proof(None) is None
-    assert not security.signs
     assert security.ready_metadata("1", "/a.b/C") == ()
     assert await security.call_metadata("1", "/a.b/C") == ()

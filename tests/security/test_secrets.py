@@ -66,6 +66,7 @@ def said(caplog: pytest.LogCaptureFixture) -> str:
 
 
 def shown(scene: Scene, *objects: Any) -> str:
+    """All that can be printed of a cluster, what is private among it: a debugger shows that, too."""
     cluster = scene.cluster
     models = list(cluster.announced.values())
     snapshot = cluster.snapshot()
@@ -102,6 +103,7 @@ async def play(scene: Scene) -> str:
         with pytest.raises(ModelError) as raised:
             bad.by_id["7"].unwrap()
         texts += traceback.format_exception(raised.value)
+    # These are private, too, and printed for the same reason.
     request = scene.cluster._fleet.service.call_request("predict", arguments)
     texts += [repr(request), repr(scene.cluster._fleet.service), repr(SERVICE.setup_request())]
     return "\n".join(texts)

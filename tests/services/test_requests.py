@@ -20,7 +20,7 @@ from trio_model_runner import proto as first_release
 from trio_model_runner.proto.commons import Argument, KwArgument, Variant, VariantType
 from trio_model_runner.proto.dynamic_subclass import CallRequest, SetupRequest
 from trio_model_runner.proto.train_infer import InferRequest
-from trio_model_runner.services import Request, Service
+from trio_model_runner.services import NodeService, Request
 
 TYPES = [each for each in DataType if each is not DataType.NONE]
 LENGTHS = st.sampled_from([0, 1, 127, 128, 16_383, 16_384, 65_535, 65_536, 2_097_152])
@@ -76,7 +76,7 @@ def test_the_bytes_of_a_call() -> None:
 @pytest.mark.parametrize(
     "service", [DynamicSubclassService("a.B"), TrainInferService(), ModelRunnerService()]
 )
-def test_what_is_large_is_not_copied(service: Service) -> None:
+def test_what_is_large_is_not_copied(service: NodeService) -> None:
     arguments = Arguments("x" * 100_000)
     request = service.call_request(service.predict_method(), arguments)
     assert any(buffer is arguments.positional[0].data for buffer in request.message)

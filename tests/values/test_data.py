@@ -1,3 +1,5 @@
+"""Each type of value has the bytes that deployed nodes have for it, and arguments are encoded once."""
+
 from __future__ import annotations
 
 import enum

@@ -1,3 +1,5 @@
+"""What takes long to encode or to decode is known before it is done, and at little cost."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -12,6 +14,7 @@ import attrs
 import numpy
 import pandas
 import pyarrow
+import pyarrow.parquet
 import pytest
 
 from trio_model_runner import Arguments, DataType, Encoded, TrainInferService, encode
@@ -23,7 +26,7 @@ from trio_model_runner.values.effort import (
     takes_long_to_decode,
     takes_long_to_encode,
 )
-from trio_model_runner.values.frames.writing import frames_are_ready, prepare_frames
+from trio_model_runner.values.frames.writing import frames_are_ready
 
 T = TypeVar("T")
 
@@ -117,7 +120,7 @@ def test_arguments_that_are_encoded_take_no_time_any_more() -> None:
     ],
 )
 def test_what_takes_long_to_decode(data_type: DataType, limit: int) -> None:
-    assert prepare_frames("pandas")
+    assert frames_are_ready("pandas")
     assert not takes_long_to_decode(Encoded(data_type, bytes(limit)), frames="pandas")
     assert takes_long_to_decode(Encoded(data_type, bytes(limit + 1)), frames="pandas")
 
@@ -136,19 +139,6 @@ def test_frames_take_long_until_their_libraries_are_imported(monkeypatch: pytest
     assert takes_long_to_decode(frame, frames="arrow")
     assert takes_long_to_encode(pyarrow.table({"a": [1]}))
     assert not takes_long_to_decode(small, frames="arrow")
-
-
-def test_frames_are_prepared_where_there_is_something_to_prepare(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert prepare_frames("arrow")
-    assert prepare_frames("pandas")
-    assert frames_are_ready("arrow")
-    assert frames_are_ready("pandas")
-    with monkeypatch.context() as missing:
-        missing.setitem(sys.modules, "pandas", None)
-        assert not prepare_frames("pandas")
-        assert prepare_frames("arrow")
-        missing.setitem(sys.modules, "pyarrow", None)
-        assert not prepare_frames("arrow")
 
 
 class Awaiting(Mapping[str, Any]):

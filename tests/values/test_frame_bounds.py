@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_model_runner import DataType, InvalidAnswer, decode_data
+from trio_model_runner.values.frames.bounds.limit import MAX_FRAME_BYTES
 from trio_model_runner.values.frames.bounds.parquet import measure_parquet
 from trio_model_runner.values.frames.bounds.thrift import ThriftError
-from trio_model_runner.values.frames.reading import MAX_FRAME_BYTES, read_arrow, read_parquet
+from trio_model_runner.values.frames.reading import read_arrow, read_parquet
 
 MIB = 2**20
 ROWS = 2 * 10**5

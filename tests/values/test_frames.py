@@ -1,3 +1,5 @@
+"""Frames of pandas, polars and pyarrow are sent as Parquet as they are, or refused."""
+
 from __future__ import annotations
 
 import contextlib

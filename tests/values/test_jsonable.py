@@ -1,3 +1,5 @@
+"""What JSON can express is sent whole; all else is refused, with its place."""
+
 from __future__ import annotations
 
 import collections

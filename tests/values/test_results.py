@@ -1,3 +1,5 @@
+"""Results and rounds say what came of each model, need no network to be made, and never show a value."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -23,7 +23,7 @@ import pyarrow
 import pytest
 
 from trio_model_runner import Arguments, DataType, Encoded, decode_data, encode
-from trio_model_runner.values.frames.reading import MAX_FRAME_BYTES
+from trio_model_runner.values.frames.bounds.limit import MAX_FRAME_BYTES
 from trio_model_runner.values.jsonable import MAX_DEPTH
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

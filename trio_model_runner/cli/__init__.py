@@ -2,8 +2,11 @@
 
 The commands need click and rich, which the library itself does not (the extra ``cli``). Whoever has
 installed only the library gets one line that says so. And whoever presses Ctrl-C, at whatever moment, gets
-the prompt back and never a traceback. Both must hold before anything else is imported, so they are here;
-what the commands are is in `commands`.
+the prompt back and never a traceback. Both must hold before anything else is imported, so they are here.
+
+`commands` has the commands. `demo` plays the bird game: `bird_game` is the game and `birds` its models. What
+is written goes through `output`: `board` is a round on the screen, `table` lays out tables, `events` says
+what happens between rounds. Nothing else in the package knows this one.
 """
 
 from __future__ import annotations

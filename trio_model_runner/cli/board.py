@@ -84,10 +84,10 @@ class Board:
         """Show it while the block lasts, and let it stand when that ends."""
         live = is_live(self._console) and len(self._models) + _LINES_ABOVE < self._console.height
         if not live:
-            yield self  # noqa: ASYNC911 - drawing is no reason to wait
+            yield self
             self._ended = trio.current_time()
             write(self._console, self._draw())
-            return  # noqa: ASYNC911 - drawing is no reason to wait
+            return
         screen = Live(
             console=self._console,
             get_renderable=self._draw,

@@ -14,7 +14,7 @@ from typing import Any
 import click
 import trio
 
-from ..groups import one_by_itself
+from ..groups import first_of, one_by_itself
 from .output import open_console
 
 __all__ = ["commands", "run", "run_until_interrupted"]
@@ -51,8 +51,7 @@ def run_until_interrupted(command: Callable[[], Awaitable[None]]) -> int:
 
 
 def _exit_code(error: BaseException) -> int:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = first_of(error)
     return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
 
 

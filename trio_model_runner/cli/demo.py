@@ -1,4 +1,4 @@
-"""The demo: a coordinator of the bird game, and the models that it deserves, in one process.
+"""The demo: a coordinator of the bird game and its models, in one process.
 
 It is what a newcomer sees first, so it shows what the library is for: a few rounds in which some models are
 slow, hang, fail, crash, come late or are replaced, and every round ends by its deadline with a result from
@@ -75,7 +75,7 @@ class Demo:
         models = {bird.name: bird.make for bird in self._birds.values() if bird.name != LATE}
         with quiet_logging(self._events):
             async with LocalCrunch(models, crunch_id="bird-game") as crunch:
-                # A verdict on a model waits for a minute, in case it isn't alone. The demo hasn't that long.
+                # A report waits for a minute, in case many are due at once. The demo hasn't that long.
                 config = crunch.config(
                     timeout=self._timeout, max_consecutive_failures=5, health=Health(mass_window=0.5)
                 )
@@ -93,7 +93,7 @@ class Demo:
                     nursery.cancel_scope.cancel()
                 self._sum_up(crunch)
 
-    async def _play_rounds(self, crunch: LocalCrunch, cluster: Cluster) -> None:  # noqa: ASYNC910
+    async def _play_rounds(self, crunch: LocalCrunch, cluster: Cluster) -> None:
         for number in range(1, self._rounds + 1):
             await self._before_round(number, crunch)
             self._show_events(first=number == 1)
@@ -112,7 +112,7 @@ class Demo:
             await trio.sleep(_PAUSE)
         self._show_events()
 
-    async def _catch_up(self, join: Join) -> None:  # noqa: ASYNC910 - its caller plays rounds, which are
+    async def _catch_up(self, join: Join) -> None:
         """Tell a model that has just joined what the others were told before."""
         sent = 0
         while sent < len(self._history):
@@ -136,7 +136,7 @@ class Demo:
                 if result.status is Status.SUCCESS:
                     self._seconds[result.model.model_id] += result.elapsed
 
-    async def _before_round(self, number: int, crunch: LocalCrunch) -> None:  # noqa: ASYNC910
+    async def _before_round(self, number: int, crunch: LocalCrunch) -> None:
         """Let happen what happens to the models before this round, and wait until the cluster knows it."""
         self._events.forget()
         with trio.move_on_after(_LONGEST_WAIT):
@@ -154,8 +154,6 @@ class Demo:
     async def _crash(self, crunch: LocalCrunch) -> None:
         await trio.sleep(_CRASH_FRACTION * self._timeout)
         await crunch.crash(PHOENIX)
-
-    # What is shown
 
     def _introduce(self) -> None:
         rounds = "one round" if self._rounds == 1 else f"{self._rounds} rounds"

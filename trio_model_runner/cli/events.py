@@ -17,6 +17,7 @@ import trio
 from rich.text import Text
 
 from ..cluster.changes import Change, ChangeKind, ChangeListener
+from ..signal import Signal
 from ..values.results import ModelState
 from .output import clean
 from .table import fit
@@ -79,20 +80,18 @@ class EventLog:
         self._lines: list[EventLine] = []
         self._seen: set[tuple[ChangeKind, str]] = set()
         self._joined: set[str] = set()
-        self._changed = trio.Event()
+        self._noted = Signal()
 
     async def listen(self, changes: ChangeListener) -> None:
         """Collect until the cluster is left."""
         async for change in changes:
             self._note(change)
-            self._changed.set()
-            self._changed = trio.Event()
+            self._noted.send()
 
     async def wait_for(self, kind: ChangeKind, model_id: str) -> None:
         """Wait until this has happened to a model, since `forget`."""
         await trio.lowlevel.checkpoint()
-        while (kind, model_id) not in self._seen:
-            await self._changed.wait()
+        await self._noted.wait_until(lambda: (kind, model_id) in self._seen)
 
     def forget(self) -> None:
         """Let `wait_for` wait for what happens from now on."""

@@ -11,6 +11,8 @@ import sys
 
 from rich.console import Console, RenderableType
 
+from ..text import readable
+
 __all__ = ["ascii_only", "clean", "is_live", "layout_width", "open_console", "write"]
 
 NARROWEST = 56
@@ -63,9 +65,4 @@ def clean(text: str) -> str:
     That is ESC and the other control characters, and those that turn the direction of writing or are
     invisible. Line breaks and tabs become spaces.
     """
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in " ".join(text.split())
-    )
+    return text if text.isprintable() else readable(" ".join(text.split()))

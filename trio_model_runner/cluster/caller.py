@@ -31,7 +31,7 @@ from .rounds import Round
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
-    from ..services.base import Service
+    from ..services.base import NodeService
     from .fleet import Fleet
 
 __all__ = ["ArgumentsFor", "Caller", "Models"]
@@ -54,7 +54,7 @@ class Caller:
         last_round: what came of the last round; None before the first.
     """
 
-    def __init__(self, config: ClusterConfig, service: Service, fleet: Fleet) -> None:
+    def __init__(self, config: ClusterConfig, service: NodeService, fleet: Fleet) -> None:
         self.open = False
         self.draining = False
         self.last_round: PredictionRound[Any] | None = None

@@ -21,7 +21,7 @@ from ..model.handle import ModelRunner
 from ..model.lifecycle import JoinReason
 from ..model.requests import check_size
 from ..orchestrator import OrchestratorFeed
-from ..services.base import Service
+from ..services.base import NodeService
 from ..values.data import Arguments
 from ..values.failure_codes import FailureCode
 from ..values.prediction_round import PredictionRound
@@ -71,10 +71,10 @@ class Cluster:
         OrchestratorUnavailable: on entering, if no list came within ``orchestrator_timeout``.
     """
 
-    def __init__(self, config: ClusterConfig, service: Service, *, on_join: OnJoin | None = None) -> None:
+    def __init__(self, config: ClusterConfig, service: NodeService, *, on_join: OnJoin | None = None) -> None:
         if not isinstance(config, ClusterConfig):
             raise TypeError(f"config: must be a ClusterConfig, got {type(config).__name__}")
-        if not isinstance(service, Service):
+        if not isinstance(service, NodeService):
             raise TypeError(f"service: must be a service such as TrainInferService(), got {service!r}")
         if on_join is not None and not callable(on_join):
             raise TypeError(f"on_join: must be an async function, got {type(on_join).__name__}")

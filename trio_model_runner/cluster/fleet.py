@@ -19,10 +19,10 @@ from ..model.actor import ModelActor
 from ..model.handle import ModelRunner, operator_of
 from ..model.lifecycle import JoinReason
 from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState, Update
-from ..orchestrator.messages import quoted
 from ..rpc.reader import SocketHub
 from ..security.node_security import node_security
 from ..signal import Signal
+from ..text import quoted
 from ..values.results import ModelError, ModelState
 from .changes import Broadcast, Change, ChangeKind
 from .membership import Membership
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..config import ClusterConfig
     from ..model.policy import PendingReport
     from ..model.round_spec import CallOptions
-    from ..services.base import Service
+    from ..services.base import NodeService
     from ..values.data import Arguments
     from ..values.failure_codes import FailureCode
     from ..values.results import Model, PredictResult
@@ -79,7 +79,7 @@ class Fleet:
     def __init__(
         self,
         config: ClusterConfig,
-        service: Service,
+        service: NodeService,
         feed: OrchestratorFeed,
         *,
         join: Callable[[ModelRunner, JoinReason, bool], Awaitable[None]],

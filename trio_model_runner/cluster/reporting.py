@@ -23,8 +23,8 @@ from trio.lowlevel import enable_ki_protection
 from ..model.handle import ModelRunner
 from ..model.policy import Decision, PendingReport, PendingReports, may_be_sent
 from ..orchestrator import FailureReport
-from ..orchestrator.messages import quoted
 from ..signal import Signal
+from ..text import quoted
 from ..values.failure_codes import FailureCode
 from ..values.results import ModelState
 

@@ -138,7 +138,7 @@ class Health:
         timeout: seconds that the answer to a PING or a health check may take.
         mass_fraction: fraction of a round's members, 0 to 1: if so many would be reported together, none is.
         mass_minimum: how many members must be concerned for that.
-        mass_window: seconds within which verdicts count as given together.
+        mass_window: seconds that a report waits, so that reports on many models at once are seen as such.
     """
 
     SECTION: ClassVar[str] = "health."

@@ -4,7 +4,7 @@ typed-settings knows how attrs classes map to tables and to names of environment
 What it leaves to us is what a person who configures a server needs most: a name that nobody asked for is a
 mistake (it ignores unknown variables, and a file without our table), and an error should name the field and
 the file or the variable that it came from. So this module takes its readers and its names, turns text into
-numbers where a field asks for one, and lets the classes of `config` judge the values. It must not know what
+numbers where a field asks for one, and lets the classes of `settings` check the values. It must not know what
 any setting means.
 """
 
@@ -26,11 +26,9 @@ from ..security import Credentials, GatewayCredentials, SecureCredentials
 if TYPE_CHECKING:
     from typed_settings.types import OptionInfo
 
-    from .settings import ClusterConfig
-
 __all__ = ["load_settings"]
 
-ConfigT = TypeVar("ConfigT", bound="ClusterConfig")
+ConfigT = TypeVar("ConfigT", bound=attrs.AttrsInstance)
 Options = Mapping[str, "OptionInfo"]  # by dotted path, as in "limits.max_queued_calls"
 
 _NOT_LOADABLE = {"credentials", "network"}
@@ -77,7 +75,7 @@ def load_settings(
         raise ConfigError(f"{error} (from {found[field].source})") from None
 
 
-def _options(config_class: type[ClusterConfig]) -> Options:
+def _options(config_class: type[attrs.AttrsInstance]) -> Options:
     from typed_settings.cls_utils import deep_options
 
     options = [option for option in deep_options(config_class) if option.path not in _NOT_LOADABLE]

@@ -3,7 +3,7 @@
 attrs has validators of its own, which raise TypeError or ValueError with a tuple of arguments and don't know
 where in a configuration the field sits. These raise `ConfigError`, always as ``<dotted field>: must be
 <rule>, got <value>``: whoever reads it, in a log on a server perhaps, has the field, the rule and the value.
-They know values only; which field has which rule is told in `config`.
+They know values only; which field has which rule is told in `settings`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def refuse(instance: object, attribute: attrs.Attribute[Any], rule: str, value: 
 
 
 def to_float(value: float) -> float:
-    """Convert a whole number to a float, and leave everything else for the validator to judge."""
+    """Convert a whole number to a float, and leave everything else for the validator."""
     if type(value) is int:
         try:
             return float(value)
@@ -63,14 +63,14 @@ def to_float(value: float) -> float:
 
 
 def to_path(value: Any) -> Any:
-    """Convert what names a file to a path, and leave everything else for the validator to judge."""
+    """Convert what names a file to a path, and leave everything else for the validator."""
     return Path(value) if isinstance(value, str | os.PathLike) and os.fspath(value) else value
 
 
 def to_networks(value: Any) -> Any:
     """Convert texts such as ``10.0.0.0/8``, in a list or between commas, to IP networks.
 
-    ``"off"`` is None. What can't be converted is left for the validator to judge.
+    ``"off"`` is None. What can't be converted is left for the validator.
     """
     if value == "off":
         return None

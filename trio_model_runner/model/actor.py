@@ -390,7 +390,7 @@ class ModelActor:
                     hub=self._supervisor.hub,
                 )
         except OSError as error:
-            if (failure := security.judge(error)) is not None:
+            if (failure := security.failed_proof(error)) is not None:
                 raise failure from error
             raise
         return NodeConnection(connection, self.runner, security, config.limits)

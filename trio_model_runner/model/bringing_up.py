@@ -13,7 +13,7 @@ import trio
 from grpclib.const import Status as GRPCStatus
 from grpclib.exceptions import GRPCError
 
-from ..services.base import Request, Service
+from ..services.base import NodeService, Request
 from .node_connection import NodeBusyError, NodeConnection
 from .policy import (
     Fact,
@@ -48,7 +48,7 @@ class BringUpError(Exception):
         self.error = error
 
 
-async def prove(node: NodeConnection, service: Service, timeout: float) -> None:
+async def prove(node: NodeConnection, service: NodeService, timeout: float) -> None:
     """Have a node prove that it is the model's.
 
     Where the health check is answered without a proof, or not known, a setup that asks for nothing is made:
@@ -84,7 +84,7 @@ async def prove(node: NodeConnection, service: Service, timeout: float) -> None:
             raise ConnectionError(text) from error
 
 
-async def set_up(node: NodeConnection, service: Service, timeout: float) -> bool:
+async def set_up(node: NodeConnection, service: NodeService, timeout: float) -> bool:
     """Set a model up; whether that made a new instance.
 
     Args:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from grpclib.exceptions import GRPCError
 
 from ..config import Limits
-from ..network import address_text
+from ..network import address_text, ascii_host
 from ..rpc.protocol import request_fields
 from ..rpc.unary import Answer, UnaryCall
 from ..security.delegation import NodeIdentity, carries_proof
@@ -41,15 +41,18 @@ class NodeConnection:
         model: whose node is at the other end.
         security: how it is secured.
         limits: the largest answer and the longest text that are taken.
+
+    Raises:
+        OSError: the model's host has no form that an authority could have.
     """
 
     __slots__ = (
+        "_authority",
         "_fields",
-        "_host",
         "_limits",
         "_model",
-        "_port",
         "_proof",
+        "_scheme",
         "_security",
         "connection",
     )
@@ -61,7 +64,9 @@ class NodeConnection:
         self._model = model
         self._security = security
         self._limits = limits
-        self._host, self._port = model.host, model.port
+        address = address_text(ascii_host(model.host), model.port)
+        self._authority = security.authority(model.model_id, address)
+        self._scheme = "http" if security.tls(model.model_id) is None else "https"
         self._proof = security.proof(connection.peer_certificate)
         self._fields: dict[str, RawFields] = {}
 
@@ -106,11 +111,7 @@ class NodeConnection:
 
     def request_fields(self, path: str, content_type: str = "application/grpc") -> RawFields:
         """The request headers of a call to `path`, without its token and its metadata."""
-        model_id = self._model.model_id
-        host = self._host if ":" in self._host else self._host.encode("idna").decode("ascii")
-        authority = self._security.authority(model_id, address_text(host, self._port))
-        scheme = "http" if self._security.tls(model_id) is None else "https"
-        return request_fields(path, scheme=scheme, authority=authority, content_type=content_type)
+        return request_fields(path, scheme=self._scheme, authority=self._authority, content_type=content_type)
 
     def answer(self, call: UnaryCall, *, exempt: bool = False) -> Answer:
         """The answer to a call that has ended, if it is this model's.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..config import ClusterConfig
     from ..rpc.reader import SocketHub
     from ..security.node_security import NodeSecurity
-    from ..services.base import Service
+    from ..services.base import NodeService
     from ..values.data import Arguments
     from ..values.failure_codes import FailureCode
     from ..values.results import ModelState, PredictResult
@@ -29,7 +29,7 @@ class Supervisor(Protocol):
         """The settings."""
 
     @property
-    def service(self) -> Service:
+    def service(self) -> NodeService:
         """What the node speaks."""
 
     @property

@@ -16,12 +16,16 @@ A server may close without TLS's own goodbye, as many do: HTTP/2 says itself whe
 
 from __future__ import annotations
 
+import socket
 import ssl
 from typing import Final
 
 import trio
 
-from . import Network, TCPNetwork, address_text
+from ..text import quoted
+from .addresses import address_text, ascii_host
+from .base import Network
+from .tcp import TCPNetwork
 
 __all__ = ["TLSNetwork", "explain"]
 
@@ -67,15 +71,18 @@ class TLSNetwork(Network):
         beneath = await self._network.connect(host, port)
         name = self._server_hostname or host.partition("%")[0]  # an IPv6 zone is in no certificate
         try:
-            stream = trio.SSLStream(beneath, self._context, server_hostname=name, https_compatible=True)
+            stream = trio.SSLStream(
+                beneath, self._context, server_hostname=ascii_host(name), https_compatible=True
+            )
             await stream.do_handshake()
             self._check_protocol(stream, peer)
         except trio.BrokenResourceError as error:
             await trio.aclose_forcefully(beneath)
             raise ConnectionError(f"{peer}: {explain(error) or _HUNG_UP}") from error
-        except ValueError as error:  # UnicodeError is one
+        except (ValueError, socket.gaierror) as error:  # from the name, which is no name
             await trio.aclose_forcefully(beneath)
-            raise ConnectionError(f"{peer}: no certificate could have the name {name!a}: {error}") from error
+            shown = quoted(name, ascii_only=True)
+            raise ConnectionError(f"{peer}: no certificate could have the name {shown}: {error}") from error
         except BaseException:
             await trio.aclose_forcefully(beneath)
             raise

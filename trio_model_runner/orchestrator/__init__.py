@@ -1,7 +1,8 @@
 """The orchestrator's feed: which models are up and where, and a way to report the ones that fail.
 
-`messages` has what is said, as values, and the parser that makes them. `websocket` is one connection, and
-`feed` keeps one up for as long as it is asked to.
+Read `messages` first: what is said, as values, and the parser that makes them; `infos` bounds what is kept of
+it. `websocket` is one connection, and `feed` keeps one up for as long as it is asked to. Nothing here knows
+what becomes of the events, or gRPC.
 """
 
 from .feed import OrchestratorFeed

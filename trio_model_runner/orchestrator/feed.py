@@ -23,9 +23,10 @@ from urllib.parse import quote
 
 import trio
 
-from ..groups import describe
+from ..groups import describe, first_of, one_by_itself
 from ..network import address_text
 from ..network.tls import TLSNetwork
+from ..signal import Signal
 from .messages import Disconnected, Init, MessageParser, RunState
 from .websocket import WebSocket, WebSocketLost, host_header
 
@@ -73,7 +74,7 @@ class OrchestratorFeed:
         self._last_error: str | None = None
         self._last_warning: str | None = None
         self._reports: dict[str, FailureReport] = {}
-        self._report_came = trio.Event()
+        self._reports_changed = Signal()
         self._all_sent = trio.Event()  # for aclose()
 
     @property
@@ -103,15 +104,15 @@ class OrchestratorFeed:
         running at that host.
         """
         self._reports[report.model_id] = report
-        self._report_came.set()
+        self._reports_changed.send()
 
     def withdraw(self, model_id: str) -> None:
         """Forget the report about this model, unless it was sent already."""
         self._reports.pop(model_id, None)
-        self._report_came.set()
+        self._reports_changed.send()
 
     @trio.lowlevel.enable_ki_protection
-    async def run(self, deliver: Callable[[FeedEvent], None]) -> None:  # noqa: ASYNC910
+    async def run(self, deliver: Callable[[FeedEvent], None]) -> None:
         """Connect, and reconnect for ever; return after `aclose`.
 
         Args:
@@ -123,10 +124,8 @@ class OrchestratorFeed:
         self._ended = trio.Event()
         self._since = time.time()
         try:
-            with self._scope:
+            with self._scope, one_by_itself():
                 await self._stay_connected(deliver)
-        except BaseExceptionGroup as group:
-            _raise_what_is_in(group)
         finally:
             self._connected, self._since = False, time.time()
             self._ended.set()
@@ -175,18 +174,19 @@ class OrchestratorFeed:
         timeout = config.orchestrator.handshake_timeout
         deadline = trio.current_time() + timeout
         try:
+            host = host_header(config.host, config.port, default_port=self._default_port)
             with trio.fail_at(deadline):
                 stream = await self._network.connect(config.host, config.port)
         except OSError as error:
-            return describe(error)  # noqa: ASYNC910 - a step of the loop, which waits
+            return describe(error)
         except trio.TooSlowError:
-            return f"no connection to {address_text(config.host, config.port)} within {timeout:g} s"  # noqa: ASYNC910
+            return f"no connection to {address_text(config.host, config.port)} within {timeout:g} s"
         error_text = ""
         try:
             async with trio.open_nursery() as nursery:
-                await self._converse(stream, deadline, nursery, deliver)
+                await self._converse(stream, host, deadline, nursery, deliver)
         except* WebSocketLost as lost:
-            error_text = _first_text(lost)
+            error_text = str(first_of(lost))
         finally:
             self._websocket = None
             with trio.CancelScope(shield=True):
@@ -196,7 +196,7 @@ class OrchestratorFeed:
         return error_text
 
     async def _converse(
-        self, stream: trio.abc.Stream, deadline: float, nursery: trio.Nursery, deliver: Deliver
+        self, stream: trio.abc.Stream, host: str, deadline: float, nursery: trio.Nursery, deliver: Deliver
     ) -> None:
         config = self._config
         self._parser.refusal = None
@@ -205,7 +205,7 @@ class OrchestratorFeed:
                 websocket = await WebSocket.open(
                     nursery,
                     stream,
-                    host=host_header(config.host, config.port, default_port=self._default_port),
+                    host=host,
                     path=f"/{quote(config.crunch_id, safe='')}",
                     max_message_bytes=config.orchestrator.max_message_bytes,
                 )
@@ -267,8 +267,7 @@ class OrchestratorFeed:
                 logger.info("reported %s", report)
             if self._closing:
                 self._all_sent.set()
-            self._report_came = trio.Event()
-            await self._report_came.wait()
+            await self._reports_changed.wait()
 
     async def _ping(self, websocket: WebSocket) -> NoReturn:
         settings = self._config.orchestrator
@@ -278,23 +277,3 @@ class OrchestratorFeed:
                 await websocket.ping()
             if scope.cancelled_caught:
                 raise WebSocketLost(f"no answer to a ping within {settings.pong_timeout:g} s")
-
-
-def _first_text(group: BaseExceptionGroup[WebSocketLost]) -> str:
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return str(first)
-
-
-def _raise_what_is_in(group: BaseExceptionGroup) -> NoReturn:
-    """Raise a group's only exception as it was, or else the group."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    context = error.__context__
-    try:
-        raise error
-    finally:
-        error.__context__ = context  # not the group: it has the error in it
-        del error, context

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias, TypeGuard
 import attrs
 
 from ..config.validators import is_host
+from ..text import quoted
 from ..values.failure_codes import FailureCode
 from .infos import NO_INFOS, freeze
 
@@ -34,14 +35,12 @@ __all__ = [
     "MessageParser",
     "RunState",
     "Update",
-    "quoted",
 ]
 
 logger = logging.getLogger("trio_model_runner.orchestrator")
 
 _REMEMBERED_COMPLAINTS = 1000
 _COMPLAINTS_LOGGED_PER_MESSAGE = 20
-_LONGEST_QUOTATION = 120  # characters
 _LONGEST_ID = 256  # characters
 
 
@@ -76,25 +75,6 @@ class Entry:
     host: str = ""
     port: int = 0
     infos: Mapping[str, Any] = attrs.field(default=NO_INFOS, hash=False)
-
-    @property
-    def name(self) -> str:
-        """The model's name; empty where unknown."""
-        return self._info("model_name")
-
-    @property
-    def cruncher_id(self) -> str:
-        """The id of the model's author; empty where unknown."""
-        return self._info("cruncher_id")
-
-    @property
-    def cruncher_name(self) -> str:
-        """The name of the model's author; empty where unknown."""
-        return self._info("cruncher_name")
-
-    def _info(self, key: str) -> str:
-        value = self.infos.get(key)
-        return value if isinstance(value, str) else ""
 
 
 @attrs.frozen
@@ -267,16 +247,6 @@ class MessageParser:
             del self._complaints[next(iter(self._complaints))]
         self._complaints[complaint] = None
         logger.warning("the orchestrator: %s", complaint)
-
-
-def quoted(value: object) -> str:
-    """Show a value from outside in a log: short, on one line, without anything that a terminal would obey."""
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    if isinstance(value, str) and len(value) > _LONGEST_QUOTATION:
-        return f"{value[:_LONGEST_QUOTATION]!r}..."
-    text = repr(value)
-    return text if len(text) <= 4 * _LONGEST_QUOTATION else f"{text[:_LONGEST_QUOTATION]}..."
 
 
 def _is_id(value: object) -> TypeGuard[str]:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import trio
 
+from ..network.addresses import ascii_host
 from ..network.tls import explain
-from .messages import quoted
+from ..text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -152,7 +153,7 @@ class _Reader:
         self._nursery.start_soon(self._run, function)
 
     @trio.lowlevel.enable_ki_protection
-    async def _run(self, function: Callable[[], Awaitable[None]]) -> None:  # noqa: ASYNC910
+    async def _run(self, function: Callable[[], Awaitable[None]]) -> None:
         try:
             await function()
         except Exception as error:  # nothing that a peer sends may end more than its connection
@@ -201,7 +202,11 @@ def host_header(host: str, port: int, *, default_port: int = 80) -> str:
 
     An IPv6 address has brackets there, and its zone means something on this machine only. The port is left
     out where it is the scheme's, 80 for ``ws`` and 443 for ``wss``.
+
+    Raises:
+        OSError: no host could have that name; see `ascii_host`.
     """
+    host = ascii_host(host)
     if ":" in host:
         host = f"[{host.partition('%')[0]}]"
     return host if port == default_port else f"{host}:{port}"

@@ -1,7 +1,10 @@
-"""What `returns=` asks of an answer: that it has the shape of a type, or that a function takes it.
+"""What `returns=` asks of an answer: that it has the shape of a type, or that a function accepts it.
 
-`structurer` makes what checks an answer. `structuring` does so for types, strictly, with the rules of
-`strict`. `misfits` says in words where and why an answer does not fit, and `typing` is for type checkers.
+Nothing here knows of models, calls or encodings: an answer is a Python value that was decoded already.
+
+Read `structurer` first, which makes the function that checks an answer. `structuring` does that for types,
+with the strict rules of `strict`. `misfits` says in words where and why an answer does not fit. `typing` is
+for type checkers; `values` imports that one alone.
 """
 
 from .structurer import Structurer, structurer

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["MOST_EXPLAINED", "Misfit", "describe", "misfits_of_pydantic"]
+__all__ = ["MOST_EXPLAINED", "Misfit", "describe_misfits", "misfits_of_pydantic"]
 
 MOST_EXPLAINED: Final = 3
 """Misfits that a line tells of."""
@@ -40,7 +40,7 @@ class Misfit:
         return f"${''.join(map(_step, self.place))}: {self.reason}"
 
 
-def describe(misfits: Iterable[Misfit]) -> str:
+def describe_misfits(misfits: Iterable[Misfit]) -> str:
     """The first few misfits in a line."""
     told = list(misfits)
     more = "; ..." if len(told) > MOST_EXPLAINED else ""

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from ..errors import InvalidAnswer
-from .misfits import describe, misfits_of_pydantic
+from .misfits import describe_misfits, misfits_of_pydantic
 
 __all__ = ["Structurer", "structurer"]
 
@@ -43,7 +43,7 @@ class Structurer:
             return self.convert(answer)
         except ValueError as error:
             misfits = misfits_of_pydantic(error)
-            reason = str(error) if misfits is None else describe(misfits)
+            reason = str(error) if misfits is None else describe_misfits(misfits)
             raise InvalidAnswer(f"the answer does not fit: {reason}", value=answer) from error
 
 

@@ -29,7 +29,7 @@ import attrs
 import cattrs
 from cattrs.errors import BaseValidationError, ClassValidationError, IterableValidationError
 
-from .misfits import Misfit, describe, misfits_of_pydantic
+from .misfits import Misfit, describe_misfits, misfits_of_pydantic
 from .strict import PRIMITIVES, Hook, MisfitError, choice, name_of, wrong
 
 __all__ = ["structure_as"]
@@ -69,7 +69,7 @@ def _structurer(wanted: Any) -> Callable[[Any], Any]:
             raise
         except Exception as error:
             misfits = _explain(answer, wanted) or [Misfit((), _reason(error))]
-            raise ValueError(describe(misfits)) from None
+            raise ValueError(describe_misfits(misfits)) from None
 
     return structure
 
@@ -84,9 +84,6 @@ def _converter(*, explaining: bool) -> cattrs.Converter:
     selective = _Selective(converter, finish)
     converter.register_structure_hook_factory(selective.is_due, selective.hook)
     return converter
-
-
-# What is asked of values that hold others
 
 
 class _UnsupportedTypeError(TypeError):
@@ -254,9 +251,6 @@ def _may_be(value: Any, member: Any) -> bool:
     if member in (str, int, types.NoneType):
         return False
     return member is not float or type(value) is int
-
-
-# Saying what is wrong
 
 
 _tally = threading.local()

@@ -29,6 +29,7 @@ from typing import Any, Final
 import attrs
 
 from ..errors import ProofFailed
+from ..text import quoted
 from .keys import public_key_info
 
 __all__ = ["ConnectionProof", "NodeIdentity", "UnknownIdentity", "carries_proof"]
@@ -236,8 +237,5 @@ def _read_expiry(expires_at: object) -> float:
 
 
 def _shown(value: object) -> str:
-    """A value from the proof, short and on one line, without anything that a terminal would obey."""
-    if not isinstance(value, str):
-        value = "nothing" if value is None else f"a value of type {type(value).__name__}"
-        return str(value)
-    return ascii(value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}...")
+    # Wallets and ids are compared letter by letter, so that letters that look the same must look different.
+    return quoted(value, _LONGEST_SHOWN, ascii_only=True)

@@ -1,10 +1,13 @@
 """What a model's connections and calls need to know of credentials: the same questions for every kind.
 
-Whoever opens a connection to a node asks, in this order: `NodeSecurity.tls` for what goes under HTTP/2, and
-`NodeSecurity.authority` for whom the requests name; `NodeSecurity.judge` if it can't be opened; else, of each
-connection, `NodeSecurity.proof`, and if there is one, nothing of value may be sent before it has accepted an
-answer, nor any answer be believed that it has not. With each call goes what `NodeSecurity.call_metadata`
-says. Without credentials all of these ask for nothing.
+Whoever opens a connection to a node asks, in this order:
+
+- `NodeSecurity.tls` for what goes under HTTP/2, and `NodeSecurity.authority` for whom the requests name;
+- `NodeSecurity.failed_proof` if it can't be opened;
+- `NodeSecurity.proof` of each connection. If there is one, nothing of value may be sent before it has
+  accepted an answer, and no answer may be believed that it has not accepted.
+
+With each call goes what `NodeSecurity.call_metadata` says. Without credentials there is nothing of all this.
 
 A connection has to be proved by a call that gives nothing away, which rules a setup out: it carries the class
 and its arguments. Deployed secure nodes send their proof with every unary answer, that of a health check
@@ -15,11 +18,12 @@ from __future__ import annotations
 
 import re
 import ssl
-from typing import ClassVar, Final
+from typing import Final
 
 import attrs
 
 from ..errors import ProofFailed
+from ..text import quoted
 from .delegation import ConnectionProof, UnknownIdentity
 from .gateway import GatewayCredentials
 from .secure import SecureCredentials
@@ -52,13 +56,7 @@ class TLSParameters:
 
 
 class NodeSecurity:
-    """How one cluster's connections to its nodes are secured: not at all, unless a subclass says otherwise.
-
-    Attributes:
-        signs: calls carry metadata; where False, `call_metadata` needs not be awaited.
-    """
-
-    signs: ClassVar[bool] = False
+    """How one cluster's connections to its nodes are secured; this class asks for nothing."""
 
     def tls(self, model_id: str) -> TLSParameters | None:
         """How TLS is spoken with a model's node; None for plaintext.
@@ -80,8 +78,8 @@ class NodeSecurity:
         """
         return address
 
-    def judge(self, error: OSError) -> ProofFailed | None:
-        """What it says about the node that connecting to it failed; None where that says nothing."""
+    def failed_proof(self, error: OSError) -> ProofFailed | None:
+        """The failed proof that it is when connecting to a node ended in `error`; None if it is none."""
         return None
 
     def proof(self, certificate: bytes | None) -> ConnectionProof | None:
@@ -103,7 +101,7 @@ class NodeSecurity:
             model_id: the model that is called.
             path: "/package.Service/Method".
         """
-        return ()  # noqa: ASYNC910 - the call itself waits
+        return ()
 
 
 class SecureSecurity(NodeSecurity):
@@ -121,8 +119,8 @@ class SecureSecurity(NodeSecurity):
         """See `NodeSecurity.authority`: the node's name, wherever it is."""
         return _node_name(model_id)
 
-    def judge(self, error: OSError) -> ProofFailed | None:
-        """See `NodeSecurity.judge`: a node without its certificate will hardly have it a moment later."""
+    def failed_proof(self, error: OSError) -> ProofFailed | None:
+        """See `NodeSecurity.failed_proof`: asking again would help nobody."""
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, ssl.SSLCertVerificationError):
@@ -137,8 +135,6 @@ class SecureSecurity(NodeSecurity):
 
 class GatewaySecurity(NodeSecurity):
     """TLS to a gateway, and a signed token with every call."""
-
-    signs = True
 
     def __init__(self, credentials: GatewayCredentials, context: ssl.SSLContext | None = None) -> None:
         self._context = client_context() if context is None else context
@@ -155,7 +151,7 @@ class GatewaySecurity(NodeSecurity):
     async def call_metadata(self, model_id: str, path: str) -> TokenMetadata:
         """See `NodeSecurity.call_metadata`: a token, but for health checks, which go without."""
         if path.startswith(_HEALTH_SERVICE):
-            return ()  # noqa: ASYNC910 - the call itself waits
+            return ()
         return await self._tokens.make(model_id)
 
 
@@ -181,5 +177,6 @@ def _node_name(model_id: str) -> str:
     """The name in the certificate of a model's node."""
     name = f"model-node-{model_id}.crunchdao.internal"
     if not model_id or not _DNS_NAME.fullmatch(name):
-        raise UnknownIdentity(f"no certificate could name the node of a model with the id {model_id[:64]!a}")
+        shown = quoted(model_id, 64, ascii_only=True)
+        raise UnknownIdentity(f"no certificate could name the node of a model with the id {shown}")
     return name

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
+import attrs
 import trio
 
 __all__ = ["TokenMaker", "TokenMetadata"]
@@ -29,6 +30,14 @@ TokenMetadata = tuple[tuple[bytes, bytes], ...]
 _MOST_THREADS: Final = 4
 _TOKENS_A_TURN: Final = 8
 _REMEMBERED_TOKENS: Final = 20_000
+
+
+@attrs.define(eq=False)
+class _Request:
+    """A token that somebody waits for; without one in the end, its signing has failed."""
+
+    token: TokenMetadata | None = None
+    ended: trio.Event = attrs.field(factory=trio.Event)
 
 
 class TokenMaker:
@@ -54,8 +63,8 @@ class TokenMaker:
         self._lifetime = lifetime
         self._clock = clock
         self._tokens: dict[str, tuple[int, TokenMetadata]] = {}
-        self._wanted: dict[str, None] = {}  # in the order of asking
-        self._being_signed: dict[str, trio.Event] = {}
+        self._wanted: dict[str, _Request] = {}  # in the order of asking
+        self._being_signed: dict[str, _Request] = {}
         self._turns = trio.CapacityLimiter(min(_MOST_THREADS, os.cpu_count() or 1))
 
     def ready(self, model_id: str) -> TokenMetadata | None:
@@ -68,34 +77,40 @@ class TokenMaker:
     async def make(self, model_id: str) -> TokenMetadata:
         """The token for a model: the one that there is, or a new one.
 
+        Where signing takes long, the new one may be older than `lifetime` when it is ready. Who waited for it
+        gets it all the same: the next one would be no younger.
+
         Returns:
             Metadata fields, names and values.
         """
         await trio.lowlevel.checkpoint()
         while (token := self.ready(model_id)) is None:
-            if (signed := self._being_signed.get(model_id)) is not None:
-                await signed.wait()
-                continue
-            self._wanted[model_id] = None
-            async with self._turns:
-                if model_id in self._wanted:
-                    await self._sign_next(model_id)
+            request = self._being_signed.get(model_id)
+            if request is None:
+                request = self._wanted.setdefault(model_id, _Request())
+                async with self._turns:
+                    if self._wanted.get(model_id) is request:
+                        await self._sign_next(model_id)
+            await request.ended.wait()
+            if request.token is not None:
+                return request.token
         return token
 
     async def _sign_next(self, model_id: str) -> None:
         """Sign a model's token, and those that were asked for first."""
-        del self._wanted[model_id]
-        model_ids = [model_id, *islice(self._wanted, _TOKENS_A_TURN - 1)]
-        signed = trio.Event()
-        for each in model_ids:
-            self._wanted.pop(each, None)
-            self._being_signed[each] = signed
+        others = (each for each in self._wanted if each != model_id)
+        batch = {each: self._wanted[each] for each in (model_id, *islice(others, _TOKENS_A_TURN - 1))}
+        for each in batch:
+            del self._wanted[each]
+        self._being_signed.update(batch)
         try:
-            tokens = await trio.to_thread.run_sync(self._sign_all, model_ids, int(self._clock()))
+            tokens = await trio.to_thread.run_sync(self._sign_all, list(batch), int(self._clock()))
+            for each, request in batch.items():
+                request.token = tokens[each][1]
         finally:
-            for each in model_ids:
+            for each, request in batch.items():
                 del self._being_signed[each]
-            signed.set()
+                request.ended.set()
         if len(self._tokens) + len(tokens) > _REMEMBERED_TOKENS:
             self._tokens.clear()
         self._tokens.update(tokens)

@@ -1,6 +1,14 @@
-"""The gRPC services of the model nodes, one a file: how each is set up, called and read."""
+"""The gRPC services of the model nodes, one a file: how each is set up, called and read.
 
-from .base import AnswerCode, Request, Service, ServiceAnswer, SetupAnswer
+A service is a language: it makes requests and reads answers, and does no I/O. It knows values and messages.
+It must not know of models, of connections, or of what an answer means for a model.
+
+Read `base` first, which says what every service has, then `dynamic_subclass`, which deployed nodes serve.
+`infer` is what the older services have in common, `train_infer` and `model_runner`; `uncopied` makes protobuf
+messages around large values without copying them.
+"""
+
+from .base import AnswerCode, NodeService, Request, ServiceAnswer, SetupAnswer
 from .dynamic_subclass import DynamicSubclassService
 from .model_runner import ModelRunnerService
 from .train_infer import TrainInferService, TrainInferStreamService
@@ -9,8 +17,8 @@ __all__ = [
     "AnswerCode",
     "DynamicSubclassService",
     "ModelRunnerService",
+    "NodeService",
     "Request",
-    "Service",
     "ServiceAnswer",
     "SetupAnswer",
     "TrainInferService",

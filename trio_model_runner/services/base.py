@@ -1,7 +1,7 @@
 """What every gRPC service of the model nodes is to the rest: requests to send, and answers to read.
 
-A `Service` is one node's language and nothing more. It neither sends nor waits, so it can be read beside the
-`.proto` file that it speaks; what an answer means for the model is `policy`'s business.
+A `NodeService` is one node's language and nothing more. It neither sends nor waits, so it can be read beside
+the `.proto` file that it speaks. What an answer means for the model is decided in `model.policy`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..values.data import Arguments, DataType, Encoded
 if TYPE_CHECKING:
     from ..rpc.http2 import Buffer
 
-__all__ = ["MAX_FIELDS", "NOTHING", "AnswerCode", "Request", "Service", "ServiceAnswer", "SetupAnswer"]
+__all__ = ["MAX_FIELDS", "NOTHING", "AnswerCode", "NodeService", "Request", "ServiceAnswer", "SetupAnswer"]
 
 
 class AnswerCode(enum.StrEnum):
@@ -88,7 +88,7 @@ class ServiceAnswer:
     value: Encoded | None = None
 
 
-class Service(abc.ABC):
+class NodeService(abc.ABC):
     """A language of model nodes; a `Cluster` speaks one to all of its models."""
 
     @property

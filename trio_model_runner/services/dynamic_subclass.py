@@ -13,7 +13,7 @@ import attrs
 from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, SetupRequest, SetupResponse
 from ..rpc.message_reader import message_reader
 from ..values.data import Arguments, DataType, Encoded
-from .base import MAX_FIELDS, NOTHING, AnswerCode, Request, Service, ServiceAnswer, SetupAnswer
+from .base import MAX_FIELDS, NOTHING, AnswerCode, NodeService, Request, ServiceAnswer, SetupAnswer
 from .uncopied import few, nested, number, variant
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _class_name(instance: Any, attribute: attrs.Attribute[str], value: object) -
 
 
 @attrs.frozen
-class DynamicSubclassService(Service):
+class DynamicSubclassService(NodeService):
     """Models that are subclasses of a base class, as deployed nodes serve them.
 
     Args:
@@ -61,12 +61,12 @@ class DynamicSubclassService(Service):
         return self.class_name
 
     def setup_request(self) -> Request:
-        """See `Service.setup_request`."""
+        """See `NodeService.setup_request`."""
         arguments = self.arguments.once(DynamicSubclassService, _encode_arguments)
         return Request(f"{_PATH}Setup", (_encode_class_name(self.class_name), *arguments))
 
     def read_setup(self, message: bytes) -> SetupAnswer:
-        """See `Service.read_setup`: only the text says whether there was an instance already."""
+        """See `NodeService.read_setup`: only the text says whether there was an instance already."""
         (status,) = _read_setup(message)
         code, text = status or ("", "")
         if text in self._wrong_name_texts:
@@ -83,16 +83,16 @@ class DynamicSubclassService(Service):
         )
 
     def call_request(self, method: str, arguments: Arguments) -> Request:
-        """See `Service.call_request`: any method, any arguments."""
+        """See `NodeService.call_request`: any method, any arguments."""
         message = (_encode_method(method), *arguments.once(DynamicSubclassService, _encode_arguments))
         return Request(f"{_PATH}Call", message)
 
     def reset_request(self) -> Request:
-        """See `Service.reset_request`: an RPC named `Rest`."""
+        """See `NodeService.reset_request`: an RPC named `Rest`."""
         return Request(f"{_PATH}Rest")
 
     def read_reset(self, message: bytes) -> ServiceAnswer:
-        """See `Service.read_reset`."""
+        """See `NodeService.read_reset`."""
         (status,) = _read_reset(message)
         code, text = status or ("", "")
         return ServiceAnswer(AnswerCode(code), text, NOTHING)
@@ -102,7 +102,7 @@ class DynamicSubclassService(Service):
         return "predict"
 
     def read_call(self, message: bytes) -> ServiceAnswer:
-        """See `Service.read_call`: a method that returned None answers without a value."""
+        """See `NodeService.read_call`: a method that returned None answers without a value."""
         status, response = _read_call(message)
         code, text = status or ("", "")
         if code != AnswerCode.SUCCESS:

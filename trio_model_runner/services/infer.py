@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..values.data import Arguments, Encoded
-from .base import NOTHING, AnswerCode, Request, Service, ServiceAnswer, SetupAnswer
+from .base import NOTHING, AnswerCode, NodeService, Request, ServiceAnswer, SetupAnswer
 
 __all__ = ["INFER", "InferService", "only_value"]
 
 INFER = "Infer"
 
 
-class InferService(Service):
+class InferService(NodeService):
     """The base of the services that infer.
 
     Attributes:
@@ -31,19 +31,19 @@ class InferService(Service):
         return self.path.strip("/")
 
     def setup_request(self) -> Request:
-        """See `Service.setup_request`."""
+        """See `NodeService.setup_request`."""
         return Request(f"{self.path}Setup")
 
     def read_setup(self, message: bytes) -> SetupAnswer:
-        """See `Service.read_setup`: any answer is a success."""
+        """See `NodeService.read_setup`: any answer is a success."""
         return SetupAnswer(AnswerCode.SUCCESS)
 
     def reset_request(self) -> Request:
-        """See `Service.reset_request`."""
+        """See `NodeService.reset_request`."""
         return Request(f"{self.path}Reinitialize")
 
     def read_reset(self, message: bytes) -> ServiceAnswer:
-        """See `Service.read_reset`: any answer is a success."""
+        """See `NodeService.read_reset`: any answer is a success."""
         return ServiceAnswer(AnswerCode.SUCCESS, value=NOTHING)
 
     def predict_method(self) -> str:

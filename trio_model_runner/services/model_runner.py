@@ -31,12 +31,12 @@ class ModelRunnerService(InferService):
     path: ClassVar[str] = "/ModelRunner/"
 
     def call_request(self, method: str, arguments: Arguments) -> Request:
-        """See `Service.call_request`: only `Infer`, of exactly one value."""
+        """See `NodeService.call_request`: only `Infer`, of exactly one value."""
         only_value(method, arguments)
         return Request(f"{self.path}{method}", arguments.once(ModelRunnerService, _encode_request))
 
     def read_call(self, message: bytes) -> ServiceAnswer:
-        """See `Service.read_call`."""
+        """See `NodeService.read_call`."""
         number, data = _read_response(message)
         return ServiceAnswer(AnswerCode.SUCCESS, value=Encoded(DataType(number + _NUMBERED_LOWER), data))
 

@@ -31,12 +31,12 @@ class TrainInferService(InferService):
     path: ClassVar[str] = "/train_infer.TrainInferService/"
 
     def call_request(self, method: str, arguments: Arguments) -> Request:
-        """See `Service.call_request`: only `Infer`, of exactly one value."""
+        """See `NodeService.call_request`: only `Infer`, of exactly one value."""
         only_value(method, arguments)
         return Request(f"{self.path}{method}", arguments.once(TrainInferService, _encode_request))
 
     def read_call(self, message: bytes) -> ServiceAnswer:
-        """See `Service.read_call`."""
+        """See `NodeService.read_call`."""
         (prediction,) = _read_response(message)
         data_type, data = prediction or (DataType.NONE, b"")
         return ServiceAnswer(AnswerCode.SUCCESS, value=Encoded(DataType(data_type), data))

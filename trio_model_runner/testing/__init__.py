@@ -37,9 +37,21 @@ What there is:
 - `Service`: the gRPC services that nodes can serve.
 - `CallRecord`, `SetupRecord`, `Deployment`: what the lists hold.
 - `GRPCServer`, `ServerCall`: the server below the nodes, for tests that need one without a model.
+
+Read `crunch` first, then `node` and `orchestrator`; `endpoint` and `grpc_server` are below these. Nothing
+here knows the cluster, which speaks with nodes and orchestrator through the network alone.
 """
 
 from __future__ import annotations
+
+try:
+    import h2 as h2  # what the local nodes speak HTTP/2 with
+except ImportError as error:
+    raise ImportError(
+        "trio_model_runner.testing needs h2, which is not installed: "
+        "pip install 'trio-model-runner[testing]'",
+        name="h2",
+    ) from error
 
 from .crunch import Deployment, LocalCrunch
 from .faults import Faults

@@ -119,8 +119,8 @@ class LocalCrunch:
         return self
 
     async def _end(self, *exception: object) -> None:
-        # The nursery isn't told of the exception that leaves the block, or would put it into a group. It is
-        # shielded, lest a cancel from outside take that exception's place; its tasks end at once.
+        # The nursery isn't told of the exception that leaves the block: it would put it into a group. It is
+        # shielded, or a cancel from outside would take that exception's place. Its tasks end at once.
         self._nursery.cancel_scope.shield = True
         self._nursery.cancel_scope.cancel()
         await self._nursery_manager.__aexit__(None, None, None)

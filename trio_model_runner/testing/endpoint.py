@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
+from ..signal import Signal
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -97,9 +99,8 @@ class Endpoint(abc.ABC):
     def __init__(self) -> None:
         self._listener: trio.abc.Listener[Any] | None = None
         self._streams: set[EndpointStream] = set()
-        self._listening = trio.Event()
-        self._running = trio.Event()
-        self._running.set()
+        self._paused = False
+        self._changed = Signal()  # it listens again, or runs again
 
     @property
     def connections(self) -> int:
@@ -110,29 +111,27 @@ class Endpoint(abc.ABC):
         """Accept connections, from the first on; nothing happens if it does already."""
         if self._listener is None:
             self._listener = self._open_listener()
-            self._listening.set()
+            self._changed.send()
 
     def refuse(self) -> None:
         """Refuse connections from now on; those that are open stay."""
         listener, self._listener = self._listener, None
         if listener is not None:
-            self._listening = trio.Event()
             self._close_listener(listener)
 
     def pause(self) -> None:
         """Neither read nor write until `resume`; connecting still works, as the kernel sees to that."""
-        if self._running.is_set():
-            self._running = trio.Event()
+        self._paused = True
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        self._running.set()
+        self._paused = False
+        self._changed.send()
 
     async def wait_running(self) -> None:
         """Wait until the endpoint is not paused."""
         await trio.lowlevel.checkpoint()
-        while not self._running.is_set():
-            await self._running.wait()
+        await self._changed.wait_until(lambda: not self._paused)
 
     def abort(self) -> None:
         """Break every open connection at once, without a goodbye."""
@@ -149,10 +148,9 @@ class Endpoint(abc.ABC):
         """Give each connection to a task of its own, which runs `handler` and then closes the connection."""
         async with trio.open_nursery() as nursery:
             while True:
-                await self._listening.wait()
+                await self._changed.wait_until(lambda: self._listener is not None)
                 listener = self._listener
-                if listener is None:
-                    continue
+                assert listener is not None
                 try:
                     transport = await listener.accept()
                 except trio.ClosedResourceError:

@@ -30,8 +30,8 @@ class Faults:
         call_status: code and message that a call answers instead of running the method. The Infer services
             have no codes: there it is gRPC's INTERNAL.
         grpc_error: gRPC status and message that a call fails with instead of running the method.
-        raw_answer: the content of a call's answer, whatever the method returns; made up to be no such
-            message.
+        raw_answer: what is sent as the content of a call's answer, whatever the method returns: bytes that
+            need not be such a message.
         raw_body: the body of a call's answer, gRPC's length prefix too, whatever the method returns.
         drop_after_request: the connection is closed when a call has come; the method runs all the same.
         health_status: gRPC status that a health check fails with; None lets it answer SERVING.

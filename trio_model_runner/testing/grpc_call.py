@@ -1,8 +1,8 @@
 """One gRPC call as the server sees it: messages in, messages out, a status at the end.
 
 On the wire a message is five bytes of prefix and its content, cut into DATA frames wherever the sender liked,
-and an answer leaves in pieces as the client's windows allow. Here a handler sees whole messages only, and
-hands over whole messages only. This module knows gRPC's framing; what a message means is the handler's.
+and an answer leaves in pieces as the client's windows allow. A handler gets and gives whole messages. This
+module knows gRPC's framing; what a message means is the handler's.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class ServerCall:
         try:
             return await self._messages.receive()
         except trio.EndOfChannel:
-            return None  # noqa: ASYNC910 - the handler that asked goes on at once
+            return None
 
     async def send(self, message: bytes) -> None:
         """Queue a message for the client.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 from typing import TYPE_CHECKING, TypeAlias
 
 import h2.config
@@ -24,8 +25,8 @@ import h2.settings
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from hyperframe.frame import GoAwayFrame
 
+from ..signal import Signal
 from .grpc_call import ServerCall
 from .ping_budget import PingBudget
 
@@ -39,6 +40,7 @@ Handler: TypeAlias = "Callable[[ServerCall], Awaitable[None]]"
 logger = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 65536
+GOAWAY = 7  # the frame's type (RFC 9113, section 6.8)
 DEFAULT_MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # either way, as deployed nodes have it
 DEFAULT_WINDOW_BYTES = 4 * 1024 * 1024
 MAX_HEADER_LIST_BYTES = 16384
@@ -108,7 +110,7 @@ class ServerConnection:
         self._calls: dict[int, ServerCall] = {}
         self._budget = PingBudget()
         self._raw = bytearray()
-        self._wake = trio.Event()
+        self._wake = Signal()
         self._ending = False
         self._last_stream_id: float = math.inf
         self._scope = trio.CancelScope()
@@ -152,10 +154,10 @@ class ServerConnection:
         for stream_id in [stream_id for stream_id in self._calls if stream_id > last]:
             self._calls.pop(stream_id).scope.cancel()
         # Not h2's own: after that one it lets no open call go on.
-        frame = GoAwayFrame(0, last_stream_id=last, error_code=error_code, additional_data=debug_data)
-        self.send_raw(frame.serialize())
+        payload = struct.pack(">II", last, error_code) + debug_data
+        self.send_raw(struct.pack(">IBI", len(payload) << 8 | GOAWAY, 0, 0) + payload)
 
-    async def _read(self, nursery: trio.Nursery) -> None:  # noqa: ASYNC910 - a task of its own ends with this
+    async def _read(self, nursery: trio.Nursery) -> None:
         while not self._ending:
             try:
                 data = await self._stream.receive_some(RECEIVE_BYTES)
@@ -163,7 +165,7 @@ class ServerConnection:
                 data = b""
             if not data:
                 self.abort()
-                return  # noqa: ASYNC910 - a task of its own ends with this
+                return
             try:
                 for event in self._h2.receive_data(bytes(data)):
                     self._handle(event, nursery)
@@ -213,11 +215,11 @@ class ServerConnection:
         call = self._calls[event.stream_id] = call
         nursery.start_soon(self._run_call, call)
 
-    async def _run_call(self, call: ServerCall) -> None:  # noqa: ASYNC910 - a task of its own ends with this
+    async def _run_call(self, call: ServerCall) -> None:
         handler = self._server.handlers.get(call.path)
         if handler is None:
             call.finish(Status.UNIMPLEMENTED, "Method not found!")
-            return  # noqa: ASYNC910 - a task of its own ends with this
+            return
         call.scope.deadline = trio.current_time() + call.timeout + DEADLINE_LATENESS
         with call.scope:
             try:
@@ -233,11 +235,10 @@ class ServerConnection:
             call.finish(Status.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
     def _wake_writer(self) -> None:
-        self._wake.set()
+        self._wake.send()
 
     async def _write(self) -> None:
         while True:
-            self._wake = trio.Event()
             self._transmit()
             data = bytes(self._raw) + self._h2.data_to_send()
             self._raw.clear()
@@ -245,9 +246,9 @@ class ServerConnection:
                 try:
                     await self._stream.send_all(data)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return  # noqa: ASYNC910 - a task of its own ends with this
+                    return
             elif self._ending or (self._last_stream_id < math.inf and not self._calls):
-                return  # noqa: ASYNC910 - a task of its own ends with this
+                return
             else:
                 await self._wake.wait()
 

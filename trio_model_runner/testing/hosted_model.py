@@ -2,9 +2,8 @@
 
 What a node answers is full of habits that coordinators come to depend on: it sorts positional arguments,
 drops keywords the method does not take, tells a method that is not there from one that raised, and has a text
-for each. They were read off the nodes in the field (release 0.4.2) and are kept here to the letter, faults
-included. The one liberty is that a method may be async: then it may be slow without standing in anybody's
-way.
+for each. They were observed on the nodes in the field (release 0.4.2) and are kept here exactly, faults
+included. There is one addition: a method may be async, and may then be slow without blocking anybody.
 
 This knows values and Python objects. Connections, busy nodes and scripted faults are the node's.
 """
@@ -27,6 +26,7 @@ from grpclib.exceptions import GRPCError
 from ..proto.commons import Status as StatusMessage
 from ..proto.commons import Variant, VariantType
 from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, SetupRequest, SetupResponse
+from ..signal import Signal
 from ..values.data import DataType, Encoded, decode_data, encode_data
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class HostedModel:
         self.call_count = 0
         self._threads = trio.CapacityLimiter(math.inf) if threads else None
         self._methods: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
-        self._called = trio.lowlevel.ParkingLot()
+        self._called = Signal()
 
     def forget(self) -> None:
         """Lose the instance, as a process that starts anew has."""
@@ -153,8 +153,7 @@ class HostedModel:
     async def wait_for_calls(self, count: int) -> None:
         """Wait until `count` methods were run in all; the last may still be running."""
         await trio.lowlevel.checkpoint()
-        while self.call_count < count:
-            await self._called.park()
+        await self._called.wait_until(lambda: self.call_count >= count)
 
     async def setup(self, request: SetupRequest, metadata: Mapping[str, str]) -> SetupResponse:
         """Make the instance, if there is none yet."""
@@ -237,7 +236,7 @@ class HostedModel:
     def _record(self, record: CallRecord) -> None:
         self.calls.append(record)
         self.call_count += 1
-        self._called.unpark_all()
+        self._called.send()
 
     async def _make_instance(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         await trio.lowlevel.checkpoint()

@@ -53,14 +53,14 @@ class _Process:
         """Run `work` in a task of the process and wait for it; call `done` when it has ended, in any way."""
         send, receive = trio.open_memory_channel["tuple[T | None, Exception | None]"](1)
 
-        async def run_work() -> None:  # noqa: ASYNC910 - a task of its own ends with this
+        async def run_work() -> None:
             outcome: tuple[T | None, Exception | None]
             try:
                 outcome = await work(), None
             except Exception as error:
                 outcome = None, error
             except SystemExit:
-                return  # noqa: ASYNC910 - a task of its own ends with this
+                return
             finally:
                 done()
             send.send_nowait(outcome)
@@ -87,7 +87,7 @@ class LocalNode:
     Args:
         model: a class or a function makes a new instance at every Setup; any other object is the instance. A
             class is called with Setup's arguments, as nodes do, a function too if it takes any. Methods may
-            be plain or async; both are run in Trio's loop, where a plain one had better be quick.
+            be plain or async; both are run in Trio's loop, where a plain one must be quick.
         network: the network to listen on; None is this machine's loopback.
         host: the host to listen on.
         port: the port to listen on; 0 takes a free one.

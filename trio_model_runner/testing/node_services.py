@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import betterproto
 import trio
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from .faults import Faults
     from .grpc_server import Handler, ServerCall
     from .hosted_model import HostedModel
-    from .node import LocalNode
 
 __all__ = ["Service", "make_handlers"]
 
 M = TypeVar("M", bound=betterproto.Message)
+T = TypeVar("T")
 
 SERVING = HealthCheckResponseServingStatus.try_value(1)
 SERVICE_UNKNOWN = HealthCheckResponseServingStatus.try_value(3)
@@ -52,14 +52,30 @@ class Service(enum.StrEnum):
     MODEL_RUNNER = "ModelRunner"
 
 
-def make_handlers(node: LocalNode, services: Collection[Service]) -> dict[str, Handler]:
+class Node(Protocol):
+    """What the services need of the node that serves them; see `LocalNode`."""
+
+    faults: Faults
+    initial_metadata: list[tuple[str, str]]
+
+    def take_faults(self) -> Faults:
+        """The faults that the model call that has just come meets."""
+
+    async def run_exclusively(self, work: Callable[[HostedModel], Awaitable[T]]) -> T:
+        """Run `work` as the process's only one, or raise "Server busy"."""
+
+    async def run_in_turn(self, work: Callable[[HostedModel], Awaitable[T]]) -> T:
+        """Run `work` when those before it have ended."""
+
+
+def make_handlers(node: Node, services: Collection[Service]) -> dict[str, Handler]:
     """Make the handlers of `services` and of Health, by path."""
     handlers: dict[str, Handler] = {
         "/grpc.health.v1.Health/Check": partial(check_health, node),
         "/grpc.health.v1.Health/Watch": partial(watch_health, node),
     }
     for service in services:
-        calls: dict[str, Callable[[LocalNode, ServerCall], Awaitable[None]]]
+        calls: dict[str, Callable[[Node, ServerCall], Awaitable[None]]]
         match service:
             case Service.DYNAMIC_SUBCLASS:
                 calls = {"Setup": setup, "Call": call_method, "Rest": rest}
@@ -101,7 +117,7 @@ async def answer_call(call: ServerCall, faults: Faults, message: betterproto.Mes
         await call.send(bytes(message))
 
 
-def start_faults(node: LocalNode, call: ServerCall) -> Faults:
+def start_faults(node: Node, call: ServerCall) -> Faults:
     """The faults of a model call that has come; those that keep the method from running are raised."""
     call.initial_metadata.extend(node.initial_metadata)
     faults = node.take_faults()
@@ -112,7 +128,7 @@ def start_faults(node: LocalNode, call: ServerCall) -> Faults:
     return faults
 
 
-async def setup(node: LocalNode, call: ServerCall) -> None:
+async def setup(node: Node, call: ServerCall) -> None:
     """``DynamicSubclassService/Setup``."""
     request = await receive(call, SetupRequest)
     call.initial_metadata.extend(node.initial_metadata)
@@ -135,7 +151,7 @@ async def hinder_setup(faults: Faults) -> None:
         raise GRPCError(*faults.setup_error)
 
 
-async def call_method(node: LocalNode, call: ServerCall) -> None:
+async def call_method(node: Node, call: ServerCall) -> None:
     """``DynamicSubclassService/Call``."""
     request = await receive(call, CallRequest)
     faults = start_faults(node, call)
@@ -153,7 +169,7 @@ async def call_method(node: LocalNode, call: ServerCall) -> None:
     await answer_call(call, faults, await node.run_exclusively(work))
 
 
-async def rest(node: LocalNode, call: ServerCall) -> None:
+async def rest(node: Node, call: ServerCall) -> None:
     """``DynamicSubclassService/Rest``, which resets the instance."""
     await receive(call, Empty)
     call.initial_metadata.extend(node.initial_metadata)
@@ -165,7 +181,7 @@ async def rest(node: LocalNode, call: ServerCall) -> None:
     await call.send(bytes(await node.run_exclusively(work)))
 
 
-async def infer_setup(node: LocalNode, call: ServerCall) -> None:
+async def infer_setup(node: Node, call: ServerCall) -> None:
     """``Setup`` of the Infer services: makes the instance at the first time."""
     await receive(call, Empty)
     call.initial_metadata.extend(node.initial_metadata)
@@ -179,7 +195,7 @@ async def infer_setup(node: LocalNode, call: ServerCall) -> None:
     await call.send(b"")
 
 
-async def reinitialize(node: LocalNode, call: ServerCall) -> None:
+async def reinitialize(node: Node, call: ServerCall) -> None:
     """``Reinitialize`` of the Infer services: makes the instance anew."""
     await receive(call, Empty)
     call.initial_metadata.extend(node.initial_metadata)
@@ -187,7 +203,7 @@ async def reinitialize(node: LocalNode, call: ServerCall) -> None:
     await call.send(b"")
 
 
-async def infer(node: LocalNode, call: ServerCall) -> None:
+async def infer(node: Node, call: ServerCall) -> None:
     """``Infer`` of package ``train_infer``."""
     request = await receive(call, InferRequest)
     faults = start_faults(node, call)
@@ -197,7 +213,7 @@ async def infer(node: LocalNode, call: ServerCall) -> None:
     await answer_call(call, faults, InferResponse(prediction=prediction))
 
 
-async def first_infer(node: LocalNode, call: ServerCall) -> None:
+async def first_infer(node: Node, call: ServerCall) -> None:
     """``Infer`` and ``InferStream`` of the first release: an answer to each request that is sent."""
     request: FirstInferRequest | None = await receive(call, FirstInferRequest)
     while request is not None:
@@ -209,9 +225,7 @@ async def first_infer(node: LocalNode, call: ServerCall) -> None:
         request = await receive_next(call, FirstInferRequest)
 
 
-async def infer_value(
-    node: LocalNode, call: ServerCall, faults: Faults, data: bytes, data_type: int
-) -> Encoded:
+async def infer_value(node: Node, call: ServerCall, faults: Faults, data: bytes, data_type: int) -> Encoded:
     """Have the model infer from one value."""
 
     async def work(model: HostedModel) -> Encoded:
@@ -232,7 +246,7 @@ async def infer_value(
     return result
 
 
-async def check_health(node: LocalNode, call: ServerCall) -> None:
+async def check_health(node: Node, call: ServerCall) -> None:
     """``Health/Check``: SERVING for the whole node, also while a model runs."""
     request = await receive(call, HealthCheckRequest)
     if node.faults.hang_health:
@@ -244,7 +258,7 @@ async def check_health(node: LocalNode, call: ServerCall) -> None:
     await call.send(bytes(HealthCheckResponse(status=SERVING)))
 
 
-async def watch_health(node: LocalNode, call: ServerCall) -> None:
+async def watch_health(node: Node, call: ServerCall) -> None:
     """``Health/Watch``: the same at once, and then nothing as nothing changes."""
     request = await receive(call, HealthCheckRequest)
     status = SERVICE_UNKNOWN if request.service else SERVING

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
+from ..signal import Signal
 from .endpoint import open_endpoint
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class LocalOrchestrator:
         self.greeting: list[str] | None = None
         self._book: dict[tuple[Any, Any], dict[str, Any]] = {}
         self._outboxes: dict[WebSocketConnection, trio.MemorySendChannel[str]] = {}
-        self._something_happened = trio.lowlevel.ParkingLot()
+        self._something_happened = Signal()
 
     @property
     def entries(self) -> list[dict[str, Any]]:
@@ -114,14 +115,12 @@ class LocalOrchestrator:
     async def wait_for_connections(self, count: int = 1) -> None:
         """Wait until `count` coordinators are connected, or more."""
         await trio.lowlevel.checkpoint()
-        while self.connections < count:
-            await self._something_happened.park()
+        await self._something_happened.wait_until(lambda: self.connections >= count)
 
     async def wait_for_reports(self, count: int = 1) -> None:
         """Wait until there are `count` reports, or more."""
         await trio.lowlevel.checkpoint()
-        while len(self.reports) < count:
-            await self._something_happened.park()
+        await self._something_happened.wait_until(lambda: len(self.reports) >= count)
 
     async def run(
         self, *, task_status: trio.TaskStatus[LocalOrchestrator] = trio.TASK_STATUS_IGNORED
@@ -159,7 +158,7 @@ class LocalOrchestrator:
         """Go on after `pause`, with what has come meanwhile."""
         self._endpoint.resume()
 
-    async def _serve_connection(self, stream: EndpointStream) -> None:  # noqa: ASYNC910
+    async def _serve_connection(self, stream: EndpointStream) -> None:
         try:
             async with trio.open_nursery() as nursery:
                 connection = None
@@ -173,7 +172,7 @@ class LocalOrchestrator:
         except* Exception as errors:  # the reader lets out what wsproto thinks of a client
             logger.debug("a coordinator's connection failed: %r", errors.exceptions)
 
-    async def _converse(self, connection: WebSocketConnection, crunch_id: str, nursery: trio.Nursery) -> None:  # noqa: ASYNC910
+    async def _converse(self, connection: WebSocketConnection, crunch_id: str, nursery: trio.Nursery) -> None:
         if crunch_id != self.crunch_id:
             text = f"unknown crunch {crunch_id!r}" if crunch_id else "no crunch id"
             await connection.send_message(json.dumps({"error": text}))
@@ -186,7 +185,7 @@ class LocalOrchestrator:
         with outbox:
             nursery.start_soon(send_texts, connection, texts)
             self._outboxes[connection] = outbox
-            self._something_happened.unpark_all()
+            self._something_happened.send()
             try:
                 while True:
                     self._take_message(await connection.get_message())
@@ -200,7 +199,7 @@ class LocalOrchestrator:
 
     def _take_message(self, message: str | bytes) -> None:
         self.messages.append(message)
-        self._something_happened.unpark_all()
+        self._something_happened.send()
         event = json.loads(message)
         if event["event"] != "report_failure":
             raise ValueError(f"unknown event {event['event']!r}")
@@ -210,7 +209,7 @@ class LocalOrchestrator:
             self.reports.append(report)
 
 
-async def send_texts(connection: WebSocketConnection, texts: trio.MemoryReceiveChannel[str]) -> None:  # noqa: ASYNC910
+async def send_texts(connection: WebSocketConnection, texts: trio.MemoryReceiveChannel[str]) -> None:
     """Send what comes through `texts` until there is no more or nobody to send it to."""
     with texts:
         try:

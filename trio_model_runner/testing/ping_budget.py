@@ -1,4 +1,4 @@
-"""How many pings a node bears before it hangs up.
+"""How many pings a node accepts before it hangs up.
 
 A gRPC server on the C core, as every deployed node is, counts pings that come too soon after one another with
 nothing sent by itself in between, and answers one too many with GOAWAY. Clients that ping to find dead
@@ -31,7 +31,7 @@ class PingBudget:
     _last: float = attrs.field(default=-math.inf, init=False)
 
     def spend(self, now: float, *, calls_open: bool) -> bool:
-        """Count a ping that came at `now` (seconds, any clock) and say whether it may be borne."""
+        """Count a ping that came at `now` (seconds, any clock) and say whether a node would accept it."""
         interval = INTERVAL_WITH_CALLS if calls_open else INTERVAL_IDLE
         too_soon = now < self._last + interval
         self._last = now

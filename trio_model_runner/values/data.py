@@ -26,7 +26,8 @@ from typing import Any, TypeVar, cast
 from ..errors import InvalidAnswer
 from .effort import takes_long_to_encode
 from .encoded import DataType, Encoded, require_data_type, to_bytes
-from .frames.reading import MAX_FRAME_BYTES, read_arrow, read_parquet
+from .frames.bounds.limit import MAX_FRAME_BYTES
+from .frames.reading import read_arrow, read_parquet
 from .frames.writing import FrameKind, is_frame, write_arrow, write_parquet
 from .jsonable import as_number, from_json, require_utf8, to_json
 from .refusal import Refusal

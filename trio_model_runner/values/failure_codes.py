@@ -10,7 +10,7 @@ __all__ = ["FailureCode"]
 class FailureCode(enum.StrEnum):
     """Why a model is reported. The orchestrator stops it, and all but the first can also quarantine it.
 
-    LOW_PERFORMANCE is the coordinator's own verdict, and never this library's.
+    The coordinator alone decides on LOW_PERFORMANCE; this library never reports it by itself.
     """
 
     CONNECTION_FAILED = "CONNECTION_FAILED"

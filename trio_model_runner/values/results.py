@@ -20,6 +20,7 @@ import attrs
 from typing_extensions import TypeVar
 
 from ..errors import TrioModelRunnerError
+from ..text import quoted
 from .data import Arguments
 from .jsonable import to_plain
 from .refusal import Refusal
@@ -269,10 +270,7 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
 
     def __repr__(self) -> str:
         """Show the model, the status and the beginning of the detail, never the value."""
-        detail = self.detail
-        if len(detail) > _LONGEST_DETAIL_SHOWN:
-            detail = f"{detail[:_LONGEST_DETAIL_SHOWN]}..."
-        told = f", detail={detail!r}" if detail else ""
+        told = f", detail={quoted(self.detail, _LONGEST_DETAIL_SHOWN)}" if self.detail else ""
         return f"<PredictResult {self.model.model_id}: {self.status} after {self.elapsed:.3f} s{told}>"
 
 

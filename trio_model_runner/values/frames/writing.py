@@ -1,13 +1,12 @@
-"""Data frames to bytes and back: Parquet, and Arrow's stream format.
+"""Data frames to bytes: Parquet, and Arrow's stream format.
 
 A frame may be anybody's: pandas, polars, pyarrow, or whatever else has the Arrow PyCapsule interface,
 which hands columns over without this module knowing the library. pandas frames are the exception. Through
 the capsule they would arrive without their index and some of their dtypes; `pyarrow.Table.from_pandas`
 writes them into the schema's metadata, where the pandas on the node finds them again.
 
-pyarrow takes a good part of a second to import and is optional: it is imported when a frame is first used, or
-when `prepare_frames` is called. What comes back is read by `frame_reading`; this module knows nothing of the
-other encodings.
+pyarrow takes a good part of a second to import and is optional: it is imported when a frame is first used.
+This module knows nothing of the other encodings.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ __all__ = [
     "import_pandas",
     "import_pyarrow",
     "is_frame",
-    "prepare_frames",
     "write_arrow",
     "write_parquet",
 ]
@@ -79,30 +77,6 @@ def write_arrow(frame: Any) -> bytes:
 def frames_are_ready(frames: FrameKind) -> bool:
     """Say whether what it takes to read a frame as `frames` has been imported. Imports nothing."""
     return "pyarrow.parquet" in sys.modules and (frames == "arrow" or "pandas" in sys.modules)
-
-
-def prepare_frames(frames: FrameKind) -> bool:
-    """Import what it takes to read a frame as `frames`, and use it once, since some is loaded on first use.
-
-    That takes a good part of a second, so do it in a worker thread, before the first frame comes.
-
-    Returns:
-        False if pyarrow, or pandas where it is asked for, is missing.
-    """
-    try:
-        pyarrow = import_pyarrow()
-        if frames == "pandas":
-            import_pandas()
-    except ImportError:
-        return False
-    from pyarrow import parquet
-
-    sink = pyarrow.BufferOutputStream()
-    parquet.write_table(pyarrow.table({"prepared": ["yes"]}), sink)
-    table = parquet.ParquetFile(pyarrow.BufferReader(sink.getvalue())).read()
-    if frames == "pandas":
-        table.to_pandas()
-    return True
 
 
 def _to_table(frame: Any) -> Any:

@@ -1,5 +1,11 @@
-"""How large a frame becomes when it is read, found out before it is read.
+"""How large a data frame becomes when it is read, and the bound on that.
 
-`parquet` reads a Parquet file's footer and page headers, which `thrift` decodes; `arrow` reads the headers of
-an Arrow stream's messages.
+A small file can hold an enormous frame. `frames.reading` reads none before it has asked here:
+
+- `limit` has the bound, and the refusal of what is larger.
+- `parquet` adds up what a Parquet file takes, from its footer and page headers, which `thrift` decodes.
+- `arrow` adds up what an Arrow stream takes, from the heads of its messages.
+- `weighing` weighs a table that was read, where headers could not tell.
+
+Nothing here decompresses anything, or knows what the values are.
 """

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import attrs
 
-from .parquet import CELL_BYTES
+from .limit import CELL_BYTES
 
 __all__ = ["MessageError", "measure_arrow"]
 

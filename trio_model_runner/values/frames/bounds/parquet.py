@@ -19,12 +19,10 @@ from typing import Final
 
 import attrs
 
+from .limit import CELL_BYTES
 from .thrift import I32, I64, LIST, STRUCT, ThriftError, ThriftReader
 
-__all__ = ["CELL_BYTES", "FOOTER_WEIGHT", "ParquetSize", "measure_parquet"]
-
-CELL_BYTES: Final = 8
-"""What a value counts at least, in bytes, however little it takes: a number, a pointer, an offset."""
+__all__ = ["FOOTER_WEIGHT", "ParquetSize", "measure_parquet"]
 
 FOOTER_WEIGHT: Final = 64
 """Bytes that a byte of the footer takes when it is read (measured: 20,000 columns of one row)."""

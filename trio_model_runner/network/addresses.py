@@ -1,0 +1,57 @@
+"""Host names and ports, as people write them and as they are sent.
+
+A name with letters beyond ASCII is sent in another spelling, ``xn--...``. Python's own codec "idna" makes it
+by the rules of 2003, and browsers and Trio by those of 2008 (RFC 5891, with the mapping of UTS 46): the two
+can mean different hosts. Here it is the latter for all that a name is used for: to resolve it, as HTTP's
+``Host`` or ``:authority``, and in TLS.
+
+Many texts look like a name and have no such spelling: a snowman, an emoji, a label of more than 63 letters.
+Python's and Trio's resolvers raise UnicodeError for them. Whoever connects expects what cannot be reached to
+be an OSError, and does not expect that somebody else's text is a bug; so it is one here.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+import idna
+
+from ..text import quoted
+
+__all__ = ["address_text", "ascii_host"]
+
+_LONGEST_NAME: Final = 254  # with a final dot (RFC 1035, section 2.3.4)
+_LONGEST_LABEL: Final = 63
+
+
+def address_text(host: str, port: int) -> str:
+    """A host and a port as people write them, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def ascii_host(host: str) -> str:
+    """A host name as it is sent, in ASCII; what is ASCII already, IP addresses among it, stays as it is.
+
+    Raises:
+        OSError: no resolver could be asked for it (`socket.gaierror`, EAI_NONAME); the text says why.
+    """
+    if len(host) > _LONGEST_NAME:
+        raise _unresolvable(host, f"it is longer than {_LONGEST_NAME - 1} characters")
+    if ":" in host and host.isascii():
+        return host
+    try:
+        text = host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
+    except UnicodeError as error:
+        raise _unresolvable(host, str(error)) from error
+    if not text.isprintable() or not all(map(_is_label, text.removesuffix(".").split("."))):
+        raise _unresolvable(host, f"between its dots must be 1 to {_LONGEST_LABEL} printable characters")
+    return text
+
+
+def _is_label(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST_LABEL
+
+
+def _unresolvable(host: str, reason: str) -> OSError:
+    return socket.gaierror(socket.EAI_NONAME, f"{quoted(host)} can't be a host's name: {reason}")

@@ -1,0 +1,91 @@
+"""Streams inside this process."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from typing import TYPE_CHECKING, TypeAlias
+
+import trio
+
+from .base import Network
+
+if TYPE_CHECKING:
+    from trio.testing import MemoryReceiveStream, MemorySendStream
+
+    MemoryStream: TypeAlias = "trio.StapledStream[MemorySendStream, MemoryReceiveStream]"
+
+__all__ = ["MemoryListener", "MemoryNetwork"]
+
+
+class MemoryListener(trio.abc.Listener["MemoryStream"]):
+    """Where a `MemoryNetwork` hands over the server's end of each new connection."""
+
+    def __init__(self, network: MemoryNetwork, address: tuple[str, int]) -> None:
+        self._network = network
+        self._address = address
+        self._send, self._receive = trio.open_memory_channel["MemoryStream"](math.inf)
+
+    @property
+    def port(self) -> int:
+        """The port that this listener has."""
+        return self._address[1]
+
+    async def accept(self) -> MemoryStream:
+        """Wait for the next connection and return the server's end of it."""
+        try:
+            return await self._receive.receive()
+        except trio.EndOfChannel:
+            raise trio.ClosedResourceError("this listener is closed") from None
+
+    async def aclose(self) -> None:
+        """Stop listening: whoever connects from now on is refused."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Stop listening, at once."""
+        self._network._listeners.pop(self._address, None)
+        self._send.close()
+
+    def _offer(self, stream: MemoryStream) -> None:
+        self._send.send_nowait(stream)
+
+
+class MemoryNetwork(Network):
+    """A network inside this process, for tests: no socket, no port of the machine, any clock.
+
+    Host names are not resolved: who listens on a name is found under that name. Streams buffer without limit.
+    """
+
+    def __init__(self) -> None:
+        self._listeners: dict[tuple[str, int], MemoryListener] = {}
+        self._next_port = 49152
+
+    def listen(self, host: str = "localhost", port: int = 0) -> MemoryListener:
+        """Listen on `host` and `port`; port 0 takes a free one.
+
+        Raises:
+            OSError: somebody listens there already.
+        """
+        if port == 0:
+            port = self._next_port
+            self._next_port += 1
+        address = (host, port)
+        if address in self._listeners:
+            raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: {host}:{port}")
+        listener = self._listeners[address] = MemoryListener(self, address)
+        return listener
+
+    async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
+        """Connect to the listener at `host` and `port`; see `Network.connect`."""
+        await trio.lowlevel.checkpoint()
+        listener = self._listeners.get((host, port))
+        if listener is None:
+            raise OSError(errno.ECONNREFUSED, f"{os.strerror(errno.ECONNREFUSED)}: {host}:{port}")
+        from trio.testing import memory_stream_pair  # imports a test framework where there is one
+
+        ours, theirs = memory_stream_pair()
+        listener._offer(theirs)
+        return ours
