@@ -273,7 +273,7 @@ async def test_calls_of_a_join_do_not_wait_behind_a_round(autojump_clock: MockCl
             (await join.model.call("tick", Arguments(7), timeout=1)).unwrap()
 
     async with coordinating({"a": Model}, on_join=on_join) as (crunch, cluster):
-        crunch.node("a")._model.forget()
+        crunch.node("a")._model.forget()  # private: the instance goes, and the connection stays
         # This waits with its turn until the model is set up and has joined again.
         assert (await cluster.call("tick", Arguments(8))).by_id["a"].value == 2
         assert crunch.node("a").instance.ticks == [7, 8]
@@ -287,7 +287,7 @@ async def test_a_word_from_the_orchestrator_in_the_last_moment_of_a_join(
         await trio.lowlevel.checkpoint()
         if join.model.model_id == "a":
             entry = Entry("a", join.model.deployment_id, RunState.STOPPED)
-            join.cluster._fleet.deliver(Update((entry,)))
+            join.cluster._fleet.deliver(Update((entry,)))  # private: at this very step of the join
             if ending == "raises":
                 raise KeyError("mine")
 

@@ -1,3 +1,5 @@
+"""When a failure is reported, and when it is held: for a minute at first, and while many fail at once."""
+
 from __future__ import annotations
 
 import attrs

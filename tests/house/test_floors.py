@@ -76,7 +76,7 @@ def test_what_is_imported_is_required() -> None:
     missing = [
         f"{file} imports {name}, which is {distribution}"
         for file in files_of(PACKAGE)
-        for name, distribution in third_parties(PACKAGE / file)
+        for name, distribution in sorted(third_parties(PACKAGE / file))
         if name not in BROUGHT_BY_USERS
         and distribution not in of_all | of_extras.get(EXTRAS.get(room_of(file), ""), set())
     ]
@@ -170,17 +170,16 @@ def rooms_without_words(package: Path) -> Iterator[str]:
                 yield door.relative_to(package).as_posix()
 
 
-def third_parties(path: Path) -> Iterator[tuple[str, str]]:
+def third_parties(path: Path) -> set[tuple[str, str]]:
     """The top-level names that a file imports from elsewhere, with the distributions that have them."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        names: list[str] = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            names = [node.module or ""]
-        for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names:
-            if name != PACKAGE.name:
-                yield name, normalized(DISTRIBUTIONS.get(name, [name])[0])
+            names.add(node.module or "")
+    names = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {PACKAGE.name}
+    return {(name, normalized(DISTRIBUTIONS.get(name, [name])[0])) for name in names}
 
 
 DISTRIBUTIONS = importlib.metadata.packages_distributions()
@@ -238,8 +237,7 @@ def test_imports_are_found_wherever_they_stand(house: Path) -> None:
         "cluster/all.py": {"values/__init__.py", "__init__.py"},
         "cluster/one.py": set(),
     }
-    found = set(third_parties(house / "cluster/one.py"))
-    assert found == {("trio", "trio"), ("trio_websocket", "trio-websocket")}
+    assert third_parties(house / "cluster/one.py") == {("trio", "trio"), ("trio_websocket", "trio-websocket")}
 
 
 def test_mistakes_are_named(house: Path) -> None:

@@ -1,3 +1,5 @@
+"""The rules of blame: what an answer or an error means, what it counts as, and when it is reported."""
+
 from __future__ import annotations
 
 import math
