@@ -1,8 +1,17 @@
-"""Timing decides no test, so hypothesis has no deadline, whatever machine this is."""
+"""For all tests: hypothesis has no deadline, since timing decides no test; and pytest says what is tested."""
+
+from pathlib import Path
 
 from hypothesis import settings
+
+import trio_model_runner
 
 settings.register_profile(
     "no deadline", parent=settings.get_profile(settings.get_current_profile_name()), deadline=None
 )
 settings.load_profile("no deadline")
+
+
+def pytest_report_header() -> str:
+    """Which package it is: that of the work tree, or an installed one."""
+    return f"trio_model_runner: {Path(trio_model_runner.__file__).parent}"

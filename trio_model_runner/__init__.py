@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cluster.changes import Change, ChangeKind
-    from .cluster.cluster import Cluster
-    from .cluster.joining import Join
+    from .cluster.cluster import Cluster, Join
     from .cluster.snapshot import ClusterSnapshot
     from .config import ClusterConfig
     from .errors import (
@@ -75,7 +74,7 @@ __all__ = [
 
 _MODULES = {
     "cluster.changes": ("Change", "ChangeKind"),
-    "cluster.cluster": ("Cluster",),
+    "cluster.cluster": ("Cluster", "Join"),
     "config": ("ClusterConfig",),
     "values.data": ("Arguments", "DataType", "Encoded", "decode_data", "encode", "encode_data"),
     "errors": (
@@ -86,7 +85,6 @@ _MODULES = {
         "ProofFailed",
         "TrioModelRunnerError",
     ),
-    "cluster.joining": ("Join",),
     "model.handle": ("ModelRunner",),
     "values.failure_codes": ("FailureCode",),
     "values.prediction_round": ("PredictionRound",),

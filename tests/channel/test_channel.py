@@ -1,3 +1,5 @@
+"""A channel's calls: what is sent, what comes back, and what is raised, against grpcio and h2."""
+
 from __future__ import annotations
 
 import asyncio

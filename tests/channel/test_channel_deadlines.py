@@ -1,3 +1,5 @@
+"""Deadlines of a channel's calls: what is told to the server, and what comes of an answer that is just in time."""
+
 from __future__ import annotations
 
 import math

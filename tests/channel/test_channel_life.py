@@ -1,3 +1,5 @@
+"""A channel's connections: made when needed, shared, replaced, given up, and closed in every way of leaving."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,3 +1,5 @@
+"""Calls with streams of messages each way: their order, their end, and flow control."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

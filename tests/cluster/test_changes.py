@@ -1,3 +1,5 @@
+"""What listeners are told while models join, crash, move, are redeployed and go."""
+
 from __future__ import annotations
 
 import contextlib

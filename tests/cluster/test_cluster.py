@@ -1,3 +1,5 @@
+"""A cluster's life: entering, calls on all models or some, snapshots, reports, draining, and refusals."""
+
 from __future__ import annotations
 
 import contextlib

@@ -1,5 +1,8 @@
+"""Who joins late is caught up: `on_join` runs when it must, and a model gets every tick exactly once."""
+
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -30,11 +33,13 @@ class Coordinator:
     Attributes:
         history: all ticks.
         joins: who joined, why, and as a new instance or not.
+        overtaken: how many of them had to be sent ticks that came during the join.
     """
 
     def __init__(self) -> None:
         self.history: list[int] = []
         self.joins: list[tuple[str, str, bool]] = []
+        self.overtaken = 0
 
     async def on_join(self, join: Join) -> None:
         self.joins.append((join.model.model_id, str(join.reason), join.fresh))
@@ -42,6 +47,7 @@ class Coordinator:
         while sent < len(self.history):
             new, sent = self.history[sent:], len(self.history)
             (await join.model.call("tick", Arguments(*new))).unwrap()
+            self.overtaken += sent < len(self.history)
 
     async def tick(self, cluster: Cluster) -> None:
         self.history.append(len(self.history))
@@ -53,29 +59,70 @@ class Unhurried(Model):
 
     async def tick(self, *values: Any) -> int:  # type: ignore[override]
         self.ticks += values
-        await trio.sleep(0.001 * len(values))
+        await trio.sleep(BEAT)
         return len(self.ticks)
 
 
+BEAT = 1 / 128
+"""Seconds; a power of two, so that sums of it are exact, and what falls on one beat happens at once."""
+
+
 @pytest.mark.parametrize("seed", range(2))
-async def test_thousands_join_while_ticks_come_and_each_has_every_tick_once(
+async def test_many_join_while_ticks_come_and_each_has_every_tick_once(
     autojump_clock: MockClock, seed: int
 ) -> None:
+    """Eighty models join within 64 beats, so several at a beat, while about thirty ticks come.
+
+    The number of models matters less than how often a tick meets a join that is under way: about one in four
+    joins does. Setups, answers and ticks keep to the same beats, and a tick comes a few steps after one, as
+    the end of a join does.
+    """
     chance = random.Random(seed)
     coordinator = Coordinator()
-    async with LocalCrunch({str(n): Unhurried for n in range(1000)}, network=MemoryNetwork()) as crunch:
+    async with LocalCrunch({str(n): Unhurried for n in range(80)}, network=MemoryNetwork()) as crunch:
         for deployment in crunch.deployments:
-            deployment.node.faults.setup_delay = chance.random() / 2
-        config = crunch.config(startup_timeout=0, limits=Limits(max_simultaneous_connects=1000))
+            deployment.node.faults.setup_delay = chance.randrange(64) * BEAT
+        config = crunch.config(startup_timeout=0, limits=Limits(max_simultaneous_connects=80))
         async with Cluster(config, SERVICE, on_join=coordinator.on_join) as cluster:
-            while len(cluster.models) < 1000:
+            while len(cluster.models) < 80:
                 await coordinator.tick(cluster)
-                await trio.sleep(chance.random() / 8)
+                await trio.sleep(chance.randrange(4) * BEAT)
+                await steps(chance.randrange(16))
             await coordinator.tick(cluster)
-            assert len(coordinator.history) > 5
-            assert len(coordinator.joins) == 1000
+            assert len(coordinator.history) > 10
+            assert len(coordinator.joins) == 80
+            assert coordinator.overtaken > 10
             for deployment in crunch.deployments:
                 assert deployment.node.instance.ticks == coordinator.history
+
+
+async def test_a_tick_after_any_step_of_a_join_comes_once(autojump_clock: MockClock) -> None:
+    """One model after the other joins, and a tick comes later each time, until it comes after the join.
+
+    Each number of steps has four tries, since Trio chooses at random which task goes first in a step.
+    """
+    coordinator = Coordinator()
+    async with coordinating({}, on_join=coordinator.on_join, startup_timeout=0) as (crunch, cluster):
+        for number in itertools.count():
+            model_id = str(number)
+            coordinator.history[:] = [0]  # so that there is something to catch up with
+            node = await crunch.add(model_id, Model)
+            await steps(number // 4)
+            joined = model_id in cluster.models
+            await coordinator.tick(cluster)
+            await until(cluster, lambda: model_id in cluster.models)  # noqa: B023
+            assert node.instance.ticks == coordinator.history == [0, 1]
+            await crunch.remove(model_id)
+            await until(cluster, lambda: model_id not in cluster.announced)  # noqa: B023
+            if joined:
+                break
+    assert coordinator.overtaken > 0
+
+
+async def steps(number: int) -> None:
+    """Let every task that can run make so many steps."""
+    for _ in range(number):
+        await trio.lowlevel.checkpoint()
 
 
 async def test_models_crash_and_come_back_and_each_has_every_tick_once(autojump_clock: MockClock) -> None:
@@ -226,7 +273,7 @@ async def test_calls_of_a_join_do_not_wait_behind_a_round(autojump_clock: MockCl
             (await join.model.call("tick", Arguments(7), timeout=1)).unwrap()
 
     async with coordinating({"a": Model}, on_join=on_join) as (crunch, cluster):
-        crunch.node("a")._model.forget()
+        crunch.node("a")._model.forget()  # private: the instance goes, and the connection stays
         # This waits with its turn until the model is set up and has joined again.
         assert (await cluster.call("tick", Arguments(8))).by_id["a"].value == 2
         assert crunch.node("a").instance.ticks == [7, 8]
@@ -240,7 +287,7 @@ async def test_a_word_from_the_orchestrator_in_the_last_moment_of_a_join(
         await trio.lowlevel.checkpoint()
         if join.model.model_id == "a":
             entry = Entry("a", join.model.deployment_id, RunState.STOPPED)
-            join.cluster._fleet.deliver(Update((entry,)))
+            join.cluster._fleet.deliver(Update((entry,)))  # private: at this very step of the join
             if ending == "raises":
                 raise KeyError("mine")
 

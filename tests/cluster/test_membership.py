@@ -1,3 +1,5 @@
+"""Which deployment of a model is used, whatever the orchestrator says, in whatever order; without I/O."""
+
 from __future__ import annotations
 
 from collections import Counter

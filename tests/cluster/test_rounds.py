@@ -1,3 +1,5 @@
+"""A round has one result for every model, in time, and in the shape that was asked for."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -60,6 +60,7 @@ class Witness:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
+        # Private methods, since there is no other place where all connections of all clusters pass by.
         handle, converse = ServerConnection._handle, LocalOrchestrator._converse
         take_init = OrchestratorFeed._take_init
 
@@ -89,6 +90,7 @@ class Witness:
         """Each connection that was used was told of its end, and no call was left open on it."""
         for connection in self.called:
             assert connection.ended.is_set()
+            # Private: h2's own count, which a stream that was forgotten stays in.
             assert connection._h2.open_inbound_streams == 0
             assert connection in self.dismissed
         codes = [websocket.closed and websocket.closed.code for websocket in self.websockets]
@@ -186,6 +188,7 @@ async def gone(scene: Scene) -> None:
     await wait_all_tasks_blocked()
     assert our_tasks() == []
     assert count_connections(scene.crunch) == 0
+    # Private to trio: a memory stream does not say that it is closed.
     assert all(stream.receive_stream._closed for stream in scene.network.streams)
     scene.witness.check_goodbyes()
 
@@ -238,6 +241,7 @@ async def listen(scene: Scene) -> None:
 async def still_usable(scene: Scene, _: bool) -> None:
     """No place is kept, and the next round has a success from each model, on the same connections."""
     cluster = scene.cluster
+    # Private: a round or a place in a queue that was forgotten shows in no other way.
     assert not cluster._caller._rounds
     assert {len(actor_of(model)._queue) for model in cluster.models.values()} == {0}
     await call(scene)

@@ -63,4 +63,5 @@ async def coordinating(
 async def until(cluster: Cluster, condition: Callable[[], object]) -> None:
     """Wait until something is so, which may change with any model's state."""
     while not condition():
+        # Private: `Cluster.changes` leaves out the steps of a model that comes up.
         await cluster._fleet.changed.wait()

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import trio_model_runner
+
+PACKAGE = Path(trio_model_runner.__file__).parent
 ROOT = Path(__file__).parents[2]
 
 
@@ -22,7 +25,7 @@ def test_the_committed_code_is_what_the_proto_files_generate(tmp_path: Path) -> 
     subprocess.run(
         [sys.executable, ROOT / "proto" / "generate.py", "--target", target], check=True, capture_output=True
     )
-    assert _generated(target) == _generated(ROOT / "trio_model_runner" / "proto")
+    assert _generated(target) == _generated(PACKAGE / "proto")
 
 
 def test_every_service_of_the_nodes_is_there() -> None:

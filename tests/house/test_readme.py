@@ -1,4 +1,4 @@
-"""The README's examples run, and its tables name every setting and status as the code has them."""
+"""The README is true: its examples run, its tables have every setting, its test command is that of CI."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Stubs on our channel against servers of other implementations of gRPC."""

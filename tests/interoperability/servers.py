@@ -302,7 +302,7 @@ def grpclib_server() -> Iterator[int]:
     async def start() -> tuple[int, Callable[[], Awaitable[Any]]]:
         server = grpclib.server.Server([Grpclib()], codec=BytesCodec())
         await server.start("127.0.0.1", 0)
-        assert server._server is not None
+        assert server._server is not None  # private to grpclib, which does not say what port it got
 
         async def stop() -> None:
             server.close()

@@ -1,3 +1,5 @@
+"""A node that hangs, dies or refuses costs no other model anything, and is tried again as it should be."""
+
 from __future__ import annotations
 
 import random

@@ -1,3 +1,5 @@
+"""Calls on one model take turns, in order and one at a time, and one that is cancelled holds up no other."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""A model that is reset is set up and joins again, before the calls that wait for it are made."""
+
 from __future__ import annotations
 
 from typing import Any

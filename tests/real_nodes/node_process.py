@@ -102,6 +102,7 @@ class NodeProcess:
     def freeze(self) -> None:
         """Stop it in its tracks; its sockets stay open."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)  # until then, some of its threads may still run, and answer
 
     def thaw(self) -> None:
         """Let it go on."""

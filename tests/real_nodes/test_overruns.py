@@ -73,8 +73,8 @@ async def test_results_come_while_a_model_still_runs(nodes: list[NodeProcess], r
 
 
 async def test_an_enclosing_deadline_keeps_the_answers(nodes: list[NodeProcess], release: Release) -> None:
-    async with joined_by(nodes) as cluster:
-        with trio.move_on_after(0.5) as scope:
+    async with joined_by(nodes, scope_margin=PATIENT) as cluster:
+        with trio.move_on_after(PATIENT + 0.5) as scope:
             results = await cluster.call("hold", hold_only("steady", release))
         assert not scope.cancelled_caught
         assert statuses(results) == {"steady": "TIMEOUT", "unfinished": "SUCCESS"}

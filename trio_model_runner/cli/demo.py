@@ -33,7 +33,7 @@ from .table import TallyRow, name_width, tally_table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..cluster.joining import Join
+    from ..cluster.cluster import Join
     from ..values.results import PredictResult
 
 __all__ = ["Demo"]

@@ -144,12 +144,14 @@ class Caller:
         result = (await self._prepare_and_play(new_round))[actor.runner]
         return await wait_ready_again(actor, result, min(spec.deadline, enclosing))
 
-    async def drain(self, deadline: float) -> None:
-        """Take no new calls, and wait until those under way have ended, at this time at the latest.
-
-        Args:
-            deadline: on Trio's clock, seconds.
-        """
+    async def drain(self, timeout: float) -> None:
+        """Take no new calls, and wait until those under way have ended; see `Cluster.drain`."""
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+            raise TypeError(f"timeout: must be a number of seconds, got {type(timeout).__name__}")
+        if not timeout >= 0:
+            raise ValueError(f"timeout: must be >= 0 seconds, got {timeout!r}")
+        self.check_open()
+        deadline = trio.current_time() + timeout
         self.draining = True
         for each in self._rounds:
             each.end_by(deadline)

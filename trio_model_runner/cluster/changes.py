@@ -6,9 +6,10 @@ overflows has missed something: it is told so (RESYNC), and gets the whole pictu
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -118,13 +119,19 @@ class Broadcast:
         for listener in self._listeners:
             listener.tell(change)
 
-    def add(self, listener: ChangeListener) -> None:
-        """Tell this one, too, from now on."""
-        self._listeners.add(listener)
+    @contextlib.contextmanager
+    def listening(self, picture: Callable[[], Iterable[Change]] | None) -> Iterator[ChangeListener]:
+        """Tell a new listener, too, while this lasts.
 
-    def discard(self, listener: ChangeListener) -> None:
-        """Tell this one no longer."""
-        self._listeners.discard(listener)
+        Args:
+            picture: gives what is there now, for a listener that wants it first; else None.
+        """
+        listener = ChangeListener(picture)
+        self._listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            self._listeners.discard(listener)
 
     def end(self) -> None:
         """There will be no more changes."""

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
+import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 from typing_extensions import TypeVar
@@ -30,7 +31,7 @@ from .block import Block
 from .caller import ArgumentsFor, Caller, Models
 from .changes import ChangeListener
 from .fleet import Fleet
-from .joining import Join, call_on_join
+from .joining import call_on_join
 from .snapshot import ClusterSnapshot, take_snapshot
 
 if TYPE_CHECKING:
@@ -39,14 +40,32 @@ if TYPE_CHECKING:
     from ..returns.typing import Returns
     from ..values.encoded import Encoded
 
-__all__ = ["Cluster"]
+__all__ = ["Cluster", "Join"]
 
 T = TypeVar("T", default=Any)
 
 Completed = AbstractAsyncContextManager[AsyncIterator[PredictResult[T]]]
-OnJoin = Callable[[Join], Awaitable[None]]
+OnJoin = Callable[["Join"], Awaitable[None]]
 
 _NO_ARGUMENTS = Arguments()
+
+
+@attrs.frozen
+class Join:
+    """A model that is about to take part in rounds.
+
+    Attributes:
+        model: the model; its `call` and `predict` reach it already.
+        cluster: where it joins.
+        reason: "joined" for a new model, "redeployed" for a new deployment that is to replace another,
+            "restarted" for one that was set up again after it had been ready.
+        fresh: its setup made a new instance, so it has no history.
+    """
+
+    model: ModelRunner
+    cluster: Cluster
+    reason: JoinReason
+    fresh: bool
 
 
 class Cluster:
@@ -309,12 +328,8 @@ class Cluster:
                 gets a RESYNC, and then this again.
         """
         self._caller.check_open()
-        listener = ChangeListener(self._fleet.picture if initial else None)
-        self._fleet.changes.add(listener)
-        try:
+        with self._fleet.changes.listening(self._fleet.picture if initial else None) as listener:
             yield listener
-        finally:
-            self._fleet.changes.discard(listener)
 
     @enable_ki_protection
     async def wait_for_models(self, count: int = 1) -> None:
@@ -351,12 +366,8 @@ class Cluster:
             ValueError: the orchestrator does not know such a code, or the model is another cluster's.
         """
         self._caller.check_open()
-        self._fleet.actor_of(model, "model: must be a ModelRunner")
-        if not isinstance(reason, str | None):
-            raise TypeError(f"reason: must be a str or None, got {type(reason).__name__}")
-        known_code = FailureCode(code)
+        self._fleet.report(model, FailureCode(code), reason)
         await trio.lowlevel.checkpoint()
-        self._fleet.reporting.send(model, known_code, reason)
 
     @enable_ki_protection
     async def drain(self, timeout: float) -> None:
@@ -364,12 +375,7 @@ class Cluster:
 
         Rounds that have not ended by then return with what they have; nobody is blamed.
         """
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-            raise TypeError(f"timeout: must be a number of seconds, got {type(timeout).__name__}")
-        if not timeout >= 0:
-            raise ValueError(f"timeout: must be >= 0 seconds, got {timeout!r}")
-        self._caller.check_open()
-        await self._caller.drain(trio.current_time() + timeout)
+        await self._caller.drain(timeout)
 
     def snapshot(self) -> ClusterSnapshot:
         """How the cluster is now, in plain values."""

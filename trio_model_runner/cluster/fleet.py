@@ -183,6 +183,13 @@ class Fleet:
                 missing[model] = None
         return list(members), list(missing)
 
+    def report(self, model: ModelRunner, code: FailureCode, reason: str | None) -> None:
+        """Report a model, as a coordinator wants it; see `Cluster.report_failure`."""
+        self._actor(model)  # or it is not ours
+        if not isinstance(reason, str | None):
+            raise TypeError(f"reason: must be a str or None, got {type(reason).__name__}")
+        self.reporting.send(model, code, reason)
+
     def actor_of(self, model: object, otherwise: str) -> ModelActor:
         """Whoever runs a model of this cluster, which may have left.
 

@@ -15,40 +15,17 @@ left, can't miss a tick that comes meanwhile:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
-import attrs
 import trio
 from trio.lowlevel import disable_ki_protection
 
-from ..model.lifecycle import JoinReason
+__all__ = ["call_on_join"]
 
-if TYPE_CHECKING:
-    from ..model.handle import ModelRunner
-    from .cluster import Cluster
-
-__all__ = ["Join", "call_on_join"]
+J = TypeVar("J")
 
 
-@attrs.frozen
-class Join:
-    """A model that is about to take part in rounds.
-
-    Attributes:
-        model: the model; its `call` and `predict` reach it already.
-        cluster: where it joins.
-        reason: "joined" for a new model, "redeployed" for a new deployment that is to replace another,
-            "restarted" for one that was set up again after it had been ready.
-        fresh: its setup made a new instance, so it has no history.
-    """
-
-    model: ModelRunner
-    cluster: Cluster
-    reason: JoinReason
-    fresh: bool
-
-
-async def call_on_join(on_join: Callable[[Join], Awaitable[None]], join: Join, timeout: float) -> None:
+async def call_on_join(on_join: Callable[[J], Awaitable[None]], join: J, timeout: float) -> None:
     """Run the coordinator's code for one model.
 
     Raises:
@@ -61,5 +38,5 @@ async def call_on_join(on_join: Callable[[Join], Awaitable[None]], join: Join, t
         raise TimeoutError(f"on_join took longer than {timeout:g} s")
 
 
-async def _call(on_join: Callable[[Join], Awaitable[None]], join: Join) -> None:
+async def _call(on_join: Callable[[J], Awaitable[None]], join: J) -> None:
     await on_join(join)
