@@ -1,4 +1,4 @@
-"""Deadlines of a channel's calls: what is told to the server, and what comes of an answer that is just in time."""
+"""Deadlines of a channel's calls: what the server is told, and what comes of an answer just in time."""
 
 from __future__ import annotations
 

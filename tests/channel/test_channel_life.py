@@ -1,4 +1,4 @@
-"""A channel's connections: made when needed, shared, replaced, given up, and closed in every way of leaving."""
+"""A channel's connections: made when needed, shared, replaced, given up, and closed in every way."""
 
 from __future__ import annotations
 

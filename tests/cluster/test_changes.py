@@ -65,22 +65,44 @@ async def test_changes_end_with_the_cluster() -> None:
 async def test_who_is_too_slow_is_told_so_and_gets_the_picture_anew() -> None:
     picture = [Change(ANNOUNCED), Change(JOINED)]
     broadcast = Broadcast()
-    with_picture, without = ChangeListener(lambda: picture), ChangeListener(None)
-    for listener in (with_picture, without):
-        broadcast.add(listener)
-    for _ in range(_MAX_QUEUED + 1):
-        broadcast.tell(Change(UPDATED))
-    assert [kind for kind, _ in await take(with_picture, 3)] == [RESYNC, ANNOUNCED, JOINED]
-    assert [kind for kind, _ in await take(without, 1)] == [RESYNC]
-    broadcast.tell(Change(LEFT))
-    assert [kind for kind, _ in await take(with_picture, 1)] == [LEFT]
-    assert [kind for kind, _ in await take(without, 1)] == [LEFT]
-    broadcast.discard(without)
-    broadcast.tell(Change(LEFT))
-    broadcast.end()
-    assert [change.kind async for change in with_picture] == [LEFT]
-    without.end()
-    assert [change async for change in without] == []
+    with broadcast.listening(lambda: picture) as with_picture:
+        with broadcast.listening(None) as without:
+            for _ in range(_MAX_QUEUED + 1):
+                broadcast.tell(Change(UPDATED))
+            assert [kind for kind, _ in await take(with_picture, 3)] == [RESYNC, ANNOUNCED, JOINED]
+            assert [kind for kind, _ in await take(without, 1)] == [RESYNC]
+            broadcast.tell(Change(LEFT))
+            assert [kind for kind, _ in await take(with_picture, 1)] == [LEFT]
+            assert [kind for kind, _ in await take(without, 1)] == [LEFT]
+        broadcast.tell(Change(LEFT))
+        broadcast.end()
+        assert [change.kind async for change in with_picture] == [LEFT]
+        without.end()
+        assert [change async for change in without] == []
+
+
+async def test_two_tasks_that_listen_to_one_listener_both_wake_and_both_hear_of_the_end() -> None:
+    listener = ChangeListener(None)
+    taken: list[ChangeKind] = []
+    ended = 0
+
+    async def listen() -> None:
+        nonlocal ended
+        async for change in listener:
+            taken.append(change.kind)
+            await wait_all_tasks_blocked(0.001)
+        ended += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen)
+        nursery.start_soon(listen)
+        await wait_all_tasks_blocked()
+        listener.tell(Change(ANNOUNCED))
+        listener.tell(Change(JOINED))
+        await wait_all_tasks_blocked(0.01)
+        assert taken == [ANNOUNCED, JOINED]
+        listener.end()
+    assert ended == 2
 
 
 async def test_waiting_for_a_change_can_be_cancelled_without_losing_any() -> None:
