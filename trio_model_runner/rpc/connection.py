@@ -54,6 +54,7 @@ __all__ = ["Connection"]
 
 _LAST_WORDS_SECONDS: Final = 0.5
 _LAST_READ_SECONDS: Final = 1.0
+_LOST: State = State.LOST  # looked up at each piece that is read, which an enum's member takes long for
 
 
 class Connection:
@@ -131,7 +132,7 @@ class Connection:
     @property
     def lost(self) -> bool:
         """Whether the connection is gone."""
-        return self._state is State.LOST
+        return self._state is _LOST
 
     @property
     def too_many_pings(self) -> bool:
@@ -362,16 +363,16 @@ class Connection:
 
     def _take_in(self, data: bytes) -> bool:
         """Act on what the server sent; False if that was the last of it."""
-        if not data or self.lost:
+        if not data or self._state is _LOST:
             self._enter(State.ENDING)
             return False
         self._pieces_read += 1
-        if self._state is State.STARTING:
+        if len(self._first_bytes) < 8:
             self._first_bytes += data[:8]
         for event in self._http2.receive(data):
             self._dispatch(event)
         self._writer.flush()
-        return not self.lost
+        return self._state is not _LOST
 
     @enable_ki_protection
     async def _write(self) -> None:
