@@ -1,3 +1,5 @@
+"""Deadlines of a channel's calls: what the server is told, and what happens when they pass."""
+
 from __future__ import annotations
 
 import math

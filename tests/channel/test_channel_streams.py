@@ -1,3 +1,5 @@
+"""Calls with streams of messages, each way and both: order, flow control, early ends."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -11,6 +11,7 @@ import trio
 from betterproto import ServiceStub
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
+from helpers.channel_scenarios import connections_of
 
 from trio_model_runner.channel import Channel
 from trio_model_runner.channel.codec import BetterprotoCodec
@@ -57,8 +58,8 @@ async def channel(server: tuple[str, int]) -> AsyncIterator[Channel]:
         yield channel
         with trio.fail_after(30):  # whatever the test did, it left the connection in order
             assert await Stub(channel).echo(CallRequest("fine")) == CallRequest("fine")
-        (connection,) = channel._keeper.connections
-        assert connection._http2.streams == []
+        (connection,) = connections_of(channel)
+        assert connection.idle
 
 
 @pytest.mark.parametrize("size", [0, 1, 16_384, 65_535, 3_000_000])
@@ -77,7 +78,7 @@ async def test_many_calls_at_once_get_each_their_own_answer(channel: Channel) ->
         for number in range(100):
             nursery.start_soon(call, f"{number} " * (number % 5) * 10_000 + str(number))
     assert len(answers) == 100
-    assert len(channel._keeper.connections) == 1
+    assert len(connections_of(channel)) == 1
 
 
 async def test_metadata_go_both_ways(channel: Channel, server: tuple[str, int]) -> None:

@@ -1,3 +1,5 @@
+"""`network`: streams over TCP, UNIX sockets and memory, and errors that name who did not answer."""
+
 from __future__ import annotations
 
 import errno

@@ -97,7 +97,7 @@ class Connection:
         self._ready = trio.Event()  # the server's SETTINGS came, or it is lost
         self._retired = trio.Event()  # `loss` is known
         self._ended = trio.Event()  # the tasks have ended
-        self._idle = Signal()  # the last open call has ended
+        self._fell_idle = Signal()  # the last open call has ended
         self._first_bytes = b""
         self._pieces_read = 0
         self._pings: dict[bytes, trio.Event] = {}
@@ -133,6 +133,11 @@ class Connection:
     def lost(self) -> bool:
         """Whether the connection is gone."""
         return self._state is _LOST
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call is open on it."""
+        return self._http2.idle
 
     @property
     def too_many_pings(self) -> bool:
@@ -197,8 +202,8 @@ class Connection:
             self._http2.reset_stream(stream, ErrorCode.NO_ERROR if stream.answered else ErrorCode.CANCEL)
             self._writer.flush()
             self._progress.send()
-        if self._http2.idle:
-            self._idle.send()
+        if self.idle:
+            self._fell_idle.send()
 
     def acknowledge(self, stream: Http2Stream, flow_controlled_length: int) -> None:
         """Give back the window that a consumed piece of a body took, and tell the server now and then."""
@@ -244,7 +249,7 @@ class Connection:
             pieces_read = self._pieces_read
             with trio.move_on_after(interval):
                 await self._retired.wait()
-            silent = self._pieces_read == pieces_read and not self._http2.idle and self.accepts_calls
+            silent = self._pieces_read == pieces_read and not self.idle and self.accepts_calls
             if silent and not await self.ping(timeout):
                 self.abort(f"no answer to a PING within {timeout:g} s", cause=EndCause.NO_ANSWER_TO_PING)
 
@@ -278,7 +283,7 @@ class Connection:
         try:
             self.retire("the connection is being closed", cause=EndCause.CLOSED_BY_US)
             await trio.lowlevel.checkpoint()
-            await self._idle.wait_until(lambda: self._http2.idle or self.lost)
+            await self._fell_idle.wait_until(lambda: self.idle or self.lost)
         finally:
             await self.aclose(grace)  # noqa: ASYNC102 - which shields itself, for `grace` seconds
 
@@ -345,7 +350,7 @@ class Connection:
             self._http2.reset_stream(stream)
             _interrupt(receiver, CallInterrupted(ending, unprocessed=unprocessed))
         self._progress.send()
-        self._idle.send()
+        self._fell_idle.send()
 
     async def _read(self) -> None:
         """Read until the connection is lost, and then have the last words written."""
