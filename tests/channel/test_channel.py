@@ -1,4 +1,4 @@
-"""A channel's calls: what is sent, what comes back, and what is raised, against grpcio and h2."""
+"""`channel.Channel` against grpcio's servers and h2's: unary calls, metadata, statuses, events, misuse."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from grpclib.events import (
     listen,
 )
 from grpclib.exceptions import GRPCError, ProtocolError
+from helpers.channel_scenarios import connections_of
 from helpers.channel_servers import (
     ANSWER,
     CALL,
@@ -281,7 +282,7 @@ async def test_bad_metadata_is_refused_before_anything_is_sent(metadata, error):
     async with h2_channel(answering_server()) as (channel, stub):
         with pytest.raises(error, match="Invalid metadata"):
             await stub.call(CallRequest(), metadata=metadata)
-        assert not channel._keeper.connections
+        assert not connections_of(channel)
 
 
 async def test_a_message_of_another_type_is_refused_before_anything_is_sent():

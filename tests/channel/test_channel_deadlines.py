@@ -1,4 +1,4 @@
-"""Deadlines of a channel's calls: what the server is told, and what comes of an answer just in time."""
+"""Deadlines of a channel's calls: what the server is told, and what happens when they pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A channel's connections: made when needed, shared, replaced, given up, and closed in every way."""
+"""How a channel's connections come and go, and what becomes of calls: made, lost, replaced, closed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import grpclib.client
 import pytest
 import trio
+from helpers.channel_scenarios import connections_of
 from helpers.channel_servers import (
     ANSWER,
     SERVICE,
@@ -18,7 +19,7 @@ from helpers.channel_servers import (
     hanging_server,
     server_that,
 )
-from helpers.h2_server import Address, H2Server, frame, message, serving
+from helpers.h2_server import Address, H2Server, frame, message, serving, use_up_stream_ids
 from trio.testing import wait_all_tasks_blocked
 
 from trio_model_runner.channel import Channel
@@ -215,11 +216,11 @@ async def test_a_connection_that_says_goaway_ends_after_its_last_call():
 async def test_a_connection_whose_stream_ids_are_used_up_is_replaced_and_closed():
     first, second = answering_server(), answering_server()
     async with h2_channel(first, second) as (channel, stub):
-        (await channel.connect())._http2._sender.next_stream_id = 2**31 - 1
+        use_up_stream_ids(await channel.connect())
         for _ in range(2):
             assert await stub.call(CallRequest()) == ANSWER
         await first.ended.wait()
-        assert channel._keeper.connections == {await channel.connect()}
+        assert connections_of(channel) == {await channel.connect()}
     assert [len(first.bodies), len(second.bodies)] == [1, 1]
     assert first.goaways == [0]
 

@@ -1,4 +1,4 @@
-"""Calls with streams of messages each way: their order, their end, and flow control."""
+"""Calls with streams of messages, each way and both: order, flow control, early ends."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ async def test_a_thousand_calls_cancelled_in_mid_answer_cost_the_connection_no_c
             assert await connection.ping(60)  # whose answer comes after all that
         server.on_request = H2Server.echo
         assert await call(connection, bytes(1 << 20)) == bytes(1 << 20)
-        assert connection._http2.streams == []
+        assert connection.idle
         assert server.h2.open_inbound_streams == 0
 
 

@@ -182,6 +182,8 @@ class H2Server:
         on_request: called with the server, a stream id and the request's body when that has ended.
         acknowledging: whether windows are given back.
         answering_pings: h2 answers by itself; False throws its answers away.
+        requests: the request headers, by stream id.
+        bodies: what has come of the requests' bodies, by stream id.
         sent_resets: the error codes of the client's RST_STREAM frames, by stream id.
     """
 
@@ -191,6 +193,7 @@ class H2Server:
         self.on_request: Callable[[H2Server, int, bytes], None] = H2Server.echo
         self.acknowledging = acknowledging
         self.answering_pings = answering_pings
+        self.requests: dict[int, dict[str, str]] = {}
         self.bodies: dict[int, bytearray] = {}
         self.sent_resets: dict[int, int] = {}
         self.goaways: list[int] = []
@@ -261,6 +264,7 @@ class H2Server:
     def _handle(self, event: Any) -> None:
         match event:
             case RequestReceived():
+                self.requests[event.stream_id] = dict(event.headers)
                 self.bodies[event.stream_id] = bytearray()
             case DataReceived():
                 self.bodies[event.stream_id] += event.data
@@ -357,6 +361,11 @@ async def connected(kind: str, server: H2Server | None = None) -> AsyncIterator[
             yield connection, server
         finally:
             await connection.aclose()
+
+
+def use_up_stream_ids(connection: Connection) -> None:
+    """Have the next call get the last stream id. The way there would be 2**30 calls: too long for a test."""
+    connection._http2._sender.next_stream_id = 2**31 - 1
 
 
 async def call(connection: Connection, data: bytes = b"hello", *, timeout: float = 60.0) -> bytes:

@@ -11,6 +11,7 @@ import trio
 from betterproto import ServiceStub
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
+from helpers.channel_scenarios import connections_of
 
 from trio_model_runner.channel import Channel
 from trio_model_runner.channel.codec import BetterprotoCodec
@@ -43,13 +44,6 @@ class Stub(ServiceStub):
         with trio.fail_after(30):
             await self._unary_unary(f"/{SERVICE}/HasCancelled", CallRequest(), CallRequest)
 
-    async def retire(self) -> None:
-        await self._unary_unary(f"/{SERVICE}/Retire", CallRequest(), CallRequest)
-
-    async def nothing(self) -> None:
-        """Call a method that no server has."""
-        await self._unary_unary(f"/{SERVICE}/Nothing", CallRequest(), CallRequest)
-
 
 @pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
@@ -64,9 +58,8 @@ async def channel(server: tuple[str, int]) -> AsyncIterator[Channel]:
         yield channel
         with trio.fail_after(30):  # whatever the test did, it left the connection in order
             assert await Stub(channel).echo(CallRequest("fine")) == CallRequest("fine")
-        # Private: a stream that was forgotten, and a second connection, show in no other way.
-        (connection,) = channel._keeper.connections
-        assert connection._http2.streams == []
+        (connection,) = connections_of(channel)
+        assert connection.idle
 
 
 @pytest.mark.parametrize("size", [0, 1, 16_384, 65_535, 3_000_000])
@@ -85,7 +78,7 @@ async def test_many_calls_at_once_get_each_their_own_answer(channel: Channel) ->
         for number in range(100):
             nursery.start_soon(call, f"{number} " * (number % 5) * 10_000 + str(number))
     assert len(answers) == 100
-    assert len(channel._keeper.connections) == 1  # private: see `channel`
+    assert len(connections_of(channel)) == 1
 
 
 async def test_metadata_go_both_ways(channel: Channel, server: tuple[str, int]) -> None:
@@ -140,7 +133,7 @@ class Text:
 async def test_an_unknown_method_is_unimplemented(channel: Channel) -> None:
     """The server of grpclib alone says so without a content-type."""
     with pytest.raises(GRPCError) as caught:
-        await Stub(channel).nothing()
+        await Stub(channel)._unary_unary(f"/{SERVICE}/Nothing", CallRequest(), CallRequest)
     assert caught.value.status is Status.UNIMPLEMENTED
 
 
@@ -240,7 +233,7 @@ async def test_a_server_that_retires_lets_open_calls_end_and_takes_no_new_ones(k
                 await stream.send_message(CallRequest("before"))
                 assert await stream.recv_message() == CallRequest("before")
                 connection = await channel.connect()
-                await Stub(channel).retire()
+                await Stub(channel)._unary_unary(f"/{SERVICE}/Retire", CallRequest(), CallRequest)
                 await connection.watch()
                 assert str(connection.loss).startswith("the server said GOAWAY")
                 await stream.send_message(CallRequest("after"))

@@ -216,4 +216,4 @@ async def test_rubbish_from_a_server_costs_its_own_calls_alone(seed: int, answer
                 assert await call(other) == b"hello"
                 await other.aclose()
             assert connection.lost
-            assert connection._http2.streams == []
+            assert connection.idle

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 import trio
-from helpers.h2_server import FIELDS, H2Server, call, connected, frame, h2_server, serving
+from helpers.h2_server import FIELDS, H2Server, call, connected, frame, h2_server, serving, use_up_stream_ids
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from trio_model_runner.network import TCPNetwork
@@ -206,7 +206,7 @@ async def test_a_connection_that_can_not_be_written_ends_though_its_server_says_
 @both_kinds
 async def test_used_up_stream_ids_make_a_connection_unusable(kind: str) -> None:
     async with connected(kind) as (connection, _):
-        connection._http2._sender.next_stream_id = 2**31 - 1
+        use_up_stream_ids(connection)
         assert await call(connection) == b"hello"
         with pytest.raises(CallInterrupted, match="ids") as raised:
             await call(connection)
@@ -507,7 +507,7 @@ async def test_causes_are_told_apart() -> None:
         await connection.watch()
         assert cause_of(connection) is EndCause.PROTOCOL_VIOLATION
     async with connected("memory") as (connection, server):
-        connection._http2._sender.next_stream_id = 2**31 - 1
+        use_up_stream_ids(connection)
         await call(connection)
         assert cause_of(connection) is EndCause.STREAM_IDS_USED_UP
 

@@ -116,7 +116,7 @@ async def connection_to(port: int) -> AsyncIterator[Connection]:
         try:
             yield connection
         finally:
-            assert connection._http2.streams == []
+            assert connection.idle
             await connection.aclose()
 
 
@@ -324,7 +324,7 @@ async def test_an_answer_before_the_request_is_sent_ends_the_call() -> None:
             await server.flush()
         await server.wait(lambda: server.sent_resets == {1: 0})
         assert not call.sent
-        assert connection._http2.streams == []
+        assert connection.idle
 
 
 async def test_a_reset_call_is_interrupted_and_a_refused_one_was_not_processed() -> None:

@@ -237,7 +237,9 @@ class Channel(RoutedChannel):
         except BaseException as error:  # a KeyboardInterrupt: all else is put off until it is done
             self._keeper.abort("the program was interrupted")
             with one_by_itself():
-                await self._manager.__aexit__(type(error), error, error.__traceback__)  # noqa: ASYNC102
+                await self._manager.__aexit__(  # noqa: ASYNC102 - all tasks are cancelled, so it waits for nothing
+                    type(error), error, error.__traceback__
+                )
             raise
         if self._keeper.nursery.cancel_scope.cancel_called:  # a task crashed, a bug, and cancelled the body
             return await self._manager.__aexit__(*raised)

@@ -48,8 +48,8 @@ class RoutedCall(Protocol):
     def check(self, headers: Fields, *, trailers_only: bool) -> None:
         """Raise if the program may not have the answer. Nothing of it was given to the program before.
 
-        The answer is dropped then, the stream is reset, and what was raised goes to the program. This is not
-        asked where no answer came: the call was reset, or its connection ended.
+        The answer is dropped then, the stream is reset, and what was raised goes to the program. This is
+        asked at most once, and not where no answer came: the call was reset, or its connection ended.
 
         Args:
             headers: the response's headers, with its initial metadata; of a response that is a status and

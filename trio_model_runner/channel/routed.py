@@ -21,7 +21,8 @@ from multidict import MultiDict
 from .codec import BetterprotoCodec
 from .peer import Peer
 from .route import Route
-from .stream import CallSettings, Stream
+from .settings import CallSettings
+from .stream import Stream
 
 __all__ = ["RoutedChannel"]
 

@@ -30,8 +30,7 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 import trio
 from grpclib.const import Cardinality, Status
-from grpclib.encoding.base import GRPC_CONTENT_TYPE, CodecBase, StatusDetailsCodecBase
-from grpclib.events import _DispatchChannelEvents
+from grpclib.encoding.base import GRPC_CONTENT_TYPE
 from grpclib.exceptions import GRPCError, ProtocolError
 from grpclib.metadata import decode_bin_value, encode_metadata
 from grpclib.stream import StreamIterator
@@ -44,36 +43,15 @@ from ..rpc.protocol import Metadata, check_headers, message_prefix, read_metadat
 from ..rpc.receiver import CallInterrupted
 from .exchange import Exchange
 from .peer import Peer
-from .route import Route
+from .settings import CallSettings
 
-__all__ = ["CallSettings", "Stream"]
+__all__ = ["Stream"]
 
 SendT = TypeVar("SendT")
 ReceiveT = TypeVar("ReceiveT")
 
 _SEND_BUFFER_BYTES: Final = 64 << 10
 _STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
-
-
-@attrs.frozen
-class CallSettings:
-    """What the calls of a channel have in common.
-
-    Attributes:
-        route: how they get to the server.
-        peer: who is there.
-        codec: what turns messages into bytes and back.
-        status_details_codec: what decodes the details that a status can come with, if anything.
-        max_message_bytes: the largest message taken as an answer, bytes.
-        dispatch: where grpclib's listeners hear of them.
-    """
-
-    route: Route
-    peer: Peer
-    codec: CodecBase
-    status_details_codec: StatusDetailsCodecBase | None
-    max_message_bytes: int
-    dispatch: _DispatchChannelEvents
 
 
 class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):

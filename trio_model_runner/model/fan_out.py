@@ -11,19 +11,16 @@ it then, no connection's reader is in the way, and the context is the caller's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..groups import one_by_itself
+from ..rpc.reader import let_readers_catch_up
 from ..signal import Signal
 from .call import Call
 
 __all__ = ["fan_out"]
-
-_READERS_PASSES: Final = 3
-"""Checkpoints after the deadline in which readers deliver what the kernel holds: read, decrypt, wake."""
 
 
 async def fan_out(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
@@ -80,8 +77,7 @@ class _FanOut:
             if self._remaining:
                 # What is left takes no time. A deadline around us that passes meanwhile may cost no results.
                 self._nursery.cancel_scope.shield = True
-                for _ in range(_READERS_PASSES):
-                    await trio.lowlevel.checkpoint()
+                await let_readers_catch_up()
                 self._conclude()
                 self._nursery.cancel_scope.cancel()
         finally:

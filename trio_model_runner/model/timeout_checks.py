@@ -13,6 +13,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..rpc.connection import Connection
+from ..rpc.ending import EndCause
 from ..values.failure_codes import FailureCode
 from .policy import Record, may_ask_with_ping
 
@@ -64,6 +65,8 @@ class TimeoutChecks:
         if not answered:
             for _ in timeouts:
                 self._record.forgive_timeout()
-            connection.abort(f"no answer to a PING within {self._timeout:g} s")
+            connection.abort(
+                f"no answer to a PING within {self._timeout:g} s", cause=EndCause.NO_ANSWER_TO_PING
+            )
         elif code is not None and self._record.timeouts and connection.accepts_calls:
             self._report(code, detail)

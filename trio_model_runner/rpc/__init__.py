@@ -1,7 +1,20 @@
-"""gRPC over HTTP/2 on Trio: a client that knows nothing of models.
+"""gRPC over HTTP/2 on Trio: connections to any server, and calls on them.
 
-From the ground up: `frames`, `headers`, `streams`, `sender`, `events` and `http2` are HTTP/2 without I/O;
-`connection` runs one on a byte stream, with its `writer` and `reader`; `connecting` makes one; `protocol` is
-what gRPC puts on HTTP/2; `unary` is a call with one message each way, by the shortest path; `codec` turns
-messages into bytes and back.
+The room knows bytes, frames, connections and gRPC. It must not know what is called: nothing of models, nodes,
+tokens or proofs. Nor does it reconnect: a connection that ended is over, and says why.
+
+To be read in this order:
+
+1. HTTP/2 without I/O. `frames`, `headers` and `streams` are its parts; `sender` has what is still to be sent;
+   `http2` is the state of one connection: bytes in, `events` out. Sizes of frames, header blocks and windows
+   are bounded there.
+2. One connection on a byte stream. `connection` is its life, in the states of `state`, with the tasks of
+   `writer` and `reader`; `connecting` makes one. What a server's GOAWAY means for calls is in
+   `Connection._on_goaway` (its frame is read in `http2`). `ending` is the value that says why a
+   connection ended, and `receiver` has the exception with which calls learn of it.
+3. gRPC. `protocol` is what it puts on HTTP/2: headers, timeouts, statuses. `messages` cuts a body into
+   messages. `call` is what all calls share, and `unary` one with one message each way, by the shortest path
+   (the other kind is `channel`'s).
+
+`message_reader` stands apart: it turns a message into a plain tuple, fast.
 """

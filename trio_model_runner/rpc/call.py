@@ -69,7 +69,7 @@ class Call:
         self._error = self._error or error
         self._cutter.clear()
         if self._stream is not None:
-            self._connection.leave(self._stream)
+            self._connection.leave(self._stream)  # not `self.leave`: whoever waits is still to be told
         self._end()
 
     def headers_received(self, fields: Fields, *, end_stream: bool) -> None:

@@ -54,6 +54,7 @@ __all__ = ["Connection"]
 
 _LAST_WORDS_SECONDS: Final = 0.5
 _LAST_READ_SECONDS: Final = 1.0
+_LOST: State = State.LOST  # looked up at each piece that is read, which an enum's member takes long for
 
 
 class Connection:
@@ -96,7 +97,7 @@ class Connection:
         self._ready = trio.Event()  # the server's SETTINGS came, or it is lost
         self._retired = trio.Event()  # `loss` is known
         self._ended = trio.Event()  # the tasks have ended
-        self._idle = Signal()  # the last open call has ended
+        self._fell_idle = Signal()  # the last open call has ended
         self._first_bytes = b""
         self._pieces_read = 0
         self._pings: dict[bytes, trio.Event] = {}
@@ -131,7 +132,12 @@ class Connection:
     @property
     def lost(self) -> bool:
         """Whether the connection is gone."""
-        return self._state is State.LOST
+        return self._state is _LOST
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call is open on it."""
+        return self._http2.idle
 
     @property
     def too_many_pings(self) -> bool:
@@ -196,8 +202,8 @@ class Connection:
             self._http2.reset_stream(stream, ErrorCode.NO_ERROR if stream.answered else ErrorCode.CANCEL)
             self._writer.flush()
             self._progress.send()
-        if self._http2.idle:
-            self._idle.send()
+        if self.idle:
+            self._fell_idle.send()
 
     def acknowledge(self, stream: Http2Stream, flow_controlled_length: int) -> None:
         """Give back the window that a consumed piece of a body took, and tell the server now and then."""
@@ -243,7 +249,7 @@ class Connection:
             pieces_read = self._pieces_read
             with trio.move_on_after(interval):
                 await self._retired.wait()
-            silent = self._pieces_read == pieces_read and not self._http2.idle and self.accepts_calls
+            silent = self._pieces_read == pieces_read and not self.idle and self.accepts_calls
             if silent and not await self.ping(timeout):
                 self.abort(f"no answer to a PING within {timeout:g} s", cause=EndCause.NO_ANSWER_TO_PING)
 
@@ -277,7 +283,7 @@ class Connection:
         try:
             self.retire("the connection is being closed", cause=EndCause.CLOSED_BY_US)
             await trio.lowlevel.checkpoint()
-            await self._idle.wait_until(lambda: self._http2.idle or self.lost)
+            await self._fell_idle.wait_until(lambda: self.idle or self.lost)
         finally:
             await self.aclose(grace)  # noqa: ASYNC102 - which shields itself, for `grace` seconds
 
@@ -344,7 +350,7 @@ class Connection:
             self._http2.reset_stream(stream)
             _interrupt(receiver, CallInterrupted(ending, unprocessed=unprocessed))
         self._progress.send()
-        self._idle.send()
+        self._fell_idle.send()
 
     async def _read(self) -> None:
         """Read until the connection is lost, and then have the last words written."""
@@ -362,16 +368,16 @@ class Connection:
 
     def _take_in(self, data: bytes) -> bool:
         """Act on what the server sent; False if that was the last of it."""
-        if not data or self.lost:
+        if not data or self._state is _LOST:
             self._enter(State.ENDING)
             return False
         self._pieces_read += 1
-        if self._state is State.STARTING:
+        if len(self._first_bytes) < 8:
             self._first_bytes += data[:8]
         for event in self._http2.receive(data):
             self._dispatch(event)
         self._writer.flush()
-        return not self.lost
+        return self._state is not _LOST
 
     @enable_ki_protection
     async def _write(self) -> None:

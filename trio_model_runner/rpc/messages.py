@@ -8,7 +8,7 @@ from typing import Final
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from .protocol import MESSAGE_PREFIX_LENGTH, message_length
+from .protocol import MESSAGE_PREFIX_LENGTH, message_length, message_prefix
 
 __all__ = ["MessageCutter"]
 
@@ -57,16 +57,15 @@ class MessageCutter:
             GRPCError: a message is compressed or too large, or the response has more messages than it may.
         """
         gathered = self._gathered
-        if gathered:
-            gathered += data
-        else:
-            if len(data) >= MESSAGE_PREFIX_LENGTH and not (self._single and self.begun):
-                end = MESSAGE_PREFIX_LENGTH + message_length(data, self._max_message_bytes)
-                if len(data) == end:  # most answers are one message in one piece
-                    self.begun += 1
+        if not gathered:
+            if not self.begun:  # most answers are one message in one piece
+                length = len(data) - MESSAGE_PREFIX_LENGTH
+                if 0 <= length <= self._max_message_bytes and data.startswith(message_prefix(length)):
+                    self.begun = 1
                     self.messages.append(data[MESSAGE_PREFIX_LENGTH:])
                     return
-            gathered = self._gathered = bytearray(data)
+            gathered = self._gathered = bytearray()
+        gathered += data
         self._cut(gathered)
 
     def clear(self) -> None:
