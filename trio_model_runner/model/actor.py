@@ -153,6 +153,8 @@ class ModelActor:
         """How it is, in words."""
         if self.replaced:
             return "replaced by another deployment"
+        if self._life.state is ModelState.READY and not self.ready:  # which the task is about to notice
+            return f"{ModelState.LOST.value}: {self._connected.connection.loss}"
         state = self._life.state.value
         return f"{state}: {self.error}" if self.error is not None else state
 
