@@ -7,6 +7,9 @@ deployment is told (started, stopped, moved, revived ...) through the methods of
 
 A redeployment has no gap: the new deployment is brought up beside the old, and `promote` swaps them when it
 is ready. Replaced deployments are remembered, and an entry that says one of them runs does not bring it back.
+
+An `init` that only corrects is compared with what was said last about each deployment. An entry that says the
+same is no announcement, and nobody is told of it; an entry that says something else was missed.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -110,6 +114,7 @@ class Membership(Generic[D]):
         self._unlisted = 0  # models that leave when everything else is applied
         self._slots: dict[str, _Slot[D]] = {}
         self._replaced: dict[tuple[str, str], None] = {}
+        self._last_entries: WeakKeyDictionary[D, Entry] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -135,13 +140,18 @@ class Membership(Generic[D]):
         self.left_out = self._unlisted = 0
         if isinstance(event, Init):
             self._unlisted = len(self._slots.keys() - {each.model_id for each in event.entries})
+        corrects = isinstance(event, Init) and event.corrects
         for entry in event.entries:
+            if corrects and self._says_nothing_new(entry):
+                continue
             if entry.state is RunState.RUNNING:
                 self._running(entry, newest[entry.model_id])
             elif entry.state is RunState.RECOVERING:
                 self._recovering(entry)
             else:
                 self._stopped(entry)
+            for deployment in self._named_by(entry):
+                self._last_entries[deployment] = entry
         if isinstance(event, Init):
             self._drop_unlisted(event)
 
@@ -155,6 +165,15 @@ class Membership(Generic[D]):
             self._remember_replaced(model_id, replaced.deployment_id)
         replaced.retire()
         return replaced
+
+    def _named_by(self, entry: Entry) -> list[D]:
+        slot = self._slots.get(entry.model_id)
+        return [] if slot is None else slot.named_by(entry)
+
+    def _says_nothing_new(self, entry: Entry) -> bool:
+        """Whether this is what was said last about the deployments that an entry names, and there is one."""
+        named = self._named_by(entry)
+        return bool(named) and all(self._last_entries.get(deployment) == entry for deployment in named)
 
     def _running(self, entry: Entry, newest: Entry) -> None:
         slot = self._slots.get(entry.model_id)
@@ -183,7 +202,12 @@ class Membership(Generic[D]):
         if len(self._slots) - self._unlisted >= self._max_models:
             self.left_out += 1
             return
-        self._slots[entry.model_id] = _Slot(self._start(entry, JoinReason.JOINED))
+        self._slots[entry.model_id] = _Slot(self._bring_up(entry, JoinReason.JOINED))
+
+    def _bring_up(self, entry: Entry, reason: JoinReason) -> D:
+        deployment = self._start(entry, reason)
+        self._last_entries[deployment] = entry
+        return deployment
 
     def _forget_move(self, slot: _Slot[D], deployment: D) -> None:
         """A deployment is where it was: don't bring it up elsewhere."""
@@ -198,7 +222,7 @@ class Membership(Generic[D]):
             if slot.successor.deployment_id not in (entry.deployment_id, slot.current.deployment_id):
                 self._remember_replaced(entry.model_id, slot.successor.deployment_id)
             slot.successor.stop()
-        slot.successor = self._start(entry, reason)
+        slot.successor = self._bring_up(entry, reason)
 
     def _recovering(self, entry: Entry) -> None:
         slot = self._slots.get(entry.model_id)

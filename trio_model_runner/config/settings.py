@@ -101,6 +101,9 @@ class OrchestratorConfig:
         pong_timeout: seconds that the answer to a ping may take. An ``init`` of thousands of entries may be
             on the line before it.
         handshake_timeout: seconds that connecting and the WebSocket handshake may take together.
+        resync_interval: seconds after which the list of models is fetched anew (a tenth more or less, at
+            random), on a second connection, which then replaces the first. Deployed orchestrators lose
+            updates when their clients come and go; ``math.inf`` is never.
         max_message_bytes: the largest message that is read; a larger one ends the connection. Read, one can
             take 25 times as much memory for a moment.
         max_models: models that there may be, others are left out; and that a message may speak of: its
@@ -116,6 +119,7 @@ class OrchestratorConfig:
     ping_interval: float = attrs.field(default=20.0, converter=to_float, validator=_POSITIVE)
     pong_timeout: float = attrs.field(default=30.0, converter=to_float, validator=_POSITIVE)
     handshake_timeout: float = attrs.field(default=10.0, converter=to_float, validator=_POSITIVE)
+    resync_interval: float = attrs.field(default=600.0, converter=to_float, validator=_POSITIVE)
     max_message_bytes: int = attrs.field(default=16 * _MIB, validator=WholeNumber(at_least=1))
     max_models: int = attrs.field(default=10_000, validator=WholeNumber(at_least=1))
 

@@ -1,8 +1,9 @@
 """The orchestrator's feed: which models are up and where, and a way to report the ones that fail.
 
 Read `messages` first: what is said, as values, and the parser that makes them; `infos` bounds what is kept of
-it. `websocket` is one connection, and `feed` keeps one up for as long as it is asked to. Nothing here knows
-what becomes of the events, or gRPC.
+it. `websocket` is the protocol, and `conversation` one connection's life. `line` replaces a connection by
+another now and then, and `overlap` knows what counts while there are two. `feed` keeps a line up for as long
+as it is asked to, and has the reports. Nothing here knows what becomes of the events, or gRPC.
 """
 
 from .feed import OrchestratorFeed

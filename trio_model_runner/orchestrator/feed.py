@@ -6,35 +6,32 @@ reconnects for ever; it pings, since nothing else tells a quiet connection from 
 has to report until it was sent; and whatever comes from outside, it never raises for it. There is no replay:
 each connection begins with an `Init`, which is the only truth then.
 
-A message is parsed where it arrives, in the event loop. An ``init`` of 10,000 models (3.9 MB) takes some 60
-ms there, a third of it inside ``json.loads``, which holds the interpreter's lock: a thread would take the
-loop's time just the same. One of 500 models takes 3 ms, once per connection.
-
-With ``tls``, the connection is TLS to the orchestrator's own name. The feed knows nothing of what becomes of
-its events, and nothing about gRPC.
+With ``tls``, the connection is TLS to the orchestrator's own name. That a connection is replaced by another
+now and then is the `line`'s business. The feed knows nothing of what becomes of its events, and nothing about
+gRPC.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import quote
 
 import trio
 
-from ..groups import describe, first_of, one_by_itself
-from ..network import address_text
+from ..groups import one_by_itself
 from ..network.tls import TLSNetwork
 from ..signal import Signal
+from .conversation import Conversation
+from .line import Line
 from .messages import Disconnected, Init, MessageParser, RunState
-from .websocket import WebSocket, WebSocketLost, host_header
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from ..config import ClusterConfig
-    from .messages import FailureReport, FeedEvent
+    from .messages import FailureReport, FeedEvent, Update
 
     Deliver = Callable[[FeedEvent], None]
 
@@ -68,14 +65,13 @@ class OrchestratorFeed:
         self._scope = trio.CancelScope()
         self._ended: trio.Event | None = None  # None until run() begins
         self._closing = False
-        self._websocket: WebSocket | None = None
+        self._line: Line | None = None
         self._connected = False
         self._since: float | None = None
         self._last_error: str | None = None
         self._last_warning: str | None = None
         self._reports: dict[str, FailureReport] = {}
         self._reports_changed = Signal()
-        self._all_sent = trio.Event()  # for aclose()
 
     @property
     def connected(self) -> bool:
@@ -117,7 +113,8 @@ class OrchestratorFeed:
 
         Args:
             deliver: is called with each event, in order. The first event of a connection is an `Init`;
-                `Disconnected` comes after connections that had one. What it raises, this raises.
+                `Disconnected` comes after connections that had one. An `Init` that only corrects comes in
+                between. What it raises, this raises.
         """
         if self._ended is not None:
             raise RuntimeError("a feed runs only once")
@@ -139,10 +136,9 @@ class OrchestratorFeed:
         self._closing = True
         try:
             with trio.move_on_after(self._config.shutdown_grace):
-                if self._connected and self._reports:
-                    await self._all_sent.wait()
-                if self._websocket is not None:
-                    await self._websocket.aclose()
+                await self._reports_changed.wait_until(lambda: not (self._connected and self._reports))
+                if self._line is not None:
+                    await self._line.aclose()
         finally:
             self._scope.cancel()
         if self._ended is not None:
@@ -153,6 +149,8 @@ class OrchestratorFeed:
         delays = self._config.orchestrator.delays()
         while True:
             error = await self._connect_once(deliver)
+            if self._closing:
+                await self._wait_to_be_closed()
             self._last_error = error
             if self._connected:
                 self._connected, self._since = False, time.time()
@@ -170,77 +168,28 @@ class OrchestratorFeed:
 
     async def _connect_once(self, deliver: Deliver) -> str:
         """Be connected until it ends, and tell why it did."""
-        config = self._config
-        timeout = config.orchestrator.handshake_timeout
-        deadline = trio.current_time() + timeout
-        try:
-            host = host_header(config.host, config.port, default_port=self._default_port)
-            with trio.fail_at(deadline):
-                stream = await self._network.connect(config.host, config.port)
-        except OSError as error:
-            return describe(error)
-        except trio.TooSlowError:
-            return f"no connection to {address_text(config.host, config.port)} within {timeout:g} s"
-        error_text = ""
-        try:
+        self._line = line = Line(self._config, self._begin_conversation, partial(self._take, deliver))
+        with one_by_itself():
             async with trio.open_nursery() as nursery:
-                await self._converse(stream, host, deadline, nursery, deliver)
-        except* WebSocketLost as lost:
-            error_text = str(first_of(lost))
-        finally:
-            self._websocket = None
-            with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(stream)
-        if self._parser.refusal is not None:
-            error_text = f"the orchestrator refuses us: {self._parser.refusal}"
-        return error_text
+                nursery.start_soon(self._send_reports, line)
+                error = await line.run()
+                nursery.cancel_scope.cancel()
+        return error
 
-    async def _converse(
-        self, stream: trio.abc.Stream, host: str, deadline: float, nursery: trio.Nursery, deliver: Deliver
-    ) -> None:
-        config = self._config
-        self._parser.refusal = None
-        try:
-            with trio.fail_at(deadline):
-                websocket = await WebSocket.open(
-                    nursery,
-                    stream,
-                    host=host,
-                    path=f"/{quote(config.crunch_id, safe='')}",
-                    max_message_bytes=config.orchestrator.max_message_bytes,
-                )
-        except trio.TooSlowError:
-            timeout = config.orchestrator.handshake_timeout
-            raise WebSocketLost(f"no answer to the handshake within {timeout:g} s") from None
-        self._websocket = websocket
-        nursery.start_soon(self._until_closing, self._ping, websocket)
-        await self._until_closing(self._receive_init, websocket, deliver)
-        nursery.start_soon(self._until_closing, self._send_reports, websocket)
-        await self._until_closing(self._receive_updates, websocket, deliver)
+    def _begin_conversation(self, tell: Callable[[Conversation, Init | Update], None]) -> Conversation:
+        return Conversation(self._config, self._network, self._parser, tell, default_port=self._default_port)
 
-    @trio.lowlevel.enable_ki_protection
-    async def _until_closing(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
-        try:
-            await task(*args)
-        except WebSocketLost:
-            if not self._closing:
-                raise
-            self._all_sent.set()  # or never will be
-            await trio.sleep_forever()  # aclose() waits for the peer's close frame, and ends this
+    async def _wait_to_be_closed(self) -> NoReturn:
+        self._connected, self._since = False, time.time()
+        self._reports_changed.send()  # aclose() need not wait for them
+        await trio.sleep_forever()
+        raise AssertionError
 
-    async def _receive_init(self, websocket: WebSocket, deliver: Deliver) -> None:
-        while not isinstance(event := self._parser.parse(await websocket.receive()), Init):
-            if event is not None:
-                logger.warning("the orchestrator sent an update before the init; it is skipped")
-        self._take_init(event, deliver)
-
-    async def _receive_updates(self, websocket: WebSocket, deliver: Deliver) -> NoReturn:
-        while True:
-            event = self._parser.parse(await websocket.receive())
-            if isinstance(event, Init):
-                self._take_init(event, deliver)
-            elif event is not None:
-                deliver(event)
+    def _take(self, deliver: Deliver, event: Init | Update) -> None:
+        if isinstance(event, Init):
+            self._take_init(event, deliver)
+        else:
+            deliver(event)
 
     def _take_init(self, init: Init, deliver: Deliver) -> None:
         if not self._connected:
@@ -256,24 +205,15 @@ class OrchestratorFeed:
                 del self._reports[report.model_id]
                 logger.info("not reporting %s: it does not run there any more", report)
         deliver(init)
+        self._reports_changed.send()  # they can be sent now
 
-    async def _send_reports(self, websocket: WebSocket) -> NoReturn:
+    @trio.lowlevel.enable_ki_protection
+    async def _send_reports(self, line: Line) -> NoReturn:
         while True:
-            while self._reports:
-                model_id, report = next(iter(self._reports.items()))
-                await websocket.send(report.to_message())
-                if self._reports.get(model_id) == report:  # a newer one is sent too
-                    del self._reports[model_id]
-                logger.info("reported %s", report)
-            if self._closing:
-                self._all_sent.set()
-            await self._reports_changed.wait()
-
-    async def _ping(self, websocket: WebSocket) -> NoReturn:
-        settings = self._config.orchestrator
-        while True:
-            await trio.sleep(settings.ping_interval)
-            with trio.move_on_after(settings.pong_timeout) as scope:
-                await websocket.ping()
-            if scope.cancelled_caught:
-                raise WebSocketLost(f"no answer to a ping within {settings.pong_timeout:g} s")
+            await self._reports_changed.wait_until(lambda: self._connected and bool(self._reports))
+            model_id, report = next(iter(self._reports.items()))
+            await line.send(report.to_message())
+            logger.info("reported %s", report)
+            if self._reports.get(model_id) == report:  # a newer one is sent too
+                del self._reports[model_id]
+                self._reports_changed.send()

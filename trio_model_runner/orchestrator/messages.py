@@ -79,9 +79,16 @@ class Entry:
 
 @attrs.frozen
 class Init:
-    """Everything that is running now: what is not in it is gone. The first event of every connection."""
+    """Everything that is running now: what is not in it is gone. The first event of every connection.
+
+    Attributes:
+        entries: the deployments.
+        corrects: the connection was never lost, and this is only to mend what updates have missed. An entry
+            that says nothing new is no announcement.
+    """
 
     entries: tuple[Entry, ...]
+    corrects: bool = False
 
 
 @attrs.frozen

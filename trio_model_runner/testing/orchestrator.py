@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
+from ..groups import one_by_itself
 from ..signal import Signal
 from .endpoint import open_endpoint
 
@@ -61,6 +62,9 @@ class LocalOrchestrator:
             it.
         greeting: frames to send to whoever connects instead of the ``init``, maybe none; None sends the
             ``init``.
+        seconds_per_client: how long sending an ``update`` takes for each client, since deployed servers send
+            to one after the other, in our case the oldest first. If a client comes or goes meanwhile, those
+            that are left lose that ``update``, as they do there. None, the default, sends to all at once.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class LocalOrchestrator:
         self.messages: list[str | bytes] = []
         self.reports: list[dict[str, Any]] = []
         self.greeting: list[str] | None = None
+        self.seconds_per_client: float | None = None
+        self._updates_send, self._updates_receive = trio.open_memory_channel[str](math.inf)
         self._book: dict[tuple[Any, Any], dict[str, Any]] = {}
         self._outboxes: dict[WebSocketConnection, trio.MemorySendChannel[str]] = {}
         self._something_happened = Signal()
@@ -104,13 +110,20 @@ class LocalOrchestrator:
                 self._book.pop(key, None)
             else:
                 self._book[key] = dict(entry)
-        self.send_text(json.dumps({"event": "update", "data": list(entries)}))
+        update = json.dumps({"event": "update", "data": list(entries)})
+        if self.seconds_per_client is None:
+            self.send_text(update)
+        else:
+            self._updates_send.send_nowait(update)
 
     def send_text(self, text: str) -> None:
         """Send a text frame to everybody connected, whatever it says; the book stays as it is."""
-        for outbox in self._outboxes.values():
-            with contextlib.suppress(trio.BrokenResourceError):  # the connection is just ending
-                outbox.send_nowait(text)
+        for connection in self._outboxes:
+            self._send_to(connection, text)
+
+    def _send_to(self, connection: WebSocketConnection, text: str) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):  # the connection is just ending
+            self._outboxes[connection].send_nowait(text)
 
     async def wait_for_connections(self, count: int = 1) -> None:
         """Wait until `count` coordinators are connected, or more."""
@@ -127,10 +140,23 @@ class LocalOrchestrator:
     ) -> None:
         """Serve until cancelled. It listens from the moment it is made."""
         try:
-            task_status.started(self)
-            await self._endpoint.serve(self._serve_connection)
+            with one_by_itself():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._send_updates_slowly)
+                    task_status.started(self)
+                    await self._endpoint.serve(self._serve_connection)
         finally:
             self._endpoint.close()
+
+    async def _send_updates_slowly(self) -> None:
+        """Send to one client after the other, and give up when their set changes."""
+        async for update in self._updates_receive:
+            clients = list(self._outboxes)
+            for client in clients:
+                self._send_to(client, update)
+                await trio.sleep(self.seconds_per_client or 0)
+                if self._outboxes.keys() != set(clients):
+                    break
 
     async def stop(self) -> None:
         """Refuse connections, and close those that are open with a close frame; `start` begins anew."""
