@@ -9,7 +9,8 @@ A redeployment has no gap: the new deployment is brought up beside the old, and 
 is ready. Replaced deployments are remembered, and an entry that says one of them runs does not bring it back.
 
 An `init` that only corrects is compared with what was said last about each deployment. An entry that says the
-same is no announcement, and nobody is told of it; an entry that says something else was missed.
+same is no announcement, and nobody is told of it; an entry that says something else was missed. Lists have
+what runs, so one that recovers is given until the next list.
 """
 
 from __future__ import annotations
@@ -138,9 +139,11 @@ class Membership(Generic[D]):
         """Take in what the orchestrator says."""
         newest = {each.model_id: each for each in event.entries if each.state is RunState.RUNNING}
         self.left_out = self._unlisted = 0
-        if isinstance(event, Init):
-            self._unlisted = len(self._slots.keys() - {each.model_id for each in event.entries})
         corrects = isinstance(event, Init) and event.corrects
+        if isinstance(event, Init):
+            unlisted = self._slots.keys() - {each.model_id for each in event.entries}
+            staying = {each for each in unlisted if corrects and any(map(self._recovers, self._slots[each]))}
+            self._unlisted = len(unlisted - staying)
         for entry in event.entries:
             if corrects and self._says_nothing_new(entry):
                 continue
@@ -174,6 +177,11 @@ class Membership(Generic[D]):
         """Whether this is what was said last about the deployments that an entry names, and there is one."""
         named = self._named_by(entry)
         return bool(named) and all(self._last_entries.get(deployment) == entry for deployment in named)
+
+    def _recovers(self, deployment: D) -> bool:
+        """Whether the last word about a deployment is that it recovers: it need not be listed then."""
+        last = self._last_entries.get(deployment)
+        return last is not None and last.state is RunState.RECOVERING
 
     def _running(self, entry: Entry, newest: Entry) -> None:
         slot = self._slots.get(entry.model_id)
@@ -243,7 +251,11 @@ class Membership(Generic[D]):
         listed = {(entry.model_id, entry.deployment_id) for entry in init.entries}
         for model_id, slot in list(self._slots.items()):
             for deployment in list(slot):
-                if (model_id, deployment.deployment_id) not in listed:
+                if (model_id, deployment.deployment_id) in listed:
+                    continue
+                if init.corrects and self._recovers(deployment):
+                    del self._last_entries[deployment]  # the next list without it ends it
+                else:
                     self._remove(model_id, slot, deployment)
         for entry in init.entries:  # it stood behind one that has just been dropped
             if entry.state is RunState.RECOVERING and entry.model_id not in self._slots:
