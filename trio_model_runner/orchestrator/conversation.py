@@ -72,6 +72,7 @@ class Conversation:
         self._websocket: WebSocket | None = None
         self._refusal: str | None = None
         self._closing = False
+        self._sends: set[trio.CancelScope] = set()
         self._changed = Signal()
 
     async def wait_listed(self) -> None:
@@ -90,6 +91,8 @@ class Conversation:
                 self.error = await self._connect_and_converse() or self.error
         finally:
             self.ended = True
+            for send in self._sends:
+                send.cancel()
             self._changed.send()
 
     async def send(self, message: str) -> None:
@@ -100,13 +103,19 @@ class Conversation:
         """
         if self._websocket is None:
             raise WebSocketLost("there is no connection")
-        try:
-            await self._websocket.send(message)
-        except WebSocketLost as lost:
-            if not self._closing:
-                self.error = str(lost)
-                self._scope.cancel()
-            raise
+        with trio.CancelScope() as scope:
+            self._sends.add(scope)
+            try:
+                await self._websocket.send(message)
+                return
+            except WebSocketLost as lost:
+                if not self._closing:
+                    self.error = str(lost)
+                    self._scope.cancel()
+                raise
+            finally:
+                self._sends.discard(scope)
+        raise WebSocketLost("the connection has ended")
 
     @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
