@@ -286,6 +286,54 @@ async def test_anything_can_be_sent_to_coordinators():
             assert await other.connection.get_message() == "third"
 
 
+async def test_an_orchestrator_can_lose_updates_when_clients_come_and_go(autojump_clock):
+    async with (
+        crunch_and_feed("one") as (crunch, first),
+        connect(crunch.orchestrator, crunch.network) as second,
+    ):
+        await first.event()
+        await second.event()
+        crunch.orchestrator.seconds_per_client = 1.0
+        started = trio.current_time()
+        await crunch.add("two", Model)
+        assert await first.states() == [("update", "two", "RUNNING")]
+        assert await second.states() == [("update", "two", "RUNNING")]
+        assert trio.current_time() == started + 1
+        await trio.sleep(1)
+
+        await crunch.add("three", Model)
+        assert await first.states() == [("update", "three", "RUNNING")]
+        async with connect(crunch.orchestrator, crunch.network) as third:  # comes meanwhile
+            models = [model_id for _, model_id, _ in await third.states()]
+            assert models == ["one", "two", "three"]
+            await trio.sleep(1)
+            await crunch.remove("three")
+            for feed in (first, second, third):
+                assert await feed.states() == [("update", "three", "STOPPED")]
+            await trio.sleep(1)
+            await crunch.remove("two")
+            assert await first.states() == [("update", "two", "STOPPED")]
+        await trio.sleep(1)  # it has gone meanwhile
+        await crunch.add("four", Model)
+        await crunch.add("five", Model)
+        assert await first.states() == [("update", "four", "RUNNING")]
+        assert await second.states() == [("update", "four", "RUNNING")]
+        assert await first.states() == [("update", "five", "RUNNING")]
+        crunch.orchestrator.send_text("at once")
+        assert await first.connection.get_message() == "at once"
+
+
+async def test_an_orchestrator_that_sends_to_all_at_once_loses_nothing(autojump_clock):
+    async with crunch_and_feed("one") as (crunch, first):
+        await first.event()
+        async with connect(crunch.orchestrator, crunch.network) as second:
+            await second.event()
+            await crunch.add("two", Model)
+            async with connect(crunch.orchestrator, crunch.network):
+                assert await first.states() == [("update", "two", "RUNNING")]
+                assert await second.states() == [("update", "two", "RUNNING")]
+
+
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01", b"\xff" * 2000])
 async def test_no_client_brings_the_orchestrator_down(autojump_clock, data):
     async with LocalCrunch({"one": Model}, network=MemoryNetwork()) as crunch:
