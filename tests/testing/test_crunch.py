@@ -3,62 +3,19 @@
 from __future__ import annotations
 
 import gc
-import json
 import textwrap
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
 import trio
+from helpers.local_feed import Model, connect, crunch_and_feed
 from trio.testing import wait_all_tasks_blocked
-from trio_websocket import ConnectionClosed, wrap_client_stream
 
 import trio_model_runner.testing
 from trio_model_runner.network import MemoryNetwork, TCPNetwork
 from trio_model_runner.proto.dynamic_subclass import SetupRequest, SetupResponse
-from trio_model_runner.testing import LocalCrunch, LocalNode, LocalOrchestrator, Service
-
-
-class Model:
-    def predict(self) -> int:
-        return 1
-
-
-class Feed:
-    """A coordinator's end of the WebSocket."""
-
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
-
-    async def event(self) -> tuple[str, list[dict[str, Any]]]:
-        message = json.loads(await self.connection.get_message())
-        return message["event"], message["data"]
-
-    async def states(self) -> list[tuple[str, str, str]]:
-        event, entries = await self.event()
-        return [(event, entry["model_id"], entry["state"]) for entry in entries]
-
-    async def report(self, **report: Any) -> None:
-        message = {"event": "report_failure", "data": [report]}
-        await self.connection.send_message(json.dumps(message))
-
-
-@asynccontextmanager
-async def connect(orchestrator: LocalOrchestrator, network: Any, path: str = "local") -> Any:
-    stream = await network.connect(orchestrator.host, orchestrator.port)
-    async with stream, trio.open_nursery() as nursery:
-        yield Feed(await wrap_client_stream(nursery, stream, orchestrator.host, f"/{path}"))
-        nursery.cancel_scope.cancel()
-
-
-@asynccontextmanager
-async def crunch_and_feed(*models: str) -> Any:
-    async with (
-        LocalCrunch(dict.fromkeys(models, Model), network=MemoryNetwork()) as crunch,
-        connect(crunch.orchestrator, crunch.network) as feed,
-    ):
-        yield crunch, feed
+from trio_model_runner.testing import LocalCrunch, LocalNode, Service
 
 
 async def is_refused(node: LocalNode, network: Any) -> bool:
@@ -68,9 +25,6 @@ async def is_refused(node: LocalNode, network: Any) -> bool:
         return True
     await stream.aclose()
     return False
-
-
-REPORT = {"model_id": "one", "failure_code": "MULTIPLE_FAILED", "failure_reason": None, "ip": "127.0.0.1"}
 
 
 async def test_init_lists_what_runs_and_where():
@@ -178,172 +132,6 @@ async def test_the_configuration_leads_to_the_crunch():
     async with LocalCrunch() as crunch:
         assert isinstance(crunch.config().network, TCPNetwork)
         assert crunch.config(port=1).port == 1
-
-
-async def test_reports_are_kept_to_the_letter():
-    async with crunch_and_feed("one") as (crunch, feed):
-        await feed.report(**REPORT)
-        await feed.report(**REPORT, extra="kept too")
-        assert await crunch.wait_for_reports(2) == [REPORT, {**REPORT, "extra": "kept too"}]
-        assert json.loads(crunch.orchestrator.messages[0]) == {"event": "report_failure", "data": [REPORT]}
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "not json",
-        "[]",
-        '{"event": "hello", "data": []}',
-        '{"event": "report_failure", "data": [{"model_id": "one", "failure_code": "X"}]}',
-        '{"event": "report_failure", "data": [7]}',
-        b"\xff",
-    ],
-)
-async def test_a_message_that_kills_a_real_handler_closes_the_connection(message):
-    async with crunch_and_feed("one") as (crunch, feed):
-        await feed.event()
-        await feed.connection.send_message(message)
-        with pytest.raises(ConnectionClosed) as caught:
-            await feed.event()
-        assert caught.value.reason.code == 1011
-        assert crunch.orchestrator.messages == [message]
-        assert crunch.reports == []
-        async with connect(crunch.orchestrator, crunch.network) as other:
-            assert await other.states() == [("init", "one", "RUNNING")]
-
-
-@pytest.mark.parametrize("path", ["", "other"])
-async def test_an_unknown_crunch_is_told_so(path):
-    async with LocalCrunch({"one": Model}, network=MemoryNetwork()) as crunch:
-        async with connect(crunch.orchestrator, crunch.network, path) as feed:
-            assert list(json.loads(await feed.connection.get_message())) == ["error"]
-            with pytest.raises(ConnectionClosed):
-                await feed.event()
-        assert crunch.orchestrator.connections == 0
-
-
-async def test_an_orchestrator_goes_with_a_close_frame_and_comes_back_with_its_book(autojump_clock):
-    async with crunch_and_feed("one") as (crunch, feed):
-        await feed.event()
-        started = trio.current_time()
-        await crunch.orchestrator.stop()
-        assert trio.current_time() == started  # it waited for the close frames and for nothing more
-        with pytest.raises(ConnectionClosed) as caught:
-            await feed.event()
-        assert caught.value.reason.code == 1001
-        with pytest.raises(OSError, match="refused"):
-            await crunch.network.connect(crunch.orchestrator.host, crunch.orchestrator.port)
-        await crunch.add("two", Model)
-        crunch.orchestrator.start()
-        async with connect(crunch.orchestrator, crunch.network) as feed:
-            assert await feed.states() == [("init", "one", "RUNNING"), ("init", "two", "RUNNING")]
-
-
-async def test_an_orchestrator_may_go_without_a_word(autojump_clock):
-    async with crunch_and_feed("one") as (crunch, feed):
-        await feed.event()
-        crunch.orchestrator.kill()
-        with pytest.raises(ConnectionClosed) as caught:
-            await feed.event()
-        assert caught.value.reason.code == 1006
-
-
-async def test_a_silent_orchestrator_answers_no_ping_and_catches_up(autojump_clock):
-    async with crunch_and_feed("one") as (crunch, feed):
-        await feed.event()
-        await feed.connection.ping()
-        crunch.orchestrator.pause()
-        await crunch.add("two", Model)
-        with trio.move_on_after(100) as scope:
-            await feed.connection.ping()
-        assert scope.cancelled_caught
-        crunch.orchestrator.resume()
-        assert await feed.states() == [("update", "two", "RUNNING")]
-
-
-async def test_an_orchestrator_that_is_silent_can_still_be_stopped(autojump_clock):
-    async with crunch_and_feed("one") as (crunch, feed):
-        await feed.event()
-        crunch.orchestrator.pause()
-        await crunch.orchestrator.stop()
-        crunch.orchestrator.resume()
-        with pytest.raises(ConnectionClosed):
-            await feed.event()
-
-
-async def test_anything_can_be_sent_to_coordinators():
-    async with crunch_and_feed("one") as (crunch, feed):
-        await feed.event()
-        crunch.orchestrator.send_text("nonsense")
-        assert await feed.connection.get_message() == "nonsense"
-        crunch.orchestrator.greeting = ["first", "second"]
-        async with connect(crunch.orchestrator, crunch.network) as other:
-            assert [await other.connection.get_message() for _ in range(2)] == ["first", "second"]
-        crunch.orchestrator.greeting = []
-        async with connect(crunch.orchestrator, crunch.network) as other:
-            await crunch.orchestrator.wait_for_connections(2)
-            crunch.orchestrator.send_text("third")
-            assert await other.connection.get_message() == "third"
-
-
-async def test_an_orchestrator_can_lose_updates_when_clients_come_and_go(autojump_clock):
-    async with (
-        crunch_and_feed("one") as (crunch, first),
-        connect(crunch.orchestrator, crunch.network) as second,
-    ):
-        await first.event()
-        await second.event()
-        crunch.orchestrator.seconds_per_client = 1.0
-        started = trio.current_time()
-        await crunch.add("two", Model)
-        assert await first.states() == [("update", "two", "RUNNING")]
-        assert await second.states() == [("update", "two", "RUNNING")]
-        assert trio.current_time() == started + 1
-        await trio.sleep(1)
-
-        await crunch.add("three", Model)
-        assert await first.states() == [("update", "three", "RUNNING")]
-        async with connect(crunch.orchestrator, crunch.network) as third:  # comes meanwhile
-            models = [model_id for _, model_id, _ in await third.states()]
-            assert models == ["one", "two", "three"]
-            await trio.sleep(1)
-            await crunch.remove("three")
-            for feed in (first, second, third):
-                assert await feed.states() == [("update", "three", "STOPPED")]
-            await trio.sleep(1)
-            await crunch.remove("two")
-            assert await first.states() == [("update", "two", "STOPPED")]
-        await trio.sleep(1)  # it has gone meanwhile
-        await crunch.add("four", Model)
-        await crunch.add("five", Model)
-        assert await first.states() == [("update", "four", "RUNNING")]
-        assert await second.states() == [("update", "four", "RUNNING")]
-        assert await first.states() == [("update", "five", "RUNNING")]
-        crunch.orchestrator.send_text("at once")
-        assert await first.connection.get_message() == "at once"
-
-
-async def test_an_orchestrator_that_sends_to_all_at_once_loses_nothing(autojump_clock):
-    async with crunch_and_feed("one") as (crunch, first):
-        await first.event()
-        async with connect(crunch.orchestrator, crunch.network) as second:
-            await second.event()
-            await crunch.add("two", Model)
-            async with connect(crunch.orchestrator, crunch.network):
-                assert await first.states() == [("update", "two", "RUNNING")]
-                assert await second.states() == [("update", "two", "RUNNING")]
-
-
-@pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01", b"\xff" * 2000])
-async def test_no_client_brings_the_orchestrator_down(autojump_clock, data):
-    async with LocalCrunch({"one": Model}, network=MemoryNetwork()) as crunch:
-        rude = await crunch.network.connect(crunch.orchestrator.host, crunch.orchestrator.port)
-        await rude.send_all(data)
-        await wait_all_tasks_blocked()
-        await rude.aclose()
-        await trio.sleep(60)
-        async with connect(crunch.orchestrator, crunch.network) as feed:
-            assert await feed.states() == [("init", "one", "RUNNING")]
 
 
 @pytest.mark.parametrize("network", [MemoryNetwork, lambda: None])
