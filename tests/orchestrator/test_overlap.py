@@ -88,6 +88,15 @@ def test_what_counted_and_was_older_than_the_list_is_missed() -> None:
     assert overlap.missed
 
 
+def test_a_newer_word_ends_the_doubt() -> None:
+    overlap = Overlap()
+    overlap.hear_old(update(word("a", 1)))
+    overlap.hear_list(Init(()))
+    assert overlap.hear_new(update(word("a", 2))) == update(word("a", 2))
+    overlap.hear_old(update(word("a", 2)))
+    assert not overlap.missed
+
+
 def test_an_empty_update_is_passed_on() -> None:
     overlap = Overlap()
     overlap.hear_list(Init(()))
@@ -109,6 +118,16 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, new_one_
     assert not overlap.missed
     assert hear(update(word("d"))) == (update(word("d")) if new_one_says_it else None)
     assert overlap.missed
+
+
+def test_how_much_may_be_said_twice_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlap_module, "_MOST_WORDS", 3)
+    overlap = Overlap()
+    for version in range(1, 5):
+        overlap.hear_old(update(word("a", version)))
+    overlap.hear_list(Init((word("a"),)))
+    assert overlap.hear_new(update(word("a", 3))) is None
+    assert overlap.hear_new(update(word("a", 4))) == update(word("a", 4))
 
 
 @attrs.frozen

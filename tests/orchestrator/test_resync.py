@@ -68,7 +68,7 @@ async def test_the_interval_varies_and_may_be_infinite(autojump_clock: MockClock
             times.append(trio.current_time())
             await trio.sleep(6)
         waits = [later - before for before, later in itertools.pairwise(times)]
-        assert max(waits) - min(waits) > 1
+        assert max(waits[1:]) - min(waits[1:]) > 1
     async with connected(attrs.evolve(EXACT, resync_interval=math.inf)) as stage:
         with trio.move_on_after(20 * INTERVAL) as scope:
             await stage.server.session()

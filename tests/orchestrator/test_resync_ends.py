@@ -73,6 +73,19 @@ async def test_closing_closes_both(
         assert isinstance(events.receive_nowait(), Init)
 
 
+async def test_no_second_connection_is_made_while_the_feed_is_closed(autojump_clock: MockClock) -> None:
+    network = Refusing()
+    async with serving(network.listen(port=9091)) as server:
+        async with feeding(configured(network, attrs.evolve(EXACT, resync_interval=1))):
+            session = await server.session()
+            await session.send("init", entry("1"))
+            await wait_all_tasks_blocked()
+            session.freeze()
+            await trio.sleep(0.5)
+        assert trio.current_time() == 2.5
+        assert len(network.streams) == 1
+
+
 class Life:
     """A feed that is connected and meets a swap, to be cut off anywhere."""
 
