@@ -5,24 +5,24 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import pytest
 import trio
-from helpers.resyncing import INTERVAL, Stage, closing_code, connected, ids
+from helpers.resyncing import INTERVAL, OFTEN, Refusing, Stage, closing_code, connected, ids
 from helpers.websocket_server import (
     EXACT,
+    configured,
     entry,
+    feeding,
     report_on,
     sent_report,
+    serving,
 )
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner.orchestrator import Disconnected, Init
-
-if TYPE_CHECKING:
-    pass
 
 
 async def test_a_second_connection_takes_the_place_of_the_first(
@@ -95,6 +95,33 @@ async def test_what_comes_on_both_counts_once(autojump_clock: MockClock) -> None
         assert scope.cancelled_caught
 
 
+async def test_what_is_said_again_when_there_is_one_counts_again(autojump_clock: MockClock) -> None:
+    async with connected() as stage:
+        second = await stage.server.session()
+        await stage.first.send("update", entry("2"))
+        assert ids(await stage.event()) == ["2"]
+        await second.send("init", entry("1"), entry("2"))
+        assert ids(await stage.event()) == ["1", "2"]
+        await trio.sleep(6)
+        await second.send("update", entry("2"))
+        assert ids(await stage.event()) == ["2"]
+
+
+async def test_there_is_no_second_before_the_first_has_a_list(autojump_clock: MockClock) -> None:
+    network = Refusing()
+    async with (
+        serving(network.listen(port=9091)) as server,
+        feeding(configured(network, OFTEN)) as (_, events),
+    ):
+        first = await server.session()
+        await trio.sleep(3 * INTERVAL)
+        assert len(network.streams) == 1
+        await first.send("init", entry("1"))
+        assert ids(await events.receive()) == ["1"]
+        await server.session()
+        assert 3.9 * INTERVAL <= trio.current_time() <= 4.1 * INTERVAL
+
+
 @pytest.mark.parametrize("in_time", [True, False])
 async def test_what_is_heard_on_the_old_one_only_makes_the_list_be_fetched_again(
     autojump_clock: MockClock, in_time: bool
@@ -133,7 +160,10 @@ async def test_messages_that_say_nothing_are_no_trouble_on_either(autojump_clock
         assert await stage.event() == Init((), corrects=True)
         await stage.first.send("init", entry("9"))  # nobody asked
         await second.send("init", entry("2"))
-        assert ids(await stage.event()) == ["2"]
+        event = await stage.event()
+        assert isinstance(event, Init)
+        assert ids(event) == ["2"]
+        assert not event.corrects
         await stage.nothing_more()
 
 
