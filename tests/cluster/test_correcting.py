@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from helpers.book import JOINED, RECOVERING, REDEPLOYED, RESTARTED, STOPPED, Book, entry
 from hypothesis import given, settings
@@ -10,9 +10,6 @@ from hypothesis import strategies as st
 
 from trio_model_runner.cluster.membership import Membership
 from trio_model_runner.orchestrator.messages import Entry, Init, RunState, Update
-
-if TYPE_CHECKING:
-    pass
 
 
 def correct(book: Book, *entries: Entry) -> None:
@@ -56,6 +53,14 @@ def test_a_crash_that_was_missed_is_news_and_one_that_is_known_is_none(book: Boo
     assert deployment.told == ["recover", "revive"]
     correct(book, entry("m"))
     assert deployment.told == ["recover", "revive"]
+
+
+def test_one_that_recovers_where_another_was_dropped_is_known(book: Book) -> None:
+    correct(book, entry("m", "d2", RECOVERING))
+    m, d2 = book.started
+    assert (m.told, d2.told) == (["stop"], ["recover"])
+    correct(book, entry("m", "d2", RECOVERING))
+    assert d2.told == ["recover"]
 
 
 def test_one_that_recovers_need_not_be_listed_once(book: Book) -> None:

@@ -263,7 +263,7 @@ async def test_a_quiet_cluster_notices_nothing(
         async with cluster.changes() as changes:
             for _ in range(20):
                 await next_list()
-                assert crunch.orchestrator.connections == 2
+                assert crunch.orchestrator.connections <= 3
             assert await drained(changes) == []
         assert cluster.snapshot() == before
         assert caplog.records == []

@@ -109,6 +109,21 @@ async def test_a_report_lost_in_mid_send_is_sent_again(autojump_clock: trio.test
         assert await session.receive() == sent_report("1")
 
 
+async def test_a_connection_that_takes_no_report_is_made_anew(autojump_clock: trio.testing.MockClock) -> None:
+    network = StallingNetwork()
+    async with serving(network.listen(port=9091)) as server, feeding(configured(network)) as (feed, events):
+        session = await server.session()
+        await session.send("init", entry("1"))
+        await events.receive()
+        network.streams[0].broken = True
+        feed.report(report_on("1"))
+        assert await events.receive() == Disconnected("the connection was lost")
+        assert trio.current_time() == 0
+        session = await server.session()
+        await session.send("init", entry("1"))
+        assert await session.receive() == sent_report("1")
+
+
 async def test_a_newer_report_follows_one_that_is_being_sent(autojump_clock: trio.testing.MockClock) -> None:
     network = StallingNetwork()
     async with serving(network.listen(port=9091)) as server, feeding(configured(network)) as (feed, events):
@@ -190,8 +205,9 @@ async def test_closing_is_bounded_when_the_server_is_stopped(
         assert trio.current_time() == 2
 
 
+@pytest.mark.parametrize("pending", [False, True])
 async def test_closing_does_not_wait_for_a_server_that_dies_meanwhile(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, pending: bool
 ) -> None:
     network = StallingNetwork()
     async with serving(network.listen(port=9091)) as server, trio.open_nursery() as nursery:
@@ -199,6 +215,9 @@ async def test_closing_does_not_wait_for_a_server_that_dies_meanwhile(
             session = await server.session()
             await session.send("init", entry("1"))
             await events.receive()
+            if pending:
+                network.streams[0].stall()
+                feed.report(report_on("1"))
             session.freeze()
 
             async def die() -> None:

@@ -83,7 +83,6 @@ class Conversation:
         """Wait until `run` has returned."""
         await self._changed.wait_until(lambda: self.ended)
 
-    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Connect, and tell what the orchestrator says until the connection ends; run once."""
         try:
