@@ -22,6 +22,8 @@ from helpers.websocket_server import (
 )
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trio_model_runner.config import OrchestratorConfig
+from trio_model_runner.errors import ConfigError
 from trio_model_runner.orchestrator import Disconnected, Init
 
 
@@ -73,6 +75,12 @@ async def test_the_interval_varies_and_may_be_infinite(autojump_clock: MockClock
         with trio.move_on_after(20 * INTERVAL) as scope:
             await stage.server.session()
         assert scope.cancelled_caught
+
+
+def test_the_interval_is_ten_minutes_unless_it_is_set() -> None:
+    assert OrchestratorConfig().resync_interval == 600
+    with pytest.raises(ConfigError, match=r"orchestrator\.resync_interval"):
+        OrchestratorConfig(resync_interval=0)
 
 
 async def test_what_comes_on_both_counts_once(autojump_clock: MockClock) -> None:
