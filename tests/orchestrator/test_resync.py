@@ -235,6 +235,16 @@ async def test_if_the_second_fails_the_first_stays_and_it_is_tried_again_later(
     assert STEPS[step] in said[0].message
 
 
+async def test_what_the_second_was_refused_for_is_not_said_of_the_first(autojump_clock: MockClock) -> None:
+    async with connected() as stage:
+        second = await stage.server.session()
+        await second.connection.send_message('{"error": "one is enough"}')
+        await second.connection.aclose()
+        await stage.still_works()
+        await stage.first.stream.aclose()
+        assert await stage.event() == Disconnected("the connection was lost")
+
+
 async def test_a_second_connection_that_fails_is_closed_properly(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
