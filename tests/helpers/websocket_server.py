@@ -172,7 +172,6 @@ class StallingStream(trio.abc.HalfCloseableStream):
         self.released = trio.Event()
         self.released.set()
         self.protected: list[bool] = []
-        self.broken = False  # it takes nothing, and still looks alive to a reader
 
     def stall(self) -> None:
         """Take nothing until `released` is set."""
@@ -181,8 +180,6 @@ class StallingStream(trio.abc.HalfCloseableStream):
     async def send_all(self, data: Any) -> None:
         self.protected.append(trio.lowlevel.currently_ki_protected())
         await self.released.wait()
-        if self.broken:
-            raise trio.BrokenResourceError
         await self.stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:

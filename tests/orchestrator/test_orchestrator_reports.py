@@ -28,6 +28,7 @@ from trio_model_runner.orchestrator import (
     Init,
     OrchestratorFeed,
 )
+from trio_model_runner.orchestrator.websocket import WebSocket, WebSocketLost
 
 
 async def test_a_report_is_sent_one_a_message(autojump_clock: trio.testing.MockClock) -> None:
@@ -109,15 +110,22 @@ async def test_a_report_lost_in_mid_send_is_sent_again(autojump_clock: trio.test
         assert await session.receive() == sent_report("1")
 
 
-async def test_a_connection_that_takes_no_report_is_made_anew(autojump_clock: trio.testing.MockClock) -> None:
-    network = StallingNetwork()
+async def test_a_connection_that_takes_no_report_is_made_anew(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(websocket: WebSocket, message: str) -> None:
+        await trio.lowlevel.checkpoint()
+        raise WebSocketLost("it takes nothing, though it can be read")
+
+    network = MemoryNetwork()
     async with serving(network.listen(port=9091)) as server, feeding(configured(network)) as (feed, events):
         session = await server.session()
         await session.send("init", entry("1"))
         await events.receive()
-        network.streams[0].broken = True
-        feed.report(report_on("1"))
-        assert await events.receive() == Disconnected("the connection was lost")
+        with monkeypatch.context() as patch:
+            patch.setattr(WebSocket, "send", fail)
+            feed.report(report_on("1"))
+            assert await events.receive() == Disconnected("it takes nothing, though it can be read")
         assert trio.current_time() == 0
         session = await server.session()
         await session.send("init", entry("1"))

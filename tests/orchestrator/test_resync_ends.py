@@ -167,8 +167,13 @@ async def test_no_keyboard_interrupt_is_raised_inside(
             super().__init__()
             protected.append(trio.lowlevel.currently_ki_protected())
 
+    class WatchedNetwork(StallingNetwork):
+        async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
+            protected.append(trio.lowlevel.currently_ki_protected())
+            return await super().connect(host, port)
+
     monkeypatch.setattr(line, "Overlap", WatchedOverlap)
-    network = StallingNetwork()
+    network = WatchedNetwork()
     feed = OrchestratorFeed(configured(network, OFTEN))
 
     def deliver(event: FeedEvent) -> None:
@@ -184,7 +189,7 @@ async def test_no_keyboard_interrupt_is_raised_inside(
         await second.receive()
         await trio.sleep(30)
         await feed.aclose()
-    assert protected == [True] * 4  # two connections and two lists
+    assert protected == [True] * 6  # twice: an overlap, a connection and a list
     for stream in network.streams:
         assert len(stream.protected) >= 5
         assert all(stream.protected)
