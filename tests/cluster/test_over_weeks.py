@@ -165,7 +165,10 @@ async def test_calls_are_sat_out_as_the_rule_says_however_long_it_goes_on(autoju
             longest = max(longest, sits_out)
             arguments = Arguments(30.0) if kind == "sleep" else Arguments()
             result = (await cluster.call(kind, arguments, timeout=1)).by_id["a"]
-            assert (result.status, actor_of(cluster.models["a"]).record.timeouts) == (expected, timeouts)
+            assert (result.status, actor_of(cluster.models["a"]).conduct.record.timeouts) == (
+                expected,
+                timeouts,
+            )
         assert longest > 5
 
 
