@@ -204,6 +204,7 @@ async def test_too_many_calls_on_one_model_are_skipped(autojump_clock: MockClock
 async def test_answers_in_the_kernel_at_the_deadline_are_delivered(autojump_clock: MockClock) -> None:
     for _ in range(10):
         async with coordinating({"a": Model()}, timeout=2) as (crunch, cluster):
+            # Private: only the node's own stream can be made slow from here.
             (stream,) = crunch.node("a")._endpoint._streams
             send_stream = stream._transport.send_stream  # type: ignore[attr-defined]
             deliver = send_stream.send_all_hook
@@ -218,6 +219,7 @@ async def test_answers_in_the_kernel_at_the_deadline_are_delivered(autojump_cloc
 
 async def test_a_node_that_tells_of_our_deadline_first_changes_nothing(autojump_clock: MockClock) -> None:
     async with coordinating({"a": Model()}, timeout=2) as (crunch, cluster):
+        # Private: only the node's own stream can be made slow from here.
         (stream,) = crunch.node("a")._endpoint._streams
         send_stream = stream._transport.send_stream  # type: ignore[attr-defined]
         deliver = send_stream.send_all_hook

@@ -137,6 +137,7 @@ async def test_a_node_without_an_instance_is_set_up_and_called_once() -> None:
 
     async with coordinating({"a": Model}, on_join=on_join) as (crunch, cluster):
         await cluster.call("tick", Arguments(1))
+        # Private: nodes have no way to lose their instance alone.
         crunch.node("a")._model.forget()
         result = (await cluster.call("tick", Arguments(2))).by_id["a"]
         assert result.value == 1  # the new instance's first
@@ -255,6 +256,7 @@ async def test_whatever_happens_every_member_has_exactly_one_result(
         for _ in range(10):  # some sit out
             results = await cluster.call("predict", timeout=10)
         assert len(results.succeeded) == len(ids)
+        # Private: a place in a queue that was forgotten shows in no other way.
         assert {len(actor_of(model)._queue) for model in cluster.models.values()} == {0}
 
 
@@ -292,4 +294,5 @@ async def test_a_node_that_objects_to_pings_is_asked_half_as_often(autojump_cloc
         crunch.node("a").goaway(error_code=ErrorCode.ENHANCE_YOUR_CALM, debug_data=b"too_many_pings")
         await until(cluster, lambda: not actor_of(model).ready)
         await until(cluster, lambda: actor_of(model).ready)
+        # Private: it would show only after hours of silence.
         assert actor_of(model)._keepalive_interval == 2 * cluster.config.keepalive.interval
