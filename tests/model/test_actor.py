@@ -265,6 +265,7 @@ async def play(happenings: list[Happening]) -> None:
                 await trio.sleep(wait)
                 await check_agreement(cluster)
             await story.ends_well()
+        await trio.sleep(10)  # a goodbye may have been on its way
         with trio.fail_after(600):
             await cluster.wait_for_models(2)
         await check_agreement(cluster)
