@@ -79,6 +79,7 @@ async def test_to_dict_is_strict_json() -> None:
             assert json.loads(json.dumps(row, allow_nan=False)) == row
             description = {name: getattr(model, name) for name in DESCRIPTION}
             assert row == description | {"state": "ready", "error": None}
+            assert {type(value) for value in row.values()} == {str, int, type(None)}
 
 
 async def test_to_dict_says_why_it_is_not_ready(autojump_clock: MockClock) -> None:
