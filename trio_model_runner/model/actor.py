@@ -38,6 +38,7 @@ from .policy import (
     outcome_of_fact,
     outcome_of_unreachable,
     tried_again,
+    tried_again_when_held,
 )
 from .queueing import CallQueue, Turn
 from .route import ModelRoute
@@ -237,11 +238,8 @@ class ModelActor:
             self._happened(Event.REPORTED)
 
     def try_later(self) -> None:
-        """A report about it was held: if it was given up, try it again after a while.
-
-        But not one that could not prove who it is: that takes another announcement.
-        """
-        if not isinstance(self.error, ProofFailed):
+        """A report about it was held: if it was given up, try it again after a while, if that may help."""
+        if tried_again_when_held(self.error):
             self._happened(Event.HELD)
 
     # What calls say.

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import trio
-from grpclib.const import Status as GRPCStatus
 from grpclib.exceptions import GRPCError
 
 from ..network.tls import TLSNetwork
@@ -20,6 +19,8 @@ from .node_connection import NodeBusyError, NodeConnection
 from .policy import (
     Fact,
     Outcome,
+    is_about_the_connection,
+    is_unknown_method,
     outcome_of_fact,
     outcome_of_proof,
     outcome_of_setup,
@@ -108,7 +109,7 @@ async def prove(node: NodeConnection, service: NodeService, timeout: float) -> N
         try:
             await _ask(node, _HEALTH_CHECK, timeout, "the health check", exempt=True)
         except GRPCError as error:
-            if error.status is not GRPCStatus.UNIMPLEMENTED:
+            if not is_unknown_method(error):
                 raise
         if node.must_prove:
             empty_setup = Request(service.setup_request().path)
@@ -161,7 +162,7 @@ async def _ask(
             try:
                 return node.answer(call, exempt=exempt)
             except GRPCError as error:
-                if error.status is GRPCStatus.UNAVAILABLE:
+                if is_about_the_connection(error):
                     raise ConnectionError(f"{what}: {_describe(error)}") from error
                 raise
             except NodeBusyError:

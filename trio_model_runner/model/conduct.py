@@ -15,7 +15,7 @@ from trio.lowlevel import enable_ki_protection
 from ..rpc.connection import Connection
 from ..rpc.ending import EndCause
 from ..values.failure_codes import FailureCode
-from .policy import Outcome, Record, may_ask_with_ping
+from .policy import Outcome, Record, may_ask_with_ping, report_after_call, report_after_ping
 
 if TYPE_CHECKING:
     from .handle import ModelRunner
@@ -57,12 +57,11 @@ class Conduct:
             given_up: the model was given up meanwhile, so nothing is reported.
         """
         consequence = self.record.note(outcome)
-        code = consequence.report
         if consequence.proves:
             self._supervisor.note_success(self._model, method)
-        elif consequence.unsure and self._ask(code, detail):
+        elif consequence.unsure and self._ask(consequence.report, detail):
             pass  # the answer decides
-        elif code is not None and not given_up:
+        elif (code := report_after_call(consequence, given_up=given_up)) is not None:
             lacking = method if consequence.lacks else None
             self._supervisor.add_report(self._model, code, detail, lacking=lacking)
 
@@ -120,5 +119,8 @@ class Conduct:
             for _ in timeouts:
                 self.record.forgive_timeout()
             connection.abort(f"no answer to a PING within {timeout:g} s", cause=EndCause.NO_ANSWER_TO_PING)
-        elif code is not None and self.record.timeouts and connection is self.connection:
+            return
+        same = connection is self.connection
+        code = report_after_ping(code, timeouts=self.record.timeouts, same_connection=same)
+        if code is not None:
             self._supervisor.add_report(self._model, code, detail)

@@ -33,9 +33,11 @@ __all__ = [
     "Outcome",
     "Progress",
     "Rule",
+    "is_about_the_connection",
     "is_busy",
     "is_coordinators",
     "is_our_deadline",
+    "is_unknown_method",
     "may_still_run",
     "must_be_set_up_again",
     "outcome_of_answer",
@@ -51,6 +53,7 @@ __all__ = [
     "outcome_of_value",
     "succeeded",
     "tried_again",
+    "tried_again_when_held",
 ]
 
 OVERSLEPT: Final = 0.25
@@ -305,6 +308,16 @@ def outcome_of_proof(error: GRPCError) -> Outcome | None:
     return Outcome.NOT_FOR_US if error.status in _NOT_ITS_FAULT else None
 
 
+def is_about_the_connection(error: GRPCError) -> bool:
+    """Whether an error while a model is brought up says nothing of the model: another attempt is made."""
+    return error.status is GRPCStatus.UNAVAILABLE
+
+
+def is_unknown_method(error: GRPCError) -> bool:
+    """Whether a node only says that it does not know what it was asked for."""
+    return error.status is GRPCStatus.UNIMPLEMENTED
+
+
 def is_busy(error: GRPCError) -> bool:
     """Whether this says that another call runs there, and hence that nothing came of this one.
 
@@ -379,3 +392,14 @@ def tried_again(outcome: Outcome, *, reports_enabled: bool) -> bool:
     reason to announce it again.
     """
     return RULES[outcome].may_pass or (outcome is Outcome.UNREACHABLE and not reports_enabled)
+
+
+def tried_again_when_held(error: BaseException | None) -> bool:
+    """Whether a model that was given up is tried again after a while, since the report about it was held.
+
+    A model that could not prove who it is needs another announcement.
+
+    Args:
+        error: why it was given up.
+    """
+    return not isinstance(error, ProofFailed)

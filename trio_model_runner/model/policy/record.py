@@ -14,7 +14,7 @@ import attrs
 from ...values.failure_codes import FailureCode
 from .outcomes import RULES, Counts, Outcome
 
-__all__ = ["Consequence", "Record", "may_ask_with_ping"]
+__all__ = ["Consequence", "Record", "may_ask_with_ping", "report_after_call", "report_after_ping"]
 
 _MAX_PINGS_WITHOUT_ANSWER: Final = 2
 """Nodes answer the fourth in a row with GOAWAY; the third is kept for when it decides about a report."""
@@ -108,3 +108,26 @@ def may_ask_with_ping(pings_without_answer: int, report: FailureCode | None) -> 
         report: what would be reported if it was the model.
     """
     return pings_without_answer < _MAX_PINGS_WITHOUT_ANSWER + (report is not None)
+
+
+def report_after_call(consequence: Consequence, *, given_up: bool) -> FailureCode | None:
+    """What is reported after a call, if anything.
+
+    Args:
+        consequence: what follows from the call's outcome.
+        given_up: the model was given up meanwhile; why, has been reported already.
+    """
+    return None if given_up else consequence.report
+
+
+def report_after_ping(
+    report: FailureCode | None, *, timeouts: int, same_connection: bool
+) -> FailureCode | None:
+    """What is reported when a PING was answered, so that it was the model that was slow.
+
+    Args:
+        report: what was to be reported.
+        timeouts: the model's timeouts by now; none, if it has succeeded meanwhile.
+        same_connection: the model's calls still go over the connection that was asked.
+    """
+    return report if timeouts and same_connection else None
