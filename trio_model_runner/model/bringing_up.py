@@ -26,7 +26,7 @@ from .policy import (
 )
 
 if TYPE_CHECKING:
-    from ..rpc.unary import Answer
+    from ..rpc.call import Answer
 
 __all__ = ["BringUpError", "prove", "set_up"]
 

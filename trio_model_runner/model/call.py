@@ -23,8 +23,8 @@ from grpclib.exceptions import GRPCError
 
 from ..backoff import growing_waits
 from ..errors import InvalidAnswer, ProofFailed
+from ..rpc.call import Answer, UnaryCall
 from ..rpc.receiver import CallInterrupted
-from ..rpc.unary import Answer, UnaryCall
 from ..services.base import Request
 from ..values.effort import LARGEST_AMONG_OTHERS
 from ..values.encoded import Encoded

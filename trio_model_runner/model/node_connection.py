@@ -13,8 +13,8 @@ from grpclib.exceptions import GRPCError
 
 from ..config import Limits
 from ..network import address_text, ascii_host
+from ..rpc.call import Answer, UnaryCall
 from ..rpc.protocol import request_fields
-from ..rpc.unary import Answer, UnaryCall
 from ..security.delegation import NodeIdentity, carries_proof
 from ..text import readable
 from .policy import is_busy
