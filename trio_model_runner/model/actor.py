@@ -264,7 +264,9 @@ class ModelActor:
 
     def note(self, outcome: Outcome, method: str, detail: str) -> None:
         """Draw the consequences of a call's outcome."""
-        consequence = self.record.note(outcome)
+        if outcome is Outcome.SUCCEEDED and method in self.record.proved:
+            return  # as nearly always, and then this must cost nothing
+        consequence = self.record.note(outcome, method)
         code = consequence.report
         if consequence.proves:
             self._supervisor.note_success(self.runner, method)
@@ -500,6 +502,7 @@ class ModelActor:
         return True
 
     def _add_report(self, code: FailureCode, reason: str) -> None:
+        self.record.proved.clear()  # the next success withdraws it
         self._supervisor.add_report(self.runner, code, reason)
 
 

@@ -18,19 +18,20 @@ class Keepalive:
 
     Attributes:
         pieces_read: how many pieces have been read from the server; the connection counts them.
+        pings_sent: how many PINGs have been sent.
         unanswered: the PINGs that wait for their answers, by their bytes.
     """
 
     def __init__(self, send_ping: Callable[[bytes], None]) -> None:
         self.pieces_read = 0
         self._send_ping = send_ping
-        self._pings_sent = 0
+        self.pings_sent = 0
         self.unanswered: dict[bytes, trio.Event] = {}
 
     async def ping(self, timeout: float) -> bool:
         """Whether the server answers a PING within `timeout` seconds, and before `give_up`."""
-        payload = struct.pack(">Q", self._pings_sent)
-        self._pings_sent += 1
+        payload = struct.pack(">Q", self.pings_sent)
+        self.pings_sent += 1
         over = self.unanswered[payload] = trio.Event()
         try:
             self._send_ping(payload)

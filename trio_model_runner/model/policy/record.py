@@ -51,6 +51,8 @@ class Record:
         failures: failures since the last success.
         timeouts: timeouts since the last success.
         sitting_out: how many calls it still sits out.
+        proved: the classes and methods that it has succeeded with since the last other outcome. To succeed
+            with one of them again is no news: nothing counts against it, and no report about it waits.
     """
 
     max_failures: int | None
@@ -58,14 +60,24 @@ class Record:
     failures: int = 0
     timeouts: int = 0
     sitting_out: int = 0
+    proved: set[str] = attrs.field(factory=set)
 
-    def note(self, outcome: Outcome) -> Consequence:
-        """Count an outcome, and say what follows."""
+    def note(self, outcome: Outcome, name: str | None = None) -> Consequence:
+        """Count an outcome, and say what follows.
+
+        Args:
+            outcome: what happened.
+            name: the class or method that was asked for.
+        """
         rule = RULES[outcome]
         report = rule.report
+        if rule.counts is not Counts.CLEARS:
+            self.proved.clear()
         match rule.counts:
             case Counts.CLEARS:
-                self.clear()
+                self.failures = self.timeouts = self.sitting_out = 0
+                if name is not None:
+                    self.proved.add(name)
                 return _SUCCESS
             case Counts.FAILURE:
                 self.failures += 1
@@ -83,6 +95,7 @@ class Record:
     def clear(self) -> None:
         """Forget everything."""
         self.failures = self.timeouts = self.sitting_out = 0
+        self.proved.clear()
 
     def forgive_timeout(self) -> None:
         """Take back the last timeout: it was not the model's."""
