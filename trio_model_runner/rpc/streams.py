@@ -213,7 +213,7 @@ class Sender:
     def queue(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool) -> None:
         """Send a piece of a stream's body, in its turn; the buffers are kept, not copied."""
         was_idle = not stream.outgoing
-        stream.outgoing.extend(buffer for buffer in data if len(buffer))
+        stream.outgoing += [buffer for buffer in data if len(buffer)]
         stream.end_queued = end_stream
         if stream.id and was_idle and (stream.outgoing or end_stream):
             self._sending.append(stream)
