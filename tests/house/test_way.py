@@ -14,7 +14,6 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-import trio
 
 import trio_model_runner
 from trio_model_runner import Cluster, ClusterConfig, DynamicSubclassService
@@ -37,7 +36,7 @@ async def main():
 
 trio.run(main)
 """
-"""A crunch in a process of its own, so that nothing of it is seen here. It ends when its standard input does."""
+"""A crunch in a process of its own, where nothing of it is seen. It ends when its standard input does."""
 
 
 @pytest.fixture
