@@ -502,7 +502,6 @@ class ModelActor:
         return True
 
     def _add_report(self, code: FailureCode, reason: str) -> None:
-        self.record.proved.clear()  # the next success withdraws it
         self._supervisor.add_report(self.runner, code, reason)
 
 
