@@ -154,7 +154,7 @@ async def test_a_gateway_that_refuses_the_token_blames_no_model(
         result = (await scene.cluster.call("predict")).by_id["7"]
         assert result.status is Status.FAILED
         assert "UNAUTHENTICATED" in result.detail
-        assert actor_of(scene.cluster.models["7"]).record.failures == 0
+        assert actor_of(scene.cluster.models["7"]).conduct.record.failures == 0
     assert scene.crunch.reports == []
 
 

@@ -1,4 +1,4 @@
-"""What is done on a new connection to a node before it carries calls: the proof, and the setup.
+"""How a connection to a node is made, and made ready for calls: by the proof, and by the setup.
 
 Each new connection might lead to another process than the last one, so each goes through all of it. The proof
 comes first, where one is asked for, by a health check: the setup carries the class and its arguments, and
@@ -13,6 +13,8 @@ import trio
 from grpclib.const import Status as GRPCStatus
 from grpclib.exceptions import GRPCError
 
+from ..network.tls import TLSNetwork
+from ..rpc.connecting import open_connection
 from ..services.base import NodeService, Request
 from .node_connection import NodeBusyError, NodeConnection
 from .policy import (
@@ -27,8 +29,10 @@ from .policy import (
 
 if TYPE_CHECKING:
     from ..rpc.call import Answer
+    from .handle import ModelRunner
+    from .supervisor import Supervisor
 
-__all__ = ["BringUpError", "prove", "set_up"]
+__all__ = ["BringUpError", "connect", "prove", "set_up"]
 
 _BUSY_RETRY: Final = 0.1
 _HEALTH_CHECK: Final = Request("/grpc.health.v1.Health/Check")
@@ -46,6 +50,40 @@ class BringUpError(Exception):
         super().__init__(reason)
         self.outcome = outcome
         self.error = error
+
+
+async def connect(nursery: trio.Nursery, model: ModelRunner, supervisor: Supervisor) -> NodeConnection:
+    """Connect to a model's node.
+
+    Args:
+        nursery: where the connection's tasks run.
+        model: whose node.
+        supervisor: knows the settings, the credentials, and what reads from sockets.
+
+    Raises:
+        ProofFailed: the node's certificate is not the model's.
+        OSError: nobody answers there; see `rpc.connecting.open_connection`.
+    """
+    config, security = supervisor.config, supervisor.security
+    network = config.node_network
+    if (tls := security.tls(model.model_id)) is not None:
+        network = TLSNetwork(tls.context, network, server_hostname=tls.server_hostname)
+    try:
+        async with supervisor.connect_limiter:
+            connection = await open_connection(
+                nursery,
+                network,
+                model.host,
+                model.port,
+                timeout=config.backoff.connect_timeout,
+                max_header_bytes=config.limits.max_header_bytes,
+                hub=supervisor.hub,
+            )
+    except OSError as error:
+        if (failure := security.failed_proof(error)) is not None:
+            raise failure from error
+        raise
+    return NodeConnection(connection, model, security, config.limits)
 
 
 async def prove(node: NodeConnection, service: NodeService, timeout: float) -> None:

@@ -136,7 +136,7 @@ class Call:
         self._unary: UnaryCall | None = None
         self._undecoded: Encoded | None = None
         self._turn: Turn | None = None
-        record = actor.record
+        record = actor.conduct.record
         if not (self._joining or actor.ready):
             self._end(outcome_of_fact(Fact.NOT_READY), actor.condition)
         elif record.sitting_out and not self._joining and record.sit_out():

@@ -26,6 +26,7 @@ from .jsonable import to_plain
 from .refusal import Refusal
 
 if TYPE_CHECKING:
+    import grpclib.client
     from typing_extensions import TypeForm
 
     from ..returns.typing import Returns
@@ -100,6 +101,7 @@ class Model(ModelIdentity, Protocol):
         port: where its node listens.
         state: where it is in its life.
         error: why it is not ready, or None.
+        channel: for generated stubs, on its own connection.
     """
 
     @property
@@ -122,6 +124,9 @@ class Model(ModelIdentity, Protocol):
 
     @property
     def error(self) -> BaseException | None: ...  # noqa: D102
+
+    @property
+    def channel(self) -> grpclib.client.Channel: ...  # noqa: D102
 
     @overload
     async def call(

@@ -1,0 +1,124 @@
+"""After a timeout: was the model slow, or was its connection dead?
+
+A node that is cut off in silence and a model that takes too long look the same from here. So the node is
+asked for a PING before the model is reported. If it does not answer, the timeouts were not the model's: they
+are taken back, and the connection is made anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from ..rpc.connection import Connection
+from ..rpc.ending import EndCause
+from ..values.failure_codes import FailureCode
+from .policy import Outcome, Record, may_ask_with_ping
+
+if TYPE_CHECKING:
+    from .handle import ModelRunner
+    from .supervisor import Supervisor
+
+__all__ = ["Conduct"]
+
+
+class Conduct:
+    """What counts for and against one model.
+
+    Args:
+        model: the model.
+        supervisor: is told what is to be reported, and what the model has shown to have.
+
+    Attributes:
+        record: its counts.
+        nursery: where questions are asked in the background; None as long as nobody runs the model.
+        connection: the connection that carries its calls; None as long as there is none.
+    """
+
+    def __init__(self, model: ModelRunner, supervisor: Supervisor) -> None:
+        config = supervisor.config
+        self.record = Record(config.max_consecutive_failures, config.max_consecutive_timeouts)
+        self.nursery: trio.Nursery | None = None
+        self.connection: Connection | None = None
+        self._model = model
+        self._supervisor = supervisor
+        self._health = config.health
+        self._unanswered: dict[Connection, list[tuple[FailureCode | None, str]]] = {}
+
+    def note_call(self, outcome: Outcome, method: str, detail: str, *, given_up: bool) -> None:
+        """Draw the consequences of a call's outcome.
+
+        Args:
+            outcome: what happened.
+            method: what was called.
+            detail: the same in words, for the model's author.
+            given_up: the model was given up meanwhile, so nothing is reported.
+        """
+        consequence = self.record.note(outcome, method)
+        code = consequence.report
+        if consequence.proves:
+            self._supervisor.note_success(self._model, method)
+        elif consequence.unsure and self._ask(code, detail):
+            pass  # the answer decides
+        elif code is not None and not given_up:
+            lacking = method if consequence.lacks else None
+            self._supervisor.add_report(self._model, code, detail, lacking=lacking)
+
+    def note_giving_up(self, outcome: Outcome, reason: str) -> None:
+        """Draw the consequences of a bringing-up that failed.
+
+        Args:
+            outcome: what happened.
+            reason: the same in words, for the model's author.
+        """
+        consequence = self.record.note(outcome)
+        if consequence.report is not None:
+            lacking = self._supervisor.service.instance_name if consequence.lacks else None
+            self._supervisor.add_report(self._model, consequence.report, reason, lacking=lacking)
+
+    def note_setup(self) -> None:
+        """The model has an instance of the class that was asked for."""
+        self._supervisor.note_success(self._model, self._supervisor.service.instance_name)
+
+    def begin_anew(self) -> None:
+        """Forget what the model did."""
+        self.record.clear()
+        self._supervisor.withdraw_reports(self._model)
+
+    def _ask(self, code: FailureCode | None, detail: str) -> bool:
+        """Ask the node for a PING in the background, if one may be spent. Later timeouts wait for it, too.
+
+        Args:
+            code: what to report if it was the model, if anything.
+            detail: why.
+        """
+        connection = self.connection
+        if not self._health.verify_timeouts or connection is None or not connection.accepts_calls:
+            return False
+        timeouts = self._unanswered.get(connection)
+        if timeouts is not None:
+            timeouts.append((code, detail))
+            return True
+        if not may_ask_with_ping(connection.pings_without_answer, code):
+            return False
+        assert self.nursery is not None
+        self._unanswered[connection] = [(code, detail)]
+        self.nursery.start_soon(self._wait_for_answer, connection)
+        return True
+
+    @enable_ki_protection
+    async def _wait_for_answer(self, connection: Connection) -> None:
+        timeout = self._health.timeout
+        try:
+            answered = await connection.ping(timeout)
+        finally:
+            timeouts = self._unanswered.pop(connection)
+        code, detail = timeouts[-1]
+        if not answered:
+            for _ in timeouts:
+                self.record.forgive_timeout()
+            connection.abort(f"no answer to a PING within {timeout:g} s", cause=EndCause.NO_ANSWER_TO_PING)
+        elif code is not None and self.record.timeouts and connection is self.connection:
+            self._supervisor.add_report(self._model, code, detail)
