@@ -62,12 +62,10 @@ class open_nursery_for_body:  # noqa: N801 - used as `trio.open_nursery` is
         self._manager = trio.open_nursery()
         self._nursery: trio.Nursery | None = None
 
-    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> trio.Nursery:
         self._nursery = await self._manager.__aenter__()
         return self._nursery
 
-    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:

@@ -48,7 +48,6 @@ class Block:
         self._service_scope = trio.CancelScope(shield=True)
 
     @contextlib.asynccontextmanager
-    @enable_ki_protection
     async def run(self) -> AsyncIterator[None]:
         """Start everything, and end everything.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ..signal import Signal
 
@@ -80,6 +81,7 @@ class ChangeListener:
     def __aiter__(self) -> ChangeListener:
         return self
 
+    @enable_ki_protection
     async def __anext__(self) -> Change:
         await trio.lowlevel.checkpoint()
         await self._news.wait_until(lambda: bool(self._queue) or self._missed or self._ended)

@@ -315,6 +315,7 @@ class Cluster:
         )
 
     @asynccontextmanager
+    @enable_ki_protection
     async def changes(self, *, initial: bool = False) -> AsyncIterator[ChangeListener]:
         """Listen to what happens to the models.
 
