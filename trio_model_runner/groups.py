@@ -45,7 +45,7 @@ class one_by_itself:  # noqa: N801 - used as `with one_by_itself():`, like Trio'
             del only, context, others, error, traceback  # or this frame, in the traceback, would keep itself
 
 
-class open_nursery_for_body:  # noqa: N801 - used as `trio.open_nursery` is
+class open_nursery_for_body:  # noqa: N801 - used like `trio.open_nursery`
     """A nursery around code that is not ours, as an async context manager.
 
     `trio.open_nursery` makes a new group of what its body raises, and a group of the body's own becomes a
@@ -72,12 +72,12 @@ class open_nursery_for_body:  # noqa: N801 - used as `trio.open_nursery` is
         assert self._nursery is not None
         if error is None or _has_cancelled(error):
             with one_by_itself():
-                # A nursery waits for its tasks however it is left; that is no clean-up that could be bounded.
+                # Nothing bounds this: a nursery always waits for its tasks, and no timeout could shorten that.
                 return bool(await self._manager.__aexit__(kind, error, traceback))  # noqa: ASYNC102
         self._nursery.cancel_scope.cancel()
         try:
-            await self._manager.__aexit__(None, None, None)  # noqa: ASYNC102 - as above
-        except trio.Cancelled:  # noqa: ASYNC103 - of a scope around us; what the body raised leaves instead
+            await self._manager.__aexit__(None, None, None)  # noqa: ASYNC102 - the same
+        except trio.Cancelled:  # noqa: ASYNC103 - of a scope around us; the body's exception leaves instead
             pass
         except BaseExceptionGroup as group:
             _, crashes = group.split(trio.Cancelled)

@@ -400,4 +400,4 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         assert self._manager is not None
-        return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - which shields itself
+        return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - it shields itself

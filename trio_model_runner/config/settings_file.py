@@ -81,8 +81,9 @@ def _options(config_class: type[attrs.AttrsInstance]) -> Options:
     options = [option for option in deep_options(config_class) if option.path not in _NOT_LOADABLE]
     options.extend(deep_options(_CredentialsSource))
     # A file can't say which kind of network it wants; it can set TCP's fields.
-    for option in deep_options(TCPNetwork):
-        options.append(dataclasses.replace(option, path=f"network.{option.path}"))  # noqa: PERF401
+    options.extend(
+        dataclasses.replace(option, path=f"network.{option.path}") for option in deep_options(TCPNetwork)
+    )
     return {option.path: option for option in options}
 
 

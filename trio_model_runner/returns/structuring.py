@@ -168,7 +168,7 @@ class _Selective:
             for candidate, hook in likely:
                 try:
                     return hook(value, candidate)
-                except Exception:  # noqa: S112  what it is not is no matter if it is another
+                except Exception:  # noqa: S112 - another member of the union may fit
                     continue
             raise MisfitError(f"{expected}, got {type(value).__name__}")
 

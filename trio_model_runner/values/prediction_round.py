@@ -42,7 +42,7 @@ class PredictionRound(Mapping[ModelT, PredictResult[ValueT_co, ModelT]], Generic
         self,
         results: Mapping[ModelT, PredictResult[ValueT_co, ModelT]],
         *,
-        id: str,  # noqa: A002  what it is called outside, too
+        id: str,  # noqa: A002 - coordinators know it by this name
         method: str,
         started_at: float,
         elapsed: float,

@@ -41,22 +41,19 @@ _LONGEST_DETAIL_SHOWN = 80
 
 
 class ModelIdentity(Protocol):
-    """What a result needs to know of a model; a `ModelRunner` has it, and so may a test's own class.
-
-    Attributes:
-        model_id: stable over deployments.
-        deployment_id: new for every deployment; None where the orchestrator is too old to say.
-        name: for people; "" where unknown.
-    """
+    """What a result needs to know of a model. A `ModelRunner` has it; a test's own class can have it, too."""
 
     @property
-    def model_id(self) -> str: ...  # noqa: D102
+    def model_id(self) -> str:
+        """The model's id. It stays the same over deployments."""
 
     @property
-    def deployment_id(self) -> str | None: ...  # noqa: D102
+    def deployment_id(self) -> str | None:
+        """The deployment's id, another one for each; None where the orchestrator is too old to say."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """The model's name, for people; "" where unknown."""
 
 
 class ModelState(enum.StrEnum):
@@ -90,38 +87,35 @@ class ModelState(enum.StrEnum):
 
 
 class Model(ModelIdentity, Protocol):
-    """What a coordinator can see of a model, and do with it; a `ModelRunner` is one.
-
-    Attributes:
-        cruncher_id: its author's id; "" where unknown.
-        cruncher_name: its author's name; "" where unknown.
-        infos: what else the orchestrator says of it.
-        host: where its node listens, a name or an address.
-        port: where its node listens.
-        state: where it is in its life.
-        error: why it is not ready, or None.
-    """
+    """What a coordinator can see of a model, and do with it; a `ModelRunner` is one."""
 
     @property
-    def cruncher_id(self) -> str: ...  # noqa: D102
+    def cruncher_id(self) -> str:
+        """The id of the model's author; "" where unknown."""
 
     @property
-    def cruncher_name(self) -> str: ...  # noqa: D102
+    def cruncher_name(self) -> str:
+        """The name of the model's author; "" where unknown."""
 
     @property
-    def infos(self) -> Mapping[str, Any]: ...  # noqa: D102
+    def infos(self) -> Mapping[str, Any]:
+        """What else the orchestrator says about the model."""
 
     @property
-    def host(self) -> str: ...  # noqa: D102
+    def host(self) -> str:
+        """The host on which the model's node listens: a name or an IP address."""
 
     @property
-    def port(self) -> int: ...  # noqa: D102
+    def port(self) -> int:
+        """The TCP port on which the model's node listens."""
 
     @property
-    def state(self) -> ModelState: ...  # noqa: D102
+    def state(self) -> ModelState:
+        """Where the model is in its life."""
 
     @property
-    def error(self) -> BaseException | None: ...  # noqa: D102
+    def error(self) -> BaseException | None:
+        """Why the model is not ready, or None."""
 
     @overload
     async def call(
@@ -183,9 +177,11 @@ class Model(ModelIdentity, Protocol):
         self, *values: Any, timeout: float | None = ..., returns: TypeForm[T]
     ) -> PredictResult[T]: ...
 
-    async def reset(self, *, timeout: float | None = None) -> PredictResult[None]: ...  # noqa: D102
+    async def reset(self, *, timeout: float | None = None) -> PredictResult[None]:
+        """Have the model forget all that it has learnt; see `ModelRunner.reset`."""
 
-    def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
+    def to_dict(self) -> dict[str, Any]:
+        """What the model is and how it is, as a dict that `json.dumps` takes."""
 
 
 class Status(enum.StrEnum):
