@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import attrs
 
 from ..errors import ConfigError
+from ..text import cut
 
 __all__ = [
     "Flag",
@@ -46,9 +47,7 @@ def refuse(instance: object, attribute: attrs.Attribute[Any], rule: str, value: 
     A class whose instances sit inside another configuration says where with ``SECTION``.
     """
     section = getattr(type(instance), "SECTION", "")
-    shown = repr(value)
-    if len(shown) > _LONGEST_VALUE_SHOWN:
-        shown = f"{shown[:_LONGEST_VALUE_SHOWN]}..."
+    shown = cut(repr(value), _LONGEST_VALUE_SHOWN)
     raise ConfigError(f"{section}{attribute.name}: must be {rule}, got {shown}")
 
 

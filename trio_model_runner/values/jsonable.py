@@ -43,6 +43,7 @@ from typing import Any, Final
 
 import attrs
 
+from ..text import as_step
 from .effort import looks_large
 from .frames.writing import is_frame
 from .refusal import Refusal
@@ -53,7 +54,6 @@ MAX_DEPTH: Final = 256
 """How deep arrays and objects may be nested in each other."""
 
 _LEAVES = frozenset({type(None), bool, int, float, str})
-_LONGEST_KEY_SHOWN = 40
 _PIECE_BYTES = 2**16  # takes 1 to 2 ms to write
 _LARGE_BYTES = 2**18  # takes 4 to 8 ms to read
 _ITEMS_IN_PIECE = 256
@@ -355,7 +355,7 @@ def _explain(value: Any, path: str, inside: set[int]) -> None:
             if not isinstance(key, str):
                 raise Refusal(TypeError, _text_keys_only(type(key)), path)
             require_utf8(key, path, "a key")
-            _explain(item, path + _step(key), inside)
+            _explain(item, path + as_step(key), inside)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             _explain(item, f"{path}[{index}]", inside)
@@ -370,9 +370,3 @@ def _require_digits(value: int, path: str) -> None:
         int.__repr__(value)
     except ValueError as error:  # `sys.set_int_max_str_digits`
         raise Refusal(ValueError, f"the number is too long for JSON: {error}", path) from None
-
-
-def _step(key: str) -> str:
-    if len(key) > _LONGEST_KEY_SHOWN:
-        return f"[{key[:_LONGEST_KEY_SHOWN]!r}...]"
-    return f".{key}" if key.isidentifier() else f"[{key!r}]"
