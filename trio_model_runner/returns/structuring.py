@@ -189,7 +189,7 @@ class _Selective:
         return tell
 
     def _resolve(self, kind: Any) -> None:
-        """Find undefined names and unsupported types now; some releases of `cattrs` find them at first use."""
+        """Find undefined names and unsupported types now; not every release of `cattrs` does."""
         origin = typing.get_origin(kind)
         if origin is not None and attrs.has(origin):
             attrs.resolve_types(origin)

@@ -6,8 +6,8 @@ Read in this order:
 
 - `encoded` is a value as it is on the wire, and `data` makes and reads it: `Arguments`, `encode`,
   `decode_data`. `jsonable` does JSON, `frames` does data frames.
-- `frames.bounds` bounds the size of a data frame in an answer. (The size of an HTTP/2 frame is bounded in
-  `rpc.frames`, the size of a gRPC message in `rpc.messages`.)
+- `frames.bounds` bounds the size of a data frame in an answer. (HTTP/2 has frames, too: their size is bounded
+  in `rpc.http2`, and the size of a gRPC message in `rpc.messages`.)
 - `refusal` says why a value can't be sent, and where inside the value the reason is.
 - `effort` says which values are too large to be encoded in the event loop.
 - `results` has what comes back from one model, and what a coordinator sees of a model. `prediction_round` has
