@@ -1,8 +1,8 @@
 """After a timeout: was the model slow, or was its connection dead?
 
-A node that is cut off in silence and a model that takes too long look the same from here. So the node is
-asked for a PING before the model is reported. If it does not answer, the timeouts were not the model's: they
-are taken back, and the connection is made anew.
+A dead connection and a model that takes too long look the same from here. So a PING is sent to the node
+before the model is reported. If the node does not answer it, the model did not cause the timeouts: they are
+taken back, and the connection is made anew.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ["TimeoutChecks"]
 
 
 class TimeoutChecks:
-    """The questions that are under way for one model.
+    """The PINGs under way for one model, and the timeouts that wait for their answers.
 
     Args:
         record: what counts against the model.
         timeout: seconds that the answer to a PING may take.
-        report: is told what to report, and the reason, when it was the model.
+        report: called with the code and the reason to report, if the model was slow.
     """
 
     def __init__(self, record: Record, timeout: float, report: Callable[[FailureCode, str], None]) -> None:
@@ -36,11 +36,11 @@ class TimeoutChecks:
         self._unanswered: dict[Connection, list[tuple[FailureCode | None, str]]] = {}
 
     def can_begin(self, connection: Connection, code: FailureCode | None) -> bool:
-        """Whether a connection is being asked already, or a PING may be spent on it.
+        """Whether a PING is under way on a connection, or may be sent.
 
         Args:
-            connection: the connection that the timeout was on.
-            code: what would be reported if it was the model, if anything.
+            connection: the connection on which the timeout was.
+            code: what would be reported if the model was slow, or None.
         """
         if not connection.accepts_calls:
             return False
@@ -49,7 +49,7 @@ class TimeoutChecks:
     def begin(
         self, nursery: trio.Nursery, connection: Connection, code: FailureCode | None, detail: str
     ) -> None:
-        """Ask, in the background. Timeouts that follow before the answer wait for the same answer."""
+        """Send a PING in the background. Timeouts before its answer wait for the same answer."""
         timeouts = self._unanswered.setdefault(connection, [])
         timeouts.append((code, detail))
         if len(timeouts) == 1:
