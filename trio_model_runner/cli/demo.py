@@ -124,7 +124,13 @@ class Demo:
         """Ask all models where the dove is next, and show each answer as it comes."""
         models = list(cluster.announced.values())
         board = Board(
-            self._console, title, about, models, deadline=self._timeout, describe=_describe, names=self._names
+            self._console,
+            title,
+            about,
+            models,
+            deadline=self._timeout,
+            describe=_cell_text,
+            names=self._names,
         )
         async with (
             cluster.as_completed("predict", models=models, returns=read_density) as results,
@@ -215,7 +221,7 @@ class Demo:
         return self._seconds[model_id] / succeeded if succeeded else None
 
 
-def _describe(result: PredictResult[Any]) -> str:
+def _cell_text(result: PredictResult[Any]) -> str:
     if result.status is Status.SUCCESS:
         return str(result.value)
     detail = result.detail.removeprefix("failed: ") if result.status is Status.ABSENT else result.detail

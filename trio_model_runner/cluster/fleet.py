@@ -135,7 +135,7 @@ class Fleet:
 
     @property
     def settled(self) -> bool:
-        """Whether each announced model is ready, or has failed."""
+        """Whether no announced model is being connected, proved, set up or caught up."""
         return all(actor.ready or actor.state in _OUT for actor in self._membership.current.values())
 
     def count_ready(self) -> int:
