@@ -56,10 +56,10 @@ except ImportError as error:
 from .crunch import Deployment, LocalCrunch
 from .faults import Faults
 from .grpc_server import GRPCServer, ServerCall
-from .hosted_model import CallRecord, SetupRecord
 from .node import LocalNode
 from .node_services import Service
 from .orchestrator import LocalOrchestrator
+from .served_model import CallRecord, SetupRecord
 
 __all__ = [
     "CallRecord",

@@ -23,15 +23,15 @@ from grpclib.exceptions import GRPCError
 from .endpoint import open_endpoint
 from .faults import Faults
 from .grpc_server import DEFAULT_MAX_MESSAGE_BYTES, GRPCServer
-from .hosted_model import HostedModel
 from .node_services import Service, make_handlers
+from .served_model import ServedModel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from ..network import MemoryNetwork
     from .endpoint import EndpointStream
-    from .hosted_model import CallRecord, SetupRecord
+    from .served_model import CallRecord, SetupRecord
 
 __all__ = ["LocalNode"]
 
@@ -121,7 +121,7 @@ class LocalNode:
         self.faults = Faults()
         self.initial_metadata: list[tuple[str, str]] = []
         self._next_faults: deque[Faults] = deque()
-        self._model = HostedModel(model, threads=threads)
+        self._model = ServedModel(model, threads=threads)
         handlers = make_handlers(self, services)
         self._server = GRPCServer(handlers, max_message_bytes=max_message_bytes)
         self._process: _Process | None = None
@@ -258,7 +258,7 @@ class LocalNode:
         """Send `data` on every open connection between two HTTP/2 frames."""
         self._server.send_raw(data)
 
-    async def run_exclusively(self, work: Callable[[HostedModel], Awaitable[T]]) -> T:
+    async def run_exclusively(self, work: Callable[[ServedModel], Awaitable[T]]) -> T:
         """Run `work` as the process's only one; a cancelled caller leaves it running.
 
         Raises:
@@ -271,7 +271,7 @@ class LocalNode:
         process.busy = True
         return await process.run(partial(work, self._model), partial(setattr, process, "busy", False))
 
-    async def run_in_turn(self, work: Callable[[HostedModel], Awaitable[T]]) -> T:
+    async def run_in_turn(self, work: Callable[[ServedModel], Awaitable[T]]) -> T:
         """Run `work` when those before it have ended; a caller cancelled after that leaves it running."""
         process = self._get_process()
         await process.turn.acquire()

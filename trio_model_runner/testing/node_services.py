@@ -2,7 +2,7 @@
 
 Four services exist in the field for calling models, and Health beside them. This module says for each path
 what is read, what is run, what is answered, and where a scripted fault acts. `grpc_server` serves
-connections, and `hosted_model` calls methods.
+connections, and `served_model` calls methods.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .faults import Faults
     from .grpc_server import Handler, ServerCall
-    from .hosted_model import HostedModel
+    from .served_model import ServedModel
 
 __all__ = ["Service", "make_handlers"]
 
@@ -61,10 +61,10 @@ class Node(Protocol):
     def take_faults(self) -> Faults:
         """Return the faults for the model call that has just come."""
 
-    async def run_exclusively(self, work: Callable[[HostedModel], Awaitable[T]]) -> T:
+    async def run_exclusively(self, work: Callable[[ServedModel], Awaitable[T]]) -> T:
         """Run `work` as the process's only one, or raise "Server busy"."""
 
-    async def run_in_turn(self, work: Callable[[HostedModel], Awaitable[T]]) -> T:
+    async def run_in_turn(self, work: Callable[[ServedModel], Awaitable[T]]) -> T:
         """Run `work` when those before it have ended."""
 
 
@@ -133,7 +133,7 @@ async def setup(node: Node, call: ServerCall) -> None:
     request = await receive(call, SetupRequest)
     call.initial_metadata.extend(node.initial_metadata)
 
-    async def work(model: HostedModel) -> SetupResponse:
+    async def work(model: ServedModel) -> SetupResponse:
         await hinder_setup(node.faults)
         if node.faults.setup_status is not None:
             return SetupResponse(status=StatusMessage(*node.faults.setup_status))
@@ -156,7 +156,7 @@ async def call_method(node: Node, call: ServerCall) -> None:
     request = await receive(call, CallRequest)
     faults = start_faults(node, call)
 
-    async def work(model: HostedModel) -> CallResponse:
+    async def work(model: ServedModel) -> CallResponse:
         if faults.drop_after_request:
             call.abort_connection()
         if faults.call_status is not None:
@@ -174,7 +174,7 @@ async def rest(node: Node, call: ServerCall) -> None:
     await receive(call, Empty)
     call.initial_metadata.extend(node.initial_metadata)
 
-    async def work(model: HostedModel) -> Any:
+    async def work(model: ServedModel) -> Any:
         await trio.lowlevel.checkpoint()
         return model.reset()
 
@@ -186,7 +186,7 @@ async def infer_setup(node: Node, call: ServerCall) -> None:
     await receive(call, Empty)
     call.initial_metadata.extend(node.initial_metadata)
 
-    async def work(model: HostedModel) -> None:
+    async def work(model: ServedModel) -> None:
         await hinder_setup(node.faults)
         if model.instance is None:
             await model.reinitialize()
@@ -228,7 +228,7 @@ async def first_infer(node: Node, call: ServerCall) -> None:
 async def infer_value(node: Node, call: ServerCall, faults: Faults, data: bytes, data_type: int) -> Encoded:
     """Have the model infer from one value."""
 
-    async def work(model: HostedModel) -> Encoded:
+    async def work(model: ServedModel) -> Encoded:
         if faults.drop_after_request:
             call.abort_connection()
         if faults.call_status is not None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from ..proto.commons import Argument, KwArgument
 
-__all__ = ["CallRecord", "HostedModel", "SetupRecord"]
+__all__ = ["CallRecord", "ServedModel", "SetupRecord"]
 
 MAX_RECORDS = 10_000
 DECODED_BY_NODES = frozenset(DataType) - {DataType.NONE, DataType.ARROW}
@@ -119,7 +119,7 @@ def is_factory(model: Any) -> bool:
     return inspect.isclass(model) or inspect.isroutine(model) or isinstance(model, functools.partial)
 
 
-class HostedModel:
+class ServedModel:
     """One model on its node.
 
     Args:
