@@ -31,7 +31,7 @@ class ChangeKind(enum.StrEnum):
 
     Attributes:
         ANNOUNCED: the orchestrator says that a model runs or recovers.
-        JOINED: a model is ready, for the first time or again. The loss of its connection is no change.
+        JOINED: a model is ready, for the first time or again. A lost connection is not told.
         REDEPLOYED: a new deployment is ready, and has taken the place of `Change.previous`.
         UPDATED: the orchestrator says something new about a model: see its `infos`. With an error: a report
             about the model was held, since too many models would have been reported at once.

@@ -228,7 +228,7 @@ class Fleet:
         self.changed.send()
 
     def _complain_of_crowds(self, event: Init | Update) -> None:
-        """Log that models are left out: once, and again only after all had found room."""
+        """Log that models are left out: once, and again only after there was room for all."""
         left_out = self._membership.left_out
         if left_out and not self._crowded:
             limit = self.config.orchestrator.max_models
@@ -293,7 +293,7 @@ class Fleet:
             self._tell(Change(ChangeKind.REDEPLOYED, model, previous=replaced.runner))
 
     def _see_off(self, actor: ModelActor) -> None:
-        """A model is gone: forget it, and tell so."""
+        """A model is gone: forget it, and queue the change."""
         model = actor.runner
         del self._living[model]
         self.reporting.withdraw(model)

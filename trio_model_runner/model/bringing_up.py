@@ -56,7 +56,7 @@ async def prove(node: NodeConnection, service: NodeService, timeout: float) -> N
 
     Args:
         node: the connection.
-        service: what the node speaks.
+        service: the gRPC service that the node has.
         timeout: seconds that each request may take.
 
     Raises:
@@ -89,7 +89,7 @@ async def set_up(node: NodeConnection, service: NodeService, timeout: float) -> 
 
     Args:
         node: the connection.
-        service: what the node speaks.
+        service: the gRPC service that the node has.
         timeout: seconds that the setup may take.
 
     Raises:

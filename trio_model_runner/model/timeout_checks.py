@@ -1,6 +1,6 @@
 """After a timeout: was the model slow, or was its connection dead?
 
-A dead connection and a model that takes too long look the same from here. So a PING is sent to the node
+A dead connection and a slow model look the same from here. So a PING is sent to the node
 before the model is reported. If the node does not answer it, the model did not cause the timeouts: they are
 taken back, and the connection is made anew.
 """
