@@ -188,7 +188,7 @@ async def test_attempts_come_exactly_as_configured(
 ) -> None:
     network = TimedNetwork()
     models = dict.fromkeys(MODELS, Model)
-    async with LocalCrunch(models, network=network) as crunch:  # noqa: SIM117
+    async with LocalCrunch(models, network=network) as crunch:  # noqa: SIM117 - one line would be too long
         async with Cluster(crunch.config(backoff=backoff, orchestrator=SELDOM), SERVICE) as cluster:
             await trio.sleep(DAY)
             network.attempts.clear()

@@ -83,6 +83,6 @@ async def test_large_values_are_on_time_under_a_clock_that_jumps(autojump_clock:
             before = trio.current_time()
             arguments = Arguments(value)
             every: list[Any] = list((await cluster.call("predict", arguments)).values())
-            every += (await cluster.call("predict", lambda _: Arguments(value))).values()  # noqa: B023
+            every += (await cluster.call("predict", lambda _: Arguments(value))).values()  # noqa: B023 - called in this turn only
             assert [result.status for result in every] == [Status.SUCCESS] * 4
             assert trio.current_time() == before

@@ -168,7 +168,7 @@ async def test_a_frame_that_nobody_here_can_read_is_our_trouble(monkeypatch: pyt
 
     monkeypatch.setattr("trio_model_runner.values.data.read_parquet", no_pyarrow)
     monkeypatch.setattr(
-        "trio_model_runner.testing.hosted_model.encode_result", lambda _: Encoded(DataType.PARQUET, b"x")
+        "trio_model_runner.testing.served_model.encode_result", lambda _: Encoded(DataType.PARQUET, b"x")
     )
     async with coordinating({"a": Model()}) as (_, cluster):
         result = (await cluster.call("predict")).by_id["a"]

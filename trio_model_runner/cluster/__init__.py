@@ -1,9 +1,14 @@
 """All models of a crunch together.
 
-To read in this order: `cluster` is what a coordinator uses, and `block` runs it. `membership` says which
-deployments there should be, and `fleet` has them up. `caller` plays rounds, and `rounds` is one of them.
-`reporting` is where reports wait; `changes` and `snapshot` tell what happens, and `joining` catches a new
-model up.
+The room knows models as `model` has them, and the orchestrator's feed. It must not know gRPC, or what an
+outcome of a call means: `model.policy` decides that. Read in this order:
+
+1. `cluster` is what a coordinator uses. `block` starts everything and ends it.
+2. `membership` decides which deployment of each model is in use. Its `promote` swaps the deployments of a
+   model at a redeployment. `fleet` has the actors of all models, and joins the other parts.
+3. `caller` makes rounds, and `rounds` is one round. `joining` lets the coordinator catch a new model up.
+4. `reporting` keeps reports back until `model.policy.reports` releases them, and gives them to the feed.
+5. `changes` and `snapshot` tell a coordinator what happens, and how things are.
 
 A call's way: `Cluster.call` (`cluster`) goes to `caller`, which makes what is asked a `RoundSpec` and
 `Requests` (`model.round_spec`); the service writes the request (`services.dynamic_subclass`, `values.data`).

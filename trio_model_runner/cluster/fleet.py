@@ -1,8 +1,9 @@
-"""All models of a cluster: who is announced, who is ready, and what is made of what they do.
+"""All models of a cluster: which are announced, which are ready, and what follows from what they do.
 
-Here the two halves meet. What the orchestrator says goes into `membership`, which starts and stops models;
-what the models say of themselves goes out as changes, and to `reporting`. Neither half knows of the other,
-and none of this knows of rounds.
+The parts of the cluster are joined here. What the orchestrator says goes into `membership`, which starts and
+stops models. What the models' actors say goes out as changes, and to `reporting`. When a successor is ready,
+`_take_in` has `membership` swap the deployments. These parts don't know each other, and none of them knows
+rounds.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ if TYPE_CHECKING:
 __all__ = ["Calls", "Fleet"]
 
 _OUT: Final = frozenset({ModelState.FAILED, ModelState.RECOVERING})
-"""Announced, but not to be had until it is announced again."""
+"""The states of a model that is announced, but given up or recovering."""
 
 logger = logging.getLogger("trio_model_runner.cluster")
 
 
 class Calls(Protocol):
-    """What makes calls on single models."""
+    """What a fleet needs of the object that makes calls."""
 
     async def call_model(
         self, actor: ModelActor, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
@@ -58,20 +59,21 @@ class Calls(Protocol):
 
 
 class Fleet:
-    """The models of one cluster, and their `model.Supervisor`.
+    """The models of one cluster. For their actors, it is the `model.supervisor.Supervisor`.
 
     Args:
         config: the settings.
-        service: what the nodes speak.
-        feed: the orchestrator's.
-        join: lets the coordinator catch a model up, told why it joins and whether it is a new instance.
+        service: the gRPC service that the nodes have.
+        feed: the orchestrator's feed.
+        join: lets the coordinator catch a model up. It gets the model, why it joins, and whether its instance
+            is new.
 
     Attributes:
-        calls: makes calls on single models; to be set before any model runs.
-        changes: whoever listens to what happens.
-        reporting: where reports wait.
-        initialised: set once the orchestrator has said what runs.
-        changed: sent whenever any model's state or the membership changes.
+        calls: makes calls on single models. It must be set before a model runs.
+        changes: the listeners.
+        reporting: where reports are kept back.
+        initialised: set when the orchestrator's first list has come.
+        changed: sent whenever the state of a model or the membership changes.
         members: the announced models, by model id; it changes with them.
     """
 
@@ -112,10 +114,10 @@ class Fleet:
             self.hub = SocketHub()
 
     def close(self) -> None:
-        """Stop all models, and tell nobody any more."""
+        """Stop all models, and end the changes."""
         self._nursery = None
         self._ready.clear()
-        for actor in list(self._living.values()):  # those too that were replaced and finish their calls
+        for actor in list(self._living.values()):  # also those that were replaced, and finish their calls
             actor.stop()
         self.changes.end()
         self.changed.send()
@@ -134,7 +136,7 @@ class Fleet:
 
     @property
     def settled(self) -> bool:
-        """Whether no announced model is on its way up."""
+        """Whether no announced model is being connected, proved, set up or caught up."""
         return all(actor.ready or actor.state in _OUT for actor in self.members.values())
 
     def count_ready(self) -> int:
@@ -146,7 +148,7 @@ class Fleet:
         return dict(Counter(actor.state.value for actor in self.members.values()))
 
     def picture(self) -> list[Change]:
-        """What is there now, as the changes that led to it."""
+        """The present state, as the changes that would lead to it."""
         announced = self.announced.values()
         return [
             *(Change(ChangeKind.ANNOUNCED, model) for model in announced),
@@ -159,7 +161,7 @@ class Fleet:
         ]
 
     def choose(self, models: Iterable[Model | str]) -> tuple[list[ModelActor], list[str]]:
-        """Whom a round calls, each once, and the ids among `models` that are not announced.
+        """The models that a round calls, each once, and the ids among `models` that are not announced.
 
         Args:
             models: models or ids.
@@ -182,22 +184,22 @@ class Fleet:
         return list(members), list(missing)
 
     def report(self, model: ModelRunner, code: FailureCode, reason: str | None) -> None:
-        """Report a model, as a coordinator wants it; see `Cluster.report_failure`."""
-        self._actor(model)  # or it is not ours
+        """Report a model for the coordinator; see `Cluster.report_failure`."""
+        self._actor(model)  # raises if it is not ours
         if not isinstance(reason, str | None):
             raise TypeError(f"reason: must be a str or None, got {type(reason).__name__}")
         self.reporting.send(model, code, reason)
 
     def actor_of(self, model: object, otherwise: str) -> ModelActor:
-        """Whoever runs a model of this cluster, which may have left.
+        """The actor of a model of this cluster. The model may have left.
 
         Args:
-            model: its handle.
-            otherwise: what to say if it is no handle.
+            model: the model's handle.
+            otherwise: the text of the TypeError.
 
         Raises:
-            TypeError: it is no handle.
-            ValueError: it is another cluster's.
+            TypeError: `model` is no handle.
+            ValueError: the model is another cluster's.
         """
         if not isinstance(model, ModelRunner):
             raise TypeError(f"{otherwise}, got {type(model).__name__}")
@@ -210,7 +212,7 @@ class Fleet:
     # What the orchestrator says.
 
     def deliver(self, event: FeedEvent) -> None:
-        """Take in what the orchestrator says."""
+        """Take an event from the orchestrator's feed."""
         if self._nursery is None:
             return
         if isinstance(event, Disconnected):
@@ -224,7 +226,7 @@ class Fleet:
         self.changed.send()
 
     def _complain_of_crowds(self, event: Init | Update) -> None:
-        """Log that models are left out, once until all that there are have found room."""
+        """Log that models are left out: once, and again only after there was room for all."""
         left_out = self._membership.left_out
         if left_out and not self._crowded:
             limit = self.config.orchestrator.max_models
@@ -252,7 +254,7 @@ class Fleet:
         self._nursery.start_soon(actor.live)
         return actor
 
-    # What models say of themselves: see `model.Supervisor`.
+    # What the models' actors say: see `model.supervisor.Supervisor`.
 
     async def join(self, model: ModelRunner, reason: JoinReason, *, fresh: bool) -> None:
         """See `Supervisor.join`."""
@@ -277,7 +279,7 @@ class Fleet:
         self.changed.send()
 
     def _take_in(self, actor: ModelActor) -> None:
-        """A model is ready; it may replace another deployment."""
+        """A model is ready. If it is a successor, it replaces another deployment now."""
         model = actor.runner
         replaced = self._membership.promote(model.model_id, actor)
         self._ready[model.model_id] = model
@@ -289,7 +291,7 @@ class Fleet:
             self._tell(Change(ChangeKind.REDEPLOYED, model, previous=replaced.runner))
 
     def _see_off(self, actor: ModelActor) -> None:
-        """A model is gone."""
+        """A model is gone: forget it, and queue the change."""
         model = actor.runner
         del self._living[model]
         self.reporting.withdraw(model)

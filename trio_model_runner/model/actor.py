@@ -1,11 +1,11 @@
-"""Whoever runs one deployment of one model: it takes the steps of its life, and keeps its calls in order.
+"""The `ModelActor` runs one deployment of one model: it takes the steps of its life.
 
-`lifecycle` says what to do; the `ModelActor` does it, one step at a time, in a task of its own. So a model
-that hangs anywhere costs no other model anything. A word from outside (the orchestrator's, the coordinator's)
-changes the state at once, and the step that is under way is given up for the next one.
+`lifecycle` says what to do. The `ModelActor` does it, one step at a time, in a task of its own. So a model
+that hangs costs no other model anything. An event from outside (from the orchestrator or the coordinator)
+changes the state at once. Then the step that is under way is cancelled, and the next one begins.
 
-There is a connection in the states of `lifecycle.CONNECTED`, and in no others: whatever leads out of them
-lets go of it at the same moment.
+In the states of `lifecycle.CONNECTED` there is a connection, and in all others there is none: an event that
+leads out of these states also lets go of the connection.
 """
 
 from __future__ import annotations
@@ -56,21 +56,21 @@ __all__ = ["ModelActor", "ModelUnavailableError"]
 _UNAVAILABLE: Final = frozenset(
     {ModelState.RECOVERING, ModelState.FAILED, ModelState.RETIRING, ModelState.GONE}
 )
-"""There is no connection for calls, and none is on its way."""
+"""In these states there is no connection for calls, and none is being made."""
 
 
 _BEGINNINGS: Final = frozenset({Event.BEGUN, Event.ANNOUNCED_AGAIN, Event.MOVED})
-"""The attempts to connect are counted from the first again."""
+"""After these events, the attempts to connect are counted from the first again."""
 
 _LOSSES: Final = frozenset({Event.CONNECTION_ENDED, Event.INSTANCE_LOST})
 
 
 class ModelUnavailableError(Exception):
-    """The model can't be called, and won't be so soon; the text says why."""
+    """The model can't be called, and waiting does not help. The text says why."""
 
 
 class ModelActor:
-    """Runs one deployment of one model. Its methods never wait, but for `live` and those for calls.
+    """Runs one deployment of one model. Only `live` and the methods for calls wait; the others never do.
 
     Attributes:
         runner: the handle that coordinators hold.
@@ -80,7 +80,7 @@ class ModelActor:
         port: where its node listens.
         error: why it is not ready, or None.
         conduct: what counts for and against it.
-        overrunning: a call of ours was cut off, and may still run on the node.
+        overrunning: a call of ours was cut off, and the model may still run it.
         replaced: another deployment has taken its place.
     """
 
@@ -132,9 +132,9 @@ class ModelActor:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes part in rounds; it does not from the moment on in which its connection is lost.
+        """Whether it takes part in rounds. This becomes False at once when its connection is lost.
 
-        The state follows a little later, and a call made meanwhile would wait for the next connection.
+        The state changes a little later. A call that was made meanwhile would wait for the next connection.
         """
         node = self._node
         return self._life.state is ModelState.READY and node is not None and node.connection.accepts_calls
@@ -146,10 +146,10 @@ class ModelActor:
 
     @property
     def condition(self) -> str:
-        """How it is, in words."""
+        """Its state in words, for people, with the reason if it is not ready."""
         if self.replaced:
             return "replaced by another deployment"
-        if self._life.state is ModelState.READY and not self.ready:  # which the task is about to notice
+        if self._life.state is ModelState.READY and not self.ready:  # the task has not noticed yet
             return f"{ModelState.LOST.value}: {self._connected.connection.loss}"
         state = self._life.state.value
         return f"{state}: {self.error}" if self.error is not None else state
@@ -180,7 +180,7 @@ class ModelActor:
 
     @enable_ki_protection
     async def live(self) -> None:
-        """Be the model until it is gone; only `stop` and `retire` end it, for it is shielded."""
+        """Take the steps of the model's life. This is shielded: only `stop` and `retire` end it."""
         with trio.CancelScope(shield=True), one_by_itself():
             async with trio.open_nursery() as nursery:
                 self._nursery = self.conduct.nursery = nursery
@@ -190,10 +190,10 @@ class ModelActor:
                     self._let_go(gently=False)
                     nursery.cancel_scope.cancel()
 
-    # What the orchestrator and the coordinator say. See `cluster.membership` for when they say it.
+    # Events from the orchestrator and the coordinator. `cluster.membership` says when they happen.
 
     def update(self, infos: Mapping[str, Any]) -> None:
-        """Take what the orchestrator says of it now."""
+        """Take new infos from the orchestrator."""
         if infos != self.infos:
             self.infos = infos
             self._supervisor.infos_changed(self.runner)
@@ -203,12 +203,12 @@ class ModelActor:
     def recover(self) -> None:
         """It crashed and is being restarted: let go of it until it is announced again."""
         if self._life.heeds(Event.CRASHED):
-            self.conduct.begin_anew()  # nobody needs to be told any more what it did before
+            self.conduct.begin_anew()  # what it did before is not reported any more
             self.error = ModelError("it crashed, and is being restarted")
             self._happened(Event.CRASHED)
 
     def revive(self) -> None:
-        """It is announced again: try it if it was given up or recovering, and else not less than before."""
+        """It is announced again: try it again if it was given up or recovering, and count attempts anew."""
         self._attempts.start_over()
         if self._life.heeds(Event.ANNOUNCED_AGAIN):
             self.conduct.begin_anew()
@@ -218,7 +218,7 @@ class ModelActor:
         """It is announced at another address."""
         if self._life.heeds(Event.MOVED):
             self.host, self.port = host, port
-            self._channel = None  # which names the address
+            self._channel = None  # it has the old address
             self.conduct.begin_anew()
             self._happened(Event.MOVED)
 
@@ -238,14 +238,17 @@ class ModelActor:
             self._happened(Event.REPORTED)
 
     def try_later(self) -> None:
-        """A report about it was held: if it was given up, try it again after a while, if that may help."""
+        """A report about it was held: if it was given up, try it again after a while.
+
+        If it could not prove its identity, it is not tried again before it is announced again.
+        """
         if tried_again_when_held(self.error):
             self._happened(Event.HELD)
 
-    # What calls say.
+    # Events from calls.
 
     def distrust(self, error: ProofFailed) -> None:
-        """Let go of it until it is announced again: an answer was not its own."""
+        """An answer did not come from its node: let go of it until it is announced again."""
         if self._life.heeds(Event.DISTRUSTED):
             self.error = error
             self._happened(Event.DISTRUSTED)
@@ -257,24 +260,24 @@ class ModelActor:
             self._happened(Event.INSTANCE_LOST)
 
     def note(self, outcome: Outcome, method: str, detail: str) -> None:
-        """Draw the consequences of a call's outcome."""
+        """Count the outcome of a call, and do what follows from it."""
         if (outcome, method) in self.conduct.record.no_news:
             return  # as nearly always, and then this must cost nothing
         given_up = self._life.state is ModelState.FAILED
         self.conduct.note_call(outcome, method, detail, given_up=given_up)
 
     def belongs_to(self, supervisor: object) -> bool:
-        """Whether it is run for this one."""
+        """Whether this is its supervisor."""
         return self._supervisor is supervisor
 
     def shorten(self, text: str) -> str:
-        """Make a text that came from outside fit to be kept and shown; see `text`."""
+        """Make a text from outside fit to be kept and shown; see `text.readable`."""
         return readable(text, self._config.limits.max_detail_length)
 
-    # What calls need.
+    # For calls.
 
     def take_turn(self, *, joining: bool) -> Turn:
-        """Take a place in the queue; `on_join`'s calls have one of their own, ahead of those that wait.
+        """Take a place in a queue. The calls of `on_join` have their own queue, and come first.
 
         Raises:
             QueueFullError: too many wait.
@@ -291,10 +294,10 @@ class ModelActor:
         return node if state is ModelState.READY or state is ModelState.RETIRING else None
 
     async def wait_usable(self, *, joining: bool) -> NodeConnection:
-        """The connection for a call, once there is one. No checkpoint if there is one now.
+        """Wait for the connection for a call. This is no checkpoint if there is one now.
 
         Raises:
-            ModelUnavailableError: there is none, and none is on its way.
+            ModelUnavailableError: there is no connection, and none is being made.
         """
         while True:
             if (node := self.usable(joining=joining)) is not None:
@@ -306,20 +309,20 @@ class ModelActor:
     # The steps of a life.
 
     async def _take_steps(self) -> None:
-        """Do what there is to do, until the end."""
+        """Take one step after the other, until the end."""
         if self._life.step is Step.BEGIN:
             self._happened(Event.BEGUN)
         while self._life.step is not Step.END:
             with trio.CancelScope() as self._step:
                 event = await self._take_step()
             if not self._step.cancel_called:
-                # There was no checkpoint since the end of `on_join`, or a round would be missed.
+                # No checkpoint since the end of `on_join`, or the model would miss a round.
                 self._happened(event)
             elif self._life.state not in CONNECTED:
                 self._let_go(gently=False)  # a connection that was made at the very last moment
 
     async def _take_step(self) -> Event:
-        """Do what is to be done now, and say what came of it."""
+        """Take the present step, and return the event that came of it."""
         try:
             return await self._take(self._life.step)
         except BringUpError as failure:
@@ -355,7 +358,7 @@ class ModelActor:
             case Step.WAIT_TO_RETRY:
                 await trio.sleep(self._config.backoff.maximum)
                 return Event.WAITED
-            case _:  # a word from outside ends this
+            case _:  # only an event from outside ends this step
                 await trio.sleep_forever()
                 raise AssertionError
 
@@ -385,13 +388,13 @@ class ModelActor:
         connection, began = node.connection, trio.current_time()
         await connection.watch(self._keepalive_interval, self._config.keepalive.timeout)
         if connection.too_many_pings:
-            self._keepalive_interval *= 2  # as gRPC's specification of keepalive has it
+            self._keepalive_interval *= 2  # as gRPC's specification of keepalive says
         error = ConnectionError(str(connection.loss))
         return self._connection_ended(error, stood=trio.current_time() - began)
 
     def _connection_ended(self, error: Exception, *, stood: float) -> Event:
-        """Another attempt is due, at once if the connection stood long enough, or none is left."""
-        if self._step.cancel_called:  # a word from outside came first
+        """Prepare the next attempt: at once if the connection lasted long enough. Give up if none is left."""
+        if self._step.cancel_called:  # an event from outside came first
             return Event.CONNECTION_ENDED
         self.error = error
         if not self._attempts.next(stood):
@@ -403,7 +406,7 @@ class ModelActor:
     def _give_up(self, failure: BringUpError) -> Event:
         later = tried_again(failure.outcome, reports_enabled=self._config.report_failures)
         event = Event.GIVEN_UP_FOR_NOW if later else Event.GIVEN_UP
-        if self._step.cancel_called:  # a word from outside came first
+        if self._step.cancel_called:  # an event from outside came first
             return event
         reason = self.shorten(str(failure))
         self.error = _error_of(failure, reason)
@@ -413,7 +416,7 @@ class ModelActor:
     # What follows from events.
 
     def _happened(self, event: Event) -> None:
-        """Go where an event leads, if it leads anywhere."""
+        """Change the state as an event says, if the table has an entry for it, and do what follows."""
         previous = self._life.state
         if not self._life.happened(event):
             return
@@ -436,7 +439,7 @@ class ModelActor:
         """Close the connection in the background, if there is one.
 
         Args:
-            gently: calls that are open may end, if they can.
+            gently: open calls may end first.
         """
         node, self._node, self.conduct.connection = self._node, None, None
         if node is None:
@@ -448,7 +451,7 @@ class ModelActor:
 
 
 def _error_of(failure: BringUpError, reason: str) -> BaseException:
-    """The coordinator's own exception, or a failed proof, where that is the trouble; else all in words."""
+    """The coordinator's own exception or the failed proof itself; everything else becomes a `ModelError`."""
     ours = is_coordinators(failure.outcome) or isinstance(failure.error, ProofFailed)
     if ours and failure.error is not None:
         return failure.error

@@ -1,8 +1,8 @@
 """The orchestrator's feed: which models are up and where, and a way to report the ones that fail.
 
-Read `messages` first: what is said, as values, and the parser that makes them; `infos` bounds what is kept of
-it. `websocket` is one connection, and `feed` keeps one up for as long as it is asked to. Nothing here knows
-what becomes of the events, or gRPC.
+Read in this order: `messages` has what the orchestrator says, as values, and their parser. `infos` bounds
+what is kept about a model. `websocket` is one connection. `feed` keeps a connection up, and keeps reports
+while there is none. Nothing here may know gRPC, or what others do with the events.
 """
 
 from .feed import OrchestratorFeed
