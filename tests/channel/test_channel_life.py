@@ -22,6 +22,7 @@ from helpers.channel_servers import (
 from helpers.h2_server import Address, H2Server, frame, message, serving, use_up_stream_ids
 from trio.testing import wait_all_tasks_blocked
 
+import trio_model_runner.rpc
 from trio_model_runner.channel import Channel
 from trio_model_runner.proto.dynamic_subclass import CallRequest, DynamicSubclassServiceStub
 from trio_model_runner.rpc.connection import Connection
@@ -383,3 +384,9 @@ def test_the_connection_is_imported_without_asyncio():
         "assert 'grpclib.client' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_programs_that_know_it_by_its_former_name_still_find_it() -> None:
+    assert trio_model_runner.rpc.Channel is Channel
+    with pytest.raises(AttributeError, match="Chanel"):
+        trio_model_runner.rpc.Chanel  # noqa: B018

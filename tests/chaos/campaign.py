@@ -273,7 +273,9 @@ class _Campaign:
     def _describe(self, model_id: str) -> str:
         expectation, deployment = self._truth.expected(model_id)
         model = self._cluster.announced.get(model_id)
-        found = "not announced" if model is None else f"{model.condition}, {model.deployment_id}"
+        found = (
+            "not announced" if model is None else f"{model.state.value}, {model.deployment_id}: {model.error}"
+        )
         wanted = "" if deployment is None else f", {deployment.deployment_id}"
         return f"{model_id} is {found}; expected {expectation.name}{wanted}"
 

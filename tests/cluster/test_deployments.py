@@ -86,6 +86,7 @@ async def test_the_oldest_orchestrators_are_understood(autojump_clock: MockClock
 
 async def test_nonsense_costs_nothing_of_what_is_said_beside_it(autojump_clock: MockClock) -> None:
     async with coordinating({"a": Model}) as (crunch, cluster):
+        # Private: that the very same connection is used shows in no other way.
         node_of_a = actor_of(cluster.models["a"])._node
         node = await crunch.add("b", Model, announce=False)
         for text in ("{", "[]", '"init"', '{"event": "party"}', '{"event": "update", "data": 5}'):
@@ -122,6 +123,7 @@ async def test_ten_thousand_models_come_and_go_with_one_init_each(autojump_clock
         crunch.orchestrator.send_text('{"event": "init", "data": []}')
         await until(cluster, lambda: not cluster.announced)
         assert trio.current_time() == began
+        # Private: a deployment that was forgotten here would never be freed.
         assert not cluster._fleet._living
 
 

@@ -47,7 +47,7 @@ async def call_often(cluster: Cluster, times: int, method: str = "predict", **se
 
 
 def counts(cluster: Cluster) -> tuple[int, int]:
-    record = actor_of(cluster.announced["a"]).record
+    record = actor_of(cluster.announced["a"]).conduct.record
     return record.failures, record.timeouts
 
 
@@ -196,7 +196,7 @@ async def test_waiting_behind_our_own_call_is_not_the_models_timeout(autojump_cl
         assert (await model.predict()).status is Status.SKIPPED
         for _ in range(2):
             assert (await model.predict()).status is Status.TIMEOUT
-        assert actor_of(model).record.timeouts == 1
+        assert actor_of(model).conduct.record.timeouts == 1
         await trio.sleep(2)
         assert (await model.predict()).status is Status.SUCCESS
 

@@ -7,11 +7,11 @@ order:
 2. `lifecycle` is the table of all states and events. `actor` does what the table says. For each new
    connection it uses `node_connection` (a connection that belongs to this model) and `bringing_up` (proof and
    Setup). `supervisor` says what an actor needs of the object that runs all models.
-3. `round_spec` and `requests` have what all calls of a round share. `fan_out` makes many calls side by side,
-   until their deadline; `call` makes one. `queueing` keeps the calls on a model in order. `reset` is the
+3. `round_spec` has what all calls of a round share: what is asked, and what is sent. `call` makes one call
+   until its deadline. `queueing` keeps the calls on a model in order. `reset` is the
    request that ends a model's instance. `route` is for the calls of generated stubs. `callbacks` calls the
    coordinator's functions.
 4. `policy` decides what events mean. Its `outcomes` has the table of statuses: there a passed deadline
-   becomes a TIMEOUT, and `Call.expire` asks it. `timeout_checks` finds out whether a model was slow, or its
-   connection was dead.
+   becomes a TIMEOUT, and `Call.expire` asks it. `conduct` reports what happens to it, and finds out whether
+   a model was slow or its connection was dead.
 """

@@ -19,36 +19,34 @@ from trio.lowlevel import enable_ki_protection
 from ..channel import Peer
 from ..errors import ProofFailed
 from ..groups import describe, one_by_itself
-from ..network.tls import TLSNetwork
-from ..rpc.connecting import open_connection
 from ..rpc.receiver import CallInterrupted
 from ..security.delegation import UnknownIdentity
 from ..signal import Signal
 from ..text import readable
 from ..values.results import ModelError, ModelState
-from .bringing_up import BringUpError, prove, set_up
+from .attempts import Attempts
+from .bringing_up import BringUpError, connect, prove, set_up
+from .conduct import Conduct
 from .handle import ModelRunner
 from .lifecycle import CONNECTED, Event, JoinReason, Lifecycle, Step
 from .node_connection import NodeConnection
 from .policy import (
     Fact,
     Outcome,
-    Record,
     is_coordinators,
     outcome_of_distrust,
     outcome_of_fact,
     outcome_of_unreachable,
     tried_again,
+    tried_again_when_held,
 )
 from .queueing import CallQueue, Turn
 from .route import ModelRoute
-from .timeout_checks import TimeoutChecks
 
 if TYPE_CHECKING:
     import grpclib.client
 
     from ..values.data import Arguments
-    from ..values.failure_codes import FailureCode
     from ..values.results import PredictResult
     from .round_spec import CallOptions
     from .supervisor import Supervisor
@@ -81,7 +79,7 @@ class ModelActor:
         host: where its node listens, a name or an address.
         port: where its node listens.
         error: why it is not ready, or None.
-        record: what counts against it.
+        conduct: what counts for and against it.
         overrunning: a call of ours was cut off, and the model may still run it.
         replaced: another deployment has taken its place.
     """
@@ -103,7 +101,6 @@ class ModelActor:
         self.host = host
         self.port = port
         self.error: BaseException | None = None
-        self.record = Record(config.max_consecutive_failures, config.max_consecutive_timeouts)
         self.overrunning = False
         self.replaced = False
         self.runner = ModelRunner(
@@ -112,6 +109,7 @@ class ModelActor:
             deployment_id=deployment_id,
             longest_text=config.limits.max_detail_length,
         )
+        self.conduct = Conduct(self.runner, supervisor)
         self._supervisor = supervisor
         self._config = config
         self._reason = reason
@@ -120,10 +118,8 @@ class ModelActor:
         self._changed = Signal()
         self._queue = CallQueue(config.limits.max_queued_calls)
         self._joining_queue = CallQueue(config.limits.max_queued_calls)
-        self._checks = TimeoutChecks(self.record, config.health.timeout, self._add_report)
         self._keepalive_interval = config.keepalive.interval
-        self._waits = config.backoff.delays()
-        self._wait = 0.0
+        self._attempts = Attempts(config.backoff)
         self._fresh = False
         self._step = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
@@ -186,12 +182,13 @@ class ModelActor:
     async def live(self) -> None:
         """Take the steps of the model's life. This is shielded: only `stop` and `retire` end it."""
         with trio.CancelScope(shield=True), one_by_itself():
-            async with trio.open_nursery() as self._nursery:
+            async with trio.open_nursery() as nursery:
+                self._nursery = self.conduct.nursery = nursery
                 try:
                     await self._take_steps()
                 finally:
                     self._let_go(gently=False)
-                    self._nursery.cancel_scope.cancel()
+                    nursery.cancel_scope.cancel()
 
     # Events from the orchestrator and the coordinator. `cluster.membership` says when they happen.
 
@@ -206,15 +203,15 @@ class ModelActor:
     def recover(self) -> None:
         """It crashed and is being restarted: let go of it until it is announced again."""
         if self._life.heeds(Event.CRASHED):
-            self._begin_anew()  # what it did before is not reported any more
+            self.conduct.begin_anew()  # what it did before is not reported any more
             self.error = ModelError("it crashed, and is being restarted")
             self._happened(Event.CRASHED)
 
     def revive(self) -> None:
         """It is announced again: try it again if it was given up or recovering, and count attempts anew."""
-        self._waits = self._config.backoff.delays()
+        self._attempts.start_over()
         if self._life.heeds(Event.ANNOUNCED_AGAIN):
-            self._begin_anew()
+            self.conduct.begin_anew()
             self._happened(Event.ANNOUNCED_AGAIN)
 
     def move(self, host: str, port: int) -> None:
@@ -222,7 +219,7 @@ class ModelActor:
         if self._life.heeds(Event.MOVED):
             self.host, self.port = host, port
             self._channel = None  # it has the old address
-            self._begin_anew()
+            self.conduct.begin_anew()
             self._happened(Event.MOVED)
 
     def retire(self) -> None:
@@ -241,11 +238,8 @@ class ModelActor:
             self._happened(Event.REPORTED)
 
     def try_later(self) -> None:
-        """A report about it was held: if it was given up, try it again after a while.
-
-        If it could not prove its identity, it is not tried again before it is announced again.
-        """
-        if not isinstance(self.error, ProofFailed):
+        """A report about it was held: if it was given up, try it again after a while, if that may help."""
+        if tried_again_when_held(self.error):
             self._happened(Event.HELD)
 
     # Events from calls.
@@ -264,15 +258,10 @@ class ModelActor:
 
     def note(self, outcome: Outcome, method: str, detail: str) -> None:
         """Count the outcome of a call, and do what follows from it."""
-        consequence = self.record.note(outcome)
-        code = consequence.report
-        if consequence.proves:
-            self._supervisor.note_success(self.runner, method)
-        elif consequence.unsure and self._begin_check(code, detail):
-            pass
-        elif code is not None and self.state is not ModelState.FAILED:  # else it was let go of just now
-            lacking = method if consequence.lacks else None
-            self._supervisor.add_report(self.runner, code, detail, lacking=lacking)
+        if (outcome, method) in self.conduct.record.no_news:
+            return  # nearly always, and then this must be quick
+        given_up = self._life.state is ModelState.FAILED
+        self.conduct.note_call(outcome, method, detail, given_up=given_up)
 
     def belongs_to(self, supervisor: object) -> bool:
         """Whether this is its supervisor."""
@@ -344,10 +333,11 @@ class ModelActor:
     async def _take(self, step: Step) -> Event:
         match step:
             case Step.CONNECT:
-                self._node = await self._connect()
+                assert self._nursery is not None
+                self._node = await connect(self._nursery, self.runner, self._supervisor)
                 return Event.UNPROVED if self._node.must_prove else Event.CONNECTED
             case Step.BACK_OFF:
-                await trio.sleep(self._wait)
+                await trio.sleep(self._attempts.wait)
                 return Event.WAITED
             case Step.PROVE:
                 await prove(self._connected, self._supervisor.service, self._config.setup_timeout)
@@ -374,33 +364,10 @@ class ModelActor:
         assert self._node is not None
         return self._node
 
-    async def _connect(self) -> NodeConnection:
-        assert self._nursery is not None
-        config, security = self._config, self._supervisor.security
-        network = config.node_network
-        if (tls := security.tls(self.runner.model_id)) is not None:
-            network = TLSNetwork(tls.context, network, server_hostname=tls.server_hostname)
-        try:
-            async with self._supervisor.connect_limiter:
-                connection = await open_connection(
-                    self._nursery,
-                    network,
-                    self.host,
-                    self.port,
-                    timeout=config.backoff.connect_timeout,
-                    max_header_bytes=config.limits.max_header_bytes,
-                    hub=self._supervisor.hub,
-                )
-        except OSError as error:
-            if (failure := security.failed_proof(error)) is not None:
-                raise failure from error
-            raise
-        return NodeConnection(connection, self.runner, security, config.limits)
-
     async def _set_up(self) -> Event:
         service = self._supervisor.service
         self._fresh = await set_up(self._connected, service, self._config.setup_timeout)
-        self._supervisor.note_success(self.runner, service.instance_name)
+        self.conduct.note_setup()
         self.overrunning = False
         return Event.MUST_JOIN if self._fresh or self._reason is not JoinReason.RESTARTED else Event.SET_UP
 
@@ -427,12 +394,7 @@ class ModelActor:
         if self._step.cancel_called:  # an event from outside came first
             return Event.CONNECTION_ENDED
         self.error = error
-        self._wait = 0.0
-        if stood >= self._config.backoff.initial:
-            self._waits = self._config.backoff.delays()
-        elif (wait := next(self._waits, None)) is not None:
-            self._wait = wait
-        else:
+        if not self._attempts.next(stood):
             text = describe(error) or "the connection ended at once"
             reason = f"no connection after {self._config.backoff.attempts} attempts: {text}"
             return self._give_up(BringUpError(outcome_of_unreachable(error), reason, error))
@@ -445,10 +407,7 @@ class ModelActor:
             return event
         reason = self.shorten(str(failure))
         self.error = _error_of(failure, reason)
-        consequence = self.record.note(failure.outcome)
-        if consequence.report is not None:
-            lacking = self._supervisor.service.instance_name if consequence.lacks else None
-            self._supervisor.add_report(self.runner, consequence.report, reason, lacking=lacking)
+        self.conduct.note_giving_up(failure.outcome, reason)
         return event
 
     # What follows from events.
@@ -461,9 +420,11 @@ class ModelActor:
         state = self._life.state
         self._step.cancel()
         if event in _BEGINNINGS or previous is ModelState.FAILED:
-            self._waits = self._config.backoff.delays()
+            self._attempts.start_over()
         if state not in CONNECTED:
             self._let_go(gently=previous is ModelState.READY and event in _LOSSES)
+        if state is ModelState.JOINING or state is ModelState.READY:
+            self.conduct.connection = self._connected.connection
         if state is ModelState.READY:
             self.error = None
             self._reason = JoinReason.RESTARTED
@@ -477,30 +438,13 @@ class ModelActor:
         Args:
             gently: open calls may end first.
         """
-        node, self._node = self._node, None
+        node, self._node, self.conduct.connection = self._node, None, None
         if node is None:
             return
         assert self._nursery is not None
         connection = node.connection
         close = connection.finish if gently and not connection.lost else connection.aclose
         self._nursery.start_soon(close, self._config.shutdown_grace)
-
-    def _begin_anew(self) -> None:
-        self.record.clear()
-        self._supervisor.withdraw_reports(self.runner)
-
-    def _begin_check(self, code: FailureCode | None, detail: str) -> bool:
-        """Ask in the background whether it was slow or its connection dead. False if that can't be asked."""
-        if not self._config.health.verify_timeouts or self._node is None or self._nursery is None:
-            return False
-        connection = self._node.connection
-        if not self._checks.can_begin(connection, code):
-            return False
-        self._checks.begin(self._nursery, connection, code, detail)
-        return True
-
-    def _add_report(self, code: FailureCode, reason: str) -> None:
-        self._supervisor.add_report(self.runner, code, reason)
 
 
 def _error_of(failure: BringUpError, reason: str) -> BaseException:

@@ -1,4 +1,4 @@
-"""What is done on a new connection to a node before it carries calls: the proof, and the Setup.
+"""How a connection to a node is made, and made ready for calls: by the proof, and by the Setup.
 
 A new connection may lead to another process than the last one, so both are done on each. If a proof is
 needed, it comes first, by a health check: a Setup has the class and its arguments, and only the model's own
@@ -10,14 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import trio
-from grpclib.const import Status as GRPCStatus
 from grpclib.exceptions import GRPCError
 
+from ..network.tls import TLSNetwork
+from ..rpc.connecting import open_connection
 from ..services.base import NodeService, Request
 from .node_connection import NodeBusyError, NodeConnection
 from .policy import (
     Fact,
     Outcome,
+    is_about_the_connection,
+    is_unknown_method,
     outcome_of_fact,
     outcome_of_proof,
     outcome_of_setup,
@@ -26,9 +29,11 @@ from .policy import (
 )
 
 if TYPE_CHECKING:
-    from ..rpc.unary import Answer
+    from ..rpc.call import Answer
+    from .handle import ModelRunner
+    from .supervisor import Supervisor
 
-__all__ = ["BringUpError", "prove", "set_up"]
+__all__ = ["BringUpError", "connect", "prove", "set_up"]
 
 _BUSY_RETRY: Final = 0.1
 _HEALTH_CHECK: Final = Request("/grpc.health.v1.Health/Check")
@@ -46,6 +51,40 @@ class BringUpError(Exception):
         super().__init__(reason)
         self.outcome = outcome
         self.error = error
+
+
+async def connect(nursery: trio.Nursery, model: ModelRunner, supervisor: Supervisor) -> NodeConnection:
+    """Connect to a model's node.
+
+    Args:
+        nursery: the connection's tasks run in it.
+        model: the model.
+        supervisor: has the settings, the credentials, and the reader of sockets.
+
+    Raises:
+        ProofFailed: the node's certificate is not the model's.
+        OSError: nothing answers there; see `rpc.connecting.open_connection`.
+    """
+    config, security = supervisor.config, supervisor.security
+    network = config.node_network
+    if (tls := security.tls(model.model_id)) is not None:
+        network = TLSNetwork(tls.context, network, server_hostname=tls.server_hostname)
+    try:
+        async with supervisor.connect_limiter:
+            connection = await open_connection(
+                nursery,
+                network,
+                model.host,
+                model.port,
+                timeout=config.backoff.connect_timeout,
+                max_header_bytes=config.limits.max_header_bytes,
+                hub=supervisor.hub,
+            )
+    except OSError as error:
+        if (failure := security.failed_proof(error)) is not None:
+            raise failure from error
+        raise
+    return NodeConnection(connection, model, security, config.limits)
 
 
 async def prove(node: NodeConnection, service: NodeService, timeout: float) -> None:
@@ -70,7 +109,7 @@ async def prove(node: NodeConnection, service: NodeService, timeout: float) -> N
         try:
             await _ask(node, _HEALTH_CHECK, timeout, "the health check", exempt=True)
         except GRPCError as error:
-            if error.status is not GRPCStatus.UNIMPLEMENTED:
+            if not is_unknown_method(error):
                 raise
         if node.must_prove:
             empty_setup = Request(service.setup_request().path)
@@ -123,7 +162,7 @@ async def _ask(
             try:
                 return node.answer(call, exempt=exempt)
             except GRPCError as error:
-                if error.status is GRPCStatus.UNAVAILABLE:
+                if is_about_the_connection(error):
                     raise ConnectionError(f"{what}: {_status_text(error)}") from error
                 raise
             except NodeBusyError:

@@ -67,6 +67,8 @@ class Operator(Protocol):
 class ModelRunner:
     """One deployment of one model. Equality is identity: a redeployed model is another `ModelRunner`."""
 
+    __slots__ = ("__weakref__", "_deployment_id", "_longest_text", "_model_id", "_operator")
+
     def __init__(
         self, operator: Operator, *, model_id: str, deployment_id: str | None, longest_text: int
     ) -> None:

@@ -56,7 +56,13 @@ class TLSParameters:
 
 
 class NodeSecurity:
-    """How one cluster's connections to its nodes are secured. This base class is for plaintext."""
+    """How one cluster's connections to its nodes are secured. This base class is for plaintext.
+
+    Attributes:
+        has_tokens: calls carry tokens, which `call_metadata` makes.
+    """
+
+    has_tokens: bool = False
 
     def tls(self, model_id: str) -> TLSParameters | None:
         """The parameters of TLS with a model's node; None for plaintext.
@@ -135,6 +141,8 @@ class SecureSecurity(NodeSecurity):
 
 class GatewaySecurity(NodeSecurity):
     """TLS to a gateway, and a signed token with every call."""
+
+    has_tokens = True
 
     def __init__(self, credentials: GatewayCredentials, context: ssl.SSLContext | None = None) -> None:
         self._context = client_context() if context is None else context

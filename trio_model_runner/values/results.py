@@ -26,6 +26,7 @@ from .jsonable import to_plain
 from .refusal import Refusal
 
 if TYPE_CHECKING:
+    import grpclib.client
     from typing_extensions import TypeForm
 
     from ..returns.typing import Returns
@@ -116,6 +117,10 @@ class Model(ModelIdentity, Protocol):
     @property
     def error(self) -> BaseException | None:
         """Why the model is not ready, or None."""
+
+    @property
+    def channel(self) -> grpclib.client.Channel:
+        """A channel for generated stubs, on the model's own connection."""
 
     @overload
     async def call(

@@ -16,6 +16,7 @@ effects. `cluster.reporting` has the clock, and sends what is released.
 """
 
 from .outcomes import (
+    OUTCOME_OF_A_VALUE,
     OVERSLEPT,
     RULES,
     Counts,
@@ -23,9 +24,11 @@ from .outcomes import (
     Outcome,
     Progress,
     Rule,
+    is_about_the_connection,
     is_busy,
     is_coordinators,
     is_our_deadline,
+    is_unknown_method,
     may_still_run,
     must_be_set_up_again,
     outcome_of_answer,
@@ -41,11 +44,13 @@ from .outcomes import (
     outcome_of_value,
     succeeded,
     tried_again,
+    tried_again_when_held,
 )
-from .record import Consequence, Record, may_ask_with_ping
+from .record import Consequence, Record, may_ask_with_ping, report_after_call, report_after_ping
 from .reports import Decision, PendingReport, PendingReports, may_be_sent
 
 __all__ = [
+    "OUTCOME_OF_A_VALUE",
     "OVERSLEPT",
     "RULES",
     "Consequence",
@@ -58,9 +63,11 @@ __all__ = [
     "Progress",
     "Record",
     "Rule",
+    "is_about_the_connection",
     "is_busy",
     "is_coordinators",
     "is_our_deadline",
+    "is_unknown_method",
     "may_ask_with_ping",
     "may_be_sent",
     "may_still_run",
@@ -76,6 +83,9 @@ __all__ = [
     "outcome_of_setup_error",
     "outcome_of_unreachable",
     "outcome_of_value",
+    "report_after_call",
+    "report_after_ping",
     "succeeded",
     "tried_again",
+    "tried_again_when_held",
 ]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "OUTCOME_OF_A_VALUE",
     "OVERSLEPT",
     "RULES",
     "Counts",
@@ -33,9 +34,11 @@ __all__ = [
     "Outcome",
     "Progress",
     "Rule",
+    "is_about_the_connection",
     "is_busy",
     "is_coordinators",
     "is_our_deadline",
+    "is_unknown_method",
     "may_still_run",
     "must_be_set_up_again",
     "outcome_of_answer",
@@ -51,6 +54,7 @@ __all__ = [
     "outcome_of_value",
     "succeeded",
     "tried_again",
+    "tried_again_when_held",
 ]
 
 OVERSLEPT: Final = 0.25
@@ -306,6 +310,16 @@ def outcome_of_proof(error: GRPCError) -> Outcome | None:
     return Outcome.NOT_FOR_US if error.status in _NOT_ITS_FAULT else None
 
 
+def is_about_the_connection(error: GRPCError) -> bool:
+    """Whether an error while a model is brought up says nothing of the model: another attempt is made."""
+    return error.status is GRPCStatus.UNAVAILABLE
+
+
+def is_unknown_method(error: GRPCError) -> bool:
+    """Whether a node only says that it does not know what it was asked for."""
+    return error.status is GRPCStatus.UNIMPLEMENTED
+
+
 def is_busy(error: GRPCError) -> bool:
     """Whether an error says that another call runs on the node, so that the method was not run.
 
@@ -330,6 +344,10 @@ def outcome_of_interruption(*, connection_lost: bool) -> Outcome:
     return Outcome.CONNECTION_LOST if connection_lost else Outcome.MODEL_FAILED
 
 
+OUTCOME_OF_A_VALUE: Final = Outcome.SUCCEEDED
+"""What it means that an answer has become a value; see `outcome_of_value` for when it has not."""
+
+
 def outcome_of_value(error: Exception | None, *, misfits_count: bool) -> Outcome:
     """What it means that an answer became a value, or did not.
 
@@ -339,7 +357,7 @@ def outcome_of_value(error: Exception | None, *, misfits_count: bool) -> Outcome
         misfits_count: an answer that does not fit counts as the model's failure.
     """
     if error is None:
-        return Outcome.SUCCEEDED
+        return OUTCOME_OF_A_VALUE
     if not isinstance(error, InvalidAnswer):
         return Outcome.COORDINATOR_RAISED
     return Outcome.MODEL_FAILED if misfits_count else Outcome.INVALID_ANSWER
@@ -380,3 +398,14 @@ def tried_again(outcome: Outcome, *, reports_enabled: bool) -> bool:
     to announce the model again.
     """
     return RULES[outcome].may_pass or (outcome is Outcome.UNREACHABLE and not reports_enabled)
+
+
+def tried_again_when_held(error: BaseException | None) -> bool:
+    """Whether a model that was given up is tried again after a while, since the report about it was held.
+
+    A model that could not prove who it is needs another announcement.
+
+    Args:
+        error: why it was given up.
+    """
+    return not isinstance(error, ProofFailed)

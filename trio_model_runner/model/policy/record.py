@@ -15,7 +15,7 @@ import attrs
 from ...values.failure_codes import FailureCode
 from .outcomes import RULES, Counts, Outcome
 
-__all__ = ["Consequence", "Record", "may_ask_with_ping"]
+__all__ = ["Consequence", "Record", "may_ask_with_ping", "report_after_call", "report_after_ping"]
 
 _MAX_PINGS_WITHOUT_ANSWER: Final = 2
 """Nodes answer the fourth PING in a row with GOAWAY. The third is kept for a question before a report."""
@@ -52,6 +52,8 @@ class Record:
         failures: failures since the last success.
         timeouts: timeouts since the last success.
         sitting_out: how many calls it still sits out.
+        no_news: outcomes, each with the class or method that was asked for, that change nothing now: it has
+            succeeded with it before, nothing counts against it, and no report about it waits.
     """
 
     max_failures: int | None
@@ -59,14 +61,24 @@ class Record:
     failures: int = 0
     timeouts: int = 0
     sitting_out: int = 0
+    no_news: set[tuple[Outcome, str]] = attrs.field(factory=set)
 
-    def note(self, outcome: Outcome) -> Consequence:
-        """Count an outcome, and return what follows from it."""
+    def note(self, outcome: Outcome, name: str | None = None) -> Consequence:
+        """Count an outcome, and return what follows from it.
+
+        Args:
+            outcome: what happened.
+            name: the class or method that was asked for.
+        """
         rule = RULES[outcome]
         report = rule.report
+        if rule.counts is not Counts.CLEARS:
+            self.no_news.clear()
         match rule.counts:
             case Counts.CLEARS:
-                self.clear()
+                self.failures = self.timeouts = self.sitting_out = 0
+                if name is not None:
+                    self.no_news.add((outcome, name))
                 return _SUCCESS
             case Counts.FAILURE:
                 self.failures += 1
@@ -84,6 +96,7 @@ class Record:
     def clear(self) -> None:
         """Forget everything."""
         self.failures = self.timeouts = self.sitting_out = 0
+        self.no_news.clear()
 
     def forgive_timeout(self) -> None:
         """Take back the last timeout: it was not the model's."""
@@ -109,3 +122,26 @@ def may_ask_with_ping(pings_without_answer: int, report: FailureCode | None) -> 
         report: the code that would be reported if the model was slow, or None.
     """
     return pings_without_answer < _MAX_PINGS_WITHOUT_ANSWER + (report is not None)
+
+
+def report_after_call(consequence: Consequence, *, given_up: bool) -> FailureCode | None:
+    """What is reported after a call, if anything.
+
+    Args:
+        consequence: what follows from the call's outcome.
+        given_up: the model was given up meanwhile, and that was reported already.
+    """
+    return None if given_up else consequence.report
+
+
+def report_after_ping(
+    report: FailureCode | None, *, timeouts: int, same_connection: bool
+) -> FailureCode | None:
+    """What is reported when a PING was answered: then the model was slow.
+
+    Args:
+        report: what would be reported.
+        timeouts: how many timeouts the model has now; 0 if it has succeeded meanwhile.
+        same_connection: the connection with the PING still carries the model's calls.
+    """
+    return report if timeouts and same_connection else None
