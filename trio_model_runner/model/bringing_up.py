@@ -1,4 +1,4 @@
-"""How a connection to a node is made, and made ready for calls: by the proof, and by the setup.
+"""How a connection to a node is made, and made ready for calls: by the proof, and by the Setup.
 
 A new connection may lead to another process than the last one, so both are done on each. If a proof is
 needed, it comes first, by a health check: a Setup has the class and its arguments, and only the model's own
@@ -57,13 +57,13 @@ async def connect(nursery: trio.Nursery, model: ModelRunner, supervisor: Supervi
     """Connect to a model's node.
 
     Args:
-        nursery: where the connection's tasks run.
-        model: whose node.
-        supervisor: knows the settings, the credentials, and what reads from sockets.
+        nursery: the connection's tasks run in it.
+        model: the model.
+        supervisor: has the settings, the credentials, and the reader of sockets.
 
     Raises:
         ProofFailed: the node's certificate is not the model's.
-        OSError: nobody answers there; see `rpc.connecting.open_connection`.
+        OSError: nothing answers there; see `rpc.connecting.open_connection`.
     """
     config, security = supervisor.config, supervisor.security
     network = config.node_network

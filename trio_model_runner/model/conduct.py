@@ -1,8 +1,8 @@
 """After a timeout: was the model slow, or was its connection dead?
 
-A node that is cut off in silence and a model that takes too long look the same from here. So the node is
-asked for a PING before the model is reported. If it does not answer, the timeouts were not the model's: they
-are taken back, and the connection is made anew.
+A dead connection and a slow model look the same from here. So a PING is sent to the node before the model is
+reported. If the node does not answer it, the model did not cause the timeouts: they are taken back, and the
+connection is made anew.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Conduct:
 
     Args:
         model: the model.
-        supervisor: is told what is to be reported, and what the model has shown to have.
+        supervisor: gets the reports, and the classes and methods that the model has.
 
     Attributes:
-        record: its counts.
-        nursery: where questions are asked in the background; None as long as nobody runs the model.
-        connection: the connection that carries its calls; None as long as there is none.
+        record: the model's counts.
+        nursery: PINGs wait for their answers in it; None until the actor runs.
+        connection: the connection that carries the model's calls; None if there is none.
     """
 
     def __init__(self, model: ModelRunner, supervisor: Supervisor) -> None:
@@ -48,7 +48,7 @@ class Conduct:
         self._unanswered: dict[Connection, list[tuple[FailureCode | None, str]]] = {}
 
     def note_call(self, outcome: Outcome, method: str, detail: str, *, given_up: bool) -> None:
-        """Draw the consequences of a call's outcome.
+        """Count the outcome of a call, and do what follows from it.
 
         Args:
             outcome: what happened.
@@ -66,7 +66,7 @@ class Conduct:
             self._supervisor.add_report(self._model, code, detail, lacking=lacking)
 
     def note_giving_up(self, outcome: Outcome, reason: str) -> None:
-        """Draw the consequences of a bringing-up that failed.
+        """Count the outcome of a Setup or a proof that failed, and do what follows from it.
 
         Args:
             outcome: what happened.
@@ -78,20 +78,20 @@ class Conduct:
             self._supervisor.add_report(self._model, consequence.report, reason, lacking=lacking)
 
     def note_setup(self) -> None:
-        """The model has an instance of the class that was asked for."""
+        """Note that the model has an instance of the class that was asked for."""
         self._supervisor.note_success(self._model, self._supervisor.service.instance_name)
 
     def begin_anew(self) -> None:
-        """Forget what the model did."""
+        """Forget what the model did, and withdraw its reports."""
         self.record.clear()
         self._supervisor.withdraw_reports(self._model)
 
     def _ask(self, code: FailureCode | None, detail: str) -> bool:
-        """Ask the node for a PING in the background, if one may be spent. Later timeouts wait for it, too.
+        """Send a PING in the background, if one may be sent. Later timeouts wait for the same answer.
 
         Args:
-            code: what to report if it was the model, if anything.
-            detail: why.
+            code: what to report if the model was slow, or None.
+            detail: the reason, for the model's author.
         """
         connection = self.connection
         if not self._health.verify_timeouts or connection is None or not connection.accepts_calls:

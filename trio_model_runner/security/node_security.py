@@ -59,7 +59,7 @@ class NodeSecurity:
     """How one cluster's connections to its nodes are secured. This base class is for plaintext.
 
     Attributes:
-        has_tokens: calls carry tokens, so there is something to ask `call_metadata` for.
+        has_tokens: calls carry tokens, which `call_metadata` makes.
     """
 
     has_tokens: bool = False

@@ -129,7 +129,7 @@ def report_after_call(consequence: Consequence, *, given_up: bool) -> FailureCod
 
     Args:
         consequence: what follows from the call's outcome.
-        given_up: the model was given up meanwhile; why, has been reported already.
+        given_up: the model was given up meanwhile, and that was reported already.
     """
     return None if given_up else consequence.report
 
@@ -137,11 +137,11 @@ def report_after_call(consequence: Consequence, *, given_up: bool) -> FailureCod
 def report_after_ping(
     report: FailureCode | None, *, timeouts: int, same_connection: bool
 ) -> FailureCode | None:
-    """What is reported when a PING was answered, so that it was the model that was slow.
+    """What is reported when a PING was answered: then the model was slow.
 
     Args:
-        report: what was to be reported.
-        timeouts: the model's timeouts by now; none, if it has succeeded meanwhile.
-        same_connection: the model's calls still go over the connection that was asked.
+        report: what would be reported.
+        timeouts: how many timeouts the model has now; 0 if it has succeeded meanwhile.
+        same_connection: the connection with the PING still carries the model's calls.
     """
     return report if timeouts and same_connection else None
