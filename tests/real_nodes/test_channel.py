@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 from helpers.gateways import make_credentials, trust_alone
+from helpers.insides import actor_of
 from helpers.secure_crunch import AUTHORITY, coordinating
 from helpers.secure_nodes import write_credentials
 
@@ -118,6 +119,8 @@ async def test_a_round_waits_for_a_stubs_call(node: NodeProcess, release: Releas
             await wait_for_holding([node])
             nursery.start_soon(play_a_round)
             await check_health(model)
+            # Private: else the node would be asked again and again, and refuse as often.
+            assert len(actor_of(model)._queue) == 2
             assert order == []
             release.now()
         assert order == ["stub", "round"]
