@@ -19,7 +19,7 @@ from trio_model_runner.cluster.fleet import Fleet
 from trio_model_runner.cluster.reporting import Reporting
 from trio_model_runner.model.actor import ModelActor
 from trio_model_runner.network import MemoryNetwork
-from trio_model_runner.rpc.unary import UnaryCall
+from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.testing import LocalCrunch
 from trio_model_runner.testing.grpc_server import ServerConnection
 

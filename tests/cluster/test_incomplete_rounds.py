@@ -11,7 +11,6 @@ from helpers.coordinating import Model, coordinating
 from trio_model_runner import Cluster
 from trio_model_runner.cluster import rounds
 from trio_model_runner.model.call import Call
-from trio_model_runner.model.fan_out import fan_out
 
 MODELS = dict.fromkeys("abc", Model)
 
@@ -19,12 +18,13 @@ MODELS = dict.fromkeys("abc", Model)
 @pytest.fixture
 def one_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each round loses the result of its first call, which nothing that a node does could bring about."""
+    fan_out = rounds._fan_out  # private: nothing else stands between a call's result and its round
 
     async def fan_out_and_lose(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
         await fan_out(calls, cutoff)
         calls[0].result = None
 
-    monkeypatch.setattr(rounds, "fan_out", fan_out_and_lose)
+    monkeypatch.setattr(rounds, "_fan_out", fan_out_and_lose)
 
 
 async def iterate(cluster: Cluster) -> None:

@@ -232,7 +232,7 @@ async def test_idle_days_cost_no_connection(autojump_clock: MockClock) -> None:
         for _ in range(3):
             await trio.sleep(3 * DAY + MINUTE)  # not just when somebody looks for silence
             # Private: nodes don't tell how many PINGs they got.
-            assert {connection._pings_sent for connection in kept.values()} == {0}
+            assert {connection._keepalive.pings_sent for connection in kept.values()} == {0}
             await all_answer(cluster)
         assert connections(cluster) == kept
 
@@ -261,7 +261,7 @@ async def test_nodes_bear_our_pings_for_days(autojump_clock: MockClock) -> None:
             result = await cluster.models["a"].call("sleep", Arguments(2 * DAY))
             assert result.value == "awake"
         # Private: as above.
-        sent = {model_id: connection._pings_sent for model_id, connection in kept.items()}
+        sent = {model_id: connection._keepalive.pings_sent for model_id, connection in kept.items()}
         assert sent["a"] == 2 * DAY // 300
         assert sent["b"] == 2
         assert connections(cluster) == kept

@@ -26,7 +26,7 @@ from trio_model_runner import (
     encode,
 )
 from trio_model_runner.config import Limits
-from trio_model_runner.rpc.unary import UnaryCall
+from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.testing import Service as ServiceName
 
 

@@ -17,8 +17,7 @@ from trio.testing import MockClock
 
 from trio_model_runner import Arguments, ClusterConfig, Encoded, PredictResult, Status
 from trio_model_runner.model.call import Call
-from trio_model_runner.model.requests import Requests
-from trio_model_runner.model.round_spec import CallOptions, RoundSpec
+from trio_model_runner.model.round_spec import CallOptions, Requests, RoundSpec
 from trio_model_runner.services.base import Request, ServiceAnswer
 
 SENT = frozenset({Arguments, Request, Encoded, Requests, Call, ServiceAnswer, bytes, bytearray, memoryview})

@@ -40,6 +40,7 @@ NO_HOSTS = {
     "an empty label": "a..b",
     "an empty name": "",
     "a control character": "a\0b",
+    "a control character beside a colon": ":\x1f",
     "a surrogate": "\ud800",
 }
 EITHER = [*UNRESOLVABLE.values(), *NO_HOSTS.values()]

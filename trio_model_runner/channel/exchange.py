@@ -21,7 +21,7 @@ import trio
 from ..rpc.call import Call
 from ..rpc.headers import Fields, RawFields
 from ..rpc.http2 import Buffer, Http2Stream
-from ..rpc.protocol import MESSAGE_PREFIX_LENGTH
+from ..rpc.messages import MESSAGE_PREFIX_LENGTH, MessageCutter
 from ..rpc.reader import let_readers_catch_up
 from ..rpc.receiver import CallInterrupted
 from ..signal import Signal
@@ -46,7 +46,7 @@ class Exchange(Call):
         CallInterrupted: the connection takes no new calls.
     """
 
-    __slots__ = ("_accepted", "_left", "_many_requests", "_news", "_routed", "_unacknowledged")
+    __slots__ = ("_accepted", "_cutter", "_left", "_many_requests", "_news", "_routed", "_unacknowledged")
 
     def __init__(
         self,
@@ -59,7 +59,8 @@ class Exchange(Call):
         many_answers: bool,
         max_message_bytes: int,
     ) -> None:
-        super().__init__(routed.connection, max_message_bytes, single=not many_answers)
+        super().__init__(routed.connection)
+        self._cutter = MessageCutter(max_message_bytes, single=not many_answers)
         self._routed = routed
         self._many_requests = many_requests
         self._unacknowledged = 0
@@ -76,6 +77,11 @@ class Exchange(Call):
     def ended(self) -> bool:
         """Whether nothing more will come."""
         return self.ended_at is not None
+
+    @property
+    def has_message(self) -> bool:
+        """See `Call.has_message`."""
+        return not self._cutter.empty
 
     @property
     def has_whole_message(self) -> bool:
@@ -161,6 +167,12 @@ class Exchange(Call):
         """See `receiver.Receiver`."""
         super().headers_received(fields, end_stream=end_stream)
         self._news.send()
+
+    def _take_in(self, data: bytes) -> None:
+        self._cutter.feed(data)
+
+    def _let_go(self) -> None:
+        self._cutter.clear()
 
     def _consume(self, stream: Http2Stream, flow_controlled_length: int) -> None:
         self._unacknowledged += flow_controlled_length

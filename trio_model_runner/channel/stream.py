@@ -39,7 +39,8 @@ from trio.lowlevel import enable_ki_protection
 
 from ..rpc.headers import Fields, RawFields
 from ..rpc.http2 import Buffer
-from ..rpc.protocol import Metadata, check_headers, message_prefix, read_metadata, read_status
+from ..rpc.messages import message_prefix
+from ..rpc.protocol import Metadata, check_headers, read_metadata, read_status
 from ..rpc.receiver import CallInterrupted
 from .exchange import Exchange
 from .peer import Peer

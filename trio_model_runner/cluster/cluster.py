@@ -20,7 +20,7 @@ from typing_extensions import TypeVar
 from ..config import ClusterConfig
 from ..model.handle import ModelRunner
 from ..model.lifecycle import JoinReason
-from ..model.requests import check_size
+from ..model.round_spec import check_size
 from ..orchestrator import OrchestratorFeed
 from ..services.base import NodeService
 from ..values.data import Arguments

@@ -72,6 +72,7 @@ class Fleet:
         reporting: where reports wait.
         initialised: set once the orchestrator has said what runs.
         changed: sent whenever any model's state or the membership changes.
+        members: the announced models, by model id; it changes with them.
     """
 
     calls: Calls
@@ -98,6 +99,7 @@ class Fleet:
         self._membership: Membership[ModelActor] = Membership(
             self._start, max_models=config.orchestrator.max_models
         )
+        self.members: Mapping[str, ModelActor] = self._membership.current
         self._ready: dict[str, ModelRunner] = {}
         self._crowded = False
         self._living: dict[ModelRunner, ModelActor] = {}
@@ -128,13 +130,12 @@ class Fleet:
     @property
     def announced(self) -> Mapping[str, ModelRunner]:
         """All models that the orchestrator says run or recover, as of now, by model id."""
-        current = self._membership.current
-        return MappingProxyType({model_id: actor.runner for model_id, actor in current.items()})
+        return MappingProxyType({model_id: actor.runner for model_id, actor in self.members.items()})
 
     @property
     def settled(self) -> bool:
         """Whether no announced model is on its way up."""
-        return all(actor.ready or actor.state in _OUT for actor in self._membership.current.values())
+        return all(actor.ready or actor.state in _OUT for actor in self.members.values())
 
     def count_ready(self) -> int:
         """How many models are ready."""
@@ -142,7 +143,7 @@ class Fleet:
 
     def count_states(self) -> dict[str, int]:
         """How many announced models are in each state, by its value."""
-        return dict(Counter(actor.state.value for actor in self._membership.current.values()))
+        return dict(Counter(actor.state.value for actor in self.members.values()))
 
     def picture(self) -> list[Change]:
         """What is there now, as the changes that led to it."""
@@ -157,19 +158,16 @@ class Fleet:
             ),
         ]
 
-    def choose(self, models: Iterable[Model | str] | None) -> tuple[list[ModelActor], list[str]]:
+    def choose(self, models: Iterable[Model | str]) -> tuple[list[ModelActor], list[str]]:
         """Whom a round calls, each once, and the ids among `models` that are not announced.
 
         Args:
-            models: models or ids; None for all that are announced.
+            models: models or ids.
 
         Raises:
             TypeError: `models` is something else.
             ValueError: one of them is another cluster's.
         """
-        current = self._membership.current
-        if models is None:
-            return list(current.values()), []
         if isinstance(models, str) or not isinstance(models, Iterable):
             raise TypeError(f"models: must be several ModelRunners or ids, got one {type(models).__name__}")
         members: dict[ModelActor, None] = {}
@@ -177,8 +175,8 @@ class Fleet:
         for model in models:
             if not isinstance(model, str):
                 members[self.actor_of(model, "models: must be ModelRunners or ids")] = None
-            elif model in current:
-                members[current[model]] = None
+            elif model in self.members:
+                members[self.members[model]] = None
             else:
                 missing[model] = None
         return list(members), list(missing)

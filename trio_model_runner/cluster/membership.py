@@ -100,10 +100,12 @@ class Membership(Generic[D]):
             is room.
 
     Attributes:
+        current: the deployment of each model that is in use, ready or not, by model id; to be read only.
         left_out: how many entries of what was applied last are about models that there was no room for.
     """
 
     def __init__(self, start: Callable[[Entry, JoinReason], D], *, max_models: float = math.inf) -> None:
+        self.current: dict[str, D] = {}
         self.left_out = 0
         self._start = start
         self._max_models = max_models
@@ -116,11 +118,6 @@ class Membership(Generic[D]):
 
     def __contains__(self, model_id: str) -> bool:
         return model_id in self._slots
-
-    @property
-    def current(self) -> dict[str, D]:
-        """The deployment of each model that is in use, ready or not, by model id."""
-        return {model_id: slot.current for model_id, slot in self._slots.items()}
 
     def is_moving(self, model_id: str, deployment: D) -> bool:
         """Whether a deployment is still used where it was, but announced somewhere else."""
@@ -151,6 +148,7 @@ class Membership(Generic[D]):
         if slot is None or slot.successor is not deployment:
             return None
         replaced, slot.current, slot.successor = slot.current, deployment, None
+        self.current[model_id] = deployment
         if replaced.deployment_id != deployment.deployment_id:
             self._remember_replaced(model_id, replaced.deployment_id)
         replaced.retire()
@@ -183,7 +181,9 @@ class Membership(Generic[D]):
         if len(self._slots) - self._unlisted >= self._max_models:
             self.left_out += 1
             return
-        self._slots[entry.model_id] = _Slot(self._start(entry, JoinReason.JOINED))
+        deployment = self._start(entry, JoinReason.JOINED)
+        self._slots[entry.model_id] = _Slot(deployment)
+        self.current[entry.model_id] = deployment
 
     def _forget_move(self, slot: _Slot[D], deployment: D) -> None:
         """A deployment is where it was: don't bring it up elsewhere."""
@@ -231,9 +231,10 @@ class Membership(Generic[D]):
         elif slot.successor is not None:
             if deployment.deployment_id != slot.successor.deployment_id:
                 self._remember_replaced(model_id, deployment.deployment_id)
-            slot.current, slot.successor = slot.successor, None
+            self.current[model_id] = slot.current = slot.successor
+            slot.successor = None
         elif self._slots.get(model_id) is slot:
-            del self._slots[model_id]
+            del self._slots[model_id], self.current[model_id]
         deployment.stop()
 
     def _was_replaced(self, entry: Entry) -> bool:

@@ -258,6 +258,8 @@ class ModelActor:
 
     def note(self, outcome: Outcome, method: str, detail: str) -> None:
         """Draw the consequences of a call's outcome."""
+        if (outcome, method) in self.conduct.record.no_news:
+            return  # as nearly always, and then this must cost nothing
         given_up = self._life.state is ModelState.FAILED
         self.conduct.note_call(outcome, method, detail, given_up=given_up)
 

@@ -29,7 +29,7 @@ from .policy import (
 )
 
 if TYPE_CHECKING:
-    from ..rpc.unary import Answer
+    from ..rpc.call import Answer
     from .handle import ModelRunner
     from .supervisor import Supervisor
 

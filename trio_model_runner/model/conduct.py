@@ -56,7 +56,7 @@ class Conduct:
             detail: the same in words, for the model's author.
             given_up: the model was given up meanwhile, so nothing is reported.
         """
-        consequence = self.record.note(outcome)
+        consequence = self.record.note(outcome, method)
         if consequence.proves:
             self._supervisor.note_success(self._model, method)
         elif consequence.unsure and self._ask(consequence.report, detail):

@@ -38,7 +38,7 @@ def ascii_host(host: str) -> str:
     """
     if len(host) > _LONGEST_NAME:
         raise _unresolvable(host, f"it is longer than {_LONGEST_NAME - 1} characters")
-    if ":" in host and host.isascii():
+    if ":" in host and host.isascii() and host.isprintable():
         return host
     try:
         text = host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")

@@ -56,7 +56,13 @@ class TLSParameters:
 
 
 class NodeSecurity:
-    """How one cluster's connections to its nodes are secured; this class asks for nothing."""
+    """How one cluster's connections to its nodes are secured; this class asks for nothing.
+
+    Attributes:
+        has_tokens: calls carry tokens, so there is something to ask `call_metadata` for.
+    """
+
+    has_tokens: bool = False
 
     def tls(self, model_id: str) -> TLSParameters | None:
         """How TLS is spoken with a model's node; None for plaintext.
@@ -135,6 +141,8 @@ class SecureSecurity(NodeSecurity):
 
 class GatewaySecurity(NodeSecurity):
     """TLS to a gateway, and a signed token with every call."""
+
+    has_tokens = True
 
     def __init__(self, credentials: GatewayCredentials, context: ssl.SSLContext | None = None) -> None:
         self._context = client_context() if context is None else context

@@ -50,11 +50,6 @@ class Request:
         default=(), repr=lambda message: f"<{sum(map(len, message))} bytes>"
     )
 
-    @property
-    def size(self) -> int:
-        """The message's length in bytes."""
-        return sum(map(len, self.message))
-
 
 @attrs.frozen
 class SetupAnswer:

@@ -32,7 +32,7 @@ from .frames.writing import FrameKind, is_frame, write_arrow, write_parquet
 from .jsonable import as_number, from_json, require_utf8, to_json
 from .refusal import Refusal
 
-__all__ = ["Arguments", "DataType", "Encoded", "decode_data", "encode", "encode_data"]
+__all__ = ["Arguments", "DataType", "Encoded", "decode_data", "decode_encoded", "encode", "encode_data"]
 
 T = TypeVar("T")
 
@@ -123,10 +123,19 @@ def decode_data(
             data_type = DataType(data_type)
         except ValueError:
             raise InvalidAnswer(f"unknown data type {data_type!r}", data) from None
+    return decode_encoded(Encoded(data_type, data), frames=frames, max_frame_bytes=max_frame_bytes)
+
+
+def decode_encoded(encoded: Encoded, *, frames: FrameKind, max_frame_bytes: int) -> Any:
+    """Read back what is known to be an `Encoded`; see `decode_data`.
+
+    Raises:
+        InvalidAnswer, ImportError: as there.
+    """
     try:
-        return _read(data, data_type, frames, max_frame_bytes)
+        return _read(encoded.data, encoded.data_type, frames, max_frame_bytes)
     except ValueError as error:
-        raise InvalidAnswer(str(error), Encoded(data_type, data)) from error.__cause__
+        raise InvalidAnswer(str(error), encoded) from error.__cause__
 
 
 class Arguments:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
@@ -28,6 +29,7 @@ __all__ = [
     "INLINE_JSON_BYTES",
     "INLINE_TEXT_BYTES",
     "LARGEST_AMONG_OTHERS",
+    "NEVER_LONG_BYTES",
     "looks_large",
     "takes_long_to_decode",
     "takes_long_to_encode",
@@ -51,6 +53,19 @@ _INLINE_BYTES = {
     DataType.PARQUET: INLINE_FRAME_BYTES,
     DataType.ARROW: INLINE_FRAME_BYTES,
 }
+
+NEVER_LONG_BYTES: Final = MappingProxyType(
+    {
+        DataType.NONE: sys.maxsize,
+        DataType.DOUBLE: sys.maxsize,
+        DataType.INT: sys.maxsize,
+        DataType.STRING: INLINE_TEXT_BYTES,
+        DataType.JSON: INLINE_JSON_BYTES,
+        DataType.PARQUET: 0,  # what reads it may not be imported
+        DataType.ARROW: 0,
+    }
+)
+"""Up to so many bytes nobody needs to ask `takes_long_to_decode`: a value of this type never does."""
 
 _NUMBER_BYTES: Final = 16
 """What a number and the comma behind it take in JSON, or a key, or a pair of brackets, more or less."""

@@ -12,6 +12,7 @@ effects. Where a report waits and how it is sent is the affair of `cluster.repor
 """
 
 from .outcomes import (
+    OUTCOME_OF_A_VALUE,
     OVERSLEPT,
     RULES,
     Counts,
@@ -45,6 +46,7 @@ from .record import Consequence, Record, may_ask_with_ping, report_after_call, r
 from .reports import Decision, PendingReport, PendingReports, may_be_sent
 
 __all__ = [
+    "OUTCOME_OF_A_VALUE",
     "OVERSLEPT",
     "RULES",
     "Consequence",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "OUTCOME_OF_A_VALUE",
     "OVERSLEPT",
     "RULES",
     "Counts",
@@ -342,6 +343,10 @@ def outcome_of_interruption(*, connection_lost: bool) -> Outcome:
     return Outcome.CONNECTION_LOST if connection_lost else Outcome.MODEL_FAILED
 
 
+OUTCOME_OF_A_VALUE: Final = Outcome.SUCCEEDED
+"""What it means that an answer has become a value; see `outcome_of_value` for when it has not."""
+
+
 def outcome_of_value(error: Exception | None, *, misfits_count: bool) -> Outcome:
     """What it means how an answer could be turned into a value.
 
@@ -351,7 +356,7 @@ def outcome_of_value(error: Exception | None, *, misfits_count: bool) -> Outcome
         misfits_count: an answer of this kind that does not fit is the model's failure.
     """
     if error is None:
-        return Outcome.SUCCEEDED
+        return OUTCOME_OF_A_VALUE
     if not isinstance(error, InvalidAnswer):
         return Outcome.COORDINATOR_RAISED
     return Outcome.MODEL_FAILED if misfits_count else Outcome.INVALID_ANSWER

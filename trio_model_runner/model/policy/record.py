@@ -51,6 +51,8 @@ class Record:
         failures: failures since the last success.
         timeouts: timeouts since the last success.
         sitting_out: how many calls it still sits out.
+        no_news: outcomes, each with the class or method that was asked for, that change nothing now: it has
+            succeeded with it before, nothing counts against it, and no report about it waits.
     """
 
     max_failures: int | None
@@ -58,14 +60,24 @@ class Record:
     failures: int = 0
     timeouts: int = 0
     sitting_out: int = 0
+    no_news: set[tuple[Outcome, str]] = attrs.field(factory=set)
 
-    def note(self, outcome: Outcome) -> Consequence:
-        """Count an outcome, and say what follows."""
+    def note(self, outcome: Outcome, name: str | None = None) -> Consequence:
+        """Count an outcome, and say what follows.
+
+        Args:
+            outcome: what happened.
+            name: the class or method that was asked for.
+        """
         rule = RULES[outcome]
         report = rule.report
+        if rule.counts is not Counts.CLEARS:
+            self.no_news.clear()
         match rule.counts:
             case Counts.CLEARS:
-                self.clear()
+                self.failures = self.timeouts = self.sitting_out = 0
+                if name is not None:
+                    self.no_news.add((outcome, name))
                 return _SUCCESS
             case Counts.FAILURE:
                 self.failures += 1
@@ -83,6 +95,7 @@ class Record:
     def clear(self) -> None:
         """Forget everything."""
         self.failures = self.timeouts = self.sitting_out = 0
+        self.no_news.clear()
 
     def forgive_timeout(self) -> None:
         """Take back the last timeout: it was not the model's."""
