@@ -108,4 +108,4 @@ def describe(error: BaseException) -> str:
     causes = cause.exceptions if isinstance(cause, BaseExceptionGroup) else () if cause is None else (cause,)
     if isinstance(error, OSError) and causes:
         return f"{error}: {', '.join(dict.fromkeys(map(str, causes)))}"
-    return str(error)
+    return str(error) or repr(error)

@@ -12,7 +12,7 @@ without them. `quoted` is for logs and for the texts of errors, where a value st
 
 from __future__ import annotations
 
-__all__ = ["as_step", "cut", "quoted", "readable"]
+__all__ = ["as_step", "cut", "is_utf8", "quoted", "readable"]
 
 
 def readable(text: str, longest: int | None = None) -> str:
@@ -45,6 +45,15 @@ def quoted(value: object, longest: int = 120, *, ascii_only: bool = False) -> st
         return write(f"{value[:longest]}...")
     text = write(value)
     return text if len(text) <= 4 * longest else cut(text, longest)
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text can be sent. One with a lone surrogate can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def cut(text: str, longest: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -331,3 +332,39 @@ async def test_an_explicit_cancel_is_no_deadline(autojump_clock: MockClock) -> N
         assert {actor_of(model).conduct.record.timeouts for model in cluster.models.values()} == {0}
         assert len((await cluster.call("predict")).succeeded) == 2
         assert cluster.snapshot().last_round is not None
+
+
+async def test_a_program_that_ends_in_a_function_for_arguments_ends_once() -> None:
+    asked: list[str] = []
+
+    def leave(model: ModelRunner) -> Arguments:
+        asked.append(model.model_id)
+        sys.exit(3)
+
+    async with coordinating(dict.fromkeys("abc", Model)) as (_, cluster):
+        with pytest.raises(SystemExit, match="3"):
+            await cluster.call("predict", leave)
+        assert len(asked) == 1
+        assert len((await cluster.call("predict")).succeeded) == 3
+
+
+@pytest.mark.parametrize("timeout", [10**400, float("nan"), -1, 0])
+async def test_a_timeout_that_is_no_number_of_seconds_is_refused(timeout: float) -> None:
+    async with coordinating({"a": Model()}) as (_, cluster):
+        with pytest.raises(ValueError, match=r"^timeout: "):
+            await cluster.call("predict", timeout=timeout)
+
+
+async def test_a_method_that_no_text_can_name_is_refused() -> None:
+    async with coordinating({"a": Model()}) as (_, cluster):
+        with pytest.raises(ValueError, match=r"^method: "):
+            await cluster.call("\ud800")
+
+
+async def test_a_call_that_waits_behind_another_says_so(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model()}) as (crunch, cluster), trio.open_nursery() as nursery:
+        model = cluster.models["a"]
+        nursery.start_soon(model.call, "sleep", Arguments(5.0))
+        await crunch.node("a").wait_for_calls(1)
+        result = await model.call("predict", timeout=1.0)
+        assert (result.status, "behind another call" in result.detail) == (Status.TIMEOUT, True)

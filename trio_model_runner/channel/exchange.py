@@ -14,6 +14,7 @@ the program does, and learns of the end exactly once.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import trio
@@ -46,7 +47,17 @@ class Exchange(Call):
         CallInterrupted: the connection takes no new calls.
     """
 
-    __slots__ = ("_accepted", "_cutter", "_left", "_many_requests", "_news", "_routed", "_unacknowledged")
+    __slots__ = (
+        "_accepted",
+        "_cutter",
+        "_left",
+        "_many_requests",
+        "_news",
+        "_route_told",
+        "_routed",
+        "_token",
+        "_unacknowledged",
+    )
 
     def __init__(
         self,
@@ -67,6 +78,8 @@ class Exchange(Call):
         self._news = Signal()
         self._accepted = False
         self._left = False
+        self._route_told = False
+        self._token = trio.lowlevel.current_trio_token()
         try:
             self._open(routed.fields(content_type), (*routed.volatile, *metadata), seconds)
         except BaseException:
@@ -156,12 +169,20 @@ class Exchange(Call):
         if self._left:
             return
         self._left = True
+        told, self._route_told = self._route_told, True
         sent, ended = self._may_have_been_acted_on(), self._was_ended_by_the_server()
         try:
             super().leave()
             self.interrupted(CallInterrupted("the call was cancelled"))
         finally:
-            self._routed.end(sent=sent, ended=ended)
+            if not told:
+                self._routed.end(sent=sent, ended=ended)
+
+    def leave_soon(self) -> None:
+        """Leave it from a place where nothing of it may be changed: the garbage collector can be anywhere."""
+        if not self._left:
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self.leave)
 
     def headers_received(self, fields: Fields, *, end_stream: bool) -> None:
         """See `receiver.Receiver`."""
@@ -185,6 +206,9 @@ class Exchange(Call):
         self._connection.acknowledge(stream, length)
 
     def _ended(self) -> None:
+        if not self._route_told:
+            self._route_told = True
+            self._routed.end(sent=self._may_have_been_acted_on(), ended=self._was_ended_by_the_server())
         self._news.send()
 
     def _may_have_been_acted_on(self) -> bool:

@@ -133,6 +133,7 @@ class Broadcast:
             yield listener
         finally:
             self._listeners.discard(listener)
+            listener.end()
 
     def end(self) -> None:
         """End the iteration of every listener."""

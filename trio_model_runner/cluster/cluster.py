@@ -26,7 +26,7 @@ from ..services.base import NodeService
 from ..values.data import Arguments
 from ..values.failure_codes import FailureCode
 from ..values.prediction_round import PredictionRound
-from ..values.results import PredictResult
+from ..values.results import Model, PredictResult
 from .block import Block
 from .caller import ArgumentsFor, Caller, Models
 from .changes import ChangeListener
@@ -355,9 +355,7 @@ class Cluster:
         self._caller.check_open()
 
     @enable_ki_protection
-    async def report_failure(
-        self, model: ModelRunner, code: FailureCode | str, reason: str | None = None
-    ) -> None:
+    async def report_failure(self, model: Model, code: FailureCode | str, reason: str | None = None) -> None:
         """Report a model to the orchestrator. The orchestrator stops it and shows its author the reason.
 
         This returns when the report is queued. The report is sent when the orchestrator is connected, if the
@@ -375,7 +373,7 @@ class Cluster:
             trio.ClosedResourceError: the cluster's block was not entered, or was left.
         """
         self._caller.check_open()
-        self._fleet.report(model, FailureCode(code), reason)
+        self._fleet.report(model, code, reason)
         await trio.lowlevel.checkpoint()
 
     @enable_ki_protection

@@ -23,7 +23,8 @@ from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFee
 from ..rpc.reader import SocketHub
 from ..security.node_security import node_security
 from ..signal import Signal
-from ..text import quoted
+from ..text import is_utf8, quoted
+from ..values.failure_codes import FailureCode
 from ..values.results import ModelError, ModelState
 from .changes import Broadcast, Change, ChangeKind
 from .membership import Membership
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from ..model.round_spec import CallOptions
     from ..services.base import NodeService
     from ..values.data import Arguments
-    from ..values.failure_codes import FailureCode
     from ..values.results import Model, PredictResult
 
 __all__ = ["Calls", "Fleet"]
@@ -183,12 +183,16 @@ class Fleet:
                 missing[model] = None
         return list(members), list(missing)
 
-    def report(self, model: ModelRunner, code: FailureCode, reason: str | None) -> None:
+    def report(self, model: Model, code: FailureCode | str, reason: str | None) -> None:
         """Report a model for the coordinator; see `Cluster.report_failure`."""
-        self._actor(model)  # raises if it is not ours
+        actor = self.actor_of(model, "model: must be a ModelRunner")
+        if code not in list(FailureCode):
+            raise ValueError(f"code: must be one of {', '.join(FailureCode)}, got {code!r}")
         if not isinstance(reason, str | None):
             raise TypeError(f"reason: must be a str or None, got {type(reason).__name__}")
-        self.reporting.send(model, code, reason)
+        if reason is not None and not is_utf8(reason):
+            raise ValueError("reason: has a lone surrogate, which can't be sent")
+        self.reporting.send(actor.runner, FailureCode(code), reason)
 
     def actor_of(self, model: object, otherwise: str) -> ModelActor:
         """The actor of a model of this cluster. The model may have left.

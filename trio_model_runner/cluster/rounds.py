@@ -167,6 +167,7 @@ class _FanOut:
         self._remaining = len(calls)
         self._without_task = set(calls)
         self._answered: list[Call] = []
+        self._broken = False
         self._news = Signal()
 
     async def run(self, cutoff: trio.CancelScope) -> None:
@@ -212,7 +213,16 @@ class _FanOut:
 
     @enable_ki_protection
     async def _perform(self, call: Call) -> None:
-        await call.perform()
+        if self._broken:  # the coordinator's code ends the program, which it should do once
+            call.leave()
+            return
+        try:
+            await call.perform()
+        except trio.Cancelled:
+            raise
+        except BaseException:
+            self._broken = True
+            raise
         self._remaining -= 1
         if not self._remaining:
             self._news.send()

@@ -152,7 +152,7 @@ class ModelActor:
         if self._life.state is ModelState.READY and not self.ready:  # the task has not noticed yet
             return f"{ModelState.LOST.value}: {self._connected.connection.loss}"
         state = self._life.state.value
-        return f"{state}: {self.error}" if self.error is not None else state
+        return f"{state}: {describe(self.error)}" if self.error is not None else state
 
     @property
     def channel(self) -> grpclib.client.Channel:
@@ -234,7 +234,8 @@ class ModelActor:
     def let_go(self, reason: str) -> None:
         """It was reported: let go of it until it is announced again."""
         if self._life.heeds(Event.REPORTED):
-            self.error = self.error or ModelError(reason)
+            if self.error is None or self.state is ModelState.RECOVERING:
+                self.error = ModelError(self.shorten(reason))
             self._happened(Event.REPORTED)
 
     def try_later(self) -> None:
@@ -330,7 +331,9 @@ class ModelActor:
         except ProofFailed as error:
             outcome = outcome_of_distrust(error, answer=False)
             return self._give_up(BringUpError(outcome, str(error), error))
-        except (OSError, CallInterrupted) as error:
+        except CallInterrupted as error:
+            return self._connection_ended(await self._why_interrupted(error), stood=0.0)
+        except OSError as error:
             return self._connection_ended(error, stood=0.0)
 
     async def _take(self, step: Step) -> Event:
@@ -392,13 +395,20 @@ class ModelActor:
         error = ConnectionError(str(connection.loss))
         return self._connection_ended(error, stood=trio.current_time() - began)
 
+    async def _why_interrupted(self, error: CallInterrupted) -> CallInterrupted:
+        """The same error, or a better one: a call can end a moment before the connection knows why it did."""
+        if self._node is None or self._node.connection.accepts_calls:
+            return error
+        await self._node.connection.watch()  # which it knows at the next turn of its reader
+        return CallInterrupted(self._node.connection.loss or str(error))
+
     def _connection_ended(self, error: Exception, *, stood: float) -> Event:
         """Prepare the next attempt: at once if the connection lasted long enough. Give up if none is left."""
         if self._step.cancel_called:  # an event from outside came first
             return Event.CONNECTION_ENDED
         self.error = error
         if not self._attempts.next(stood):
-            text = describe(error) or "the connection ended at once"
+            text = describe(error)
             reason = f"no connection after {self._config.backoff.attempts} attempts: {text}"
             return self._give_up(BringUpError(outcome_of_unreachable(error), reason, error))
         return Event.CONNECTION_ENDED

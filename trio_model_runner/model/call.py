@@ -106,6 +106,7 @@ class Call:
         "_unary",
         "_undecoded",
         "_waits",
+        "_was_behind",
         "deadline",
         "result",
     )
@@ -137,6 +138,7 @@ class Call:
         self._unary: UnaryCall | None = None
         self._undecoded: Encoded | None = None
         self._turn: Turn | None = None
+        self._was_behind = False
         record = actor.conduct.record
         if not (self._joining or actor.ready):
             self._end(outcome_of_fact(Fact.NOT_READY), actor.condition)
@@ -207,6 +209,7 @@ class Call:
                 self._progress = Progress.CUT_OFF
                 self._actor.overrunning = True
             self._unary.leave()
+        self._was_behind = not self._turn.first
         self._turn.leave()
         self._turn = None
 
@@ -224,7 +227,7 @@ class Call:
             progress = Progress.BUSY
         text = _CUT_OFF_TEXTS[progress]
         if progress is Progress.WAITING:
-            text = f"{text}: {self._actor.condition}"
+            text = f"{text}: {'behind another call' if self._was_behind else self._actor.condition}"
         outcome = outcome_of_cut_off(
             progress, behind_ours=self._behind_ours, seconds_late=seconds_late, cut_short=cut_short
         )

@@ -122,11 +122,15 @@ class RoundSpec:
             raise TypeError(f"timeout: must be a number of seconds, got {type(timeout).__name__}")
         if not timeout > 0:
             raise ValueError(f"timeout: must be > 0 seconds, got {timeout!r}")
+        try:
+            timeout = float(timeout)
+        except OverflowError as error:
+            raise ValueError("timeout: must be a number of seconds; math.inf is no limit") from error
         if not decode and returns is not None:
             raise TypeError("returns: an answer that is not decoded (decode=False) has no other type")
         return cls(
             method=method,
-            timeout=float(timeout),
+            timeout=timeout,
             deadline=now + timeout,
             read=read,
             optional=optional,

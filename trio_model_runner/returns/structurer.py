@@ -63,9 +63,9 @@ def structurer(returns: Any) -> Structurer | None:
         from .structuring import structure_as
 
         return Structurer(structure_as(returns), in_any_thread=True)
-    if inspect.iscoroutinefunction(returns):
-        raise TypeError("returns: must be a plain function, not an async one")
     if callable(returns):
+        if inspect.iscoroutinefunction(returns) or inspect.iscoroutinefunction(type(returns).__call__):
+            raise TypeError("returns: must be a plain function, not an async one")
         return Structurer(returns, in_any_thread=False)
     raise TypeError(f"returns: must be a type or a function, got {type(returns).__name__}")
 

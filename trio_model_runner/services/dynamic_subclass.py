@@ -12,6 +12,7 @@ import attrs
 
 from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, SetupRequest, SetupResponse
 from ..rpc.message_reader import message_reader
+from ..text import is_utf8
 from ..values.data import Arguments, DataType, Encoded
 from .base import MAX_FIELDS, NOTHING, AnswerCode, NodeService, Request, ServiceAnswer, SetupAnswer
 from .uncopied import few, nested, number, variant
@@ -120,6 +121,8 @@ def _encode_class_name(class_name: str) -> bytes:
 def _encode_method(method: str) -> bytes:
     if not method:
         raise ValueError("method: must not be empty")
+    if not is_utf8(method):
+        raise ValueError("method: has a lone surrogate, which can't be sent")
     return bytes(CallRequest(method_name=method))
 
 
