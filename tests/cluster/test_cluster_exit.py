@@ -17,7 +17,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_model_runner import Arguments, Cluster, Join, ModelState, Status
 from trio_model_runner.cluster.fleet import Fleet
 from trio_model_runner.cluster.reporting import Reporting
-from trio_model_runner.model.actor import ModelActor
+from trio_model_runner.model.steps import Steps
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.testing import LocalCrunch
@@ -264,7 +264,7 @@ def raise_bug(*_: Any, **__: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(Fleet, "infos_changed"), (Reporting, "_act_on"), (ModelActor, "_set_up"), (ModelActor, "_join")],
+    [(Fleet, "infos_changed"), (Reporting, "_act_on"), (Steps, "_serve"), (Steps, "_join")],
 )
 async def test_a_bug_of_ours_comes_out_of_the_block_as_itself(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str

@@ -42,7 +42,7 @@ class TimedNetwork(MemoryNetwork):
 
 def connections(cluster: Cluster) -> dict[str, Connection]:
     # Private: that the very same connections are kept shows in no other way.
-    nodes = {model_id: actor_of(model)._node for model_id, model in cluster.models.items()}
+    nodes = {model_id: actor_of(model)._steps.node for model_id, model in cluster.models.items()}
     return {model_id: node.connection for model_id, node in nodes.items() if node is not None}
 
 

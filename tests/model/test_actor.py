@@ -26,6 +26,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_model_runner import Arguments, Cluster, Join, ModelRunner, ModelState, Status
 from trio_model_runner.model.actor import ModelActor
 from trio_model_runner.model.lifecycle import CONNECTED, Event, Step
+from trio_model_runner.model.steps import StepResult
 from trio_model_runner.testing import Faults, LocalCrunch
 
 
@@ -210,7 +211,10 @@ class Watch(trio.abc.Instrument):
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         for model in self._cluster.announced.values():
-            state, connected = model.state, actor_of(model)._node is not None  # private: it shows nowhere
+            state, connected = (
+                model.state,
+                actor_of(model)._steps.node is not None,
+            )  # private: it shows nowhere
             if connected != (state in CONNECTED):
                 self.mistakes.append(f"{model.model_id} is {state.value}, connected: {connected}")
             if not is_ready(model) or actor_of(model).ready:
@@ -313,7 +317,7 @@ async def test_a_word_may_come_after_any_step(autojump_clock: MockClock, word: s
                     await cluster.wait_for_models()
             await check_agreement(cluster)
             assert watch.mistakes == []
-            assert actor._node is None or actor.ready
+            assert actor._steps.node is None or actor.ready
     assert steps > 10
 
 
@@ -324,15 +328,15 @@ Steps = set[tuple[ModelState, Step, Event]]
 def steps_taken() -> Iterator[Steps]:
     """The steps that actors took to their end, in which state, and what came of each."""
     taken: Steps = set()
-    take_step = ModelActor._take_step
+    event_of = ModelActor._event_of  # private: what comes of each step is told to nobody
 
-    async def take_and_remember(actor: ModelActor) -> Event:
+    def remember(actor: ModelActor, result: StepResult) -> Event:
         state, step = actor.state, actor._life.step
-        event = await take_step(actor)
+        event = event_of(actor, result)
         taken.add((state, step, event))
         return event
 
-    with patch.object(ModelActor, "_take_step", take_and_remember):
+    with patch.object(ModelActor, "_event_of", remember):
         yield taken
 
 

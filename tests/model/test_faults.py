@@ -295,4 +295,4 @@ async def test_a_node_that_objects_to_pings_is_asked_half_as_often(autojump_cloc
         await until(cluster, lambda: not actor_of(model).ready)
         await until(cluster, lambda: actor_of(model).ready)
         # Private: it would show only after hours of silence.
-        assert actor_of(model)._keepalive_interval == 2 * cluster.config.keepalive.interval
+        assert actor_of(model)._steps.keepalive_interval == 2 * cluster.config.keepalive.interval

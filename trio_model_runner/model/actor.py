@@ -19,29 +19,26 @@ from trio.lowlevel import enable_ki_protection
 from ..channel import Peer
 from ..errors import ProofFailed
 from ..groups import describe, one_by_itself
-from ..rpc.receiver import CallInterrupted
 from ..security.delegation import UnknownIdentity
 from ..signal import Signal
 from ..text import readable
 from ..values.results import ModelError, ModelState
 from .attempts import Attempts
-from .bringing_up import BringUpError, connect, prove, set_up
+from .bringing_up import BringUpError
 from .conduct import Conduct
 from .handle import ModelRunner
 from .lifecycle import CONNECTED, Event, JoinReason, Lifecycle, Step
 from .node_connection import NodeConnection
 from .policy import (
-    Fact,
     Outcome,
     is_coordinators,
-    outcome_of_distrust,
-    outcome_of_fact,
     outcome_of_unreachable,
     tried_again,
     tried_again_when_held,
 )
 from .queueing import CallQueue, Turn
 from .route import ModelRoute
+from .steps import StepResult, Steps
 
 if TYPE_CHECKING:
     import grpclib.client
@@ -63,6 +60,7 @@ _BEGINNINGS: Final = frozenset({Event.BEGUN, Event.ANNOUNCED_AGAIN, Event.MOVED}
 """After these events, the attempts to connect are counted from the first again."""
 
 _LOSSES: Final = frozenset({Event.CONNECTION_ENDED, Event.INSTANCE_LOST})
+_SETUPS: Final = frozenset({Event.MUST_JOIN, Event.SET_UP})
 
 
 class ModelUnavailableError(Exception):
@@ -112,15 +110,12 @@ class ModelActor:
         self.conduct = Conduct(self.runner, supervisor)
         self._supervisor = supervisor
         self._config = config
-        self._reason = reason
         self._life = Lifecycle()
-        self._node: NodeConnection | None = None
         self._changed = Signal()
         self._queue = CallQueue(config.limits.max_queued_calls)
         self._joining_queue = CallQueue(config.limits.max_queued_calls)
-        self._keepalive_interval = config.keepalive.interval
         self._attempts = Attempts(config.backoff)
-        self._fresh = False
+        self._steps = Steps(self.runner, supervisor, self._attempts, self._queue.wait_empty, reason)
         self._step = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._channel: grpclib.client.Channel | None = None
@@ -136,7 +131,7 @@ class ModelActor:
 
         The state changes a little later. A call that was made meanwhile would wait for the next connection.
         """
-        node = self._node
+        node = self._steps.node
         return self._life.state is ModelState.READY and node is not None and node.connection.accepts_calls
 
     @property
@@ -150,7 +145,7 @@ class ModelActor:
         if self.replaced:
             return "replaced by another deployment"
         if self._life.state is ModelState.READY and not self.ready:  # the task has not noticed yet
-            return f"{ModelState.LOST.value}: {self._connected.connection.loss}"
+            return f"{ModelState.LOST.value}: {self._steps.connected.connection.loss}"
         state = self._life.state.value
         return f"{state}: {describe(self.error)}" if self.error is not None else state
 
@@ -185,7 +180,7 @@ class ModelActor:
             async with trio.open_nursery() as nursery:
                 self._nursery = self.conduct.nursery = nursery
                 try:
-                    await self._take_steps()
+                    await self._take_steps(nursery)
                 finally:
                     self._let_go(gently=False)
                     nursery.cancel_scope.cancel()
@@ -256,8 +251,8 @@ class ModelActor:
 
     def renew(self, reason: str) -> None:
         """Its node has no instance: go through setup again at once, on a new connection."""
-        if self._node is not None:
-            self._node.connection.retire(reason)
+        if self._steps.node is not None:
+            self._steps.node.connection.retire(reason)
             self._happened(Event.INSTANCE_LOST)
 
     def note(self, outcome: Outcome, method: str, detail: str) -> None:
@@ -287,7 +282,7 @@ class ModelActor:
 
     def usable(self, *, joining: bool) -> NodeConnection | None:
         """The connection for a call, if there is one now."""
-        node, state = self._node, self._life.state
+        node, state = self._steps.node, self._life.state
         if node is None or not node.connection.accepts_calls:
             return None
         if joining:
@@ -309,121 +304,43 @@ class ModelActor:
 
     # The steps of a life.
 
-    async def _take_steps(self) -> None:
+    async def _take_steps(self, nursery: trio.Nursery) -> None:
         """Take one step after the other, until the end."""
         if self._life.step is Step.BEGIN:
             self._happened(Event.BEGUN)
         while self._life.step is not Step.END:
             with trio.CancelScope() as self._step:
-                event = await self._take_step()
+                result = await self._steps.take(self._life.step, nursery)
             if not self._step.cancel_called:
                 # No checkpoint since the end of `on_join`, or the model would miss a round.
-                self._happened(event)
+                self._happened(self._event_of(result))
             elif self._life.state not in CONNECTED:
                 self._let_go(gently=False)  # a connection that was made at the very last moment
 
-    async def _take_step(self) -> Event:
-        """Take the present step, and return the event that came of it."""
-        try:
-            return await self._take(self._life.step)
-        except BringUpError as failure:
-            return self._give_up(failure)
-        except ProofFailed as error:
-            outcome = outcome_of_distrust(error, answer=False)
-            return self._give_up(BringUpError(outcome, str(error), error))
-        except CallInterrupted as error:
-            return self._connection_ended(await self._why_interrupted(error), stood=0.0)
-        except OSError as error:
-            return self._connection_ended(error, stood=0.0)
+    # What follows from steps and events.
 
-    async def _take(self, step: Step) -> Event:
-        match step:
-            case Step.CONNECT:
-                assert self._nursery is not None
-                self._node = await connect(self._nursery, self.runner, self._supervisor)
-                return Event.UNPROVED if self._node.must_prove else Event.CONNECTED
-            case Step.BACK_OFF:
-                await trio.sleep(self._attempts.wait)
-                return Event.WAITED
-            case Step.PROVE:
-                await prove(self._connected, self._supervisor.service, self._config.setup_timeout)
-                return Event.PROVED
-            case Step.SET_UP:
-                return await self._set_up()
-            case Step.JOIN:
-                await self._join(self._connected)
-                return Event.JOINED
-            case Step.SERVE:
-                return await self._serve(self._connected)
-            case Step.DRAIN:
-                await self._queue.wait_empty()
-                return Event.DRAINED
-            case Step.WAIT_TO_RETRY:
-                await trio.sleep(self._config.backoff.maximum)
-                return Event.WAITED
-            case _:  # only an event from outside ends this step
-                await trio.sleep_forever()
-                raise AssertionError
-
-    @property
-    def _connected(self) -> NodeConnection:
-        assert self._node is not None
-        return self._node
-
-    async def _set_up(self) -> Event:
-        service = self._supervisor.service
-        self._fresh = await set_up(self._connected, service, self._config.setup_timeout)
-        self.conduct.note_setup()
-        self.overrunning = False
-        return Event.MUST_JOIN if self._fresh or self._reason is not JoinReason.RESTARTED else Event.SET_UP
-
-    async def _join(self, node: NodeConnection) -> None:
-        try:
-            await self._supervisor.join(self.runner, self._reason, fresh=self._fresh)
-        except Exception as error:  # the coordinator's code: any error keeps just this model out
-            if not node.connection.accepts_calls:
-                raise CallInterrupted(node.connection.loss or "it has ended") from error
-            outcome = outcome_of_fact(Fact.COORDINATORS_CODE_RAISED)
-            raise BringUpError(outcome, f"on_join: {error!r}", error) from error
-
-    async def _serve(self, node: NodeConnection) -> Event:
-        """Carry calls until the connection takes no more."""
-        connection, began = node.connection, trio.current_time()
-        await connection.watch(self._keepalive_interval, self._config.keepalive.timeout)
-        if connection.too_many_pings:
-            self._keepalive_interval *= 2  # as gRPC's specification of keepalive says
-        error = ConnectionError(str(connection.loss))
-        return self._connection_ended(error, stood=trio.current_time() - began)
-
-    async def _why_interrupted(self, error: CallInterrupted) -> CallInterrupted:
-        """The same error, or a better one: a call can end a moment before the connection knows why it did."""
-        if self._node is None or self._node.connection.accepts_calls:
-            return error
-        await self._node.connection.watch()  # which it knows at the next turn of its reader
-        return CallInterrupted(self._node.connection.loss or str(error))
-
-    def _connection_ended(self, error: Exception, *, stood: float) -> Event:
-        """Prepare the next attempt: at once if the connection lasted long enough. Give up if none is left."""
-        if self._step.cancel_called:  # an event from outside came first
-            return Event.CONNECTION_ENDED
-        self.error = error
-        if not self._attempts.next(stood):
-            text = describe(error)
-            reason = f"no connection after {self._config.backoff.attempts} attempts: {text}"
-            return self._give_up(BringUpError(outcome_of_unreachable(error), reason, error))
-        return Event.CONNECTION_ENDED
+    def _event_of(self, result: StepResult) -> Event:
+        """Do what follows from a step, and give the event that came of it."""
+        if result.failure is not None:
+            return self._give_up(result.failure)
+        if result.error is not None:
+            self.error = result.error
+            if not self._attempts.next(result.stood):
+                outcome = outcome_of_unreachable(result.error)
+                attempts = self._config.backoff.attempts
+                reason = f"no connection after {attempts} attempts: {describe(result.error)}"
+                return self._give_up(BringUpError(outcome, reason, result.error))
+        if result.event in _SETUPS:
+            self.conduct.note_setup()
+            self.overrunning = False
+        return result.event
 
     def _give_up(self, failure: BringUpError) -> Event:
-        later = tried_again(failure.outcome, reports_enabled=self._config.report_failures)
-        event = Event.GIVEN_UP_FOR_NOW if later else Event.GIVEN_UP
-        if self._step.cancel_called:  # an event from outside came first
-            return event
         reason = self.shorten(str(failure))
         self.error = _error_of(failure, reason)
         self.conduct.note_giving_up(failure.outcome, reason)
-        return event
-
-    # What follows from events.
+        later = tried_again(failure.outcome, reports_enabled=self._config.report_failures)
+        return Event.GIVEN_UP_FOR_NOW if later else Event.GIVEN_UP
 
     def _happened(self, event: Event) -> None:
         """Change the state as an event says, if the table has an entry for it, and do what follows."""
@@ -437,10 +354,10 @@ class ModelActor:
         if state not in CONNECTED:
             self._let_go(gently=previous is ModelState.READY and event in _LOSSES)
         if state is ModelState.JOINING or state is ModelState.READY:
-            self.conduct.connection = self._connected.connection
+            self.conduct.connection = self._steps.connected.connection
         if state is ModelState.READY:
             self.error = None
-            self._reason = JoinReason.RESTARTED
+            self._steps.reason = JoinReason.RESTARTED
         if state is not previous:
             self._changed.send()
             self._supervisor.state_changed(self.runner, previous)
@@ -451,7 +368,7 @@ class ModelActor:
         Args:
             gently: open calls may end first.
         """
-        node, self._node, self.conduct.connection = self._node, None, None
+        node, self._steps.node, self.conduct.connection = self._steps.node, None, None
         if node is None:
             return
         assert self._nursery is not None
