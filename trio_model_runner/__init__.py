@@ -4,9 +4,23 @@
     async with Cluster(config, service) as cluster:
         results = await cluster.call("predict", Arguments(payload))
 
-`Cluster` keeps the connections; `ClusterConfig` says where the orchestrator is and what the limits are; a
-`PredictionRound` holds a `PredictResult` for every model. Names are imported when they are first used, so
-that importing this package stays cheap for programs that may not need it.
+`Cluster` keeps the connections. `ClusterConfig` says where the orchestrator is and what the limits are. A
+`PredictionRound` has a `PredictResult` for every model. Names are imported when they are first used, so the
+import of this package is quick.
+
+For readers of the code: the rooms, from the ground up. Each knows only rooms above it in this list.
+
+- `errors`, `text`, `signal`, `backoff`, `groups`, `workers`: small things that all rooms use. `proto` is
+  generated.
+- `values`: what is sent and answered, results, data frames and the bound on their size. `returns`: what
+  answers must look like.
+- `config`: the settings. `network`: byte streams. `security`: credentials, proofs, tokens.
+- `rpc`: HTTP/2 and gRPC: frames and their size, GOAWAY, calls. `channel`: the same for generated stubs.
+- `services`: the messages of the gRPC services that nodes have.
+- `model`: one model: its life, its calls, and what counts against it (TIMEOUT, reports). `orchestrator`: the
+  feed.
+- `cluster`: all models: rounds, redeployments, reports that wait.
+- `testing`: a crunch for tests. `cli`: the command.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
 """Waits that grow: between attempts to connect, to reconnect, to send again.
 
-Clients that were cut off at the same moment come back at the same moment if they all wait equally long. So
-each wait can be made a random fraction longer or shorter.
+Clients that were cut off at the same moment would come back at the same moment if they all waited equally
+long. So each wait can be made a random fraction longer or shorter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def growing_waits(
     Args:
         initial: the first wait, seconds.
         factor: how many times longer each wait is than the one before.
-        maximum: no wait is longer than this, seconds (but for the jitter).
+        maximum: no wait is longer than this, seconds; the jitter comes on top.
         jitter: the fraction, 0 to 1, by which each wait is randomly longer or shorter.
     """
     wait = min(initial, maximum)

@@ -1,9 +1,9 @@
 """The exceptions that this library raises, so that a program can name what it catches.
 
-`ModelError` stands beside the results that it is about, in `values.results`.
+`ModelError` is in `values.results`, beside the results that it is about.
 
-Cancellation, time and closed resources are not here: they are Trio's (`trio.Cancelled`,
-`trio.ClosedResourceError`) and Python's (`TimeoutError`, `OSError`), as Trio programs expect.
+For cancellation, timeouts, closed resources and failed connections, this library raises what Trio programs
+expect: `trio.Cancelled`, `TimeoutError`, `trio.ClosedResourceError` and `OSError`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = [
 
 
 class TrioModelRunnerError(Exception):
-    """What every exception of this library's own is."""
+    """The base class of the exceptions that this library defines."""
 
 
 class ConfigError(TrioModelRunnerError, ValueError):
@@ -33,14 +33,14 @@ class OrchestratorUnavailable(TrioModelRunnerError):
 
 
 class ClusterDraining(TrioModelRunnerError):
-    """A call was made after `Cluster.drain`, which lets running rounds end and refuses new ones."""
+    """A call was made after `Cluster.drain`. Running rounds may end then, and new ones are refused."""
 
 
 class InvalidAnswer(TrioModelRunnerError, ValueError):
     """A model's answer could not be read, or does not fit what ``returns=`` asked for.
 
     Attributes:
-        value: what came: a decoded value where there is one, else an `Encoded`.
+        value: the decoded answer, or an `Encoded` if it can't be decoded.
     """
 
     def __init__(self, message: str, value: Any = None) -> None:
@@ -49,4 +49,4 @@ class InvalidAnswer(TrioModelRunnerError, ValueError):
 
 
 class ProofFailed(TrioModelRunnerError):
-    """A node could not prove that it belongs to the model it claims to be."""
+    """A node did not prove that it belongs to its model."""

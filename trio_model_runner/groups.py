@@ -1,12 +1,12 @@
-"""Exceptions leave as themselves where one suffices, and as groups only where several happened.
+"""A single exception leaves a function as itself; a group leaves only if several exceptions happened.
 
-A nursery wraps whatever passes through it in a group, even a single exception. That is right for whoever
-opened the nursery, and wrong for whoever called a function that has one inside: how the function does its
-work is its own business, and `except KeyError` around it should just work.
+A nursery puts all exceptions that pass through it into a group, even a single one. That is right for the code
+that opens the nursery. It is wrong for code that calls a function: a caller need not know that the function
+has a nursery inside, and `except KeyError` around the call should just work.
 
-- `one_by_itself` goes around a nursery of our own: a group of one becomes that one.
-- `open_nursery_for_body` is a nursery around code that is not ours: what that raises leaves untouched.
-- `first_of` finds an exception in groups, `describe` says what an error is.
+- `one_by_itself` goes around a nursery of our own: a group of one exception becomes that exception.
+- `open_nursery_for_body` is a nursery around code that is not ours: that code's exceptions are not changed.
+- `first_of` finds an exception in groups. `describe` says in words what an error is.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ __all__ = ["describe", "first_of", "one_by_itself", "open_nursery_for_body"]
 
 
 class one_by_itself:  # noqa: N801 - used as `with one_by_itself():`, like Trio's `move_on_after`
-    """A context manager around one nursery: a group of one becomes that one.
+    """A context manager around one nursery: a group of one exception becomes that exception.
 
-    `trio.Cancelled` beside another exception is left out. Groups that were in the group stay as they are:
-    they are somebody else's.
+    `trio.Cancelled` beside another exception is left out. Groups inside the group stay as they are: they are
+    not the nursery's.
     """
 
     def __enter__(self) -> None:
@@ -41,19 +41,19 @@ class one_by_itself:  # noqa: N801 - used as `with one_by_itself():`, like Trio'
         try:
             raise only
         finally:
-            only.__context__ = context  # which `raise` has just replaced with the group
-            del only, context, others, error, traceback  # or this frame, in the traceback, would keep itself
+            only.__context__ = context  # `raise` has just replaced it with the group
+            del only, context, others, error, traceback  # else this frame and the traceback keep each other
 
 
-class open_nursery_for_body:  # noqa: N801 - used as `trio.open_nursery` is
+class open_nursery_for_body:  # noqa: N801 - used like `trio.open_nursery`
     """A nursery around code that is not ours, as an async context manager.
 
-    `trio.open_nursery` makes a new group of what its body raises, and a group of the body's own becomes a
-    copy of another class. Here:
+    `trio.open_nursery` puts what its body raises into a new group. If the body raises a group of a class of
+    its own, a copy of another class leaves. Here:
 
-    - What the body raises leaves as the very same exception, groups of any class included. The nursery's
-      tasks are cancelled first. A group with `trio.Cancelled` in it is the one exception: the nursery may
-      have caused that itself, so it takes the group apart, as any nursery does.
+    - What the body raises leaves as the very same object, also if it is a group. The nursery's tasks are
+      cancelled first. Only a group with `trio.Cancelled` in it is taken apart, as any nursery does: the
+      nursery may have caused the cancellation itself.
     - A task that crashes cancels the body, and its exception leaves by itself.
     - If a task and the body both raise, both leave in one group, the task's first.
     """
@@ -62,24 +62,22 @@ class open_nursery_for_body:  # noqa: N801 - used as `trio.open_nursery` is
         self._manager = trio.open_nursery()
         self._nursery: trio.Nursery | None = None
 
-    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> trio.Nursery:
         self._nursery = await self._manager.__aenter__()
         return self._nursery
 
-    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         assert self._nursery is not None
         if error is None or _has_cancelled(error):
             with one_by_itself():
-                # A nursery waits for its tasks however it is left; that is no clean-up that could be bounded.
+                # A nursery always waits for its tasks; no timeout could shorten that.
                 return bool(await self._manager.__aexit__(kind, error, traceback))  # noqa: ASYNC102
         self._nursery.cancel_scope.cancel()
         try:
-            await self._manager.__aexit__(None, None, None)  # noqa: ASYNC102 - as above
-        except trio.Cancelled:  # noqa: ASYNC103 - of a scope around us; what the body raised leaves instead
+            await self._manager.__aexit__(None, None, None)  # noqa: ASYNC102 - the same
+        except trio.Cancelled:  # noqa: ASYNC103 - of a scope around us; the body's exception leaves instead
             pass
         except BaseExceptionGroup as group:
             _, crashes = group.split(trio.Cancelled)
@@ -95,19 +93,19 @@ def _has_cancelled(error: BaseException) -> bool:
 
 
 def first_of(error: BaseException) -> BaseException:
-    """The first exception in a group that is no group itself; an exception that is none is its own first."""
+    """Return the first exception in a group, however deep; what is no group comes back as it is."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 def describe(error: BaseException) -> str:
-    """Say what an error is, with the causes where it only says that all attempts failed.
+    """Say what an error is. The text of an OSError is followed by those of its causes.
 
-    Trio tries each of a host's addresses, and keeps what went wrong behind the error that it raises.
+    Trio tries each of a host's addresses. Its error only says that all attempts failed; the causes say why.
     """
     cause = error.__cause__
     causes = cause.exceptions if isinstance(cause, BaseExceptionGroup) else () if cause is None else (cause,)
     if isinstance(error, OSError) and causes:
         return f"{error}: {', '.join(dict.fromkeys(map(str, causes)))}"
-    return str(error)
+    return str(error) or repr(error)

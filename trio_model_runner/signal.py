@@ -1,9 +1,9 @@
 """An event that happens again and again, where `trio.Event` happens once.
 
 The usual way to wait for the next time is to replace a `trio.Event` by a new one. If two tasks wait, or if
-it is replaced at the wrong moment, a wake-up is lost: a task waits for an event that nobody will set. A
-`Signal` is never replaced. It remembers nothing: what has happened is kept by the owner of the signal, and
-whoever waits looks there::
+the event is replaced at the wrong moment, a wake-up is lost: a task waits for an event that nobody will set.
+A `Signal` is never replaced. It remembers nothing: its owner keeps what has happened, and a task that waits
+looks there::
 
     async def receive(self) -> Item:
         await self._arrived.wait_until(lambda: bool(self._items))
@@ -20,7 +20,7 @@ __all__ = ["Signal"]
 
 
 class Signal:
-    """Wakes everybody who waits for it at the moment in which it is sent."""
+    """Wakes all tasks that wait for it at the moment when it is sent."""
 
     __slots__ = ("_waiting",)
 
@@ -37,7 +37,7 @@ class Signal:
         await self._waiting.park()
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds, which is looked at now and whenever the signal is sent.
+        """Wait until a condition holds. It is looked at now, and each time when the signal is sent.
 
         This is no checkpoint if the condition holds already.
         """

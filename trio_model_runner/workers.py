@@ -2,13 +2,13 @@
 
 While the event loop encodes or decodes one large value, no answer is read and no deadline is kept, for any
 model. So large values go to worker threads, two at a time: with eight, the event loop waited for the
-interpreter's lock three times as long, and nothing was done sooner. What is large, `values.effort` says.
-Answers of more than a megabyte have a thread of their own: a few, from hostile models, would keep all others
-waiting until the deadline.
+interpreter's lock three times as long, and nothing was done sooner. `values.effort` says which values are
+large. Answers of more than a megabyte have a thread of their own: else a few answers of hostile models would
+keep all others waiting until the deadline.
 
 A clock that jumps when nothing happens (`trio.testing.MockClock`, with autojump) does not see that a thread
-is at work, and would jump to the deadline of whoever waits for it. So under such a clock everything is done
-in the event loop, and takes no time.
+is at work. It would jump to the deadline of the task that waits for the thread. So under such a clock
+everything is done in the event loop, and takes no time.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _limiters = trio.lowlevel.RunVar[tuple[trio.CapacityLimiter, trio.CapacityLimite
 
 
 async def run_in_worker(function: Callable[[*Ts], T], *arguments: *Ts, apart: bool = False) -> T:
-    """Run a function that neither waits nor touches Trio in a worker thread.
+    """Run a function in a worker thread. The function must not use Trio.
 
-    Cancelled, this returns at once; the thread goes on for as long as the function takes, and what that
-    returns or raises is lost.
+    When this is cancelled, it ends at once. The thread goes on until the function ends, and the function's
+    value or exception is lost.
 
     Args:
         function: the function.
-        arguments: what it gets.
-        apart: it may take so long that others should not wait behind it.
+        arguments: the function's arguments.
+        apart: use the thread for functions that may take long, so that others need not wait behind this one.
 
     Raises:
         BaseException: whatever the function raises.

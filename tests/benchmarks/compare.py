@@ -164,15 +164,15 @@ def show(report: Mapping[str, Any], tables: Mapping[str, Sequence[Row]]) -> None
     """Print the tables, and where, when and of what they were made."""
     for base, rows in tables.items():
         if rows:
-            print(as_markdown(rows, base), end="\n\n")  # noqa: T201
-    print(f"{report['date']}, {summary(report['machine'])}; {report['form']}, {report['pairs']} pairs")  # noqa: T201
-    print("; ".join(f"{name}: {tree}" for name, tree in report["trees"].items()))  # noqa: T201
+            print(as_markdown(rows, base), end="\n\n")
+    print(f"{report['date']}, {summary(report['machine'])}; {report['form']}, {report['pairs']} pairs")
+    print("; ".join(f"{name}: {tree}" for name, tree in report["trees"].items()))
 
 
 def say(text: str) -> None:
     """Tell whoever waits how far it is."""
     end = "\r" if sys.stderr.isatty() else "\n"
-    print(f"\033[K{text}" if end == "\r" else text, end=end, file=sys.stderr, flush=True)  # noqa: T201
+    print(f"\033[K{text}" if end == "\r" else text, end=end, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

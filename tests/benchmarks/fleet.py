@@ -72,7 +72,7 @@ async def serve(count: int) -> None:
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, methods)])
     ports = [server.add_insecure_port("127.0.0.1:0") for _ in range(count)]
     await server.start()
-    print(json.dumps(ports), flush=True)  # noqa: T201
+    print(json.dumps(ports), flush=True)
     await asyncio.to_thread(sys.stdin.read)
     await server.stop(None)
 

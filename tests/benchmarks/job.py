@@ -126,4 +126,4 @@ def given_job() -> Job:
 
 def finish(results: dict[str, Any]) -> None:
     """Print what was measured."""
-    print(json.dumps(results), flush=True)  # noqa: T201
+    print(json.dumps(results), flush=True)

@@ -52,7 +52,7 @@ async def serve(ports: list[int]) -> None:
                 pass
 
     async with serve_websocket(announce, "127.0.0.1", 0) as server:
-        print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201
+        print(server.sockets[0].getsockname()[1], flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 

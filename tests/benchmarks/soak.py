@@ -160,11 +160,11 @@ async def soak(port: int, options: argparse.Namespace) -> Soak:
                 async with trio.open_nursery() as calling:
                     for channel in channels * 3:
                         calling.start_soon(run.use, channel, until)
-                print(f"{name:6}{Measure.now()}", flush=True)  # noqa: T201
+                print(f"{name:6}{Measure.now()}", flush=True)
         nursery.cancel_scope.cancel()
     seconds = time.monotonic() - begun
-    print(f"{options.calls} calls on {options.connections} connections in {seconds:.0f} s")  # noqa: T201
-    print(", ".join(f"{count} {name}" for name, count in run.ends.most_common()))  # noqa: T201
+    print(f"{options.calls} calls on {options.connections} connections in {seconds:.0f} s")
+    print(", ".join(f"{count} {name}" for name, count in run.ends.most_common()))
     return run
 
 

@@ -170,13 +170,13 @@ def decode(encoded: Encoded) -> Any:
 
 def header(title: str, columns: list[str]) -> None:
     """Print a table's head."""
-    print(f"\n{title}")  # noqa: T201
+    print(f"\n{title}")
     row("", columns)
 
 
 def row(name: str, cells: list[str]) -> None:
     """Print a row."""
-    print(f"{name:30}" + "".join(f"{cell:>24}" for cell in cells), flush=True)  # noqa: T201
+    print(f"{name:30}" + "".join(f"{cell:>24}" for cell in cells), flush=True)
 
 
 @contextmanager

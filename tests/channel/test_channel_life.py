@@ -131,7 +131,7 @@ async def test_a_killed_server_interrupts_its_calls():
         "server.start()\n"
         "server.wait_for_termination()\n"
     )
-    with subprocess.Popen(  # noqa: ASYNC220
+    with subprocess.Popen(  # noqa: ASYNC220 - starting it takes a moment, and nothing else runs yet
         [sys.executable, "-c", program], stdout=subprocess.PIPE
     ) as process:
         try:
@@ -303,7 +303,7 @@ async def test_a_crashed_task_cancels_the_body_and_leaves_the_block(monkeypatch)
     monkeypatch.setattr(Connection, "watch", crash)
     server = hanging_server()
     async with serving("memory", server) as address:
-        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
+        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - leaving the block is what raises
             async with Channel(address.host, address.port, network=address.network) as channel:
                 await channel.connect()
                 await trio.sleep_forever()

@@ -17,9 +17,9 @@ from trio_model_runner.channel import Channel
 from trio_model_runner.network import TCPNetwork
 from trio_model_runner.proto.dynamic_subclass import CallRequest, DynamicSubclassServiceStub
 from trio_model_runner.rpc import frames, writer
+from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.rpc.connecting import open_connection
 from trio_model_runner.rpc.protocol import request_fields
-from trio_model_runner.rpc.unary import UnaryCall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

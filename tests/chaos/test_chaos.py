@@ -69,7 +69,7 @@ async def test_a_cluster_lives_through_it(
         error.add_note("the script:\n" + "\n".join(map(str, script)))
         error.add_note("the end of what the processes had to say:\n" + log.read_text()[-4000:])
         raise
-    print(f"\n{figures}")  # noqa: T201 - for whoever asks with -s
+    print(f"\n{figures}")
     record_property("worst_overshoot_seconds", figures.worst_overshoot)
     assert figures.rounds > 0
 

@@ -105,6 +105,20 @@ async def test_two_tasks_that_listen_to_one_listener_both_wake_and_both_hear_of_
     assert ended == 2
 
 
+async def test_a_listener_ends_when_its_block_is_left() -> None:
+    async with coordinating({"a": Model()}) as (_, cluster), trio.open_nursery() as nursery:
+        ended = trio.Event()
+
+        async def listen(changes: ChangeListener) -> None:
+            assert [change async for change in changes] == []
+            ended.set()
+
+        async with cluster.changes() as changes:
+            nursery.start_soon(listen, changes)
+            await wait_all_tasks_blocked()
+        await ended.wait()
+
+
 async def test_waiting_for_a_change_can_be_cancelled_without_losing_any() -> None:
     listener = ChangeListener(None)
     for _ in range(3):

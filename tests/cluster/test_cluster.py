@@ -280,7 +280,7 @@ async def test_draining_lets_rounds_end_in_time(autojump_clock: MockClock) -> No
             assert trio.current_time() - before == pytest.approx(5, abs=0.01)
         assert rounds[0].by_id["b"].value == "awake"
         assert rounds[1].by_id["a"].status is Status.TIMEOUT
-        assert actor_of(cluster.models["a"]).record.timeouts == 0
+        assert actor_of(cluster.models["a"]).conduct.record.timeouts == 0
         assert cluster.snapshot().draining
         with pytest.raises(ClusterDraining):
             await cluster.call("predict")
@@ -317,7 +317,7 @@ async def test_draining_with_no_time_ends_rounds_at_once(autojump_clock: MockClo
         assert trio.current_time() < 0.01
         assert [len(each.timed_out) for each in rounds] == [2, 2]
         assert completed == [Status.TIMEOUT] * 2
-        assert {actor_of(model).record.timeouts for model in cluster.models.values()} == {0}
+        assert {actor_of(model).conduct.record.timeouts for model in cluster.models.values()} == {0}
 
 
 async def test_a_service_that_is_told_to_stop_lets_its_round_end(autojump_clock: MockClock) -> None:

@@ -17,9 +17,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_model_runner import Arguments, Cluster, Join, ModelState, Status
 from trio_model_runner.cluster.fleet import Fleet
 from trio_model_runner.cluster.reporting import Reporting
-from trio_model_runner.model.actor import ModelActor
+from trio_model_runner.model.steps import Steps
 from trio_model_runner.network import MemoryNetwork
-from trio_model_runner.rpc.unary import UnaryCall
+from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.testing import LocalCrunch
 from trio_model_runner.testing.grpc_server import ServerConnection
 
@@ -224,6 +224,7 @@ async def test_waiting_for_models_ends_with_the_block(autojump_clock: MockClock)
 
 async def test_both_sides_hear_goodbye(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[str] = []
+    # Private: what a node hears is an event of h2's, which nobody is told.
     handle = ServerConnection._handle
 
     def listen(self: ServerConnection, event: h2.events.Event, nursery: trio.Nursery) -> None:
@@ -233,6 +234,7 @@ async def test_both_sides_hear_goodbye(autojump_clock: MockClock, monkeypatch: p
     monkeypatch.setattr(ServerConnection, "_handle", listen)
     async with running() as crunch:
         async with Cluster(crunch.config(), SERVICE) as cluster:
+            # Private: the code of a close frame shows only on the orchestrator's side of the WebSocket.
             (websocket,) = crunch.orchestrator._outboxes
             with trio.move_on_after(1):
                 await cluster.call("hang")
@@ -262,7 +264,7 @@ def raise_bug(*_: Any, **__: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(Fleet, "infos_changed"), (Reporting, "_act_on"), (ModelActor, "_set_up"), (ModelActor, "_join")],
+    [(Fleet, "infos_changed"), (Reporting, "_act_on"), (Steps, "_serve"), (Steps, "_join")],
 )
 async def test_a_bug_of_ours_comes_out_of_the_block_as_itself(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str

@@ -86,7 +86,8 @@ async def test_the_oldest_orchestrators_are_understood(autojump_clock: MockClock
 
 async def test_nonsense_costs_nothing_of_what_is_said_beside_it(autojump_clock: MockClock) -> None:
     async with coordinating({"a": Model}) as (crunch, cluster):
-        node_of_a = actor_of(cluster.models["a"])._node
+        # Private: that the very same connection is used shows in no other way.
+        node_of_a = actor_of(cluster.models["a"])._steps.node
         node = await crunch.add("b", Model, announce=False)
         for text in ("{", "[]", '"init"', '{"event": "party"}', '{"event": "update", "data": 5}'):
             crunch.orchestrator.send_text(text)
@@ -95,7 +96,7 @@ async def test_nonsense_costs_nothing_of_what_is_said_beside_it(autojump_clock: 
         crunch.orchestrator.send_text(json.dumps({"event": "update", "data": [*bad, good, *bad]}))
         await cluster.wait_for_models(2)
         assert cluster.models["b"].port == node.port
-        assert actor_of(cluster.models["a"])._node is node_of_a is not None
+        assert actor_of(cluster.models["a"])._steps.node is node_of_a is not None
         assert cluster.snapshot().orchestrator_connected
 
 
@@ -122,6 +123,7 @@ async def test_ten_thousand_models_come_and_go_with_one_init_each(autojump_clock
         crunch.orchestrator.send_text('{"event": "init", "data": []}')
         await until(cluster, lambda: not cluster.announced)
         assert trio.current_time() == began
+        # Private: a deployment that was forgotten here would never be freed.
         assert not cluster._fleet._living
 
 

@@ -65,7 +65,7 @@ async def test_a_connection_that_dies_after_its_pings_were_spent_is_no_slow_mode
             if dead:
                 node.pause()
             assert (await model.predict()).status is Status.TIMEOUT
-            actor_of(model).record.sitting_out = 0
+            actor_of(model).conduct.record.sitting_out = 0
             await trio.sleep(6)
         assert not actor_of(model).ready
         assert "PING" in str(model.error)
@@ -82,11 +82,11 @@ async def test_a_call_that_times_out_just_after_the_report_adds_none(
 ) -> None:
     async with coordinating(dict.fromkeys(MODELS, Model)) as (crunch, cluster):
         model = cluster.models["a"]
-        actor_of(model).record.timeouts = 3
+        actor_of(model).conduct.record.timeouts = 3
         crunch.node("a").faults.busy = True
         await model.predict(timeout=1)
         reported_at = trio.current_time() + cluster.config.health.mass_window
-        actor_of(model).record.sitting_out = 0
+        actor_of(model).conduct.record.sitting_out = 0
         await model.predict(timeout=reported_at + late - trio.current_time())
         assert model.state is ModelState.FAILED
         await trio.sleep(1000)

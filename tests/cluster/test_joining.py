@@ -110,10 +110,10 @@ async def test_a_tick_after_any_step_of_a_join_comes_once(autojump_clock: MockCl
             await steps(number // 4)
             joined = model_id in cluster.models
             await coordinator.tick(cluster)
-            await until(cluster, lambda: model_id in cluster.models)  # noqa: B023
+            await until(cluster, lambda: model_id in cluster.models)  # noqa: B023 - called in this turn only
             assert node.instance.ticks == coordinator.history == [0, 1]
             await crunch.remove(model_id)
-            await until(cluster, lambda: model_id not in cluster.announced)  # noqa: B023
+            await until(cluster, lambda: model_id not in cluster.announced)  # noqa: B023 - the same
             if joined:
                 break
     assert coordinator.overtaken > 0

@@ -201,6 +201,7 @@ def test_a_deployment_whose_move_is_overtaken_was_not_replaced(book: Book) -> No
     book.init(entry("m", at="y"), entry("m", None, at="y"))
     book.init(entry("m", at="y"))
     assert [each.deployment_id for each in book.deployments] == ["d1", "d1"]
+    # Private: what is remembered without end shows only in memory.
     assert not book._replaced
 
 

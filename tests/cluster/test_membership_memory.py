@@ -49,6 +49,7 @@ def test_an_endless_row_of_redeployments_takes_no_more_memory(
         book.update(entry("m", f"d{number}", at="y"))
         book.make_ready(book.started[-1])
         assert len(book.deployments) == 1
+        # Private: the bound is on what is remembered, which nothing else shows.
         assert len(book._replaced) == min(number - 1, 10)
     book.update(entry("m", "d90"))
     assert len(book.deployments) == 1

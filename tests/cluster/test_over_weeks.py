@@ -41,7 +41,8 @@ class TimedNetwork(MemoryNetwork):
 
 
 def connections(cluster: Cluster) -> dict[str, Connection]:
-    nodes = {model_id: actor_of(model)._node for model_id, model in cluster.models.items()}
+    # Private: that the very same connections are kept shows in no other way.
+    nodes = {model_id: actor_of(model)._steps.node for model_id, model in cluster.models.items()}
     return {model_id: node.connection for model_id, node in nodes.items() if node is not None}
 
 
@@ -136,6 +137,7 @@ async def test_a_model_that_flaps_for_weeks_is_there_whenever_it_is_up(autojump_
         # Nothing grows but what remembers replaced deployments, which has a limit of its own.
         gc.collect()
         assert len(seen) <= 5
+        # Private: what grows without end would show only after years.
         fleet, pending = cluster._fleet, cluster._fleet.reporting._pending
         assert set(fleet._living) == set(cluster.models.values())
         assert len(fleet._membership._replaced) <= deployed
@@ -165,7 +167,10 @@ async def test_calls_are_sat_out_as_the_rule_says_however_long_it_goes_on(autoju
             longest = max(longest, sits_out)
             arguments = Arguments(30.0) if kind == "sleep" else Arguments()
             result = (await cluster.call(kind, arguments, timeout=1)).by_id["a"]
-            assert (result.status, actor_of(cluster.models["a"]).record.timeouts) == (expected, timeouts)
+            assert (result.status, actor_of(cluster.models["a"]).conduct.record.timeouts) == (
+                expected,
+                timeouts,
+            )
         assert longest > 5
 
 
@@ -183,7 +188,7 @@ async def test_attempts_come_exactly_as_configured(
 ) -> None:
     network = TimedNetwork()
     models = dict.fromkeys(MODELS, Model)
-    async with LocalCrunch(models, network=network) as crunch:  # noqa: SIM117
+    async with LocalCrunch(models, network=network) as crunch:  # noqa: SIM117 - one line would be too long
         async with Cluster(crunch.config(backoff=backoff, orchestrator=SELDOM), SERVICE) as cluster:
             await trio.sleep(DAY)
             network.attempts.clear()
@@ -227,7 +232,8 @@ async def test_idle_days_cost_no_connection(autojump_clock: MockClock) -> None:
         kept = connections(cluster)
         for _ in range(3):
             await trio.sleep(3 * DAY + MINUTE)  # not just when somebody looks for silence
-            assert {connection._pings_sent for connection in kept.values()} == {0}
+            # Private: nodes don't tell how many PINGs they got.
+            assert {connection._keepalive.pings_sent for connection in kept.values()} == {0}
             await all_answer(cluster)
         assert connections(cluster) == kept
 
@@ -255,7 +261,8 @@ async def test_nodes_bear_our_pings_for_days(autojump_clock: MockClock) -> None:
             nursery.start_soon(overrun, "c", [1.0, 30.0, 400.0, 2000.0])
             result = await cluster.models["a"].call("sleep", Arguments(2 * DAY))
             assert result.value == "awake"
-        sent = {model_id: connection._pings_sent for model_id, connection in kept.items()}
+        # Private: as above.
+        sent = {model_id: connection._keepalive.pings_sent for model_id, connection in kept.items()}
         assert sent["a"] == 2 * DAY // 300
         assert sent["b"] == 2
         assert connections(cluster) == kept
@@ -325,5 +332,6 @@ async def test_a_typo_in_every_round_of_a_week_is_remembered_once(
             assert len((await cluster.call("prdict")).failed) == len(MODELS)
             await trio.sleep(HOUR)
         assert cluster.snapshot().reports_pending == len(MODELS)
+        # Private: what is remembered of a typo shows only in memory.
         assert len(cluster._fleet.reporting._unproved) == len(caplog.records) == 1
         assert crunch.reports == []

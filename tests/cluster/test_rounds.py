@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from trio_model_runner import (
     encode,
 )
 from trio_model_runner.config import Limits
-from trio_model_runner.rpc.unary import UnaryCall
+from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.testing import Service as ServiceName
 
 
@@ -67,7 +68,7 @@ async def test_leaving_as_completed_early_resets_the_calls_and_blames_nobody(
         for _ in range(5):
             (result,) = (await cluster.call("predict", timeout=0.1, models=["a"])).values()
             assert result.status is Status.TIMEOUT
-        assert actor_of(cluster.models["a"]).record.timeouts == 0
+        assert actor_of(cluster.models["a"]).conduct.record.timeouts == 0
         await trio.sleep(3)
         assert len((await cluster.call("predict")).succeeded) == 2
 
@@ -124,7 +125,7 @@ async def test_what_does_not_fit_returns_has_failed_and_is_not_to_blame() -> Non
         assert result.value is None
         assert isinstance(result.error, InvalidAnswer)
         assert result.error.value == ["x"]
-        assert actor_of(cluster.models["a"]).record.failures == 0
+        assert actor_of(cluster.models["a"]).conduct.record.failures == 0
         assert (await cluster.call("predict", Arguments([5]), returns=list[int])).by_id["a"].value == [5]
         assert (await cluster.predict(7, returns=float)).by_id["a"].value == 7.0
 
@@ -152,7 +153,7 @@ async def test_invalid_answers_are_blamed_if_configured(blamed: bool) -> None:
     async with coordinating({"a": Model()}, blame_invalid_answers=blamed) as (_, cluster):
         result = (await cluster.call("predict", returns=refuse)).by_id["a"]
         assert (result.status, "too high" in result.detail) == (Status.FAILED, True)
-        assert actor_of(cluster.models["a"]).record.failures == blamed
+        assert actor_of(cluster.models["a"]).conduct.record.failures == blamed
 
 
 async def test_calls_on_one_model_go_one_after_the_other_in_order(autojump_clock: MockClock) -> None:
@@ -180,7 +181,7 @@ async def test_each_queued_call_keeps_its_own_deadline(autojump_clock: MockClock
             result = (await cluster.call("tick", timeout=2)).by_id["a"]
             assert trio.current_time() - before == pytest.approx(2, abs=1e-6)
             assert result.status is Status.TIMEOUT
-            assert actor_of(cluster.models["a"]).record.timeouts == 0  # it never got the chance
+            assert actor_of(cluster.models["a"]).conduct.record.timeouts == 0  # it never got the chance
         assert crunch.node("a").call_count == 1
 
 
@@ -204,6 +205,7 @@ async def test_too_many_calls_on_one_model_are_skipped(autojump_clock: MockClock
 async def test_answers_in_the_kernel_at_the_deadline_are_delivered(autojump_clock: MockClock) -> None:
     for _ in range(10):
         async with coordinating({"a": Model()}, timeout=2) as (crunch, cluster):
+            # Private: only the node's own stream can be made slow from here.
             (stream,) = crunch.node("a")._endpoint._streams
             send_stream = stream._transport.send_stream  # type: ignore[attr-defined]
             deliver = send_stream.send_all_hook
@@ -218,6 +220,7 @@ async def test_answers_in_the_kernel_at_the_deadline_are_delivered(autojump_cloc
 
 async def test_a_node_that_tells_of_our_deadline_first_changes_nothing(autojump_clock: MockClock) -> None:
     async with coordinating({"a": Model()}, timeout=2) as (crunch, cluster):
+        # Private: only the node's own stream can be made slow from here.
         (stream,) = crunch.node("a")._endpoint._streams
         send_stream = stream._transport.send_stream  # type: ignore[attr-defined]
         deliver = send_stream.send_all_hook
@@ -231,7 +234,7 @@ async def test_a_node_that_tells_of_our_deadline_first_changes_nothing(autojump_
         result = (await cluster.call("predict")).by_id["a"]
         assert (result.status, result.detail) == (Status.TIMEOUT, "no answer before the deadline")
         assert isinstance(result.error, TimeoutError)
-        assert actor_of(cluster.models["a"]).record.timeouts == 1
+        assert actor_of(cluster.models["a"]).conduct.record.timeouts == 1
 
 
 async def test_what_we_overslept_is_not_counted(autojump_clock: MockClock) -> None:
@@ -244,7 +247,7 @@ async def test_what_we_overslept_is_not_counted(autojump_clock: MockClock) -> No
                 autojump_clock.jump(10)
 
             result = (await cluster.call("hang")).by_id["a"]
-        assert (result.status, actor_of(cluster.models["a"]).record.timeouts) == (Status.TIMEOUT, 0)
+        assert (result.status, actor_of(cluster.models["a"]).conduct.record.timeouts) == (Status.TIMEOUT, 0)
 
 
 async def test_a_nearer_deadline_around_a_round_costs_no_answers(autojump_clock: MockClock) -> None:
@@ -267,7 +270,7 @@ async def test_a_nearer_deadline_around_a_round_costs_no_answers(autojump_clock:
             assert not scope.cancelled_caught
             assert results.by_id["b"].value == "awake"
             assert results.by_id["a"].status is Status.TIMEOUT
-            assert actor_of(cluster.models["a"]).record.timeouts == 0  # it still had time
+            assert actor_of(cluster.models["a"]).conduct.record.timeouts == 0  # it still had time
 
 
 async def test_answers_that_take_past_a_nearer_deadline_to_convert_are_not_lost(
@@ -283,7 +286,7 @@ async def test_answers_that_take_past_a_nearer_deadline_to_convert_are_not_lost(
             results = await cluster.call("predict", returns=oversleep)
         assert results is not None
         assert [results.by_id[each].status for each in "ab"] == [Status.SUCCESS, Status.TIMEOUT]
-        assert actor_of(cluster.models["b"]).record.timeouts == 0
+        assert actor_of(cluster.models["b"]).conduct.record.timeouts == 0
 
 
 class _Hanging(Model):
@@ -326,6 +329,42 @@ async def test_an_explicit_cancel_is_no_deadline(autojump_clock: MockClock) -> N
         # Meanwhile the nodes are busy, by our own doing.
         results = await cluster.call("predict", timeout=1)
         assert len(results.timed_out) == 2
-        assert {actor_of(model).record.timeouts for model in cluster.models.values()} == {0}
+        assert {actor_of(model).conduct.record.timeouts for model in cluster.models.values()} == {0}
         assert len((await cluster.call("predict")).succeeded) == 2
         assert cluster.snapshot().last_round is not None
+
+
+async def test_a_program_that_ends_in_a_function_for_arguments_ends_once() -> None:
+    asked: list[str] = []
+
+    def leave(model: ModelRunner) -> Arguments:
+        asked.append(model.model_id)
+        sys.exit(3)
+
+    async with coordinating(dict.fromkeys("abc", Model)) as (_, cluster):
+        with pytest.raises(SystemExit, match="3"):
+            await cluster.call("predict", leave)
+        assert len(asked) == 1
+        assert len((await cluster.call("predict")).succeeded) == 3
+
+
+@pytest.mark.parametrize("timeout", [10**400, float("nan"), -1, 0])
+async def test_a_timeout_that_is_no_number_of_seconds_is_refused(timeout: float) -> None:
+    async with coordinating({"a": Model()}) as (_, cluster):
+        with pytest.raises(ValueError, match=r"^timeout: "):
+            await cluster.call("predict", timeout=timeout)
+
+
+async def test_a_method_that_no_text_can_name_is_refused() -> None:
+    async with coordinating({"a": Model()}) as (_, cluster):
+        with pytest.raises(ValueError, match=r"^method: "):
+            await cluster.call("\ud800")
+
+
+async def test_a_call_that_waits_behind_another_says_so(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model()}) as (crunch, cluster), trio.open_nursery() as nursery:
+        model = cluster.models["a"]
+        nursery.start_soon(model.call, "sleep", Arguments(5.0))
+        await crunch.node("a").wait_for_calls(1)
+        result = await model.call("predict", timeout=1.0)
+        assert (result.status, "behind another call" in result.detail) == (Status.TIMEOUT, True)

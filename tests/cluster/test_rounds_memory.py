@@ -51,6 +51,7 @@ async def test_results_are_let_go_of_at_once(
         kept = [weakref.ref(result) for result in results.values()]
         assert [result.status for result in results.values()] == [status] * 2
         del results
+        # Private: the cluster keeps its last round for `snapshot`, and lets go of it with the next one.
         cluster._caller.last_round = None
         assert [reference() for reference in kept] == [None, None]
 

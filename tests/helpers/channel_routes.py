@@ -46,7 +46,7 @@ class FakeCall:
 
     def check(self, headers: Fields, *, trailers_only: bool) -> None:
         assert dict(headers)[":status"]
-        assert self.ends == []
+        assert len(self.ends) <= 1  # the answer may have come to its end before it is looked at
         self.checked.append(trailers_only)
         self.route.on_check()
 

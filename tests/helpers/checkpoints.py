@@ -106,7 +106,7 @@ async def cancel_everywhere(
                     await scenario(instance)
             await check(instance, scope.cancelled_caught)
         if canceller.left > 0:
-            print(f"cancelled at {points} points")  # noqa: T201
+            print(f"cancelled at {points} points")
             return points
     raise AssertionError("unreachable")
 
@@ -173,6 +173,6 @@ def _interrupt(
         interrupting = interrupter(points * stride + 1)
         trio.run(run, interrupting)
         if interrupting.left > 0:
-            print(f"interrupted at {points} points")  # noqa: T201
+            print(f"interrupted at {points} points")
             return points
     raise AssertionError("unreachable")

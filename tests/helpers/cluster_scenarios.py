@@ -248,4 +248,4 @@ async def still_usable(scene: Scene, _: bool) -> None:
     await wait_all_tasks_blocked()
     assert len(scene.witness.called) == len(MODELS)
     assert all(connection._h2.open_inbound_streams == 0 for connection in scene.witness.called)
-    assert {actor_of(model).record.timeouts for model in cluster.models.values()} == {0}
+    assert {actor_of(model).conduct.record.timeouts for model in cluster.models.values()} == {0}

@@ -26,11 +26,11 @@ from h2.events import (
 from trio_model_runner.network import MemoryNetwork, TCPNetwork
 from trio_model_runner.network.tls import TLSNetwork
 from trio_model_runner.rpc import events
+from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.rpc.connecting import open_connection
 from trio_model_runner.rpc.frames import CONNECTION_PREFACE, FRAME_HEADER, FRAME_HEADER_LENGTH
 from trio_model_runner.rpc.http2 import Http2Client, Http2Stream
 from trio_model_runner.rpc.protocol import request_fields
-from trio_model_runner.rpc.unary import UnaryCall
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

@@ -22,9 +22,9 @@ from cryptography.x509 import load_pem_x509_certificate
 from trio_model_runner.network import TCPNetwork
 from trio_model_runner.network.tls import TLSNetwork
 from trio_model_runner.proto.grpc.health.v1 import HealthCheckRequest, HealthCheckResponse
+from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.rpc.connecting import open_connection
 from trio_model_runner.rpc.protocol import request_fields
-from trio_model_runner.rpc.unary import UnaryCall
 from trio_model_runner.security.delegation import MESSAGE, SIGNATURE, WALLET, NodeIdentity
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ import trio.testing
 from helpers.coordinating import SERVICE, Model, coordinating
 from trio.testing import MockClock
 
-from trio_model_runner import Arguments, Cluster, Status, decode_data
+from trio_model_runner import Arguments, Cluster, Encoded, Status
 from trio_model_runner.model import round_spec
 from trio_model_runner.testing import LocalCrunch
+from trio_model_runner.values.data import decode_encoded
 from trio_model_runner.workers import run_in_worker
 
 LARGE = [1.5] * 50_000
@@ -49,11 +50,11 @@ async def test_what_takes_long_keeps_nobody_else_waiting() -> None:
 async def test_huge_answers_cost_other_models_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     decoding, release = threading.Event(), threading.Event()
 
-    def decode_when_released(data: bytes, *args: Any, **kwargs: Any) -> Any:
-        if len(data) > 2**20:
+    def decode_when_released(encoded: Encoded, **kwargs: Any) -> Any:
+        if len(encoded.data) > 2**20:
             decoding.set()
             release.wait(5)
-        return decode_data(data, *args, **kwargs)
+        return decode_encoded(encoded, **kwargs)
 
     class Huge(Model):
         def predict(self, value: Any = 1.5) -> Any:
@@ -64,7 +65,7 @@ async def test_huge_answers_cost_other_models_nothing(monkeypatch: pytest.Monkey
             await trio.to_thread.run_sync(decoding.wait)
             return ["x" * 1000] * 100
 
-    monkeypatch.setattr(round_spec, "decode_data", decode_when_released)
+    monkeypatch.setattr(round_spec, "decode_encoded", decode_when_released)
     models = {**dict.fromkeys("abcd", Huge), "e": Large}
     async with (
         LocalCrunch(models) as crunch,
@@ -82,6 +83,6 @@ async def test_large_values_are_on_time_under_a_clock_that_jumps(autojump_clock:
             before = trio.current_time()
             arguments = Arguments(value)
             every: list[Any] = list((await cluster.call("predict", arguments)).values())
-            every += (await cluster.call("predict", lambda _: Arguments(value))).values()  # noqa: B023
+            every += (await cluster.call("predict", lambda _: Arguments(value))).values()  # noqa: B023 - called in this turn only
             assert [result.status for result in every] == [Status.SUCCESS] * 4
             assert trio.current_time() == before

@@ -157,7 +157,7 @@ async def test_a_stream_of_answers_that_is_abandoned_is_cancelled_on_the_server(
 async def test_a_generated_stub_leaves_closing_its_inner_generator_to_trio(channel: Channel) -> None:
     """Generated code closes only the outer one of two: Trio ends the call all the same, and warns."""
     stub = Stub(channel)
-    with pytest.warns(ResourceWarning, match="_unary_stream"):  # noqa: PT031
+    with pytest.warns(ResourceWarning, match="_unary_stream"):  # noqa: PT031 - leaving the block is what warns
         async with aclosing(stub.expand(CallRequest("x" * 10_000), metadata={"count": "100000"})) as answers:
             async for _ in answers:
                 break

@@ -47,7 +47,7 @@ async def call_often(cluster: Cluster, times: int, method: str = "predict", **se
 
 
 def counts(cluster: Cluster) -> tuple[int, int]:
-    record = actor_of(cluster.announced["a"]).record
+    record = actor_of(cluster.announced["a"]).conduct.record
     return record.failures, record.timeouts
 
 
@@ -168,7 +168,7 @@ async def test_a_frame_that_nobody_here_can_read_is_our_trouble(monkeypatch: pyt
 
     monkeypatch.setattr("trio_model_runner.values.data.read_parquet", no_pyarrow)
     monkeypatch.setattr(
-        "trio_model_runner.testing.hosted_model.encode_result", lambda _: Encoded(DataType.PARQUET, b"x")
+        "trio_model_runner.testing.served_model.encode_result", lambda _: Encoded(DataType.PARQUET, b"x")
     )
     async with coordinating({"a": Model()}) as (_, cluster):
         result = (await cluster.call("predict")).by_id["a"]
@@ -196,7 +196,7 @@ async def test_waiting_behind_our_own_call_is_not_the_models_timeout(autojump_cl
         assert (await model.predict()).status is Status.SKIPPED
         for _ in range(2):
             assert (await model.predict()).status is Status.TIMEOUT
-        assert actor_of(model).record.timeouts == 1
+        assert actor_of(model).conduct.record.timeouts == 1
         await trio.sleep(2)
         assert (await model.predict()).status is Status.SUCCESS
 

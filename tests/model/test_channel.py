@@ -62,7 +62,7 @@ async def test_its_calls_take_their_turn_among_the_others_and_other_services_dis
 
 async def test_nothing_that_happens_on_it_counts(autojump_clock: MockClock) -> None:
     async with coordinating({name: Model() for name in "abcdef"}) as (crunch, cluster):
-        model, record = cluster.models["a"], actor_of(cluster.models["a"]).record
+        model, record = cluster.models["a"], actor_of(cluster.models["a"]).conduct.record
         for _ in range(6):
             assert (await call(model, "fail")).status.code == "MODEL_FAILED"
         with pytest.raises(TimeoutError):

@@ -98,7 +98,7 @@ async def test_a_connection_lost_in_mid_call_is_nobodys_fault(autojump_clock: Mo
                 crunch.node("a").break_connections()
 
             result = (await cluster.call("sleep", Arguments(1.0))).by_id["a"]
-        assert (result.status, actor_of(cluster.announced["a"]).record.failures) == (Status.FAILED, 0)
+        assert (result.status, actor_of(cluster.announced["a"]).conduct.record.failures) == (Status.FAILED, 0)
         assert trio.current_time() == pytest.approx(10, abs=0.01)
         await cluster.wait_for_models()  # it had stood for a while: no need to wait
         assert trio.current_time() < 11.2
@@ -123,7 +123,7 @@ async def test_a_busy_node_is_asked_again_until_it_is_free(autojump_clock: MockC
         node.faults.busy = True
         before = trio.current_time()
         result = (await cluster.call("tick", Arguments(2), timeout=3)).by_id["a"]
-        assert (result.status, actor_of(cluster.models["a"]).record.timeouts) == (Status.TIMEOUT, 1)
+        assert (result.status, actor_of(cluster.models["a"]).conduct.record.timeouts) == (Status.TIMEOUT, 1)
         assert trio.current_time() - before == pytest.approx(3, abs=1e-6)
         assert node.call_count == 1
 
@@ -137,6 +137,7 @@ async def test_a_node_without_an_instance_is_set_up_and_called_once() -> None:
 
     async with coordinating({"a": Model}, on_join=on_join) as (crunch, cluster):
         await cluster.call("tick", Arguments(1))
+        # Private: nodes have no way to lose their instance alone.
         crunch.node("a")._model.forget()
         result = (await cluster.call("tick", Arguments(2))).by_id["a"]
         assert result.value == 1  # the new instance's first
@@ -149,7 +150,7 @@ async def test_a_node_without_an_instance_is_set_up_and_called_once() -> None:
         # One that never has one has failed.
         crunch.node("a").next_faults(Faults(call_status=("FAILED_PRECONDITION", "never")), times=2)
         assert (await cluster.call("tick", Arguments(4))).by_id["a"].status is Status.FAILED
-        assert actor_of(cluster.announced["a"]).record.failures == 1
+        assert actor_of(cluster.announced["a"]).conduct.record.failures == 1
         assert crunch.node("a").instance.ticks == [2, 3]
 
 
@@ -177,10 +178,10 @@ async def test_a_dead_connection_is_told_from_a_slow_model(autojump_clock: MockC
         await until(cluster, lambda: not actor_of(dead).ready)
         assert trio.current_time() == pytest.approx(2 + 5, abs=0.01)
         assert "PING" in str(dead.error)
-        assert (actor_of(slow).record.timeouts, actor_of(dead).record.timeouts) == (1, 0)
+        assert (actor_of(slow).conduct.record.timeouts, actor_of(dead).conduct.record.timeouts) == (1, 0)
         crunch.node("dead").resume()
         await until(cluster, lambda: actor_of(dead).ready)
-        assert not actor_of(dead).record.sit_out()
+        assert not actor_of(dead).conduct.record.sit_out()
 
 
 async def test_an_overrun_that_the_node_noticed_first_is_one_overrun(autojump_clock: MockClock) -> None:
@@ -188,7 +189,7 @@ async def test_an_overrun_that_the_node_noticed_first_is_one_overrun(autojump_cl
         crunch.node("a").next_faults(Faults(grpc_error=(GRPCStatus.DEADLINE_EXCEEDED, "Deadline Exceeded")))
         model = cluster.models["a"]
         assert (await model.predict()).status is Status.TIMEOUT
-        assert (actor_of(model).record.timeouts, actor_of(model).overrunning) == (1, True)
+        assert (actor_of(model).conduct.record.timeouts, actor_of(model).overrunning) == (1, True)
 
 
 async def disturb(crunch: LocalCrunch, model_id: str, chance: random.Random) -> None:
@@ -255,6 +256,7 @@ async def test_whatever_happens_every_member_has_exactly_one_result(
         for _ in range(10):  # some sit out
             results = await cluster.call("predict", timeout=10)
         assert len(results.succeeded) == len(ids)
+        # Private: a place in a queue that was forgotten shows in no other way.
         assert {len(actor_of(model)._queue) for model in cluster.models.values()} == {0}
 
 
@@ -292,4 +294,5 @@ async def test_a_node_that_objects_to_pings_is_asked_half_as_often(autojump_cloc
         crunch.node("a").goaway(error_code=ErrorCode.ENHANCE_YOUR_CALM, debug_data=b"too_many_pings")
         await until(cluster, lambda: not actor_of(model).ready)
         await until(cluster, lambda: actor_of(model).ready)
-        assert actor_of(model)._keepalive_interval == 2 * cluster.config.keepalive.interval
+        # Private: it would show only after hours of silence.
+        assert actor_of(model)._steps.keepalive_interval == 2 * cluster.config.keepalive.interval

@@ -97,7 +97,7 @@ async def test_a_model_that_does_not_come_back_from_a_reset_in_time_is_late_and_
         result = await model.reset(timeout=2)
         assert trio.current_time() == pytest.approx(2, abs=0.1)
         assert (result.status, result.detail) == (Status.TIMEOUT, "it was reset, and is still joining")
-        assert actor_of(model).record.timeouts == 0
+        assert actor_of(model).conduct.record.timeouts == 0
         assert (await model.reset()).status is Status.ABSENT
         await until(cluster, lambda: actor_of(model).ready)
 

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -40,6 +40,7 @@ NO_HOSTS = {
     "an empty label": "a..b",
     "an empty name": "",
     "a control character": "a\0b",
+    "a control character beside a colon": ":\x1f",
     "a surrogate": "\ud800",
 }
 EITHER = [*UNRESOLVABLE.values(), *NO_HOSTS.values()]
@@ -93,6 +94,9 @@ def test_what_has_no_spelling_in_ascii_is_an_error_of_the_network(host: str) -> 
 
 
 @given(st.text() | st.from_regex(r"[a-z\xfc.:%-]*", fullmatch=True))
+@example(":\x1f")
+@example("..:")
+@example(f":{'a' * 64}")
 def test_any_text_has_a_spelling_or_is_an_error_of_the_network(host: str) -> None:
     try:
         sent = ascii_host(host)

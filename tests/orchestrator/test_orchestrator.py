@@ -395,7 +395,7 @@ async def test_over_tcp_a_refused_connection_is_told() -> None:
     port = listener.socket.getsockname()[1]
     await listener.aclose()
     async with feeding(ClusterConfig("c", "localhost", port)) as (feed, _):
-        while feed.last_error is None:  # noqa: ASYNC110
+        while feed.last_error is None:  # noqa: ASYNC110 - nothing sets an event
             await trio.sleep(0.01)
         assert "refused" in feed.last_error
         assert str(port) in feed.last_error

@@ -217,7 +217,7 @@ def test_a_type_that_no_answer_can_become_is_refused_at_once(wanted: Any) -> Non
 def test_a_name_that_means_nothing_is_refused_at_once() -> None:
     @attrs.frozen
     class Lost:
-        value: Nowhere  # type: ignore[name-defined]  # noqa: F821
+        value: Nowhere  # type: ignore[name-defined]  # noqa: F821 - the test's point
 
     with pytest.raises(
         TypeError, match="returns: no answer can be made a Lost: name 'Nowhere' is not defined"

@@ -11,12 +11,12 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from trio_model_runner.network import TCPNetwork
 from trio_model_runner.rpc import frames
+from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.rpc.connecting import open_connection
 from trio_model_runner.rpc.connection import Connection
 from trio_model_runner.rpc.ending import EndCause, Ending, explain_no_settings
 from trio_model_runner.rpc.receiver import CallInterrupted
 from trio_model_runner.rpc.state import State
-from trio_model_runner.rpc.unary import UnaryCall
 
 both_kinds = pytest.mark.parametrize("kind", ["memory", "tcp"])
 
@@ -275,7 +275,7 @@ async def test_a_ping_is_answered_or_not(autojump_clock: MockClock) -> None:
         start = trio.current_time()
         assert not await connection.ping(5)
         assert trio.current_time() - start == 5
-        assert connection._pings == {}
+        assert connection._keepalive.unanswered == {}
         connection.abort("enough")
         start = trio.current_time()
         assert not await connection.ping(5)

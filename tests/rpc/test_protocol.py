@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_model_runner.rpc.headers import Fields
-from trio_model_runner.rpc.protocol import encode_timeout, message_prefix, raise_for_status, request_fields
+from trio_model_runner.rpc.messages import message_prefix
+from trio_model_runner.rpc.protocol import encode_timeout, raise_for_status, request_fields
 
 UNITS = {
     "n": Fraction(1, 10**9),

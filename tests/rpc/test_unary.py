@@ -1,4 +1,4 @@
-"""`rpc.unary` against a real gRPC server, and against what no decent server would do."""
+"""`rpc.call.UnaryCall` against a real gRPC server, and against what no decent server would do."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from helpers.h2_server import RESPONSE, TRAILERS, H2Server, connected, message
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner.network import TCPNetwork
+from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.rpc.connecting import open_connection
 from trio_model_runner.rpc.connection import Connection
 from trio_model_runner.rpc.protocol import request_fields
 from trio_model_runner.rpc.receiver import CallInterrupted
-from trio_model_runner.rpc.unary import UnaryCall
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence

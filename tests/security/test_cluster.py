@@ -258,7 +258,7 @@ async def test_a_new_deployment_and_a_new_connection_are_proved_anew(credentials
             await until(scene.cluster, lambda: scene.cluster.models["7"] is not before)
             assert new.methods == ["Check", "Setup"]
             # From outside only the node could end the connection, and gRPC's server would say goodbye.
-            actor_of(scene.cluster.models["7"])._node.connection.abort("for the test")  # type: ignore[union-attr]
+            actor_of(scene.cluster.models["7"])._steps.connected.connection.abort("for the test")  # type: ignore[union-attr]
             await until(scene.cluster, lambda: not scene.cluster.models)
             await scene.cluster.wait_for_models(1)
             assert new.methods == ["Check", "Setup"] * 2

@@ -152,7 +152,7 @@ async def test_a_busy_node_is_asked_again_and_not_blamed(credentials: SecureCred
     async with coordinating(node, credentials=credentials) as scene:
         assert (await call(scene)).unwrap() == "here"
         assert node.methods == ["Check", "Setup", "Call", "Call", "Call"]
-        record = actor_of(scene.cluster.models["7"]).record
+        record = actor_of(scene.cluster.models["7"]).conduct.record
         assert (record.failures, record.timeouts) == (0, 0)
 
 
@@ -165,7 +165,7 @@ async def test_an_error_without_metadata_is_taken_as_it_is_and_no_failed_proof(
         assert result.status is Status.FAILED
         assert "UNAUTHENTICATED" in result.detail
         assert scene.state(node) == "ready"
-        assert actor_of(scene.cluster.models["7"]).record.failures == 0
+        assert actor_of(scene.cluster.models["7"]).conduct.record.failures == 0
 
 
 async def test_an_error_behind_a_forged_proof_is_a_failed_proof(

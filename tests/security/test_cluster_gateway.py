@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 import trustme
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_der_public_key,
-)
+from helpers.gateways import PUBLIC_KEY, gateway, make_credentials, read_token, trust_alone
 from helpers.insides import actor_of
 from helpers.secure_crunch import AUTHORITY, PROMPT, Node, answer, busy, coordinating
 
@@ -29,46 +21,21 @@ if TYPE_CHECKING:
 
     from trio_model_runner.proto.dynamic_subclass import CallRequest, CallResponse
 
-MESSAGE, SIGNATURE, PUBLIC_KEY = (f"x-gateway-auth-{part}" for part in ("message", "signature", "pubkey"))
-
 
 @pytest.fixture(scope="module")
 def credentials() -> GatewayCredentials:
-    key = rsa.generate_private_key(65537, 2048)
-    return GatewayCredentials.from_pem(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return make_credentials()
 
 
 @pytest.fixture(autouse=True)
 def system_authorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the system trusts is the tests' authority."""
-    AUTHORITY.cert_pem.write_to_path(tmp_path / "authorities.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authorities.pem"))
-
-
-def gateway(model_id: str = "7", **made: Any) -> Node:
-    """A gateway and the node behind it in one; it proves nothing of wallets."""
-    node = Node(model_id, **{"names": ("localhost", "127.0.0.1"), "mutual": False} | made)
-    node.proof = lambda method: ()
-    return node
+    trust_alone(AUTHORITY, tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def node() -> Iterator[Node]:
     with gateway() as node:
         yield node
-
-
-def read_token(metadata: dict[str, str]) -> dict[str, Any]:
-    """What a token says, once its signature is verified as a gateway does it."""
-    message, signature, public_key = (
-        base64.b64decode(metadata[name], validate=True) for name in (MESSAGE, SIGNATURE, PUBLIC_KEY)
-    )
-    key = load_der_public_key(public_key)
-    assert isinstance(key, rsa.RSAPublicKey)
-    key.verify(signature, message, padding.PKCS1v15(), SHA256())
-    token: dict[str, Any] = json.loads(message)
-    assert message == json.dumps(token, separators=(",", ":")).encode()
-    return token
 
 
 async def test_every_call_carries_a_token_for_its_model_and_its_time(credentials: GatewayCredentials) -> None:
@@ -154,7 +121,7 @@ async def test_a_gateway_that_refuses_the_token_blames_no_model(
         result = (await scene.cluster.call("predict")).by_id["7"]
         assert result.status is Status.FAILED
         assert "UNAUTHENTICATED" in result.detail
-        assert actor_of(scene.cluster.models["7"]).record.failures == 0
+        assert actor_of(scene.cluster.models["7"]).conduct.record.failures == 0
     assert scene.crunch.reports == []
 
 

@@ -71,7 +71,7 @@ def shown(scene: Scene, *objects: Any) -> str:
     models = list(cluster.announced.values())
     snapshot = cluster.snapshot()
     things = [cluster, cluster.config, cluster._fleet.security, snapshot, snapshot.to_dict(), *models]
-    things += [actor_of(model)._node for model in models]
+    things += [actor_of(model)._steps.node for model in models]
     return "\n".join(f"{thing!r} {thing}" for thing in [*things, *objects])
 
 

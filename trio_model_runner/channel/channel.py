@@ -24,7 +24,7 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl as _ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any
 
@@ -34,7 +34,7 @@ from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from trio.lowlevel import enable_ki_protection
 
 from ..groups import one_by_itself
-from ..network import Network, TCPNetwork, UnixNetwork
+from ..network import Network, TCPNetwork, UnixNetwork, address_text, ascii_host
 from ..network.tls import TLSNetwork
 from ..rpc.connecting import open_connection
 from ..rpc.connection import Connection
@@ -75,12 +75,15 @@ class _OwnRoute:
 
     keeper: ConnectionKeeper
     scheme: str
-    authority: str
+    host: str
+    port: int | None
     wait_for_ready: bool
 
     async def begin(self, path: str) -> _OwnCall:
         connection = await self.keeper.connect(wait_for_ready=self.wait_for_ready)
-        return _OwnCall(connection, path, self.scheme, self.authority)
+        host = ascii_host(self.host)
+        authority = host if self.port is None else address_text(host, self.port)
+        return _OwnCall(connection, path, self.scheme, authority)
 
 
 class Channel(RoutedChannel):
@@ -157,7 +160,8 @@ class Channel(RoutedChannel):
         route = _OwnRoute(
             self._keeper,
             "https" if self._network.secure else "http",
-            self._host if path is not None else self._get_authority(self._host, self._port),
+            self._host,
+            None if path is not None else self._port,
             wait_for_ready,
         )
         super().__init__(
@@ -223,7 +227,7 @@ class Channel(RoutedChannel):
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
-    ) -> Awaitable[bool | None]:
+    ) -> Coroutine[Any, Any, bool | None]:
         """See `aclose`. What was raised in the block leaves it as it is, not in a group."""
         return self._leave(exc_type, exc_value, traceback)
 

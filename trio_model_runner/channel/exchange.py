@@ -14,6 +14,7 @@ the program does, and learns of the end exactly once.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import trio
@@ -21,7 +22,7 @@ import trio
 from ..rpc.call import Call
 from ..rpc.headers import Fields, RawFields
 from ..rpc.http2 import Buffer, Http2Stream
-from ..rpc.protocol import MESSAGE_PREFIX_LENGTH
+from ..rpc.messages import MESSAGE_PREFIX_LENGTH, MessageCutter
 from ..rpc.reader import let_readers_catch_up
 from ..rpc.receiver import CallInterrupted
 from ..signal import Signal
@@ -46,7 +47,17 @@ class Exchange(Call):
         CallInterrupted: the connection takes no new calls.
     """
 
-    __slots__ = ("_accepted", "_left", "_many_requests", "_news", "_routed", "_unacknowledged")
+    __slots__ = (
+        "_accepted",
+        "_cutter",
+        "_left",
+        "_many_requests",
+        "_news",
+        "_route_told",
+        "_routed",
+        "_token",
+        "_unacknowledged",
+    )
 
     def __init__(
         self,
@@ -59,13 +70,16 @@ class Exchange(Call):
         many_answers: bool,
         max_message_bytes: int,
     ) -> None:
-        super().__init__(routed.connection, max_message_bytes, single=not many_answers)
+        super().__init__(routed.connection)
+        self._cutter = MessageCutter(max_message_bytes, single=not many_answers)
         self._routed = routed
         self._many_requests = many_requests
         self._unacknowledged = 0
         self._news = Signal()
         self._accepted = False
         self._left = False
+        self._route_told = False
+        self._token = trio.lowlevel.current_trio_token()
         try:
             self._open(routed.fields(content_type), (*routed.volatile, *metadata), seconds)
         except BaseException:
@@ -76,6 +90,11 @@ class Exchange(Call):
     def ended(self) -> bool:
         """Whether nothing more will come."""
         return self.ended_at is not None
+
+    @property
+    def has_message(self) -> bool:
+        """See `Call.has_message`."""
+        return not self._cutter.empty
 
     @property
     def has_whole_message(self) -> bool:
@@ -150,17 +169,31 @@ class Exchange(Call):
         if self._left:
             return
         self._left = True
+        told, self._route_told = self._route_told, True
         sent, ended = self._may_have_been_acted_on(), self._was_ended_by_the_server()
         try:
             super().leave()
             self.interrupted(CallInterrupted("the call was cancelled"))
         finally:
-            self._routed.end(sent=sent, ended=ended)
+            if not told:
+                self._routed.end(sent=sent, ended=ended)
+
+    def leave_soon(self) -> None:
+        """Leave it from a place where nothing of it may be changed: the garbage collector can be anywhere."""
+        if not self._left:
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self.leave)
 
     def headers_received(self, fields: Fields, *, end_stream: bool) -> None:
         """See `receiver.Receiver`."""
         super().headers_received(fields, end_stream=end_stream)
         self._news.send()
+
+    def _take_in(self, data: bytes) -> None:
+        self._cutter.feed(data)
+
+    def _let_go(self) -> None:
+        self._cutter.clear()
 
     def _consume(self, stream: Http2Stream, flow_controlled_length: int) -> None:
         self._unacknowledged += flow_controlled_length
@@ -173,6 +206,9 @@ class Exchange(Call):
         self._connection.acknowledge(stream, length)
 
     def _ended(self) -> None:
+        if not self._route_told:
+            self._route_told = True
+            self._routed.end(sent=self._may_have_been_acted_on(), ended=self._was_ended_by_the_server())
         self._news.send()
 
     def _may_have_been_acted_on(self) -> bool:

@@ -26,8 +26,8 @@ __all__ = ["Route", "RoutedCall"]
 class RoutedCall(Protocol):
     """One call on its way; made by `Route.begin`.
 
-    All but `connection` is asked by the task that makes the call, with KeyboardInterrupt put off. None of the
-    methods may wait.
+    All but `connection` and `end` is asked by the task that makes the call, with KeyboardInterrupt put off.
+    None of the methods may wait.
     """
 
     @property
@@ -63,8 +63,9 @@ class RoutedCall(Protocol):
     def end(self, *, sent: bool, ended: bool) -> None:
         """Learn that the call is over. Called exactly once, whatever happens, KeyboardInterrupt included.
 
-        The stream is closed by then. Where a program uses a call's methods outside its `async with`, nobody
-        can know when it is over, and this is never called.
+        That is when the whole response has come, when the stream or the connection has ended, or when the
+        program leaves the call, whichever is first. A call that a program never leaves ends when it is
+        collected as garbage, at the latest.
 
         Args:
             sent: the server may have acted on the request. False is certain: the request was never handed

@@ -8,8 +8,9 @@ loop from its `__init__` on.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpclib.client
 import trio
@@ -18,6 +19,7 @@ from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.events import _DispatchChannelEvents
 from multidict import MultiDict
 
+from ..text import quoted
 from .codec import BetterprotoCodec
 from .peer import Peer
 from .route import Route
@@ -25,6 +27,9 @@ from .settings import CallSettings
 from .stream import Stream
 
 __all__ = ["RoutedChannel"]
+
+_PATH: Final = re.compile(r"/[!-~]+")
+_LONGEST_PATH: Final = 4096
 
 SendT = TypeVar("SendT")
 ReceiveT = TypeVar("ReceiveT")
@@ -88,9 +93,13 @@ class RoutedChannel(grpclib.client.Channel):
             metadata: the request's metadata: text, and bytes where the key ends in "-bin".
 
         Raises:
-            TypeError: a `deadline` was given.
-            ValueError: `timeout` is not a number.
+            TypeError: a `deadline` was given, or `name` is no text.
+            ValueError: `timeout` is not a number, or `name` is no path.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"name: must be a str, got {type(name).__name__}")
+        if not (_PATH.fullmatch(name) and len(name) <= _LONGEST_PATH):
+            raise ValueError(f"name: must look like '/package.Service/Method', got {quoted(name)}")
         if deadline is not None:
             raise TypeError("deadline= is grpclib's clock, not Trio's: give timeout= in seconds instead")
         if timeout is not None and math.isnan(timeout):

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
@@ -39,7 +39,8 @@ from trio.lowlevel import enable_ki_protection
 
 from ..rpc.headers import Fields, RawFields
 from ..rpc.http2 import Buffer
-from ..rpc.protocol import Metadata, check_headers, message_prefix, read_metadata, read_status
+from ..rpc.messages import message_prefix
+from ..rpc.protocol import Metadata, check_headers, read_metadata, read_status
 from ..rpc.receiver import CallInterrupted
 from .exchange import Exchange
 from .peer import Peer
@@ -52,6 +53,20 @@ ReceiveT = TypeVar("ReceiveT")
 
 _SEND_BUFFER_BYTES: Final = 64 << 10
 _STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
+
+
+@attrs.frozen
+class _Leaving:
+    """The leaving of a call, which begins when it is awaited.
+
+    A KeyboardInterrupt can come before that. A coroutine would warn then that it was never awaited.
+    """
+
+    stream: Stream[Any, Any]
+    failed: bool = attrs.field(kw_only=True)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self.stream._leave(failed=self.failed).__await__()
 
 
 class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
@@ -75,6 +90,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
     initial_metadata: Metadata | None = None
     trailing_metadata: Metadata | None = None
     peer: Peer | None = None
+    _exchange: Exchange | None = None
 
     def __init__(
         self,
@@ -98,7 +114,6 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         self._content_type = ""
         self._encoded_metadata: RawFields = ()
         self._request: tuple[Buffer, ...] = ()  # a unary request that may have to be sent once more
-        self._exchange: Exchange | None = None
         self._message_sent = False
         self._end_sent = False
         self._initial_metadata_received = False
@@ -268,7 +283,12 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         traceback: TracebackType | None,
     ) -> Awaitable[None]:
         """Wait for the status, unless something was raised; in any case nothing of the call remains."""
-        return self._leave(failed=exc_value is not None)
+        return _Leaving(self, failed=exc_value is not None)
+
+    def __del__(self) -> None:
+        """Leave a call that the program did not: it used no `async with`, or was interrupted there."""
+        if self._exchange is not None:
+            self._exchange.leave_soon()
 
     @enable_ki_protection
     async def _leave(self, *, failed: bool) -> None:

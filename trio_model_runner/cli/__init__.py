@@ -1,12 +1,12 @@
-"""The command ``trio-model-runner``: what this library does, for whoever sits at a terminal.
+"""The command ``trio-model-runner``: it shows at a terminal what this library does.
 
-The commands need click and rich, which the library itself does not (the extra ``cli``). Whoever has
-installed only the library gets one line that says so. And whoever presses Ctrl-C, at whatever moment, gets
-the prompt back and never a traceback. Both must hold before anything else is imported, so they are here.
+The commands need click and rich (the extra ``cli``), and the library does not. Without them, the command
+prints one line that says so. Ctrl-C, at any moment, brings the prompt back and never prints a traceback. Both
+must work before anything else is imported, so the code for them is here.
 
-`commands` has the commands. `demo` plays the bird game: `bird_game` is the game and `birds` its models. What
-is written goes through `output`: `board` is a round on the screen, `table` lays out tables, `events` says
-what happens between rounds. Nothing else in the package knows this one.
+Read in this order: `commands` has the commands. `demo` plays the bird game: `bird_game` is the game, and
+`birds` has its models. All output goes through `output`: `board` shows a round on the screen, `table` lays
+out tables, `events` says what happens between rounds. No other room may import this one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
         code = _run()
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left that could be interrupted
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt
     sys.exit(code)
 
 

@@ -1,8 +1,8 @@
 """The bird game: a dove flies along a line, falcons report where it is, and models say where it will be.
 
-It is what the demo's models are asked. A payload is what one falcon saw at one time; an answer is a density
-over the dove's next location, as a mixture: a list of weighted distributions. Answers come from models, so
-they may be anything: `read_density` takes what is one and says what is wrong with the rest.
+The demo's models play it. A payload is what one falcon saw at one time. An answer is a density over the
+dove's next location, as a mixture: a list of weighted distributions. Answers come from models, so they may be
+anything: `read_density` reads a density, and says what is wrong with other answers.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _MAX_COMPONENTS = 1000
 
 
 class BirdGame:
-    """A flight; the same seed is the same flight.
+    """A flight of the dove. The same seed makes the same flight.
 
     Args:
-        seed: of the dove's moods.
+        seed: for the random moves of the dove.
     """
 
     def __init__(self, seed: int) -> None:
@@ -94,7 +94,7 @@ def read_density(answer: Any) -> Density:
             ``{"density": {"name": "normal", "params": {"loc": 20.3, "scale": 0.05}}, "weight": 1}``.
 
     Raises:
-        ValueError: it is no density; the text says why.
+        ValueError: the answer is no density; the text says why.
     """
     rows = answer if isinstance(answer, list) else [answer]
     if not 0 < len(rows) <= _MAX_COMPONENTS:

@@ -1,8 +1,8 @@
-"""The demo's models: trackers of the bird game, and among them every temper that a coordinator meets.
+"""The demo's models: trackers of the bird game, with all the faults that a coordinator meets.
 
-They are ordinary Python objects with the two methods of the game, ``tick`` and ``predict``. Nodes serve them,
-and neither these classes nor the coordinator's code know that it is a demo. What happens to a whole node (it
-joins late, crashes, is redeployed) is not here: it is what `demo` makes happen.
+They are ordinary Python objects with the two methods of the game, ``tick`` and ``predict``. Nodes serve them.
+Neither these classes nor the coordinator's code know that this is a demo. `demo` does what happens to a whole
+node: it joins late, crashes, is redeployed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Bird:
 
     Attributes:
         name: its name, and its id.
-        temper: what it does, in a few words.
+        temper: how it behaves, in a few words.
         make: makes an instance, as the node does at every Setup.
     """
 
@@ -37,7 +37,7 @@ class Bird:
 
 
 class Tracker:
-    """Expects the dove to fly on as it has of late.
+    """Expects that the dove flies on as it did before.
 
     Args:
         delay: seconds that a prediction takes.
@@ -76,7 +76,7 @@ class Tracker:
 
 
 class Doubter(Tracker):
-    """Expects it to fly on, or to stay where it is."""
+    """Expects that the dove flies on, or stays where it is."""
 
     def density(self) -> list[dict[str, Any]]:
         """Two normal distributions, one for each."""
@@ -88,7 +88,7 @@ class Doubter(Tracker):
 
 
 class Magpie(Tracker):
-    """Is distracted by something shiny now and then, and late when it is."""
+    """Is late now and then, when it sees something shiny."""
 
     asked = 0
 
@@ -101,15 +101,15 @@ class Magpie(Tracker):
 
 
 class Owl(Tracker):
-    """Sleeps by day."""
+    """Sleeps by day, and never answers."""
 
     async def predict(self) -> Any:
-        """Never come back."""
+        """Never return."""
         await trio.sleep_forever()
 
 
 class Cuckoo(Tracker):
-    """Expects a nest that others have built."""
+    """Looks for a nest that it has not built, and raises."""
 
     async def tick(self, payload: Mapping[str, Any], performance_metrics: Mapping[str, Any]) -> None:
         """Fail."""
@@ -123,10 +123,10 @@ class Cuckoo(Tracker):
 
 
 class Parrot(Tracker):
-    """Repeats what it has heard."""
+    """Repeats a text instead of a prediction."""
 
     def density(self) -> Any:
-        """Something else."""
+        """A text, which is no density."""
         return "pretty Polly"
 
 
@@ -140,7 +140,7 @@ def better_swift() -> Any:
 
 
 def make_birds(timeout: float) -> tuple[Bird, ...]:
-    """The models, whose haste is measured by the deadline of a prediction, in seconds."""
+    """Make the models. They are quick or slow against `timeout`, the seconds for a prediction."""
     return (
         Bird("kestrel", "quick", Tracker),
         Bird("merlin", "quick", partial(Tracker, memory=0.8)),

@@ -1,8 +1,8 @@
 """A round on the screen: a table that fills while the answers come, and stays when the last one is there.
 
-On a terminal the table is drawn over and over, with bars that grow towards the deadline; in a pipe it is
-written once, when it is complete. Drawing takes a few milliseconds of the thread in which the answers are
-read, too, so it is done a few times a second and never for an answer.
+On a terminal the table is drawn again and again, with bars that grow towards the deadline. In a pipe it is
+written once, when it is complete. Drawing takes a few milliseconds of the thread that also reads the answers.
+So it is done a few times a second, and not once for each answer.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Board:
                 board.add(result)
 
     Args:
-        console: where it is shown.
-        title: what round it is.
-        about: what else to say of it.
-        models: who takes part.
-        deadline: seconds that they have.
-        describe: what to say of a result, in short.
+        console: where the table is shown.
+        title: the name of the round.
+        about: more about the round.
+        models: the models that take part.
+        deadline: seconds that the models have.
+        describe: makes a short text of a result.
         names: cells for the models' names.
     """
 
@@ -73,7 +73,7 @@ class Board:
         self._ended: float | None = None
 
     def add(self, result: PredictResult[Any]) -> None:
-        """Take in a result."""
+        """Add a result."""
         model = result.model
         self._rows[model] = Row(
             model.name or model.model_id, result.status, result.elapsed, self._describe(result)
@@ -81,7 +81,7 @@ class Board:
 
     @contextlib.asynccontextmanager
     async def shown(self) -> AsyncIterator[Board]:
-        """Show it while the block lasts, and let it stand when that ends."""
+        """Show the table while the block lasts, and leave it on the screen after that."""
         live = is_live(self._console) and len(self._models) + _LINES_ABOVE < self._console.height
         if not live:
             yield self
@@ -104,7 +104,7 @@ class Board:
 
     async def _redraw(self, screen: Live) -> None:
         while True:
-            await trio.sleep(_FRAME)  # first of all, the requests leave
+            await trio.sleep(_FRAME)  # the requests leave first
             screen.refresh()
 
     def _draw(self) -> RenderableType:

@@ -1,8 +1,8 @@
 """The commands and their options, and how they end.
 
-click reads the options. What a command does is a module of its own, an async function that is given a
-console to write to. `run_until_interrupted` is how all of them run, so that all of them end alike: Ctrl-C
-cancels, and the blocks that are open say goodbye to whoever is on the other side of a connection.
+click reads the options. Each command is an async function in a module of its own, and gets a console to write
+to. All commands run in `run_until_interrupted`, so all end in the same way: Ctrl-C cancels, and the open
+blocks say goodbye to their peers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TIMEOUT_BOUNDS = (0.1, 60.0)
 
 
 def run() -> int:
-    """Run what the command line says; the exit code."""
+    """Run the command in the command line, and return the exit code."""
     try:
         code: Any = commands.main(prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:
@@ -33,13 +33,13 @@ def run() -> int:
         return error.exit_code
     except click.Abort as error:
         raise KeyboardInterrupt from error
-    except SystemExit as error:  # rich, when whoever reads our output has gone
+    except SystemExit as error:  # of rich, when the reader of our output has gone
         code = error.code
     return code if isinstance(code, int) else 0
 
 
 def run_until_interrupted(command: Callable[[], Awaitable[None]]) -> int:
-    """Run a command in Trio until it ends, or SIGINT or SIGTERM ends it; the exit code."""
+    """Run a command in Trio until it ends, or SIGINT or SIGTERM ends it. Return the exit code."""
     code = 0
     try:
         code = trio.run(_run_until_signal, command)
@@ -73,7 +73,7 @@ async def _run_until_signal(command: Callable[[], Awaitable[None]]) -> int:
 
 
 def check_seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    """Refuse what is out of bounds; click's own range lets NaN through."""
+    """Refuse numbers out of bounds; click's own range accepts NaN."""
     shortest, longest = _TIMEOUT_BOUNDS
     if not shortest <= value <= longest:
         raise click.BadParameter(f"{value:g} is not in the range {shortest:g}<=x<={longest:g} seconds.")

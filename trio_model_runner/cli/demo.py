@@ -1,10 +1,10 @@
 """The demo: a coordinator of the bird game and its models, in one process.
 
-It is what a newcomer sees first, so it shows what the library is for: a few rounds in which some models are
-slow, hang, fail, crash, come late or are replaced, and every round ends by its deadline with a result from
-each. `Demo._play_rounds` and `Demo._catch_up` are what a coordinator's own program looks like. What happens
-to the models meanwhile (`Demo._before_round`, `Demo._crash`) goes through `LocalCrunch` only: the
-coordinator learns of it as it would in the field.
+New users see it first, so it shows what the library is for: in a few rounds some models are slow, hang, fail,
+crash, come late or are replaced, and still every round ends by its deadline with a result from each model.
+`Demo._play_rounds` and `Demo._catch_up` look like a coordinator's own program. `Demo._before_round` and
+`Demo._crash` do something to the models, through `LocalCrunch` only: the coordinator learns of it as it would
+in a real crunch.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Demo:
     """One game.
 
     Args:
-        console: where it is shown.
-        rounds: how many rounds.
+        console: where the game is shown.
+        rounds: how many rounds to play.
         timeout: seconds that a model has for a prediction.
-        seed: of the flight.
+        seed: the seed of the flight.
     """
 
     def __init__(self, console: Console, *, rounds: int, timeout: float, seed: int) -> None:
@@ -75,7 +75,7 @@ class Demo:
         models = {bird.name: bird.make for bird in self._birds.values() if bird.name != LATE}
         with quiet_logging(self._events):
             async with LocalCrunch(models, crunch_id="bird-game") as crunch:
-                # A report waits for a minute, in case many are due at once. The demo hasn't that long.
+                # A report is pending for a minute by default. The demo is shorter than that.
                 config = crunch.config(
                     timeout=self._timeout, max_consecutive_failures=5, health=Health(mass_window=0.5)
                 )
@@ -124,7 +124,13 @@ class Demo:
         """Ask all models where the dove is next, and show each answer as it comes."""
         models = list(cluster.announced.values())
         board = Board(
-            self._console, title, about, models, deadline=self._timeout, describe=_describe, names=self._names
+            self._console,
+            title,
+            about,
+            models,
+            deadline=self._timeout,
+            describe=_cell_text,
+            names=self._names,
         )
         async with (
             cluster.as_completed("predict", models=models, returns=read_density) as results,
@@ -137,7 +143,7 @@ class Demo:
                     self._seconds[result.model.model_id] += result.elapsed
 
     async def _before_round(self, number: int, crunch: LocalCrunch) -> None:
-        """Let happen what happens to the models before this round, and wait until the cluster knows it."""
+        """Do to the models what is planned before this round, and wait until the cluster knows it."""
         self._events.forget()
         with trio.move_on_after(_LONGEST_WAIT):
             if number == 2:
@@ -215,7 +221,7 @@ class Demo:
         return self._seconds[model_id] / succeeded if succeeded else None
 
 
-def _describe(result: PredictResult[Any]) -> str:
+def _cell_text(result: PredictResult[Any]) -> str:
     if result.status is Status.SUCCESS:
         return str(result.value)
     detail = result.detail.removeprefix("failed: ") if result.status is Status.ABSENT else result.detail

@@ -35,7 +35,7 @@ _SAID_SHORTER: Final = {
 
 
 def shorter(detail: str) -> str:
-    """Say what a result's detail says with fewer words, for a column that has no room."""
+    """Say what a result's detail says in fewer words, for a narrow column."""
     for said, short in _SAID_SHORTER.items():
         detail = detail.replace(said, short)
     return re.sub(r"\[Errno \d+\] ", "", detail)
@@ -46,11 +46,11 @@ class EventLine:
     """One thing that happened.
 
     Attributes:
-        sign: one character that says of what sort it is.
-        style: the sign's.
-        name: whom it is about; empty for nobody.
-        text: what it is.
-        kind: the change that it tells of, if it is one.
+        sign: one character for the kind of event.
+        style: the style of the sign.
+        name: the model's name; empty if it is about no model.
+        text: what happened.
+        kind: the kind of the `Change` that it is about, or None.
     """
 
     sign: str
@@ -72,7 +72,8 @@ class EventLog:
     """Collects what happens in a cluster, until `take`.
 
     Args:
-        caught_up: how many ticks each model was told when it joined, by its id, for those that were told any.
+        caught_up: by model id, how many ticks a model was told when it joined; only models that were told
+            any.
     """
 
     def __init__(self, caught_up: Mapping[str, int]) -> None:
@@ -89,12 +90,12 @@ class EventLog:
             self._noted.send()
 
     async def wait_for(self, kind: ChangeKind, model_id: str) -> None:
-        """Wait until this has happened to a model, since `forget`."""
+        """Wait until such a change of a model has come since `forget`."""
         await trio.lowlevel.checkpoint()
         await self._noted.wait_until(lambda: (kind, model_id) in self._seen)
 
     def forget(self) -> None:
-        """Let `wait_for` wait for what happens from now on."""
+        """Let `wait_for` wait for changes from now on."""
         self._seen.clear()
 
     def add(self, line: EventLine) -> None:
@@ -102,7 +103,7 @@ class EventLog:
         self._lines.append(line)
 
     def take(self) -> list[EventLine]:
-        """What has been collected, which is then forgotten."""
+        """Return what was collected, and forget it."""
         lines, self._lines = self._lines, []
         return lines
 
@@ -132,7 +133,7 @@ class EventLog:
 
 
 class _ErrorLines(logging.Handler):
-    """Makes events of errors; what is less than that, the changes tell better."""
+    """Makes events of logged errors. For all below errors, there are changes."""
 
     def __init__(self, events: EventLog) -> None:
         super().__init__(logging.ERROR)

@@ -1,8 +1,8 @@
-"""Where the commands write: a terminal, or a pipe, each as it likes it.
+"""Where the commands write: a terminal or a pipe, with the right form for each.
 
-Names and texts come from people's models, over the network. Printed as they are, they could move the cursor,
-rename the window or break the lines of a table; so `clean` is what everything from outside goes through
-before it is printed. It is not about rich's markup, which the commands never use: they print `Text`.
+Names and texts come from people's models, over the network. If they were printed as they are, they could move
+the cursor, rename the window or break the lines of a table. So every text from outside goes through `clean`
+before it is printed. rich's markup is never used: the commands print `Text`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def open_console(*, color: bool) -> Console:
     """A console on stdout, without colours if told so, by `color` or by NO_COLOR in the environment."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
-        reconfigure(errors="replace")  # a name that this terminal's encoding lacks is no reason to fail
+        reconfigure(errors="replace")  # else a name beyond the terminal's encoding would raise
     return Console(
         no_color=None if color else True,
         highlight=False,
@@ -34,12 +34,12 @@ def open_console(*, color: bool) -> Console:
 
 
 def is_live(console: Console) -> bool:
-    """Whether lines that were written can be written over."""
+    """Whether written lines can be overwritten, as on a terminal."""
     return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
 
 
 def layout_width(console: Console) -> int:
-    """How wide a table may be, in cells: as wide as the terminal, but no wider than one likes to read."""
+    """How wide a table may be, in cells: as wide as the terminal, but not too wide to read."""
     return max(NARROWEST, min(console.width, WIDEST))
 
 
@@ -49,7 +49,7 @@ def ascii_only(console: Console) -> bool:
 
 
 def write(console: Console, *what: RenderableType) -> None:
-    """Write lines; where they are not for a terminal, without the spaces that fill the last column."""
+    """Write lines. If they are not for a terminal, they have no spaces at their ends."""
     if console.is_terminal:
         console.print(*what, sep="\n")
         return
@@ -60,9 +60,9 @@ def write(console: Console, *what: RenderableType) -> None:
 
 
 def clean(text: str) -> str:
-    """Make a text from outside fit for a line: every character that is not printed is written out.
+    """Make a text from outside fit for a line: characters that can't be printed are written out.
 
-    That is ESC and the other control characters, and those that turn the direction of writing or are
-    invisible. Line breaks and tabs become spaces.
+    These are ESC and the other control characters, characters that change the direction of writing, and
+    invisible ones. Line breaks and tabs become spaces.
     """
     return text if text.isprintable() else readable(" ".join(text.split()))

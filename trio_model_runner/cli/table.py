@@ -1,8 +1,8 @@
 """The tables of results: a row for each model, on one line each, whatever a model is called or says.
 
-What a reader wants to see at a glance is who was in time, and by how much. So times are drawn as bars against
-the deadline: a full bar is the whole time there was, and the deadline is a line down the table. Statuses are
-words, so that nothing is lost without colours.
+A reader wants to see at once which models were in time, and by how much. So times are drawn as bars: a full
+bar is the whole time until the deadline, and the deadline is a line down the table. Statuses are words, so
+the table can be read without colours.
 
 Tables are made of plain rows and know nothing of clusters. Texts in rows may come from outside; see `clean`.
 """
@@ -44,9 +44,9 @@ class Row:
 
     Attributes:
         name: the model's.
-        status: how its call ended; None as long as it has not.
-        elapsed: seconds that it took, or has taken.
-        text: its value or what went wrong, in short.
+        status: how its call ended; None while the call goes on.
+        elapsed: seconds that the call took, or has taken so far.
+        text: its value or what went wrong, in a few words.
     """
 
     name: str
@@ -73,7 +73,7 @@ class TallyRow:
 
 
 def bar(fraction: float, width: int, *, ascii_only: bool = False) -> str:
-    """Draw a part of a whole, 0 to 1, as a bar in `width` cells; what is more than nothing is seen."""
+    """Draw a fraction, 0 to 1, as a bar in `width` cells. Every fraction above 0 can be seen."""
     fraction = min(max(fraction, 0.0), 1.0)
     if ascii_only:
         filled = round(fraction * width)
@@ -102,11 +102,11 @@ def name_width(names: Iterable[str]) -> int:
 def round_table(
     rows: Sequence[Row], *, deadline: float, width: int, names: int | None = None, ascii_only: bool = False
 ) -> Table:
-    """The results of a round, or as much of them as there is.
+    """Lay out the results of a round, or those that have come.
 
     Args:
-        rows: of the models, in the order in which they are shown.
-        deadline: seconds that are a full bar.
+        rows: the rows of the models, in their order.
+        deadline: how many seconds a full bar stands for.
         width: cells that a line may have.
         names: cells for the names; None for as many as these need.
         ascii_only: draw with ASCII alone.

@@ -1,11 +1,10 @@
 """The ``async with`` block of a cluster: what runs while it lasts, and how all of it ends.
 
-Everything that runs for a coordinator hangs in one nursery, which opens and closes with the block. The naive
-way to use one fails where it matters most: when the block is left by an exception or by a cancellation, the
-nursery cancels everything at once, and nobody is left to say goodbye to hundreds of nodes. So what does I/O
-is shielded, task by task, and ended by an exit sequence of its own: calls are reset, GOAWAYs and the
-WebSocket's close frame go out, bounded by ``shutdown_grace``; then the sockets close. The body of the block
-is never shielded.
+All tasks of a cluster run in one nursery, which opens and closes with the block. With a plain nursery, an
+exception or a cancellation would cancel everything at once, and no task would be left to say goodbye to
+hundreds of nodes. So the tasks that do I/O are shielded, each by itself, and an exit sequence ends them:
+calls are reset, GOAWAYs and the WebSocket's close frame are sent, within ``shutdown_grace``; then the sockets
+are closed. The body of the block is never shielded.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ class Block:
 
     Args:
         config: the settings.
-        feed: the orchestrator's.
+        feed: the orchestrator's feed.
         fleet: the models.
-        caller: what calls them; it takes calls while the block lasts.
+        caller: makes calls. It takes them while the block lasts.
     """
 
     def __init__(self, config: ClusterConfig, feed: OrchestratorFeed, fleet: Fleet, caller: Caller) -> None:
@@ -48,7 +47,6 @@ class Block:
         self._service_scope = trio.CancelScope(shield=True)
 
     @contextlib.asynccontextmanager
-    @enable_ki_protection
     async def run(self) -> AsyncIterator[None]:
         """Start everything, and end everything.
 
@@ -68,7 +66,7 @@ class Block:
 
     @enable_ki_protection
     async def _serve(self) -> None:
-        """Do what all models need, until `_leave_orchestrator` ends it."""
+        """Run the feed and the reader of sockets, until `_leave_orchestrator` ends them."""
         with self._service_scope, one_by_itself():
             async with trio.open_nursery() as nursery:
                 if self._fleet.hub is not None:
@@ -89,9 +87,9 @@ class Block:
             await self._fleet.changed.wait_until(lambda: self._fleet.settled)
 
     def _shut_down(self, nursery: trio.Nursery) -> None:
-        """Say goodbye to everybody at once, each bounded by ``shutdown_grace``.
+        """Say goodbye to all peers at the same time, each within ``shutdown_grace``.
 
-        That goes on in tasks of their own: a Ctrl-C that comes meanwhile cuts no goodbye short.
+        Each goodbye has a task of its own. So a Ctrl-C that comes meanwhile does not end it early.
         """
         self._caller.open = False
         self._fleet.close()
@@ -100,6 +98,6 @@ class Block:
     @enable_ki_protection
     async def _leave_orchestrator(self, nursery: trio.Nursery) -> None:
         with trio.CancelScope(shield=True):
-            await self._feed.aclose()  # bounds itself
+            await self._feed.aclose()  # it bounds itself
         self._service_scope.cancel()
         nursery.cancel_scope.cancel()

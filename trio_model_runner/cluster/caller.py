@@ -20,9 +20,8 @@ from ..errors import ClusterDraining
 from ..groups import open_nursery_for_body
 from ..model.actor import ModelActor
 from ..model.handle import ModelRunner
-from ..model.requests import Requests
 from ..model.reset import ResetCall, wait_ready_again
-from ..model.round_spec import CallOptions, RoundSpec
+from ..model.round_spec import CallOptions, Requests, RoundSpec
 from ..signal import Signal
 from ..values.data import Arguments
 from ..values.prediction_round import PredictionRound
@@ -176,8 +175,9 @@ class Caller:
         make = functools.partial(self._service.call_request, method)
         requests = Requests(make, arguments, self._config.limits.max_message_bytes)
         self._check_taking_calls()
-        members, missing = self._fleet.choose(models)
-        return self._make_round(spec, requests, members, missing, **more)
+        if models is None:
+            return self._make_round(spec, requests, list(self._fleet.members.values()), **more)
+        return self._make_round(spec, requests, *self._fleet.choose(models), **more)
 
     def _make_round(self, *arguments: Any, **more: Any) -> Round:
         round_id = str(next(self._round_ids))

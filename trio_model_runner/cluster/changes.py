@@ -1,7 +1,7 @@
-"""What happens to a cluster's models, told to whoever listens.
+"""What happens to a cluster's models, told to all who listen.
 
-A listener has a queue of its own, so a slow one never blocks the cluster. One that is so slow that its queue
-overflows has missed something: it is told so (RESYNC), and gets the whole picture anew if it asked for it.
+Each listener has a queue of its own, so a slow listener never blocks the cluster. If its queue overflows, the
+listener has missed changes. Then it gets a RESYNC, and the whole picture again if it had asked for one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ..signal import Signal
 
@@ -30,14 +31,13 @@ class ChangeKind(enum.StrEnum):
 
     Attributes:
         ANNOUNCED: the orchestrator says that a model runs or recovers.
-        JOINED: a model is ready, for the first time or again; that it lost its connection has no change of
-            its own.
-        REDEPLOYED: a new deployment, which is ready, has taken the place of `Change.previous`.
-        UPDATED: the orchestrator says something new about a model: see its `infos`; or with an error, it
-            was not reported, since too many would have been at once.
-        LEFT: a model, or a deployment that was coming up, is gone.
-        FAILED: a model crashed or is given up, until it is announced again: see `Change.error`.
-        RESYNC: changes were missed. Where the listener asked for what is there, that follows anew.
+        JOINED: a model is ready, for the first time or again. A lost connection is not told.
+        REDEPLOYED: a new deployment is ready, and has taken the place of `Change.previous`.
+        UPDATED: the orchestrator says something new about a model: see its `infos`. With an error: a report
+            about the model was held, since too many models would have been reported at once.
+        LEFT: a model is gone, or a deployment that was not ready yet.
+        FAILED: a model crashed, or is given up until it is announced again: see `Change.error`.
+        RESYNC: changes were missed. A listener with ``initial=True`` gets the whole picture next.
     """
 
     ANNOUNCED = "announced"
@@ -54,10 +54,10 @@ class Change:
     """Something that happened to a model.
 
     Attributes:
-        kind: what.
-        model: to whom; None for RESYNC.
-        previous: whom it replaces, for REDEPLOYED.
-        error: why, for FAILED; what would have been reported, for UPDATED.
+        kind: what happened.
+        model: the model; None for RESYNC.
+        previous: for REDEPLOYED, the deployment that was replaced.
+        error: for FAILED, the reason; for UPDATED, what would have been reported.
     """
 
     kind: ChangeKind
@@ -67,7 +67,7 @@ class Change:
 
 
 class ChangeListener:
-    """An async iterator over changes, which ends when the cluster is left."""
+    """An async iterator over changes. It ends when the cluster's block is left."""
 
     def __init__(self, picture: Callable[[], Iterable[Change]] | None) -> None:
         self._picture = picture
@@ -80,6 +80,7 @@ class ChangeListener:
     def __aiter__(self) -> ChangeListener:
         return self
 
+    @enable_ki_protection
     async def __anext__(self) -> Change:
         await trio.lowlevel.checkpoint()
         await self._news.wait_until(lambda: bool(self._queue) or self._missed or self._ended)
@@ -88,7 +89,7 @@ class ChangeListener:
             self._queue.clear()
             if self._picture is not None:
                 self._queue.extend(self._picture())
-            self._limit = len(self._queue) + _MAX_QUEUED  # the picture of a large fleet is no backlog
+            self._limit = len(self._queue) + _MAX_QUEUED  # the picture itself is no backlog
             return Change(ChangeKind.RESYNC)
         if not self._queue:
             raise StopAsyncIteration
@@ -103,28 +104,28 @@ class ChangeListener:
         self._news.send()
 
     def end(self) -> None:
-        """Let the iteration end after what is queued."""
+        """End the iteration after the changes in the queue."""
         self._ended = True
         self._news.send()
 
 
 class Broadcast:
-    """All who listen."""
+    """All listeners of one cluster."""
 
     def __init__(self) -> None:
         self._listeners: set[ChangeListener] = set()
 
     def tell(self, change: Change) -> None:
-        """Tell everybody."""
+        """Queue a change for every listener."""
         for listener in self._listeners:
             listener.tell(change)
 
     @contextlib.contextmanager
     def listening(self, picture: Callable[[], Iterable[Change]] | None) -> Iterator[ChangeListener]:
-        """Tell a new listener, too, while this lasts.
+        """Make a listener that is told of changes while the block lasts.
 
         Args:
-            picture: gives what is there now, for a listener that wants it first; else None.
+            picture: gives the present state as changes, for a listener that wants it first; else None.
         """
         listener = ChangeListener(picture)
         self._listeners.add(listener)
@@ -132,8 +133,9 @@ class Broadcast:
             yield listener
         finally:
             self._listeners.discard(listener)
+            listener.end()
 
     def end(self) -> None:
-        """There will be no more changes."""
+        """End the iteration of every listener."""
         for listener in self._listeners:
             listener.end()

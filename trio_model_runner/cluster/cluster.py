@@ -1,8 +1,8 @@
 """The cluster: every model of a crunch, kept up and called, for as long as its block lasts.
 
-What a coordinator can do is spelt out here, for people and for type checkers: what `returns=` names is the
-type of the values. How it is done is elsewhere: `block` runs everything and ends it, `caller` plays rounds,
-`fleet` has the models.
+This module has all that a coordinator can do, with full signatures, for people and for type checkers: the
+type in `returns=` is the type of the values. The work is done elsewhere: `block` runs everything and ends it,
+`caller` plays rounds, `fleet` has the models.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing_extensions import TypeVar
 from ..config import ClusterConfig
 from ..model.handle import ModelRunner
 from ..model.lifecycle import JoinReason
-from ..model.requests import check_size
+from ..model.round_spec import check_size
 from ..orchestrator import OrchestratorFeed
 from ..services.base import NodeService
 from ..values.data import Arguments
 from ..values.failure_codes import FailureCode
 from ..values.prediction_round import PredictionRound
-from ..values.results import PredictResult
+from ..values.results import Model, PredictResult
 from .block import Block
 from .caller import ArgumentsFor, Caller, Models
 from .changes import ChangeListener
@@ -55,11 +55,11 @@ class Join:
     """A model that is about to take part in rounds.
 
     Attributes:
-        model: the model; its `call` and `predict` reach it already.
-        cluster: where it joins.
-        reason: "joined" for a new model, "redeployed" for a new deployment that is to replace another,
-            "restarted" for one that was set up again after it had been ready.
-        fresh: its setup made a new instance, so it has no history.
+        model: the model. Its `call` and `predict` work already.
+        cluster: the cluster that the model joins.
+        reason: "joined" for a new model, "redeployed" for a new deployment of a model, "restarted" for a
+            deployment that was set up again after it had been ready.
+        fresh: Setup made a new instance, so the model has no history.
     """
 
     model: ModelRunner
@@ -79,10 +79,11 @@ class Cluster:
 
     Args:
         config: the settings.
-        service: what the model nodes speak.
-        on_join: catches a model up before it takes part in rounds: called at its first join, and again
-            whenever it has lost its history. It may call the model through ``join.model``. If it raises,
-            or takes longer than ``on_join_timeout``, that model stays out until it is announced again.
+        service: the gRPC service that the model nodes have.
+        on_join: an async function that catches a model up before it takes part in rounds. It is called at the
+            model's first join, and again whenever the model has lost its history. It may call the model
+            through ``join.model``. If it raises, or takes longer than ``on_join_timeout``, the model stays
+            out until it is announced again.
 
     Raises:
         TypeError: `config`, `service`, `on_join` or an argument for the setup is of another type.
@@ -166,7 +167,7 @@ class Cluster:
         optional: bool = ...,
         returns: TypeForm[T],
     ) -> PredictionRound[T]: ...
-    @enable_ki_protection  # so that no model's queue keeps a place that nobody has
+    @enable_ki_protection  # an interrupt at the wrong line could leave a place in a queue taken for ever
     async def call(
         self,
         method: str,
@@ -181,15 +182,16 @@ class Cluster:
         """Call a method of all models, and return a result from each by the deadline.
 
         Args:
-            method: its name.
-            arguments: what it gets, the same for all; or a function that makes the arguments of each.
-            timeout: seconds; None for the configured one. If the deadline of an enclosing cancel scope is
-                nearer, the round ends just before that.
-            models: whom to call, runners or ids; None for all that are announced.
-            optional: a model that has no such method is not to blame.
+            method: the method's name.
+            arguments: the arguments for all models; or a function that takes a model and returns its
+                arguments.
+            timeout: seconds; None for the configured timeout. If the deadline of an enclosing cancel scope is
+                nearer, the round ends just before that deadline.
+            models: the models to call, as runners or ids; None for all announced models.
+            optional: a model without such a method is not reported.
             returns: what an answer must look like: a type, or a function that takes the answer and returns
                 the value, or raises ValueError. A function runs in the event loop.
-            decode: False for the answers as they came, as `Encoded`.
+            decode: False leaves the answers as they came, as `Encoded`.
 
         Raises:
             TypeError: an argument can't be sent, or has the wrong type. Nothing was sent.
@@ -239,8 +241,8 @@ class Cluster:
     ) -> PredictionRound[Any]:
         """Have all models predict from these values; see `call`.
 
-        That is the method ``predict`` on `DynamicSubclassService`, and `Infer`, of exactly one value, on
-        the services that infer.
+        This calls the method ``predict`` on `DynamicSubclassService`. On the services that infer, it calls
+        `Infer`, which takes exactly one value.
         """
         return await self._caller.predict(values, models, timeout=timeout, returns=returns, decode=decode)
 
@@ -307,14 +309,15 @@ class Cluster:
                 async for result in results:
                     ...
 
-        Leaving the block early cancels the calls that are still open. However slow the block is, deadlines
-        are kept.
+        Leaving the block early cancels the calls that are still open. Deadlines are kept, even if the block
+        is slow.
         """
         return self._caller.as_completed(
             method, arguments, models, timeout=timeout, optional=optional, returns=returns, decode=decode
         )
 
     @asynccontextmanager
+    @enable_ki_protection
     async def changes(self, *, initial: bool = False) -> AsyncIterator[ChangeListener]:
         """Listen to what happens to the models.
 
@@ -323,9 +326,12 @@ class Cluster:
                     ...
 
         Args:
-            initial: begin with what is there: ANNOUNCED for each announced model, then JOINED for each that
-                is ready and FAILED for each that is out. A listener that was too slow to be told everything
-                gets a RESYNC, and then this again.
+            initial: begin with the present state: ANNOUNCED for each announced model, then JOINED for each
+                ready model, and FAILED for each model that is given up or recovering. If a listener is too
+                slow and misses changes, it gets a RESYNC, and then the present state again.
+
+        Raises:
+            trio.ClosedResourceError: the cluster's block was not entered, or was left.
         """
         self._caller.check_open()
         with self._fleet.changes.listening(self._fleet.picture if initial else None) as listener:
@@ -336,7 +342,8 @@ class Cluster:
         """Wait until at least `count` models are ready.
 
         Raises:
-            trio.ClosedResourceError: the block is left before that.
+            TypeError: `count` is no whole number.
+            trio.ClosedResourceError: the cluster's block was not entered, or is left before that.
         """
         if isinstance(count, bool) or not isinstance(count, int):
             raise TypeError(f"count: must be a whole number, got {type(count).__name__}")
@@ -348,37 +355,43 @@ class Cluster:
         self._caller.check_open()
 
     @enable_ki_protection
-    async def report_failure(
-        self, model: ModelRunner, code: FailureCode | str, reason: str | None = None
-    ) -> None:
-        """Report a model to the orchestrator, which stops it and shows its author the reason.
+    async def report_failure(self, model: Model, code: FailureCode | str, reason: str | None = None) -> None:
+        """Report a model to the orchestrator. The orchestrator stops it and shows its author the reason.
 
-        Returns when the report is queued; it is sent when the orchestrator can be reached, unless by then
-        it no longer lists this deployment. While reporting is off, this logs a warning and does nothing.
+        This returns when the report is queued. The report is sent when the orchestrator is connected, if the
+        orchestrator still lists this deployment then. While reporting is off, this logs a warning and does
+        nothing.
 
         Args:
-            model: the deployment.
-            code: why, such as "LOW_PERFORMANCE".
-            reason: what its author gets to read.
+            model: the deployment to report.
+            code: a `FailureCode` or its name, such as "LOW_PERFORMANCE".
+            reason: the text that the model's author will read.
 
         Raises:
-            TypeError: `model` is no ModelRunner, or `reason` no text.
-            ValueError: the orchestrator does not know such a code, or the model is another cluster's.
+            TypeError: `model` is no ModelRunner, or `reason` is no text.
+            ValueError: there is no such code, or the model is another cluster's.
+            trio.ClosedResourceError: the cluster's block was not entered, or was left.
         """
         self._caller.check_open()
-        self._fleet.report(model, FailureCode(code), reason)
+        self._fleet.report(model, code, reason)
         await trio.lowlevel.checkpoint()
 
     @enable_ki_protection
     async def drain(self, timeout: float) -> None:
-        """Take no new calls, and let running rounds end, at most for so many seconds.
+        """Take no new calls, and wait until running rounds have ended, for at most `timeout` seconds.
 
-        Rounds that have not ended by then return with what they have; nobody is blamed.
+        Rounds that have not ended by then return with the results that they have. Calls that this cuts off
+        count against no model.
+
+        Raises:
+            TypeError: `timeout` is no number.
+            ValueError: `timeout` is negative, or NaN.
+            trio.ClosedResourceError: the cluster's block was not entered, or was left.
         """
         await self._caller.drain(timeout)
 
     def snapshot(self) -> ClusterSnapshot:
-        """How the cluster is now, in plain values."""
+        """The present state of the cluster, in plain values."""
         return take_snapshot(self._config, self._feed, self._fleet, self._caller)
 
     async def _join(self, model: ModelRunner, reason: JoinReason, fresh: bool) -> None:
@@ -399,4 +412,4 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         assert self._manager is not None
-        return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - which shields itself
+        return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - it shields itself

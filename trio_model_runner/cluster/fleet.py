@@ -1,8 +1,9 @@
-"""All models of a cluster: who is announced, who is ready, and what is made of what they do.
+"""All models of a cluster: which are announced, which are ready, and what follows from what they do.
 
-Here the two halves meet. What the orchestrator says goes into `membership`, which starts and stops models;
-what the models say of themselves goes out as changes, and to `reporting`. Neither half knows of the other,
-and none of this knows of rounds.
+The parts of the cluster are joined here. What the orchestrator says goes into `membership`, which starts and
+stops models. What the models' actors say goes out as changes, and to `reporting`. When a successor is ready,
+`_take_in` has `membership` swap the deployments. These parts don't know each other, and none of them knows
+rounds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFee
 from ..rpc.reader import SocketHub
 from ..security.node_security import node_security
 from ..signal import Signal
-from ..text import quoted
+from ..text import is_utf8, quoted
+from ..values.failure_codes import FailureCode
 from ..values.results import ModelError, ModelState
 from .changes import Broadcast, Change, ChangeKind
 from .membership import Membership
@@ -34,19 +36,18 @@ if TYPE_CHECKING:
     from ..model.round_spec import CallOptions
     from ..services.base import NodeService
     from ..values.data import Arguments
-    from ..values.failure_codes import FailureCode
     from ..values.results import Model, PredictResult
 
 __all__ = ["Calls", "Fleet"]
 
 _OUT: Final = frozenset({ModelState.FAILED, ModelState.RECOVERING})
-"""Announced, but not to be had until it is announced again."""
+"""The states of a model that is announced, but given up or recovering."""
 
 logger = logging.getLogger("trio_model_runner.cluster")
 
 
 class Calls(Protocol):
-    """What makes calls on single models."""
+    """What a fleet needs of the object that makes calls."""
 
     async def call_model(
         self, actor: ModelActor, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
@@ -58,20 +59,22 @@ class Calls(Protocol):
 
 
 class Fleet:
-    """The models of one cluster, and their `model.Supervisor`.
+    """The models of one cluster. For their actors, it is the `model.supervisor.Supervisor`.
 
     Args:
         config: the settings.
-        service: what the nodes speak.
-        feed: the orchestrator's.
-        join: lets the coordinator catch a model up, told why it joins and whether it is a new instance.
+        service: the gRPC service that the nodes have.
+        feed: the orchestrator's feed.
+        join: lets the coordinator catch a model up. It gets the model, why it joins, and whether its instance
+            is new.
 
     Attributes:
-        calls: makes calls on single models; to be set before any model runs.
-        changes: whoever listens to what happens.
-        reporting: where reports wait.
-        initialised: set once the orchestrator has said what runs.
-        changed: sent whenever any model's state or the membership changes.
+        calls: makes calls on single models. It must be set before a model runs.
+        changes: the listeners.
+        reporting: where reports are kept back.
+        initialised: set when the orchestrator's first list has come.
+        changed: sent whenever the state of a model or the membership changes.
+        members: the announced models, by model id; it changes with them.
     """
 
     calls: Calls
@@ -98,6 +101,7 @@ class Fleet:
         self._membership: Membership[ModelActor] = Membership(
             self._start, max_models=config.orchestrator.max_models
         )
+        self.members: Mapping[str, ModelActor] = self._membership.current
         self._ready: dict[str, ModelRunner] = {}
         self._crowded = False
         self._living: dict[ModelRunner, ModelActor] = {}
@@ -110,10 +114,10 @@ class Fleet:
             self.hub = SocketHub()
 
     def close(self) -> None:
-        """Stop all models, and tell nobody any more."""
+        """Stop all models, and end the changes."""
         self._nursery = None
         self._ready.clear()
-        for actor in list(self._living.values()):  # those too that were replaced and finish their calls
+        for actor in list(self._living.values()):  # also those that were replaced, and finish their calls
             actor.stop()
         self.changes.end()
         self.changed.send()
@@ -128,13 +132,12 @@ class Fleet:
     @property
     def announced(self) -> Mapping[str, ModelRunner]:
         """All models that the orchestrator says run or recover, as of now, by model id."""
-        current = self._membership.current
-        return MappingProxyType({model_id: actor.runner for model_id, actor in current.items()})
+        return MappingProxyType({model_id: actor.runner for model_id, actor in self.members.items()})
 
     @property
     def settled(self) -> bool:
-        """Whether no announced model is on its way up."""
-        return all(actor.ready or actor.state in _OUT for actor in self._membership.current.values())
+        """Whether no announced model is being connected, proved, set up or caught up."""
+        return all(actor.ready or actor.state in _OUT for actor in self.members.values())
 
     def count_ready(self) -> int:
         """How many models are ready."""
@@ -142,10 +145,10 @@ class Fleet:
 
     def count_states(self) -> dict[str, int]:
         """How many announced models are in each state, by its value."""
-        return dict(Counter(actor.state.value for actor in self._membership.current.values()))
+        return dict(Counter(actor.state.value for actor in self.members.values()))
 
     def picture(self) -> list[Change]:
-        """What is there now, as the changes that led to it."""
+        """The present state, as the changes that would lead to it."""
         announced = self.announced.values()
         return [
             *(Change(ChangeKind.ANNOUNCED, model) for model in announced),
@@ -157,19 +160,16 @@ class Fleet:
             ),
         ]
 
-    def choose(self, models: Iterable[Model | str] | None) -> tuple[list[ModelActor], list[str]]:
-        """Whom a round calls, each once, and the ids among `models` that are not announced.
+    def choose(self, models: Iterable[Model | str]) -> tuple[list[ModelActor], list[str]]:
+        """The models that a round calls, each once, and the ids among `models` that are not announced.
 
         Args:
-            models: models or ids; None for all that are announced.
+            models: models or ids.
 
         Raises:
             TypeError: `models` is something else.
             ValueError: one of them is another cluster's.
         """
-        current = self._membership.current
-        if models is None:
-            return list(current.values()), []
         if isinstance(models, str) or not isinstance(models, Iterable):
             raise TypeError(f"models: must be several ModelRunners or ids, got one {type(models).__name__}")
         members: dict[ModelActor, None] = {}
@@ -177,29 +177,33 @@ class Fleet:
         for model in models:
             if not isinstance(model, str):
                 members[self.actor_of(model, "models: must be ModelRunners or ids")] = None
-            elif model in current:
-                members[current[model]] = None
+            elif model in self.members:
+                members[self.members[model]] = None
             else:
                 missing[model] = None
         return list(members), list(missing)
 
-    def report(self, model: ModelRunner, code: FailureCode, reason: str | None) -> None:
-        """Report a model, as a coordinator wants it; see `Cluster.report_failure`."""
-        self._actor(model)  # or it is not ours
+    def report(self, model: Model, code: FailureCode | str, reason: str | None) -> None:
+        """Report a model for the coordinator; see `Cluster.report_failure`."""
+        actor = self.actor_of(model, "model: must be a ModelRunner")
+        if code not in list(FailureCode):
+            raise ValueError(f"code: must be one of {', '.join(FailureCode)}, got {code!r}")
         if not isinstance(reason, str | None):
             raise TypeError(f"reason: must be a str or None, got {type(reason).__name__}")
-        self.reporting.send(model, code, reason)
+        if reason is not None and not is_utf8(reason):
+            raise ValueError("reason: has a lone surrogate, which can't be sent")
+        self.reporting.send(actor.runner, FailureCode(code), reason)
 
     def actor_of(self, model: object, otherwise: str) -> ModelActor:
-        """Whoever runs a model of this cluster, which may have left.
+        """The actor of a model of this cluster. The model may have left.
 
         Args:
-            model: its handle.
-            otherwise: what to say if it is no handle.
+            model: the model's handle.
+            otherwise: the text of the TypeError.
 
         Raises:
-            TypeError: it is no handle.
-            ValueError: it is another cluster's.
+            TypeError: `model` is no handle.
+            ValueError: the model is another cluster's.
         """
         if not isinstance(model, ModelRunner):
             raise TypeError(f"{otherwise}, got {type(model).__name__}")
@@ -212,7 +216,7 @@ class Fleet:
     # What the orchestrator says.
 
     def deliver(self, event: FeedEvent) -> None:
-        """Take in what the orchestrator says."""
+        """Take an event from the orchestrator's feed."""
         if self._nursery is None:
             return
         if isinstance(event, Disconnected):
@@ -226,7 +230,7 @@ class Fleet:
         self.changed.send()
 
     def _complain_of_crowds(self, event: Init | Update) -> None:
-        """Log that models are left out, once until all that there are have found room."""
+        """Log that models are left out: once, and again only after there was room for all."""
         left_out = self._membership.left_out
         if left_out and not self._crowded:
             limit = self.config.orchestrator.max_models
@@ -254,7 +258,7 @@ class Fleet:
         self._nursery.start_soon(actor.live)
         return actor
 
-    # What models say of themselves: see `model.Supervisor`.
+    # What the models' actors say: see `model.supervisor.Supervisor`.
 
     async def join(self, model: ModelRunner, reason: JoinReason, *, fresh: bool) -> None:
         """See `Supervisor.join`."""
@@ -279,7 +283,7 @@ class Fleet:
         self.changed.send()
 
     def _take_in(self, actor: ModelActor) -> None:
-        """A model is ready; it may replace another deployment."""
+        """A model is ready. If it is a successor, it replaces another deployment now."""
         model = actor.runner
         replaced = self._membership.promote(model.model_id, actor)
         self._ready[model.model_id] = model
@@ -291,7 +295,7 @@ class Fleet:
             self._tell(Change(ChangeKind.REDEPLOYED, model, previous=replaced.runner))
 
     def _see_off(self, actor: ModelActor) -> None:
-        """A model is gone."""
+        """A model is gone: forget it, and queue the change."""
         model = actor.runner
         del self._living[model]
         self.reporting.withdraw(model)

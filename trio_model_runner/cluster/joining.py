@@ -1,9 +1,9 @@
 """`on_join`: the coordinator catches a model up before the model takes part in rounds.
 
 A model that has just joined has no history. Two guarantees make it possible to give it exactly the calls that
-it missed, none twice: a round takes its members before its first checkpoint, and there is no checkpoint
-between `on_join` returning and the model being ready. So this loop, whose last check sees that nothing is
-left, can't miss a tick that comes meanwhile:
+it missed, none of them twice. A round chooses its members before its first checkpoint. And there is no
+checkpoint between the end of `on_join` and the moment when the model is ready. So this loop can't miss a tick
+that comes meanwhile: nothing happens between its last check and that moment.
 
     async def on_join(join: Join) -> None:
         sent = 0
@@ -29,8 +29,8 @@ async def call_on_join(on_join: Callable[[J], Awaitable[None]], join: J, timeout
     """Run the coordinator's code for one model.
 
     Raises:
-        TimeoutError: it took longer than `timeout` seconds.
-        Exception: whatever it raises.
+        TimeoutError: the code took longer than `timeout` seconds.
+        Exception: the code raised it.
     """
     with trio.move_on_after(timeout) as scope:
         await disable_ki_protection(_call)(on_join, join)

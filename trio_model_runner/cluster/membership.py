@@ -1,16 +1,17 @@
-"""Which deployment of each model is in use, which one is to replace it, and which ones were replaced.
+"""Which deployment of each model is in use, which one will replace it, and which ones were replaced.
 
-The orchestrator speaks of deployments; the coordinator thinks in models. In between there are the awkward
-cases: a model that is redeployed while it is called, a STOPPED of a deployment that nobody uses any more, an
-`init` after hours that lists a model twice. They are decided here, without I/O: entries go in, and each
-deployment is told (started, stopped, moved, revived ...) through the methods of `Member`.
+The orchestrator speaks of deployments, and the coordinator of models. Between them there are difficult cases:
+a model is redeployed while it is called; a STOPPED comes for a deployment that is not used any more; an
+`init` after hours lists a model twice. They are decided here, without I/O. Entries go in, and deployments are
+started, stopped, moved or revived through the methods of `Member`.
 
-A redeployment has no gap: the new deployment is brought up beside the old, and `promote` swaps them when it
-is ready. Replaced deployments are remembered, and an entry that says one of them runs does not bring it back.
+A redeployment has no gap: the new deployment, the successor, is set up beside the old one. When it is ready,
+`promote` swaps them. Replaced deployments are remembered: an entry that says that one of them runs does not
+bring it back.
 
-An `init` that only corrects is compared with what was said last about each deployment. An entry that says the
-same is no announcement, and nobody is told of it; an entry that says something else was missed. Lists have
-what runs, so one that recovers is given until the next list.
+An `init` that only corrects is compared with the last entry about each deployment. An entry that says the
+same changes nothing. An entry that says something else was missed, and is applied. A list has only what runs,
+so a deployment that recovers is dropped only when a second list does not have it either.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _MAX_REPLACED: Final = 10_000
 
 
 class Member(Protocol):
-    """What `Membership` asks of whoever runs a deployment; a `ModelActor` is one."""
+    """What `Membership` needs of the object that runs a deployment; a `ModelActor` is one."""
 
     deployment_id: str | None
     host: str
@@ -66,7 +67,7 @@ D = TypeVar("D", bound=Member)
 
 @attrs.define
 class _Slot(Generic[D]):
-    """One model's deployments: the one in use, and the one that is to replace it when it is ready."""
+    """One model's deployments: the one in use, and its successor, which will replace it when it is ready."""
 
     current: D
     successor: D | None = None
@@ -77,10 +78,10 @@ class _Slot(Generic[D]):
             yield self.successor
 
     def named_by(self, entry: Entry) -> list[D]:
-        """The deployments that an entry names, of which one that is at its address comes first.
+        """The deployments that an entry names. One that is at the entry's address comes first.
 
-        There are two where a deployment moves. Where the orchestrator has no ids, the address is the name,
-        and an entry without one names all.
+        While a deployment moves to another address, there are two. If the orchestrator has no ids, the
+        address is the name, and an entry without an address names all deployments.
         """
         named = [
             deployment
@@ -99,20 +100,22 @@ class Membership(Generic[D]):
     """The models that the orchestrator says run or recover.
 
     Args:
-        start: makes the deployment that an entry names, and begins to bring it up (unless its state is
-            RECOVERING: then it waits to be revived).
-        max_models: how many models there may be; others are left out, until they are announced when there
-            is room.
+        start: makes the deployment that an entry names, and begins to set it up. If the entry's state is
+            RECOVERING, the deployment waits until it is revived.
+        max_models: how many models there may be. Others are left out. They are taken when they are announced
+            again and there is room.
 
     Attributes:
-        left_out: how many entries of what was applied last are about models that there was no room for.
+        current: the deployment of each model that is in use, ready or not, by model id; to be read only.
+        left_out: how many entries of the last event were left out, since there was no room.
     """
 
     def __init__(self, start: Callable[[Entry, JoinReason], D], *, max_models: float = math.inf) -> None:
+        self.current: dict[str, D] = {}
         self.left_out = 0
         self._start = start
         self._max_models = max_models
-        self._unlisted = 0  # models that leave when everything else is applied
+        self._unlisted = 0  # models that an `init` does not list; they leave at its end
         self._slots: dict[str, _Slot[D]] = {}
         self._replaced: dict[tuple[str, str], None] = {}
         self._last_entries: WeakKeyDictionary[D, Entry] = WeakKeyDictionary()
@@ -123,20 +126,15 @@ class Membership(Generic[D]):
     def __contains__(self, model_id: str) -> bool:
         return model_id in self._slots
 
-    @property
-    def current(self) -> dict[str, D]:
-        """The deployment of each model that is in use, ready or not, by model id."""
-        return {model_id: slot.current for model_id, slot in self._slots.items()}
-
     def is_moving(self, model_id: str, deployment: D) -> bool:
-        """Whether a deployment is still used where it was, but announced somewhere else."""
+        """Whether a deployment is still used at its old address, but announced at another one."""
         slot = self._slots.get(model_id)
         if slot is None or slot.current is not deployment or slot.successor is None:
             return False
         return slot.successor.deployment_id == deployment.deployment_id is not None
 
     def apply(self, event: Init | Update) -> None:
-        """Take in what the orchestrator says."""
+        """Apply what the orchestrator says."""
         newest = {each.model_id: each for each in event.entries if each.state is RunState.RUNNING}
         self.left_out = self._unlisted = 0
         corrects = isinstance(event, Init) and event.corrects
@@ -159,11 +157,12 @@ class Membership(Generic[D]):
             self._drop_unlisted(event)
 
     def promote(self, model_id: str, deployment: D) -> D | None:
-        """A deployment is ready: if it is a successor, put it in use, and return the one that it replaces."""
+        """A deployment is ready: if it is a successor, put it in use and return the one it replaces."""
         slot = self._slots.get(model_id)
         if slot is None or slot.successor is not deployment:
             return None
         replaced, slot.current, slot.successor = slot.current, deployment, None
+        self.current[model_id] = deployment
         if replaced.deployment_id != deployment.deployment_id:
             self._remember_replaced(model_id, replaced.deployment_id)
         replaced.retire()
@@ -190,7 +189,7 @@ class Membership(Generic[D]):
             return
         known = next(iter(slot.named_by(entry)), None)
         if known is None:
-            if newest is not entry and slot.named_by(newest):  # it comes before the one that we have
+            if newest is not entry and slot.named_by(newest):  # it is older than the one that we have
                 self._remember_replaced(entry.model_id, entry.deployment_id)
             elif not self._was_replaced(entry):
                 self._succeed(slot, entry, JoinReason.REDEPLOYED)
@@ -210,7 +209,9 @@ class Membership(Generic[D]):
         if len(self._slots) - self._unlisted >= self._max_models:
             self.left_out += 1
             return
-        self._slots[entry.model_id] = _Slot(self._bring_up(entry, JoinReason.JOINED))
+        deployment = self._bring_up(entry, JoinReason.JOINED)
+        self._slots[entry.model_id] = _Slot(deployment)
+        self.current[entry.model_id] = deployment
 
     def _bring_up(self, entry: Entry, reason: JoinReason) -> D:
         deployment = self._start(entry, reason)
@@ -218,14 +219,14 @@ class Membership(Generic[D]):
         return deployment
 
     def _forget_move(self, slot: _Slot[D], deployment: D) -> None:
-        """A deployment is where it was: don't bring it up elsewhere."""
+        """A deployment is announced at its old address again: stop the one at the new address."""
         moved, name = slot.successor, deployment.deployment_id
         if moved is not None and moved is not deployment and name is not None and moved.deployment_id == name:
             slot.successor = None
             moved.stop()
 
     def _succeed(self, slot: _Slot[D], entry: Entry, reason: JoinReason) -> None:
-        """Bring a deployment up beside the one in use."""
+        """Set a deployment up beside the one in use, as its successor."""
         if slot.successor is not None:
             if slot.successor.deployment_id not in (entry.deployment_id, slot.current.deployment_id):
                 self._remember_replaced(entry.model_id, slot.successor.deployment_id)
@@ -257,7 +258,7 @@ class Membership(Generic[D]):
                     del self._last_entries[deployment]  # the next list without it ends it
                 else:
                     self._remove(model_id, slot, deployment)
-        for entry in init.entries:  # it stood behind one that has just been dropped
+        for entry in init.entries:  # it was ignored for one that is dropped now
             if entry.state is RunState.RECOVERING and entry.model_id not in self._slots:
                 self._begin(entry)
 
@@ -267,9 +268,10 @@ class Membership(Generic[D]):
         elif slot.successor is not None:
             if deployment.deployment_id != slot.successor.deployment_id:
                 self._remember_replaced(model_id, deployment.deployment_id)
-            slot.current, slot.successor = slot.successor, None
+            self.current[model_id] = slot.current = slot.successor
+            slot.successor = None
         elif self._slots.get(model_id) is slot:
-            del self._slots[model_id]
+            del self._slots[model_id], self.current[model_id]
         deployment.stop()
 
     def _was_replaced(self, entry: Entry) -> bool:

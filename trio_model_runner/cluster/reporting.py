@@ -1,14 +1,14 @@
-"""Where reports about models wait, and from where they are sent.
+"""Where reports about models are kept back, and from where they are sent.
 
-`model.policy` decides; this is the clock and the way to the orchestrator. A model that is reported is let go
-of until the orchestrator announces it again. While reporting is off nothing is reported, and models stay,
-however much they fail.
+`model.policy.reports` decides which reports are released and which are held; this module has the clock and
+the way to the orchestrator. A model that is reported is let go of until the orchestrator announces it again.
+While reporting is off, nothing is reported, and models stay, however much they fail.
 
-A report names a model and its host, which for a deployment that has left, or is announced elsewhere by now,
-may be those of the one that took its place. So nothing is said about such a deployment.
+A report has a model's id and its host. If a deployment has left, or is announced at another address, another
+deployment may have the same id and host by now. So a report about such a deployment is not sent.
 
-Where so many would be reported that none is, nobody tells the orchestrator that they are out, and it has no
-reason to announce them again. So those that were given up are tried again after a while.
+If reports are held, the orchestrator does not learn that these models are given up, and has no reason to
+announce them again. So models that were given up are tried again after a while.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ logger = logging.getLogger("trio_model_runner.cluster")
 
 
 class Reportable(Protocol):
-    """The models that can be reported."""
+    """What `Reporting` needs of the fleet."""
 
     def count(self) -> int:
-        """How many are announced."""
+        """How many models are announced."""
 
     def is_moving(self, model: ModelRunner) -> bool:
-        """Whether one is announced elsewhere than where it is used."""
+        """Whether a model is announced at another address than the one where it is used."""
 
     def let_go(self, model: ModelRunner, reason: str) -> None:
-        """One was reported."""
+        """Let go of a model: it was reported."""
 
     def tell_held(self, report: PendingReport[ModelRunner]) -> None:
-        """A report is held, and will not be sent."""
+        """Tell that a report is held and will not be sent."""
 
 
 class Reporting:
@@ -77,7 +77,7 @@ class Reporting:
 
     @property
     def pending(self) -> int:
-        """How many reports wait."""
+        """How many reports are pending."""
         return len(self._pending)
 
     @property
@@ -89,10 +89,10 @@ class Reporting:
         """Let a report wait until it is certain enough.
 
         Args:
-            model: about whom.
+            model: the model.
             code: what to report.
-            reason: what its author gets to read.
-            lacking: the class or method that it lacks, which is its fault only if another model has it.
+            reason: the text that the model's author will read.
+            lacking: the class or method that the model lacks. The report counts only if another model has it.
         """
         if self._has_left(model):
             return
@@ -113,14 +113,14 @@ class Reporting:
         self.look_again()
 
     def note_success(self, model: ModelRunner, name: str) -> None:
-        """Note that a model succeeded with a class or method, and withdraw what waits about it."""
-        proved = self._pending.is_proved(name)  # as nearly always, and then this must cost nothing
+        """Note that a model succeeded with a class or method, and withdraw its pending report."""
+        proved = self._pending.is_proved(name)  # nearly always, and then this must be quick
         if not proved and self._pending.prove(name, model, trio.current_time()):
             self.look_again()
         self._pending.note_success(model, name)
 
     def withdraw(self, model: ModelRunner) -> None:
-        """Withdraw what waits about a model that begins anew, or is gone."""
+        """Withdraw the pending report about a model that begins anew, or is gone."""
         self._pending.withdraw(model)
 
     def send(self, model: ModelRunner, code: FailureCode, reason: str | None) -> None:
@@ -145,13 +145,13 @@ class Reporting:
         self._models.let_go(model, f"reported as {code}: {reason or 'no reason given'}")
 
     def look_again(self) -> None:
-        """Something has changed that may make reports due."""
+        """Look at the pending reports again: something has changed."""
         self._changed = True
         self._change.send()
 
     @enable_ki_protection
     async def run(self) -> None:
-        """Send and hold reports whenever their time has come or something has changed, until cancelled."""
+        """Send or hold reports when their time has come, or when something has changed, until cancelled."""
         while True:
             self._changed = False
             now = trio.current_time()

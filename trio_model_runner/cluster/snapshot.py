@@ -1,4 +1,4 @@
-"""How a cluster is, at one moment, in plain values: for a health endpoint, a log, a dashboard."""
+"""The state of a cluster at one moment, in plain values: for a health endpoint, a log, a dashboard."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["ClusterSnapshot", "take_snapshot"]
 
 @attrs.frozen
 class ClusterSnapshot:
-    """How a cluster was when the snapshot was taken.
+    """The state of a cluster at the moment of the snapshot.
 
     Attributes:
         crunch_id: the competition.
-        orchestrator_connected: whether the feed stands.
-        orchestrator_since: since when it stands or doesn't, POSIX seconds; None before the first connection.
-        orchestrator_error: the last thing that went wrong with it, or None.
+        orchestrator_connected: whether the orchestrator is connected.
+        orchestrator_since: since when it is connected, or is not, in POSIX seconds; None before the block.
+        orchestrator_error: why the last connection to it, or the last attempt, failed; None if none did.
         models: how many announced models are in each state, by `ModelState` value.
         last_round: the last round's id, method, counts by status, elapsed seconds; None before the first.
-        reports_pending: reports that wait until they are certain enough.
-        reports_held: reports that will not be sent, since too many came at once.
-        reports_unsent: reports that wait for the orchestrator.
-        draining: no new calls are taken.
+        reports_pending: how many reports wait until they are certain enough.
+        reports_held: how many reports were held: they will not be sent, since too many came at once.
+        reports_unsent: how many reports wait for a connection to the orchestrator.
+        draining: whether `Cluster.drain` was called. Then no new calls are taken.
     """
 
     crunch_id: str
@@ -46,7 +46,7 @@ class ClusterSnapshot:
     draining: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as a dict that `json.dumps` takes."""
+        """Return the same as a dict that `json.dumps` takes."""
         row = attrs.asdict(self, recurse=False)
         row["models"] = dict(self.models)
         row["last_round"] = dict(self.last_round) if self.last_round is not None else None
@@ -56,7 +56,7 @@ class ClusterSnapshot:
 def take_snapshot(
     config: ClusterConfig, feed: OrchestratorFeed, fleet: Fleet, caller: Caller
 ) -> ClusterSnapshot:
-    """How the cluster of these parts is now."""
+    """Make a snapshot from the parts of a cluster."""
     last_round: dict[str, Any] | None = None
     if (last := caller.last_round) is not None:
         counts = dict(Counter(result.status.value for result in last.values()))

@@ -1,7 +1,7 @@
 """What a coordinator can set.
 
-`settings` has the classes with every field: read it first. `validators` refuses wrong values, and
-`settings_file` reads TOML and the environment. Nothing here knows what a setting makes others do.
+Read in this order: `settings` has the classes with every field, `validators` refuses wrong values, and
+`settings_file` reads TOML and the environment. Nothing here may know what other rooms do with a setting.
 """
 
 from .settings import Backoff, ClusterConfig, Health, Keepalive, Limits, OrchestratorConfig

@@ -1,15 +1,13 @@
 """What a coordinator can set, and the rules that every setting must keep.
 
-A typo in a configuration should be found where it was made, before anything is sent, and be named in words
-that its author used. So every class here is frozen, checks every field when it is made, and raises a
-`ConfigError` that says ``limits.max_queued_calls: must be a whole number >= 1, got 0``. Nothing is converted
-silently, with two exceptions: a whole number does where a float is asked for, and ``"off"`` stands for None,
-which TOML and the environment can't express. Text such as ``"10"`` is a number for `ClusterConfig.load`
-alone.
+A mistake in a configuration should be found before anything is sent, and the error should name the field as
+the configuration does. So every class here is frozen, checks every field when it is made, and raises a
+`ConfigError` such as ``limits.max_queued_calls: must be a whole number >= 1, got 0``. Nothing is converted
+silently, with two exceptions: a whole number is taken as a float, and ``"off"`` is None, since TOML and the
+environment have no None. Text such as ``"10"`` is a number only for `ClusterConfig.load`.
 
-All times are in seconds, and ``math.inf`` is "no limit" for those that limit something; all sizes are in
-bytes. This module knows values and the classes that open byte streams; it must not know what its settings
-make others do.
+All times are in seconds, and all sizes in bytes. A time limit of ``math.inf`` is no limit. This module knows
+values and the classes that open byte streams. It must not know what other rooms do with its settings.
 """
 
 from __future__ import annotations
@@ -27,13 +25,13 @@ from ..network import IPNetwork, Network, RestrictedNetwork, TCPNetwork
 from ..security import GatewayCredentials, SecureCredentials
 from ..security.tls import client_context
 from .validators import (
-    Flag,
     Host,
     InstanceOf,
     Networks,
     Number,
     OneOf,
     PathSegment,
+    TrueOrFalse,
     WholeNumber,
     refuse,
     to_float,
@@ -66,9 +64,9 @@ class Backoff:
         attempts: how many times to try before the model counts as unreachable.
         initial: seconds to wait after the first attempt.
         factor: how many times longer each wait is than the one before.
-        maximum: seconds that no wait exceeds (but for the jitter).
-        jitter: fraction, 0 to 1, by which each wait is randomly longer or shorter, so that a hundred models
-            lost together are not all tried again in the same instant.
+        maximum: seconds; no wait is longer. The jitter comes on top.
+        jitter: fraction, 0 to 1, by which each wait is randomly longer or shorter. With it, a hundred models
+            that were lost together are not all tried again at the same moment.
         connect_timeout: seconds that one attempt may take until the connection is ready.
     """
 
@@ -94,20 +92,20 @@ class OrchestratorConfig:
     Attributes:
         reconnect_initial: seconds to wait before the first attempt to reconnect. The attempts never end.
         reconnect_factor: how many times longer each wait is than the one before.
-        reconnect_maximum: seconds that no wait exceeds (but for the jitter).
+        reconnect_maximum: seconds; no wait is longer. The jitter comes on top.
         reconnect_jitter: fraction, 0 to 1, by which each wait is randomly longer or shorter.
-        ping_interval: seconds between our pings, which alone reveal a half-open connection, since an
-            orchestrator may send none itself; ``math.inf`` is never.
-        pong_timeout: seconds that the answer to a ping may take. An ``init`` of thousands of entries may be
-            on the line before it.
+        ping_interval: seconds between our pings; ``math.inf`` is never. Only pings show that a connection is
+            half open, and an orchestrator may send none itself.
+        pong_timeout: seconds that the answer to a ping may take. An ``init`` of thousands of entries may come
+            before it.
         handshake_timeout: seconds that connecting and the WebSocket handshake may take together.
-        resync_interval: seconds after which the list of models is fetched anew (a tenth more or less, at
-            random), on a second connection, which then replaces the first. Deployed orchestrators lose
-            updates when their clients come and go; ``math.inf`` is never.
-        max_message_bytes: the largest message that is read; a larger one ends the connection. Read, one can
-            take 25 times as much memory for a moment.
-        max_models: models that there may be, others are left out; and that a message may speak of: its
-            entries beyond twice as many are skipped.
+        resync_interval: seconds after which the list of models is fetched anew, a tenth more or less at
+            random; ``math.inf`` is never. This needs a second connection, which then replaces the first one.
+            Deployed orchestrators lose updates when clients come and go, and only a new list mends that.
+        max_message_bytes: the largest message that is read, in bytes; a larger one ends the connection. While
+            a message is read, it can take 25 times as much memory.
+        max_models: how many models there may be; others are left out. Of one message, at most twice as many
+            entries are read.
     """
 
     SECTION: ClassVar[str] = "orchestrator."
@@ -135,19 +133,19 @@ class OrchestratorConfig:
 
 @attrs.frozen(kw_only=True)
 class Health:
-    """How it is told whether a model is to blame, or its connection, or we.
+    """How to find out what failed: a model, its connection, or this program.
 
     Attributes:
-        verify_timeouts: after a timeout, ask whether the connection still lives before the model is blamed.
+        verify_timeouts: after a timeout, find out whether the connection is alive before the timeout counts.
         timeout: seconds that the answer to a PING or a health check may take.
-        mass_fraction: fraction of a round's members, 0 to 1: if so many would be reported together, none is.
-        mass_minimum: how many members must be concerned for that.
-        mass_window: seconds that a report waits, so that reports on many models at once are seen as such.
+        mass_fraction: fraction of the members, 0 to 1. If so many would be reported together, none is.
+        mass_minimum: at least so many members must be concerned for that.
+        mass_window: seconds that a report waits, to see whether other models would be reported as well.
     """
 
     SECTION: ClassVar[str] = "health."
 
-    verify_timeouts: bool = attrs.field(default=True, validator=Flag())
+    verify_timeouts: bool = attrs.field(default=True, validator=TrueOrFalse())
     timeout: float = attrs.field(default=5.0, converter=to_float, validator=_POSITIVE)
     mass_fraction: float = attrs.field(
         default=0.5, converter=to_float, validator=Number(unit="", above=0, at_most=1)
@@ -158,15 +156,16 @@ class Health:
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What nobody may exceed, so that one peer can't use up this process.
+    """Limits for each peer, so that no single one can use up this process.
 
     Attributes:
-        max_message_bytes: the largest gRPC message that is sent or read. Deployed nodes have the same 64 MiB.
-        max_header_bytes: the largest header list that is read from a node.
-        max_frame_bytes: how large a data frame in an answer may become when it is read, each value counting 8
-            bytes or more; a small file can hold an enormous one.
-        max_queued_calls: calls that may wait for one model; one more is skipped.
-        max_simultaneous_connects: connections that may be on their way up at the same time.
+        max_message_bytes: the largest gRPC message that is sent or read, in bytes. Deployed nodes have the
+            same limit of 64 MiB.
+        max_header_bytes: the largest header list that is read from a node, in bytes.
+        max_frame_bytes: how large a data frame in an answer may become when it is read, in bytes. Each value
+            counts as 8 bytes or more. A small file can hold an enormous frame.
+        max_queued_calls: how many calls may wait for one model; further calls are SKIPPED.
+        max_simultaneous_connects: how many connections may be made at the same time.
         max_detail_length: characters that are kept of a text from a node, such as a model's traceback.
     """
 
@@ -182,11 +181,11 @@ class Limits:
 
 @attrs.frozen(kw_only=True)
 class Keepalive:
-    """How connections to the nodes are kept from being forgotten by what lies in between.
+    """How connections to the nodes are kept alive, since routers on the way forget quiet ones.
 
     Attributes:
-        interval: seconds without traffic after which a connection with open calls is pinged; ``math.inf`` is
-            never.
+        interval: a connection with open calls is pinged after so many seconds without traffic; ``math.inf``
+            is never.
         timeout: seconds that the answer may take before the connection counts as lost.
     """
 
@@ -198,40 +197,39 @@ class Keepalive:
 
 @attrs.frozen
 class ClusterConfig:
-    """Everything that a `Cluster` can be told about itself.
+    """All settings of a `Cluster`.
 
     Attributes:
-        crunch_id: which competition's models to call; the orchestrator serves it under this name.
+        crunch_id: the competition whose models are called; the orchestrator knows it by this name.
         host: the orchestrator's host name or IP address.
         port: the orchestrator's TCP port.
         timeout: seconds that a round may take when the call doesn't say.
         orchestrator_timeout: seconds to wait at the start for the orchestrator's list of models.
-        startup_timeout: seconds to wait at the start for the models listed; 0 doesn't wait. Slower ones join
-            later.
-        tls_ca_file: the certificates (PEM) of the only authorities that the orchestrator's may be from; it
-            switches TLS on. None trusts the system's.
-        tls: speak TLS with the orchestrator (``wss://``), and verify its certificate: True, or a context that
-            says how.
+        startup_timeout: seconds to wait at the start for the models in the list; 0 doesn't wait. Slower
+            models join later.
+        tls_ca_file: a file with the certificates (PEM) of authorities. Only these are trusted for the
+            orchestrator's certificate, and TLS is used. None trusts the system's authorities.
+        tls: use TLS with the orchestrator (``wss://``), and verify its certificate: True, or an SSL context.
         report_failures: tell the orchestrator about models that exceed the limits below. It stops such a
             model and shows its author the reason.
-        max_consecutive_failures: failures in a row that a model may have, the next one is reported; None or
-            ``"off"`` is no limit.
+        max_consecutive_failures: a model may have so many failures in a row; the next one is reported. None
+            or ``"off"`` is no limit.
         max_consecutive_timeouts: the same for timeouts; each kind has its own count.
         credentials: how the nodes and this process prove to each other who they are: `SecureCredentials` or
             `GatewayCredentials`; None speaks plaintext with the nodes.
-        clock_leeway: seconds by which a node's proof may have expired, since clocks differ.
-        allowed_networks: networks in which all nodes must be, such as ``["10.0.0.0/8"]``, since the
-            orchestrator could name any address; None or ``"off"`` allows all.
+        clock_leeway: a node's proof is taken for so many seconds after it expired, since clocks differ.
+        allowed_networks: the networks that nodes may be in, such as ``["10.0.0.0/8"]``: the orchestrator
+            could name any address; None or ``"off"`` allows all.
         setup_timeout: seconds that a model's own setup may take.
         on_join_timeout: seconds that the coordinator's ``on_join`` may take for one model.
         shutdown_grace: seconds that saying goodbye to all peers may take when the cluster is left.
-        scope_margin: seconds by which a round ends before the deadline of a cancel scope around it, so that
-            its answers are not lost to the cancellation.
-        frames: as what data frames in answers are decoded: ``"arrow"`` tables or ``"pandas"`` frames.
+        scope_margin: a round ends so many seconds before the deadline of a cancel scope around it. Else the
+            cancellation would lose its answers.
+        frames: what data frames in answers become: ``"arrow"`` tables or ``"pandas"`` frames.
         blame_invalid_answers: count an answer that doesn't fit ``returns=`` as the model's failure.
         backoff: attempts to reach a node; see `Backoff`.
         orchestrator: the connection to the orchestrator; see `OrchestratorConfig`.
-        health: who is to blame; see `Health`.
+        health: how to find out what failed; see `Health`.
         limits: sizes and numbers; see `Limits`.
         keepalive: pings of idle connections; see `Keepalive`.
         network: opens every byte stream, to the orchestrator and to the nodes; see `Network`.
@@ -254,7 +252,7 @@ class ClusterConfig:
     tls: bool | ssl.SSLContext = attrs.field(
         default=attrs.Factory(lambda self: self.tls_ca_file is not None, takes_self=True), kw_only=True
     )
-    report_failures: bool = attrs.field(default=True, kw_only=True, validator=Flag())
+    report_failures: bool = attrs.field(default=True, kw_only=True, validator=TrueOrFalse())
     max_consecutive_failures: int | None = attrs.field(
         default=3, kw_only=True, converter=_off_to_none, validator=WholeNumber(at_least=0, or_off=True)
     )
@@ -281,7 +279,7 @@ class ClusterConfig:
     frames: Literal["arrow", "pandas"] = attrs.field(
         default="arrow", kw_only=True, validator=OneOf(("arrow", "pandas"))
     )
-    blame_invalid_answers: bool = attrs.field(default=False, kw_only=True, validator=Flag())
+    blame_invalid_answers: bool = attrs.field(default=False, kw_only=True, validator=TrueOrFalse())
     backoff: Backoff = attrs.field(default=Backoff(), kw_only=True, validator=InstanceOf(Backoff))
     orchestrator: OrchestratorConfig = attrs.field(
         default=OrchestratorConfig(), kw_only=True, validator=InstanceOf(OrchestratorConfig)
@@ -318,13 +316,13 @@ class ClusterConfig:
 
     @property
     def node_network(self) -> Network:
-        """What opens the streams to the nodes: `network`, and to the `allowed_networks` alone."""
+        """The network for connections to nodes: `network`, limited to the `allowed_networks`."""
         if self.allowed_networks is None:
             return self.network
         return RestrictedNetwork(self.network, self.allowed_networks)
 
     def orchestrator_tls(self) -> ssl.SSLContext | None:
-        """Make what `tls` and `tls_ca_file` ask for; None is plaintext. This reads files.
+        """Make the SSL context for `tls` and `tls_ca_file`; None is plaintext. This reads files.
 
         Raises:
             ConfigError: the file can't be read any more.
@@ -341,9 +339,9 @@ class ClusterConfig:
         section: str = "trio-model-runner",
         env_prefix: str = "TRIO_MODEL_RUNNER_",
     ) -> ClusterConfig:
-        """Read a configuration from a TOML file, and then from the environment, which wins.
+        """Read a configuration from a TOML file and from the environment. The environment has priority.
 
-        In the file, the settings are in the table `section`, their parts in tables below it::
+        In the file, the settings are in the table `section`, and parts such as `limits` in tables below it::
 
             [trio-model-runner]
             crunch_id = "bird-game"
@@ -353,14 +351,14 @@ class ClusterConfig:
             [trio-model-runner.limits]
             max_queued_calls = 8
 
-        In the environment, the last one is ``TRIO_MODEL_RUNNER_LIMITS_MAX_QUEUED_CALLS``. Numbers may be
-        written as text in both. Of the network, the fields of `TCPNetwork` can be set. Credentials are loaded
-        from the directory ``credentials_path``, as what ``credentials_mode`` says: ``"secure"`` or
-        ``"gateway"``. This blocks for a moment, so call it before ``trio.run``.
+        In the environment, the last setting is ``TRIO_MODEL_RUNNER_LIMITS_MAX_QUEUED_CALLS``. Numbers may be
+        written as text in both. For the network, the fields of `TCPNetwork` can be set. Credentials are
+        loaded from the directory ``credentials_path``; ``credentials_mode`` is ``"secure"`` or ``"gateway"``.
+        This blocks for a moment, so call it before ``trio.run``.
 
         Args:
             path: the TOML file; None reads the environment alone.
-            section: the table's name, dotted if it is nested in another.
+            section: the table's name, with dots if it is nested in another table.
             env_prefix: what the names of environment variables begin with; not empty.
 
         Raises:

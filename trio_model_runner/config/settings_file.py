@@ -1,11 +1,10 @@
 """How a configuration is read from a TOML file and from the environment.
 
 typed-settings knows how attrs classes map to tables and to names of environment variables, and reads both.
-What it leaves to us is what a person who configures a server needs most: a name that nobody asked for is a
-mistake (it ignores unknown variables, and a file without our table), and an error should name the field and
-the file or the variable that it came from. So this module takes its readers and its names, turns text into
-numbers where a field asks for one, and lets the classes of `settings` check the values. It must not know what
-any setting means.
+But it ignores unknown variables, and a file without our table; for a person who configures a server, an
+unknown name is a mistake. And an error should name the field, and the file or variable that it came from. So
+this module takes the readers and the names from typed-settings, turns text into numbers where a field wants
+one, and lets the classes of `settings` check the values. It must not know what any setting means.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
 
 @attrs.frozen
 class _CredentialsSource:
-    """The settings that stand for credentials, which are no text."""
+    """The settings from which credentials are loaded: credentials themselves can't be written as text."""
 
     credentials_mode: str
     credentials_path: str
@@ -80,9 +79,10 @@ def _options(config_class: type[attrs.AttrsInstance]) -> Options:
 
     options = [option for option in deep_options(config_class) if option.path not in _NOT_LOADABLE]
     options.extend(deep_options(_CredentialsSource))
-    # A file can't say which kind of network it wants; it can set TCP's fields.
-    for option in deep_options(TCPNetwork):
-        options.append(dataclasses.replace(option, path=f"network.{option.path}"))  # noqa: PERF401
+    # A file can't choose a class of network. It can set the fields of `TCPNetwork`.
+    options.extend(
+        dataclasses.replace(option, path=f"network.{option.path}") for option in deep_options(TCPNetwork)
+    )
     return {option.path: option for option in options}
 
 
@@ -140,7 +140,7 @@ def _hint(name: str, known: Iterable[str]) -> str:
 def _from_text(value: Any, kind: Any) -> Any:
     """Read text as the number or the boolean that a field of type `kind` wants.
 
-    Text that can't be read stays text, and so does ``"off"``: the field's own rule then says what is wrong.
+    Text that can't be read stays text, and so does ``"off"``. The field's own rule then takes or refuses it.
     """
     if not isinstance(value, str):
         return value
@@ -176,7 +176,7 @@ def _build(config_class: type[ConfigT], found: Mapping[str, _Found], options: Op
             fields[part] = part_class(**values)
         except ConfigError:
             raise
-        except (TypeError, ValueError) as error:  # attrs' own validators name the field without its part
+        except (TypeError, ValueError) as error:  # of attrs' own validators, which don't name the part
             raise ConfigError(f"{part}.{next(iter(values))}: {error}") from error
     return config_class(**fields)
 

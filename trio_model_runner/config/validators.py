@@ -1,9 +1,9 @@
-"""The rules that the settings are checked against, and the words in which a broken one is told.
+"""The rules for the values of settings, and the texts of their errors.
 
-attrs has validators of its own, which raise TypeError or ValueError with a tuple of arguments and don't know
-where in a configuration the field sits. These raise `ConfigError`, always as ``<dotted field>: must be
-<rule>, got <value>``: whoever reads it, in a log on a server perhaps, has the field, the rule and the value.
-They know values only; which field has which rule is told in `settings`.
+The validators of attrs raise TypeError or ValueError with a tuple of arguments, and don't know where in a
+configuration a field is. The validators here raise `ConfigError`, always as ``<dotted field>: must be <rule>,
+got <value>``. So a person who reads it, perhaps in a server's log, has the field, the rule and the value.
+They know values only; `settings` says which field has which rule.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from typing import Any, NoReturn
 import attrs
 
 from ..errors import ConfigError
+from ..text import cut
 
 __all__ = [
-    "Flag",
     "Host",
     "InstanceOf",
     "Networks",
     "Number",
     "OneOf",
     "PathSegment",
+    "TrueOrFalse",
     "WholeNumber",
     "is_host",
     "refuse",
@@ -43,12 +44,11 @@ _NOT_IN_HOST = frozenset(" /[]@?#\\")
 def refuse(instance: object, attribute: attrs.Attribute[Any], rule: str, value: object) -> NoReturn:
     """Raise the `ConfigError` for a field of `instance`.
 
-    A class whose instances sit inside another configuration says where with ``SECTION``.
+    A class that is a part of another configuration has its place in ``SECTION``, such as ``"limits."``. The
+    value is the coordinator's own, so lists and dicts are shown, too.
     """
     section = getattr(type(instance), "SECTION", "")
-    shown = repr(value)
-    if len(shown) > _LONGEST_VALUE_SHOWN:
-        shown = f"{shown[:_LONGEST_VALUE_SHOWN]}..."
+    shown = cut(repr(value), _LONGEST_VALUE_SHOWN)
     raise ConfigError(f"{section}{attribute.name}: must be {rule}, got {shown}")
 
 
@@ -63,14 +63,14 @@ def to_float(value: float) -> float:
 
 
 def to_path(value: Any) -> Any:
-    """Convert what names a file to a path, and leave everything else for the validator."""
+    """Convert a file's name to a path, and leave everything else for the validator."""
     return Path(value) if isinstance(value, str | os.PathLike) and os.fspath(value) else value
 
 
 def to_networks(value: Any) -> Any:
     """Convert texts such as ``10.0.0.0/8``, in a list or between commas, to IP networks.
 
-    ``"off"`` is None. What can't be converted is left for the validator.
+    ``"off"`` is None. A value that can't be converted is left for the validator.
     """
     if value == "off":
         return None
@@ -87,9 +87,9 @@ def _to_network(value: Any) -> Any:
 
 
 def is_host(text: str) -> bool:
-    """Say whether `text` can be a host name or an IP address at all, so that a resolver may be asked for it.
+    """Say whether `text` can be a host name or an IP address, so that a resolver may be asked for it.
 
-    ``socket.getaddrinfo`` answers anything else with a ValueError rather than with an OSError.
+    For other texts ``socket.getaddrinfo`` raises ValueError, not OSError.
     """
     if _PLAIN_HOST.fullmatch(text):
         return True
@@ -153,7 +153,7 @@ class WholeNumber:
     Attributes:
         at_least: it must be this or greater.
         at_most: it must be this or smaller.
-        or_off: None will do as well.
+        or_off: None is taken as well.
     """
 
     at_least: int
@@ -177,8 +177,8 @@ class WholeNumber:
 
 
 @attrs.frozen
-class Flag:
-    """True or False, and nothing that only looks like it."""
+class TrueOrFalse:
+    """True or False, and no other value, such as 0 or ``"yes"``."""
 
     def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         """Check `value`, the attrs way."""
@@ -210,7 +210,7 @@ class Host:
 
 @attrs.frozen
 class PathSegment:
-    """A name that stands in a URL's path as one segment, where it is percent-encoded."""
+    """A name that is one segment of a URL's path. It is percent-encoded there."""
 
     def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         """Check `value`, the attrs way."""
@@ -243,6 +243,6 @@ class InstanceOf:
         """Check `value`, the attrs way."""
         if not (isinstance(value, self._kinds) or (self._or_none and value is None)):
             names = " or ".join(kind.__name__ for kind in self._kinds)
-            # Where credentials are asked for, what stands there instead may be a secret.
+            # A wrong value in place of credentials may be a secret.
             got = type(value).__name__ if self._or_none else value
             refuse(instance, attribute, f"an instance of {names}", got)

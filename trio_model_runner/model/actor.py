@@ -1,11 +1,11 @@
-"""Whoever runs one deployment of one model: it takes the steps of its life, and keeps its calls in order.
+"""The `ModelActor` runs one deployment of one model: it takes the steps of its life.
 
-`lifecycle` says what to do; the `ModelActor` does it, one step at a time, in a task of its own. So a model
-that hangs anywhere costs no other model anything. A word from outside (the orchestrator's, the coordinator's)
-changes the state at once, and the step that is under way is given up for the next one.
+`lifecycle` says what to do. The `ModelActor` does it, one step at a time, in a task of its own. So a model
+that hangs costs no other model anything. An event from outside (from the orchestrator or the coordinator)
+changes the state at once. Then the step that is under way is cancelled, and the next one begins.
 
-There is a connection in the states of `lifecycle.CONNECTED`, and in no others: whatever leads out of them
-lets go of it at the same moment.
+In the states of `lifecycle.CONNECTED` there is a connection, and in all others there is none: an event that
+leads out of these states also lets go of the connection.
 """
 
 from __future__ import annotations
@@ -19,36 +19,31 @@ from trio.lowlevel import enable_ki_protection
 from ..channel import Peer
 from ..errors import ProofFailed
 from ..groups import describe, one_by_itself
-from ..network.tls import TLSNetwork
-from ..rpc.connecting import open_connection
-from ..rpc.receiver import CallInterrupted
 from ..security.delegation import UnknownIdentity
 from ..signal import Signal
 from ..text import readable
 from ..values.results import ModelError, ModelState
-from .bringing_up import BringUpError, prove, set_up
+from .attempts import Attempts
+from .bringing_up import BringUpError
+from .conduct import Conduct
 from .handle import ModelRunner
 from .lifecycle import CONNECTED, Event, JoinReason, Lifecycle, Step
 from .node_connection import NodeConnection
 from .policy import (
-    Fact,
     Outcome,
-    Record,
     is_coordinators,
-    outcome_of_distrust,
-    outcome_of_fact,
     outcome_of_unreachable,
     tried_again,
+    tried_again_when_held,
 )
 from .queueing import CallQueue, Turn
 from .route import ModelRoute
-from .timeout_checks import TimeoutChecks
+from .steps import StepResult, Steps
 
 if TYPE_CHECKING:
     import grpclib.client
 
     from ..values.data import Arguments
-    from ..values.failure_codes import FailureCode
     from ..values.results import PredictResult
     from .round_spec import CallOptions
     from .supervisor import Supervisor
@@ -58,21 +53,22 @@ __all__ = ["ModelActor", "ModelUnavailableError"]
 _UNAVAILABLE: Final = frozenset(
     {ModelState.RECOVERING, ModelState.FAILED, ModelState.RETIRING, ModelState.GONE}
 )
-"""There is no connection for calls, and none is on its way."""
+"""In these states there is no connection for calls, and none is being made."""
 
 
 _BEGINNINGS: Final = frozenset({Event.BEGUN, Event.ANNOUNCED_AGAIN, Event.MOVED})
-"""The attempts to connect are counted from the first again."""
+"""After these events, the attempts to connect are counted from the first again."""
 
 _LOSSES: Final = frozenset({Event.CONNECTION_ENDED, Event.INSTANCE_LOST})
+_SETUPS: Final = frozenset({Event.MUST_JOIN, Event.SET_UP})
 
 
 class ModelUnavailableError(Exception):
-    """The model can't be called, and won't be so soon; the text says why."""
+    """The model can't be called, and waiting does not help. The text says why."""
 
 
 class ModelActor:
-    """Runs one deployment of one model. Its methods never wait, but for `live` and those for calls.
+    """Runs one deployment of one model. Only `live` and the methods for calls wait; the others never do.
 
     Attributes:
         runner: the handle that coordinators hold.
@@ -81,8 +77,8 @@ class ModelActor:
         host: where its node listens, a name or an address.
         port: where its node listens.
         error: why it is not ready, or None.
-        record: what counts against it.
-        overrunning: a call of ours was cut off, and may still run on the node.
+        conduct: what counts for and against it.
+        overrunning: a call of ours was cut off, and the model may still run it.
         replaced: another deployment has taken its place.
     """
 
@@ -103,7 +99,6 @@ class ModelActor:
         self.host = host
         self.port = port
         self.error: BaseException | None = None
-        self.record = Record(config.max_consecutive_failures, config.max_consecutive_timeouts)
         self.overrunning = False
         self.replaced = False
         self.runner = ModelRunner(
@@ -112,19 +107,15 @@ class ModelActor:
             deployment_id=deployment_id,
             longest_text=config.limits.max_detail_length,
         )
+        self.conduct = Conduct(self.runner, supervisor)
         self._supervisor = supervisor
         self._config = config
-        self._reason = reason
         self._life = Lifecycle()
-        self._node: NodeConnection | None = None
         self._changed = Signal()
         self._queue = CallQueue(config.limits.max_queued_calls)
         self._joining_queue = CallQueue(config.limits.max_queued_calls)
-        self._checks = TimeoutChecks(self.record, config.health.timeout, self._add_report)
-        self._keepalive_interval = config.keepalive.interval
-        self._waits = config.backoff.delays()
-        self._wait = 0.0
-        self._fresh = False
+        self._attempts = Attempts(config.backoff)
+        self._steps = Steps(self.runner, supervisor, self._attempts, self._queue.wait_empty, reason)
         self._step = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._channel: grpclib.client.Channel | None = None
@@ -136,11 +127,11 @@ class ModelActor:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes part in rounds; it does not from the moment on in which its connection is lost.
+        """Whether it takes part in rounds. This becomes False at once when its connection is lost.
 
-        The state follows a little later, and a call made meanwhile would wait for the next connection.
+        The state changes a little later. A call that was made meanwhile would wait for the next connection.
         """
-        node = self._node
+        node = self._steps.node
         return self._life.state is ModelState.READY and node is not None and node.connection.accepts_calls
 
     @property
@@ -150,13 +141,13 @@ class ModelActor:
 
     @property
     def condition(self) -> str:
-        """How it is, in words."""
+        """Its state in words, for people, with the reason if it is not ready."""
         if self.replaced:
             return "replaced by another deployment"
-        if self._life.state is ModelState.READY and not self.ready:  # which the task is about to notice
-            return f"{ModelState.LOST.value}: {self._connected.connection.loss}"
+        if self._life.state is ModelState.READY and not self.ready:  # the task has not noticed yet
+            return f"{ModelState.LOST.value}: {self._steps.connected.connection.loss}"
         state = self._life.state.value
-        return f"{state}: {self.error}" if self.error is not None else state
+        return f"{state}: {describe(self.error)}" if self.error is not None else state
 
     @property
     def channel(self) -> grpclib.client.Channel:
@@ -184,19 +175,20 @@ class ModelActor:
 
     @enable_ki_protection
     async def live(self) -> None:
-        """Be the model until it is gone; only `stop` and `retire` end it, for it is shielded."""
+        """Take the steps of the model's life. This is shielded: only `stop` and `retire` end it."""
         with trio.CancelScope(shield=True), one_by_itself():
-            async with trio.open_nursery() as self._nursery:
+            async with trio.open_nursery() as nursery:
+                self._nursery = self.conduct.nursery = nursery
                 try:
-                    await self._take_steps()
+                    await self._take_steps(nursery)
                 finally:
                     self._let_go(gently=False)
-                    self._nursery.cancel_scope.cancel()
+                    nursery.cancel_scope.cancel()
 
-    # What the orchestrator and the coordinator say. See `cluster.membership` for when they say it.
+    # Events from the orchestrator and the coordinator. `cluster.membership` says when they happen.
 
     def update(self, infos: Mapping[str, Any]) -> None:
-        """Take what the orchestrator says of it now."""
+        """Take new infos from the orchestrator."""
         if infos != self.infos:
             self.infos = infos
             self._supervisor.infos_changed(self.runner)
@@ -206,23 +198,23 @@ class ModelActor:
     def recover(self) -> None:
         """It crashed and is being restarted: let go of it until it is announced again."""
         if self._life.heeds(Event.CRASHED):
-            self._begin_anew()  # nobody needs to be told any more what it did before
+            self.conduct.begin_anew()  # what it did before is not reported any more
             self.error = ModelError("it crashed, and is being restarted")
             self._happened(Event.CRASHED)
 
     def revive(self) -> None:
-        """It is announced again: try it if it was given up or recovering, and else not less than before."""
-        self._waits = self._config.backoff.delays()
+        """It is announced again: try it again if it was given up or recovering, and count attempts anew."""
+        self._attempts.start_over()
         if self._life.heeds(Event.ANNOUNCED_AGAIN):
-            self._begin_anew()
+            self.conduct.begin_anew()
             self._happened(Event.ANNOUNCED_AGAIN)
 
     def move(self, host: str, port: int) -> None:
         """It is announced at another address."""
         if self._life.heeds(Event.MOVED):
             self.host, self.port = host, port
-            self._channel = None  # which names the address
-            self._begin_anew()
+            self._channel = None  # it has the old address
+            self.conduct.begin_anew()
             self._happened(Event.MOVED)
 
     def retire(self) -> None:
@@ -237,55 +229,51 @@ class ModelActor:
     def let_go(self, reason: str) -> None:
         """It was reported: let go of it until it is announced again."""
         if self._life.heeds(Event.REPORTED):
-            self.error = self.error or ModelError(reason)
+            if self.error is None or self.state is ModelState.RECOVERING:
+                self.error = ModelError(self.shorten(reason))
             self._happened(Event.REPORTED)
 
     def try_later(self) -> None:
         """A report about it was held: if it was given up, try it again after a while.
 
-        But not one that could not prove who it is: that takes another announcement.
+        If it could not prove its identity, it is not tried again before it is announced again.
         """
-        if not isinstance(self.error, ProofFailed):
+        if tried_again_when_held(self.error):
             self._happened(Event.HELD)
 
-    # What calls say.
+    # Events from calls.
 
     def distrust(self, error: ProofFailed) -> None:
-        """Let go of it until it is announced again: an answer was not its own."""
+        """An answer did not come from its node: let go of it until it is announced again."""
         if self._life.heeds(Event.DISTRUSTED):
             self.error = error
             self._happened(Event.DISTRUSTED)
 
     def renew(self, reason: str) -> None:
         """Its node has no instance: go through setup again at once, on a new connection."""
-        if self._node is not None:
-            self._node.connection.retire(reason)
+        if self._steps.node is not None:
+            self._steps.node.connection.retire(reason)
             self._happened(Event.INSTANCE_LOST)
 
     def note(self, outcome: Outcome, method: str, detail: str) -> None:
-        """Draw the consequences of a call's outcome."""
-        consequence = self.record.note(outcome)
-        code = consequence.report
-        if consequence.proves:
-            self._supervisor.note_success(self.runner, method)
-        elif consequence.unsure and self._begin_check(code, detail):
-            pass
-        elif code is not None and self.state is not ModelState.FAILED:  # or it was just let go of
-            lacking = method if consequence.lacks else None
-            self._supervisor.add_report(self.runner, code, detail, lacking=lacking)
+        """Count the outcome of a call, and do what follows from it."""
+        if (outcome, method) in self.conduct.record.no_news:
+            return  # as nearly always, and then this must cost nothing
+        given_up = self._life.state is ModelState.FAILED
+        self.conduct.note_call(outcome, method, detail, given_up=given_up)
 
     def belongs_to(self, supervisor: object) -> bool:
-        """Whether it is run for this one."""
+        """Whether this is its supervisor."""
         return self._supervisor is supervisor
 
     def shorten(self, text: str) -> str:
-        """Make a text that came from outside fit to be kept and shown; see `text`."""
+        """Make a text from outside fit to be kept and shown; see `text.readable`."""
         return readable(text, self._config.limits.max_detail_length)
 
-    # What calls need.
+    # For calls.
 
     def take_turn(self, *, joining: bool) -> Turn:
-        """Take a place in the queue; `on_join`'s calls have one of their own, ahead of those that wait.
+        """Take a place in a queue. The calls of `on_join` have their own queue, and come first.
 
         Raises:
             QueueFullError: too many wait.
@@ -294,7 +282,7 @@ class ModelActor:
 
     def usable(self, *, joining: bool) -> NodeConnection | None:
         """The connection for a call, if there is one now."""
-        node, state = self._node, self._life.state
+        node, state = self._steps.node, self._life.state
         if node is None or not node.connection.accepts_calls:
             return None
         if joining:
@@ -302,10 +290,10 @@ class ModelActor:
         return node if state is ModelState.READY or state is ModelState.RETIRING else None
 
     async def wait_usable(self, *, joining: bool) -> NodeConnection:
-        """The connection for a call, once there is one. No checkpoint if there is one now.
+        """Wait for the connection for a call. This is no checkpoint if there is one now.
 
         Raises:
-            ModelUnavailableError: there is none, and none is on its way.
+            ModelUnavailableError: there is no connection, and none is being made.
         """
         while True:
             if (node := self.usable(joining=joining)) is not None:
@@ -316,157 +304,60 @@ class ModelActor:
 
     # The steps of a life.
 
-    async def _take_steps(self) -> None:
-        """Do what there is to do, until the end."""
+    async def _take_steps(self, nursery: trio.Nursery) -> None:
+        """Take one step after the other, until the end."""
         if self._life.step is Step.BEGIN:
             self._happened(Event.BEGUN)
         while self._life.step is not Step.END:
             with trio.CancelScope() as self._step:
-                event = await self._take_step()
+                result = await self._steps.take(self._life.step, nursery)
             if not self._step.cancel_called:
-                # There was no checkpoint since the end of `on_join`, or a round would be missed.
-                self._happened(event)
+                # No checkpoint since the end of `on_join`, or the model would miss a round.
+                self._happened(self._event_of(result))
             elif self._life.state not in CONNECTED:
                 self._let_go(gently=False)  # a connection that was made at the very last moment
 
-    async def _take_step(self) -> Event:
-        """Do what is to be done now, and say what came of it."""
-        try:
-            return await self._take(self._life.step)
-        except BringUpError as failure:
-            return self._give_up(failure)
-        except ProofFailed as error:
-            outcome = outcome_of_distrust(error, answer=False)
-            return self._give_up(BringUpError(outcome, str(error), error))
-        except (OSError, CallInterrupted) as error:
-            return self._connection_ended(error, stood=0.0)
+    # What follows from steps and events.
 
-    async def _take(self, step: Step) -> Event:
-        match step:
-            case Step.CONNECT:
-                self._node = await self._connect()
-                return Event.UNPROVED if self._node.must_prove else Event.CONNECTED
-            case Step.BACK_OFF:
-                await trio.sleep(self._wait)
-                return Event.WAITED
-            case Step.PROVE:
-                await prove(self._connected, self._supervisor.service, self._config.setup_timeout)
-                return Event.PROVED
-            case Step.SET_UP:
-                return await self._set_up()
-            case Step.JOIN:
-                await self._join(self._connected)
-                return Event.JOINED
-            case Step.SERVE:
-                return await self._serve(self._connected)
-            case Step.DRAIN:
-                await self._queue.wait_empty()
-                return Event.DRAINED
-            case Step.WAIT_TO_RETRY:
-                await trio.sleep(self._config.backoff.maximum)
-                return Event.WAITED
-            case _:  # a word from outside ends this
-                await trio.sleep_forever()
-                raise AssertionError
-
-    @property
-    def _connected(self) -> NodeConnection:
-        assert self._node is not None
-        return self._node
-
-    async def _connect(self) -> NodeConnection:
-        assert self._nursery is not None
-        config, security = self._config, self._supervisor.security
-        network = config.node_network
-        if (tls := security.tls(self.runner.model_id)) is not None:
-            network = TLSNetwork(tls.context, network, server_hostname=tls.server_hostname)
-        try:
-            async with self._supervisor.connect_limiter:
-                connection = await open_connection(
-                    self._nursery,
-                    network,
-                    self.host,
-                    self.port,
-                    timeout=config.backoff.connect_timeout,
-                    max_header_bytes=config.limits.max_header_bytes,
-                    hub=self._supervisor.hub,
-                )
-        except OSError as error:
-            if (failure := security.failed_proof(error)) is not None:
-                raise failure from error
-            raise
-        return NodeConnection(connection, self.runner, security, config.limits)
-
-    async def _set_up(self) -> Event:
-        service = self._supervisor.service
-        self._fresh = await set_up(self._connected, service, self._config.setup_timeout)
-        self._supervisor.note_success(self.runner, service.instance_name)
-        self.overrunning = False
-        return Event.MUST_JOIN if self._fresh or self._reason is not JoinReason.RESTARTED else Event.SET_UP
-
-    async def _join(self, node: NodeConnection) -> None:
-        try:
-            await self._supervisor.join(self.runner, self._reason, fresh=self._fresh)
-        except Exception as error:  # the coordinator's code: any error keeps just this model out
-            if not node.connection.accepts_calls:
-                raise CallInterrupted(node.connection.loss or "it has ended") from error
-            outcome = outcome_of_fact(Fact.COORDINATORS_CODE_RAISED)
-            raise BringUpError(outcome, f"on_join: {error!r}", error) from error
-
-    async def _serve(self, node: NodeConnection) -> Event:
-        """Carry calls until the connection takes no more."""
-        connection, began = node.connection, trio.current_time()
-        await connection.watch(self._keepalive_interval, self._config.keepalive.timeout)
-        if connection.too_many_pings:
-            self._keepalive_interval *= 2  # as gRPC's specification of keepalive has it
-        error = ConnectionError(str(connection.loss))
-        return self._connection_ended(error, stood=trio.current_time() - began)
-
-    def _connection_ended(self, error: Exception, *, stood: float) -> Event:
-        """Another attempt is due, at once if the connection stood long enough, or none is left."""
-        if self._step.cancel_called:  # a word from outside came first
-            return Event.CONNECTION_ENDED
-        self.error = error
-        self._wait = 0.0
-        if stood >= self._config.backoff.initial:
-            self._waits = self._config.backoff.delays()
-        elif (wait := next(self._waits, None)) is not None:
-            self._wait = wait
-        else:
-            text = describe(error) or "the connection ended at once"
-            reason = f"no connection after {self._config.backoff.attempts} attempts: {text}"
-            return self._give_up(BringUpError(outcome_of_unreachable(error), reason, error))
-        return Event.CONNECTION_ENDED
+    def _event_of(self, result: StepResult) -> Event:
+        """Do what follows from a step, and give the event that came of it."""
+        if result.failure is not None:
+            return self._give_up(result.failure)
+        if result.error is not None:
+            self.error = result.error
+            if not self._attempts.next(result.stood):
+                outcome = outcome_of_unreachable(result.error)
+                attempts = self._config.backoff.attempts
+                reason = f"no connection after {attempts} attempts: {describe(result.error)}"
+                return self._give_up(BringUpError(outcome, reason, result.error))
+        if result.event in _SETUPS:
+            self.conduct.note_setup()
+            self.overrunning = False
+        return result.event
 
     def _give_up(self, failure: BringUpError) -> Event:
-        later = tried_again(failure.outcome, reports_enabled=self._config.report_failures)
-        event = Event.GIVEN_UP_FOR_NOW if later else Event.GIVEN_UP
-        if self._step.cancel_called:  # a word from outside came first
-            return event
         reason = self.shorten(str(failure))
         self.error = _error_of(failure, reason)
-        consequence = self.record.note(failure.outcome)
-        if consequence.report is not None:
-            lacking = self._supervisor.service.instance_name if consequence.lacks else None
-            self._supervisor.add_report(self.runner, consequence.report, reason, lacking=lacking)
-        return event
-
-    # What follows from events.
+        self.conduct.note_giving_up(failure.outcome, reason)
+        later = tried_again(failure.outcome, reports_enabled=self._config.report_failures)
+        return Event.GIVEN_UP_FOR_NOW if later else Event.GIVEN_UP
 
     def _happened(self, event: Event) -> None:
-        """Go where an event leads, if it leads anywhere."""
+        """Change the state as an event says, if the table has an entry for it, and do what follows."""
         previous = self._life.state
         if not self._life.happened(event):
             return
         state = self._life.state
         self._step.cancel()
         if event in _BEGINNINGS or previous is ModelState.FAILED:
-            self._waits = self._config.backoff.delays()
+            self._attempts.start_over()
         if state not in CONNECTED:
             self._let_go(gently=previous is ModelState.READY and event in _LOSSES)
+        if state is ModelState.JOINING or state is ModelState.READY:
+            self.conduct.connection = self._steps.connected.connection
         if state is ModelState.READY:
             self.error = None
-            self._reason = JoinReason.RESTARTED
+            self._steps.reason = JoinReason.RESTARTED
         if state is not previous:
             self._changed.send()
             self._supervisor.state_changed(self.runner, previous)
@@ -475,9 +366,9 @@ class ModelActor:
         """Close the connection in the background, if there is one.
 
         Args:
-            gently: calls that are open may end, if they can.
+            gently: open calls may end first.
         """
-        node, self._node = self._node, None
+        node, self._steps.node, self.conduct.connection = self._steps.node, None, None
         if node is None:
             return
         assert self._nursery is not None
@@ -485,26 +376,9 @@ class ModelActor:
         close = connection.finish if gently and not connection.lost else connection.aclose
         self._nursery.start_soon(close, self._config.shutdown_grace)
 
-    def _begin_anew(self) -> None:
-        self.record.clear()
-        self._supervisor.withdraw_reports(self.runner)
-
-    def _begin_check(self, code: FailureCode | None, detail: str) -> bool:
-        """Find out in the background whether it was slow or its connection dead, if that can be found out."""
-        if not self._config.health.verify_timeouts or self._node is None or self._nursery is None:
-            return False
-        connection = self._node.connection
-        if not self._checks.can_begin(connection, code):
-            return False
-        self._checks.begin(self._nursery, connection, code, detail)
-        return True
-
-    def _add_report(self, code: FailureCode, reason: str) -> None:
-        self._supervisor.add_report(self.runner, code, reason)
-
 
 def _error_of(failure: BringUpError, reason: str) -> BaseException:
-    """The coordinator's own exception, or a failed proof, where that is the trouble; else all in words."""
+    """The coordinator's own exception or the failed proof itself; everything else becomes a `ModelError`."""
     ours = is_coordinators(failure.outcome) or isinstance(failure.error, ProofFailed)
     if ours and failure.error is not None:
         return failure.error

@@ -1,8 +1,8 @@
-"""What is done on a new connection to a node before it carries calls: the proof, and the setup.
+"""How a connection to a node is made, and made ready for calls: by the proof, and by the Setup.
 
-Each new connection might lead to another process than the last one, so each goes through all of it. The proof
-comes first, where one is asked for, by a health check: the setup carries the class and its arguments, and
-those are nobody else's business.
+A new connection may lead to another process than the last one, so both are done on each. If a proof is
+needed, it comes first, by a health check: a Setup has the class and its arguments, and only the model's own
+node may see these.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import trio
-from grpclib.const import Status as GRPCStatus
 from grpclib.exceptions import GRPCError
 
+from ..network.tls import TLSNetwork
+from ..rpc.connecting import open_connection
 from ..services.base import NodeService, Request
 from .node_connection import NodeBusyError, NodeConnection
 from .policy import (
     Fact,
     Outcome,
+    is_about_the_connection,
+    is_unknown_method,
     outcome_of_fact,
     outcome_of_proof,
     outcome_of_setup,
@@ -26,16 +29,18 @@ from .policy import (
 )
 
 if TYPE_CHECKING:
-    from ..rpc.unary import Answer
+    from ..rpc.call import Answer
+    from .handle import ModelRunner
+    from .supervisor import Supervisor
 
-__all__ = ["BringUpError", "prove", "set_up"]
+__all__ = ["BringUpError", "connect", "prove", "set_up"]
 
 _BUSY_RETRY: Final = 0.1
 _HEALTH_CHECK: Final = Request("/grpc.health.v1.Health/Check")
 
 
 class BringUpError(Exception):
-    """A model can't be brought up, and trying again at once would not help.
+    """A model can't be set up, and trying again at once would not help.
 
     Attributes:
         outcome: what this means.
@@ -48,36 +53,70 @@ class BringUpError(Exception):
         self.error = error
 
 
-async def prove(node: NodeConnection, service: NodeService, timeout: float) -> None:
-    """Have a node prove that it is the model's.
+async def connect(nursery: trio.Nursery, model: ModelRunner, supervisor: Supervisor) -> NodeConnection:
+    """Connect to a model's node.
 
-    Where the health check is answered without a proof, or not known, a setup that asks for nothing is made:
-    the proof comes with the refusal, or with the words that there is an instance already.
+    Args:
+        nursery: the connection's tasks run in it.
+        model: the model.
+        supervisor: has the settings, the credentials, and the reader of sockets.
+
+    Raises:
+        ProofFailed: the node's certificate is not the model's.
+        OSError: nothing answers there; see `rpc.connecting.open_connection`.
+    """
+    config, security = supervisor.config, supervisor.security
+    network = config.node_network
+    if (tls := security.tls(model.model_id)) is not None:
+        network = TLSNetwork(tls.context, network, server_hostname=tls.server_hostname)
+    try:
+        async with supervisor.connect_limiter:
+            connection = await open_connection(
+                nursery,
+                network,
+                model.host,
+                model.port,
+                timeout=config.backoff.connect_timeout,
+                max_header_bytes=config.limits.max_header_bytes,
+                hub=supervisor.hub,
+            )
+    except OSError as error:
+        if (failure := security.failed_proof(error)) is not None:
+            raise failure from error
+        raise
+    return NodeConnection(connection, model, security, config.limits)
+
+
+async def prove(node: NodeConnection, service: NodeService, timeout: float) -> None:
+    """Have a node prove that it belongs to the model.
+
+    If the health check is answered without a proof, or if the node has no health service, an empty Setup is
+    sent. The proof comes with its answer: a refusal, or the text that there is an instance already.
 
     Args:
         node: the connection.
-        service: what the node speaks.
+        service: the gRPC service that the node has.
         timeout: seconds that each request may take.
 
     Raises:
-        BringUpError: it did not answer in time, or won't talk to us. The orchestrator does not tell us when
-            it will, and nobody is reported, so the model is tried again after a while.
-        ProofFailed: it is not.
-        OSError, CallInterrupted: the connection is no good.
+        BringUpError: the node did not answer in time, or refuses us. No report is made, and the orchestrator
+            does not announce the model again when this ends; so the model is tried again after a while.
+        ProofFailed: the node does not belong to the model.
+        OSError, CallInterrupted: the connection failed.
     """
-    node.identity()  # or nothing could prove it
+    node.identity()  # raises if no node could prove it
     try:
         try:
             await _ask(node, _HEALTH_CHECK, timeout, "the health check", exempt=True)
         except GRPCError as error:
-            if error.status is not GRPCStatus.UNIMPLEMENTED:
+            if not is_unknown_method(error):
                 raise
         if node.must_prove:
             empty_setup = Request(service.setup_request().path)
             await _ask(node, empty_setup, timeout, "an empty Setup")
     except GRPCError as error:
         if node.must_prove:
-            text = f"the node did not prove itself: {_describe(error)}"
+            text = f"the node did not prove itself: {_status_text(error)}"
             outcome = outcome_of_proof(error)
             if outcome is not None:
                 raise BringUpError(outcome, text, error) from error
@@ -85,23 +124,23 @@ async def prove(node: NodeConnection, service: NodeService, timeout: float) -> N
 
 
 async def set_up(node: NodeConnection, service: NodeService, timeout: float) -> bool:
-    """Set a model up; whether that made a new instance.
+    """Set a model up, and return whether that made a new instance.
 
     Args:
         node: the connection.
-        service: what the node speaks.
+        service: the gRPC service that the node has.
         timeout: seconds that the setup may take.
 
     Raises:
-        BringUpError: that failed, or was not answered in time.
-        ProofFailed: the answer isn't the model's.
-        OSError, CallInterrupted: the connection is no good.
+        BringUpError: the Setup failed, or was not answered in time.
+        ProofFailed: the answer does not come from the model's node.
+        OSError, CallInterrupted: the connection failed.
     """
     try:
         answer = await _ask(node, service.setup_request(), timeout, "Setup")
         setup = service.read_setup(answer.message)
     except GRPCError as error:
-        text = f"Setup: {_describe(error)}"
+        text = f"Setup: {_status_text(error)}"
         raise BringUpError(outcome_of_setup_error(error), text, error) from error
     except ValueError as error:
         text = f"Setup: the answer can't be read: {error}"
@@ -115,7 +154,7 @@ async def set_up(node: NodeConnection, service: NodeService, timeout: float) -> 
 async def _ask(
     node: NodeConnection, request: Request, timeout: float, what: str, *, exempt: bool = False
 ) -> Answer:
-    """Send a request until the node is not busy with something else."""
+    """Send a request, again and again while the node is busy with something else."""
     with trio.move_on_after(timeout):
         while True:
             call = await node.new_call(request)
@@ -123,8 +162,8 @@ async def _ask(
             try:
                 return node.answer(call, exempt=exempt)
             except GRPCError as error:
-                if error.status is GRPCStatus.UNAVAILABLE:
-                    raise ConnectionError(f"{what}: {_describe(error)}") from error
+                if is_about_the_connection(error):
+                    raise ConnectionError(f"{what}: {_status_text(error)}") from error
                 raise
             except NodeBusyError:
                 pass
@@ -134,5 +173,5 @@ async def _ask(
     )
 
 
-def _describe(error: GRPCError) -> str:
+def _status_text(error: GRPCError) -> str:
     return f"gRPC status {error.status.name}: {error.message or 'no message'}"

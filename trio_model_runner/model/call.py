@@ -23,9 +23,9 @@ from grpclib.exceptions import GRPCError
 
 from ..backoff import growing_waits
 from ..errors import InvalidAnswer, ProofFailed
+from ..rpc.call import Answer, UnaryCall
 from ..rpc.receiver import CallInterrupted
-from ..rpc.unary import Answer, UnaryCall
-from ..services.base import Request
+from ..services.base import AnswerCode, Request, ServiceAnswer
 from ..values.effort import LARGEST_AMONG_OTHERS
 from ..values.encoded import Encoded
 from ..values.results import PredictResult, Status
@@ -33,6 +33,7 @@ from ..workers import run_in_worker
 from .actor import ModelActor, ModelUnavailableError
 from .node_connection import NodeBusyError, NodeConnection
 from .policy import (
+    OUTCOME_OF_A_VALUE,
     RULES,
     Fact,
     Outcome,
@@ -48,11 +49,9 @@ from .policy import (
     outcome_of_grpc_error,
     outcome_of_interruption,
     outcome_of_value,
-    succeeded,
 )
 from .queueing import QueueFullError, Turn
-from .requests import Requests
-from .round_spec import RoundSpec, Value
+from .round_spec import Requests, RoundSpec, Value
 
 __all__ = ["Call"]
 
@@ -107,6 +106,7 @@ class Call:
         "_unary",
         "_undecoded",
         "_waits",
+        "_was_behind",
         "deadline",
         "result",
     )
@@ -138,7 +138,8 @@ class Call:
         self._unary: UnaryCall | None = None
         self._undecoded: Encoded | None = None
         self._turn: Turn | None = None
-        record = actor.record
+        self._was_behind = False
+        record = actor.conduct.record
         if not (self._joining or actor.ready):
             self._end(outcome_of_fact(Fact.NOT_READY), actor.condition)
         elif record.sitting_out and not self._joining and record.sit_out():
@@ -208,6 +209,7 @@ class Call:
                 self._progress = Progress.CUT_OFF
                 self._actor.overrunning = True
             self._unary.leave()
+        self._was_behind = not self._turn.first
         self._turn.leave()
         self._turn = None
 
@@ -225,7 +227,7 @@ class Call:
             progress = Progress.BUSY
         text = _CUT_OFF_TEXTS[progress]
         if progress is Progress.WAITING:
-            text = f"{text}: {self._actor.condition}"
+            text = f"{text}: {'behind another call' if self._was_behind else self._actor.condition}"
         outcome = outcome_of_cut_off(
             progress, behind_ours=self._behind_ours, seconds_late=seconds_late, cut_short=cut_short
         )
@@ -324,17 +326,20 @@ class Call:
             text = f"the answer can't be read: {error}"
             self._end(outcome_of_value(invalid, misfits_count=True), text, error=invalid)
             return
+        if read.code is AnswerCode.SUCCESS:
+            assert read.value is not None
+            self._take(read.value)
+        else:
+            self._read_failure(read)
+
+    def _read_failure(self, read: ServiceAnswer) -> None:
         if must_be_set_up_again(read.code) and not (self._renewed or self._joining):
             self._renewed = True
             self._progress = Progress.WAITING
             self._actor.renew(f"the node has no instance: {read.message}")
-            return
-        outcome = outcome_of_answer(read.code, optional=self._spec.optional)
-        if not succeeded(outcome):
+        else:
+            outcome = outcome_of_answer(read.code, optional=self._spec.optional)
             self._end(outcome, f"{read.code}: {read.message}")
-            return
-        assert read.value is not None
-        self._take(read.value)
 
     def _take(self, encoded: Encoded) -> None:
         """Make the result of a value; none, if it is to be decoded in a thread first."""
@@ -355,8 +360,11 @@ class Call:
             self._end_with(self._spec.structured(decoded))
 
     def _end_with(self, value: Value) -> None:
-        outcome = outcome_of_value(value.error, misfits_count=value.misfits_count)
-        self._end(outcome, value.detail, value=value.value, error=value.error)
+        if value.error is None:
+            self._end(OUTCOME_OF_A_VALUE, value=value.value)
+        else:
+            outcome = outcome_of_value(value.error, misfits_count=value.misfits_count)
+            self._end(outcome, value.detail, error=value.error)
 
     def _end(
         self, outcome: Outcome, detail: str = "", *, value: Any = None, error: Exception | None = None

@@ -1,7 +1,8 @@
 """Functions of the coordinator's, called in the middle of a round.
 
-A round is protected from Ctrl-C wherever its places in the queues could be torn apart. What a coordinator
-gave as ``arguments=`` or ``returns=`` is not: if it never ends, Ctrl-C must be able to end it.
+A round is protected from Ctrl-C, since an interrupt at the wrong line could leave a queue broken. The
+functions that a coordinator gives as ``arguments=`` or ``returns=`` are not protected: if one never ends,
+Ctrl-C must be able to end it.
 """
 
 from __future__ import annotations
@@ -19,5 +20,5 @@ T = TypeVar("T")
 
 @disable_ki_protection
 def call_interruptibly(function: Callable[[A], T], argument: A) -> T:
-    """Call a function that Ctrl-C may interrupt, wherever this is called."""
+    """Call a function. Ctrl-C may interrupt it, even if the caller is protected."""
     return function(argument)

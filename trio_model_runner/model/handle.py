@@ -1,8 +1,8 @@
-"""What a coordinator holds of a model: who it is, how it is, and ways to call it.
+"""What a coordinator holds of a model: its identity, its state, and ways to call it.
 
-A handle decides nothing and owns nothing. Whoever runs the model is its `Operator`, in this process or
-elsewhere, and whatever is asked of the handle is asked of that. So a coordinator can keep a handle for as
-long as it likes, and can't break anything with it.
+A handle decides nothing and owns nothing. The object that runs the model is its `Operator`, in this process
+or elsewhere; the handle asks it for everything. So a coordinator can keep a handle for as long as it likes,
+and can't break anything with it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NO_ARGUMENTS = Arguments()
 
 
 class Operator(Protocol):
-    """Whoever runs a model, as its handle sees it.
+    """The object that runs a model, as the model's handle sees it.
 
     Attributes:
         infos: what else the orchestrator says of it; replaced when it says something new.
@@ -53,19 +53,21 @@ class Operator(Protocol):
 
     @property
     def channel(self) -> grpclib.client.Channel:
-        """For generated stubs, on its connection."""
+        """A channel for generated stubs, on the model's connection."""
 
     async def call(
         self, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
     ) -> PredictResult[Any]:
-        """Make one call on it; no method is the one that predicts."""
+        """Make one call on the model. A method of None is the service's method for predictions."""
 
     async def reset(self, timeout: float | None) -> PredictResult[None]:
-        """Have it forget what it has learnt, and join again."""
+        """Have the model forget what it has learnt, and join again."""
 
 
 class ModelRunner:
     """One deployment of one model. Equality is identity: a redeployed model is another `ModelRunner`."""
+
+    __slots__ = ("__weakref__", "_deployment_id", "_longest_text", "_model_id", "_operator")
 
     def __init__(
         self, operator: Operator, *, model_id: str, deployment_id: str | None, longest_text: int
@@ -80,52 +82,52 @@ class ModelRunner:
 
     @property
     def model_id(self) -> str:
-        """The model, stable over deployments."""
+        """The model's id. It stays the same over deployments."""
         return self._model_id
 
     @property
     def deployment_id(self) -> str | None:
-        """This deployment; None where the orchestrator is too old to say."""
+        """The deployment's id, another one for each; None where the orchestrator is too old to say."""
         return self._deployment_id
 
     @property
     def name(self) -> str:
-        """The model's name, its author's choice, made fit to be shown; empty where unknown."""
+        """The model's name, chosen by its author and made fit to be shown; empty where unknown."""
         return self._info("model_name")
 
     @property
     def cruncher_id(self) -> str:
-        """Its author's id, made fit to be shown; empty where unknown."""
+        """The id of the model's author, made fit to be shown; empty where unknown."""
         return self._info("cruncher_id")
 
     @property
     def cruncher_name(self) -> str:
-        """Its author's name, made fit to be shown; empty where unknown."""
+        """The name of the model's author, made fit to be shown; empty where unknown."""
         return self._info("cruncher_name")
 
     @property
     def infos(self) -> Mapping[str, Any]:
-        """What else the orchestrator says of it; another mapping when it says something new."""
+        """What else the orchestrator says about the model; a new mapping whenever that changes."""
         return self._operator.infos
 
     @property
     def host(self) -> str:
-        """Where its node listens, a name or an address."""
+        """The host on which the model's node listens: a name or an IP address."""
         return self._operator.host
 
     @property
     def port(self) -> int:
-        """Where its node listens."""
+        """The TCP port on which the model's node listens."""
         return self._operator.port
 
     @property
     def state(self) -> ModelState:
-        """Where it is in its life."""
+        """Where the model is in its life."""
         return self._operator.state
 
     @property
     def error(self) -> BaseException | None:
-        """Why it is not ready, or None."""
+        """Why the model is not ready, or None."""
         return self._operator.error
 
     @property
@@ -134,10 +136,11 @@ class ModelRunner:
 
             answer = await HealthStub(model.channel).check(HealthCheckRequest(), timeout=2.0)
 
-        Calls carry the connection's tokens, and its proof is verified before the first message is delivered;
-        a failed proof ends the connection. Calls of the health service carry no token, and need no proof.
-        Calls of the model's own service take their turn, as `call` does. Nothing else that happens counts for
-        or against the model. While the model is not connected, calls raise `channel.CallInterrupted`.
+        Calls carry the connection's tokens, and its proof is verified before the first message is delivered.
+        A failed proof ends the connection. Calls of the health service carry no token, and need no proof.
+        Calls of the model's own service take their turn, as `call` does. Nothing else that happens here
+        counts for or against the model. While the model is not connected, calls raise
+        `channel.CallInterrupted`.
         """
         return self._operator.channel
 
@@ -196,8 +199,8 @@ class ModelRunner:
     ) -> PredictResult[Any]:
         """Call a method of this model alone; see `Cluster.call`.
 
-        What the model does is in the result's status, and never raised. In `on_join` this reaches the
-        model before it takes part in rounds.
+        What the model does is in the result's status, and is never raised. In `on_join`, this calls the model
+        before it takes part in rounds.
         """
         return await self._operator.call(
             method, arguments, timeout=timeout, optional=optional, returns=returns, decode=decode
@@ -232,21 +235,21 @@ class ModelRunner:
     async def reset(self, *, timeout: float | None = None) -> PredictResult[None]:
         """Have this model forget all that it has learnt, and join again.
 
-        Its node drops the model's instance (`Rest`; `Reinitialize` on the services that infer), and then
-        comes what comes after every loss of an instance: Setup, and `on_join`. Calls that wait for the model
-        are made after that. SUCCESS says that it is ready again; in `on_join` the result is ABSENT.
+        Its node drops the model's instance (`Rest`; `Reinitialize` on the services that infer). Then Setup
+        and `on_join` follow, as after every loss of an instance. Calls that wait for the model are made after
+        that. SUCCESS says that the model is ready again; in `on_join` the result is ABSENT.
 
-        Deployed nodes (release 0.4.2) go on calling methods that were called before on the old instance, so
-        there this resets only what is called for the first time afterwards.
+        Deployed nodes (release 0.4.2) remember the methods that were called before, and go on calling those
+        on the old instance. There, this resets only methods that are called for the first time afterwards.
 
         Args:
-            timeout: seconds for all of it; None for the configured one. A model that is not ready again by
-                then is TIMEOUT, and goes on joining.
+            timeout: seconds for all of it; None for the configured timeout. If the model is not ready again
+                by then, the result is TIMEOUT, and the model goes on joining.
         """
         return await self._operator.reset(timeout)
 
     def to_dict(self) -> dict[str, Any]:
-        """What it is and how it is, as a dict that `json.dumps` takes; `infos` are left out."""
+        """The model's identity and state, as a dict that `json.dumps` takes; `infos` are left out."""
         return {
             "model_id": self.model_id,
             "deployment_id": self.deployment_id,
@@ -264,5 +267,5 @@ class ModelRunner:
 
 
 def operator_of(model: ModelRunner) -> Operator:
-    """Whoever runs a model."""
+    """The operator of a model, for the parts of a cluster."""
     return model._operator

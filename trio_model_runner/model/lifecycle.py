@@ -1,14 +1,13 @@
-"""The life of a deployment: all states, all events, and what each event leads to. All of it is in this table.
+"""The life of a deployment, as a table: all states, all events, and the state that each event leads to.
 
-A deployment is announced and then goes from CONNECTING to READY, once for every connection that it gets,
+A deployment is announced. Then it goes from CONNECTING to READY, and does so again on every new connection,
 since a new connection may lead to another process. The orchestrator, the coordinator and the model's own
-calls can change its course at any moment; what the orchestrator says is an event like any other.
+calls can cause events at any moment.
 
-The naive way is a loop of awaits with flags that the rest of the program sets. Then a word that comes in the
-middle of an await is noticed later, or not at all, and the state says "ready" while nobody is connected. Here
-a state is never set by hand: an event is looked up in `TABLE`, under the present state, and gives the next
-state and the **step** that whoever runs the model takes now. A step that is under way is given up for the
-next one.
+The naive way is a loop of awaits, with flags that the rest of the program sets. Then an event in the middle
+of an await is noticed late or not at all, and the state is still "ready" while nothing is connected. Here the
+state is never set by hand: an event is looked up in `TABLE`, under the present state. The entry has the next
+state, and the **step** that the actor takes now. The step before it is cancelled.
 
 There is no I/O, no clock and no connection here. `actor` takes the steps.
 """
@@ -26,7 +25,7 @@ __all__ = ["CONNECTED", "TABLE", "WORDS", "Event", "JoinReason", "Lifecycle", "S
 
 
 class JoinReason(enum.StrEnum):
-    """Why a model joins: it is new, a new deployment of a model that was there, or was set up again."""
+    """Why a model joins: the model is new, the deployment is new, or the deployment was set up again."""
 
     JOINED = "joined"
     REDEPLOYED = "redeployed"
@@ -43,20 +42,20 @@ class Event(enum.Enum):
         REPLACED: another deployment has taken its place.
         STOPPED: the orchestrator stopped it, or the cluster ends.
         REPORTED: it was reported to the orchestrator.
-        HELD: a report about it was held, so it may be no fault of its own that it was given up.
-        DISTRUSTED: an answer did not prove that it is the model's.
+        HELD: a report about it was held. So the reason why it was given up may lie elsewhere.
+        DISTRUSTED: an answer did not prove that it comes from the model's node.
         INSTANCE_LOST: its node has no instance to call: it was restarted, or reset.
-        BEGUN: whoever runs it has begun.
-        CONNECTED: there is a connection, and nothing to prove.
-        UNPROVED: there is a connection, and its node must prove that it is the model's.
-        PROVED: it did.
+        BEGUN: the actor has begun to run.
+        CONNECTED: there is a connection, and no proof is needed.
+        UNPROVED: there is a connection, and its node must prove that it belongs to the model.
+        PROVED: the node proved that it belongs to the model.
         MUST_JOIN: it is set up, and the coordinator must catch it up.
         SET_UP: it is set up, and has its history.
         JOINED: the coordinator has caught it up.
-        CONNECTION_ENDED: the connection is gone, or could not be made; another attempt is due.
-        WAITED: the wait is over.
-        GIVEN_UP: it can't be brought up, and trying again would not help.
-        GIVEN_UP_FOR_NOW: it can't be brought up, and trying again later may help.
+        CONNECTION_ENDED: the connection is gone, or could not be made. Another attempt follows.
+        WAITED: the wait before the next attempt is over.
+        GIVEN_UP: it can't be set up, and trying again would not help.
+        GIVEN_UP_FOR_NOW: it can't be set up, and trying again later may help.
         DRAINED: its last call has ended.
     """
 
@@ -84,20 +83,20 @@ class Event(enum.Enum):
 
 
 class Step(enum.Enum):
-    """What whoever runs a deployment does now.
+    """What the actor of a deployment does now.
 
     Attributes:
-        BEGIN: begin.
+        BEGIN: begin to run.
         CONNECT: make a connection.
         BACK_OFF: wait before the next attempt to connect.
-        PROVE: have the node prove that it is the model's.
-        SET_UP: have the node make an instance.
+        PROVE: ask the node to prove that it belongs to the model.
+        SET_UP: ask the node to make an instance.
         JOIN: let the coordinator catch it up.
         SERVE: carry calls, until the connection takes no more.
-        DRAIN: carry the calls that there are, and no new ones.
-        WAIT: wait for a word from outside.
-        WAIT_TO_RETRY: the same, but try again after a while.
-        END: be gone.
+        DRAIN: let the present calls end, and take no new ones.
+        WAIT: wait for an event from outside.
+        WAIT_TO_RETRY: wait for an event from outside, but try again after a while.
+        END: end; the deployment is gone.
     """
 
     BEGIN = enum.auto()
@@ -126,7 +125,7 @@ WORDS: Final = frozenset(
         Event.INSTANCE_LOST,
     }
 )
-"""Events from outside. They can come in any state; where the table has no entry, they change nothing."""
+"""Events from outside. They can come in any state; if the table has no entry, they change nothing."""
 
 CONNECTED: Final = frozenset(
     {
@@ -226,7 +225,7 @@ class Lifecycle:
 
     Attributes:
         state: the state.
-        step: what whoever runs the deployment does now.
+        step: what the actor does now.
     """
 
     __slots__ = ("state", "step")
@@ -236,17 +235,17 @@ class Lifecycle:
         self.step = Step.BEGIN
 
     def heeds(self, event: Event) -> bool:
-        """Whether an event leads anywhere now."""
+        """Whether an event would change anything now."""
         return event in TABLE[self.state]
 
     def happened(self, event: Event) -> bool:
-        """Go where an event leads.
+        """Change to the state that an event leads to.
 
         Returns:
-            Whether it leads anywhere: if so, the step that is under way is given up for the next one.
+            Whether the table has an entry for it. If so, the step under way ends and the next one begins.
 
         Raises:
-            RuntimeError: this can't happen in this state. Words (`WORDS`) can always come.
+            RuntimeError: this event can't happen in this state. Those in `WORDS` can always happen.
         """
         transition = TABLE[self.state].get(event)
         if transition is None:

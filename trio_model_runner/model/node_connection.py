@@ -13,8 +13,8 @@ from grpclib.exceptions import GRPCError
 
 from ..config import Limits
 from ..network import address_text, ascii_host
+from ..rpc.call import Answer, UnaryCall
 from ..rpc.protocol import request_fields
-from ..rpc.unary import Answer, UnaryCall
 from ..security.delegation import NodeIdentity, carries_proof
 from ..text import readable
 from .policy import is_busy
@@ -49,7 +49,9 @@ class NodeConnection:
     __slots__ = (
         "_authority",
         "_fields",
-        "_limits",
+        "_has_tokens",
+        "_max_message_bytes",
+        "_max_text",
         "_model",
         "_proof",
         "_scheme",
@@ -63,7 +65,9 @@ class NodeConnection:
         self.connection = connection
         self._model = model
         self._security = security
-        self._limits = limits
+        self._has_tokens = security.has_tokens
+        self._max_message_bytes = limits.max_message_bytes
+        self._max_text = limits.max_detail_length
         address = address_text(ascii_host(model.host), model.port)
         self._authority = security.authority(model.model_id, address)
         self._scheme = "http" if security.tls(model.model_id) is None else "https"
@@ -77,6 +81,8 @@ class NodeConnection:
 
     def new_call_now(self, request: Request) -> UnaryCall | None:
         """The same as `new_call`, if there is nothing to wait for."""
+        if not self._has_tokens:
+            return self._new_call(request, ())
         token = self._security.ready_metadata(self._model.model_id, request.path)
         return None if token is None else self._new_call(request, token)
 
@@ -105,7 +111,7 @@ class NodeConnection:
             self.connection,
             fields,
             request.message,
-            max_message_bytes=self._limits.max_message_bytes,
+            max_message_bytes=self._max_message_bytes,
             volatile=token,
         )
 
@@ -166,7 +172,7 @@ class NodeConnection:
         """What the node said of an error goes into results, logs and tracebacks."""
         if error.message is None:
             return error
-        message = readable(error.message, self._limits.max_detail_length)
+        message = readable(error.message, self._max_text)
         return error if message == error.message else GRPCError(error.status, message)
 
     def _before_any_message(self, call: UnaryCall) -> bool:

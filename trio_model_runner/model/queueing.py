@@ -1,7 +1,7 @@
 """One call at a time on each model, first come, first served.
 
-A node runs one request and refuses the next, so calls of several rounds wait here instead. A place is taken
-at once, without a checkpoint: a round that started first comes first, however Trio schedules its tasks.
+A node runs one request and refuses the next one meanwhile. So calls of several rounds wait here. A place is
+taken at once, without a checkpoint: a round that started first comes first, however Trio schedules its tasks.
 """
 
 from __future__ import annotations
@@ -10,51 +10,52 @@ from collections import deque
 
 import trio
 
+from ..signal import Signal
+
 __all__ = ["CallQueue", "QueueFullError", "Turn"]
 
 
 class QueueFullError(Exception):
-    """So many calls wait that one more would only wait in vain."""
+    """Too many calls wait for this model already."""
 
 
 class Turn:
-    """A place in a `CallQueue`. Whoever took it must `leave`, whatever happens."""
+    """A place in a `CallQueue`. The task that took it must call `leave`, whatever happens."""
 
     __slots__ = ("_came", "_queue")
 
     def __init__(self, queue: CallQueue) -> None:
         self._queue = queue
-        self._came: trio.Event | None = None
+        self._came: trio.Event | None = None  # made when somebody waits, and set once
 
     @property
     def first(self) -> bool:
-        """Whether nobody who came before is still there."""
+        """Whether no earlier place is taken any more."""
         return self._queue._turns[0] is self
 
-    async def wait(self) -> None:  # noqa: ASYNC910 - see the docstring
-        """Wait until everybody who came before has left; no checkpoint if nobody is there."""
+    async def wait(self) -> None:
+        """Wait until all earlier places are given up. This is no checkpoint if there are none."""
         while not self.first:
             if self._came is None:
                 self._came = trio.Event()
             await self._came.wait()
 
     def leave(self) -> None:
-        """Give up the place, and let the next one come if it was the first."""
+        """Give up the place. If it was the first one, the next one is the first now."""
         turns = self._queue._turns
         was_first = turns[0] is self
         turns.remove(self)
         if was_first and turns and turns[0]._came is not None:
             turns[0]._came.set()
-        if not turns and self._queue._emptied is not None:
-            self._queue._emptied.set()
-            self._queue._emptied = None
+        if not turns:
+            self._queue._emptied.send()
 
 
 class CallQueue:
-    """The calls that one model has before it, of which the first one runs.
+    """The calls on one model. The first one runs, and the others wait.
 
     Args:
-        limit: how many may wait behind the one that runs.
+        limit: how many calls may wait behind the one that runs.
     """
 
     __slots__ = ("_emptied", "_limit", "_turns")
@@ -62,7 +63,7 @@ class CallQueue:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._turns: deque[Turn] = deque()
-        self._emptied: trio.Event | None = None
+        self._emptied = Signal()
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -79,9 +80,6 @@ class CallQueue:
         self._turns.append(turn)
         return turn
 
-    async def wait_empty(self) -> None:  # noqa: ASYNC910 - see the docstring
-        """Wait until nobody is there; no checkpoint if nobody is."""
-        while self._turns:
-            if self._emptied is None:
-                self._emptied = trio.Event()
-            await self._emptied.wait()
+    async def wait_empty(self) -> None:
+        """Wait until no place is taken. This is no checkpoint if none is."""
+        await self._emptied.wait_until(lambda: not self._turns)

@@ -1,7 +1,8 @@
-"""Having a model forget what it has learnt: no call of a method, but a request that ends its instance.
+"""How a model is made to forget what it has learnt: by a request that ends its instance.
 
-It takes its turn among the calls. What follows its success is what follows every loss of an instance: Setup,
-and `on_join`. Calls that wait behind it are made after that, on the new connection.
+The request is no call of a method, but takes its turn among the calls. After its success, Setup and `on_join`
+follow, as after every loss of an instance. Calls that wait behind it are made after that, on the new
+connection.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class ResetCall(Call):
     __slots__ = ()
 
     def _take(self, encoded: Encoded) -> None:
-        """Its success leaves the node without an instance; this must be known before the next call begins."""
+        """Note that the node has no instance now. This must happen before the next call begins."""
         self._actor.renew("it was reset")
         super()._take(encoded)
 
@@ -36,8 +37,8 @@ async def wait_ready_again(
     """Wait until a model that was reset has joined again.
 
     Args:
-        actor: runs the model.
-        result: what came of the `ResetCall`; anything but a success is final.
+        actor: the model's actor.
+        result: the result of the `ResetCall`. Unless it is SUCCESS, it is returned.
         deadline: on Trio's clock, seconds.
     """
     if result.status is not Status.SUCCESS:

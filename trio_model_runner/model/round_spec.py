@@ -1,26 +1,35 @@
-"""What a coordinator asked of a round, checked once, and made into what every call of the round carries.
+"""What the calls of a round have in common: what is asked, and what is sent.
 
-A `RoundSpec` is small and frozen, and may be kept: no argument, no request and no answer is in it. What is
-sent is in `requests`.
+A `RoundSpec` is what a coordinator asked for, checked once. It is small and frozen, and may be kept: no
+argument, no request and no answer is in it.
+
+In `Requests` the coordinator's arguments meet the wire. Those for all models are encoded once, before
+anything is sent, so that a refusal is the coordinator's, at once. A function that makes them for each model
+runs in that model's own call: its exception is that model's result, and costs no other model anything.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import attrs
 
 from ..config import ClusterConfig
 from ..errors import InvalidAnswer
 from ..returns import Structurer, structurer
-from ..services.base import ServiceAnswer
-from ..values.data import decode_data
-from ..values.effort import takes_long_to_decode
+from ..services.base import Request, ServiceAnswer
+from ..values.data import Arguments, decode_encoded
+from ..values.effort import NEVER_LONG_BYTES, takes_long_to_decode
 from ..values.encoded import DataType, Encoded
+from ..workers import run_in_worker
 from .callbacks import call_interruptibly
 
-__all__ = ["CallOptions", "RoundSpec", "Value"]
+if TYPE_CHECKING:
+    from ..values.results import Model
+
+__all__ = ["CallOptions", "Requests", "RoundSpec", "Value", "check_size"]
 
 
 class CallOptions(TypedDict, total=False):
@@ -113,11 +122,15 @@ class RoundSpec:
             raise TypeError(f"timeout: must be a number of seconds, got {type(timeout).__name__}")
         if not timeout > 0:
             raise ValueError(f"timeout: must be > 0 seconds, got {timeout!r}")
+        try:
+            timeout = float(timeout)
+        except OverflowError as error:
+            raise ValueError("timeout: must be a number of seconds; math.inf is no limit") from error
         if not decode and returns is not None:
             raise TypeError("returns: an answer that is not decoded (decode=False) has no other type")
         return cls(
             method=method,
-            timeout=float(timeout),
+            timeout=timeout,
             deadline=now + timeout,
             read=read,
             optional=optional,
@@ -130,7 +143,8 @@ class RoundSpec:
 
     def takes_long_to_decode(self, encoded: Encoded) -> bool:
         """Whether a value should be decoded in a worker thread."""
-        return takes_long_to_decode(encoded, frames=self.frames)
+        few = len(encoded.data) <= NEVER_LONG_BYTES[encoded.data_type]
+        return not few and takes_long_to_decode(encoded, frames=self.frames)
 
     @property
     def structures_in_any_thread(self) -> bool:
@@ -139,16 +153,15 @@ class RoundSpec:
 
     def value_of(self, encoded: Encoded) -> Value:
         """Decode a value and make of it what was asked for. Never raises."""
-        return self.structured(self.decoded(encoded))
+        decoded = self.decoded(encoded)
+        return decoded if self.returns is None else self.structured(decoded)
 
     def decoded(self, encoded: Encoded) -> Value:
         """Decode a value. Never raises."""
         if encoded.data_type is DataType.NONE:
             return Value()
         try:
-            value = decode_data(
-                encoded.data, encoded.data_type, frames=self.frames, max_frame_bytes=self.max_frame_bytes
-            )
+            value = decode_encoded(encoded, frames=self.frames, max_frame_bytes=self.max_frame_bytes)
         except (InvalidAnswer, ImportError) as error:  # or a data frame, and nothing here to read it with
             return Value(error=error, detail=str(error))
         return Value(value)
@@ -163,3 +176,79 @@ class RoundSpec:
             return Value(error=error, misfits_count=self.blame_misfits, detail=str(error))
         except Exception as error:  # the coordinator's code: any error is this model's result
             return Value(error=error, detail=f"returns: {error!r}")
+
+
+def check_size(request: Request, limit: int) -> None:
+    """Refuse a request that no node would take.
+
+    Raises:
+        ValueError: it has more than `limit` bytes.
+    """
+    size = sum(map(len, request.message))
+    if size > limit:
+        raise ValueError(f"arguments: {size} bytes, more than limits.max_message_bytes, {limit}")
+
+
+class Requests:
+    """The requests of one round.
+
+    Args:
+        make: makes the request that carries these arguments; raises TypeError or ValueError for some.
+        arguments: for all models, or a function that makes them for each.
+        max_message_bytes: the largest request that is sent, bytes.
+
+    Attributes:
+        same: the request where it is the same for all models, once `prepare` has made it.
+
+    Raises:
+        TypeError: `arguments` is neither.
+    """
+
+    __slots__ = ("_arguments", "_make", "_max_message_bytes", "same")
+
+    def __init__(
+        self,
+        make: Callable[[Arguments], Request],
+        arguments: Arguments | Callable[[Any], Any],
+        max_message_bytes: int,
+    ) -> None:
+        if not (isinstance(arguments, Arguments) or callable(arguments)):
+            raise TypeError(
+                "arguments: must be Arguments, or a function that takes a ModelRunner and returns them, "
+                f"got {type(arguments).__name__}"
+            )
+        if inspect.iscoroutinefunction(arguments):
+            raise TypeError("arguments: must be a plain function, not an async one")
+        self._make = make
+        self._arguments = arguments
+        self._max_message_bytes = max_message_bytes
+        self.same: Request | None = None
+
+    async def prepare(self) -> None:
+        """Make the request that is the same for all, if it is. No checkpoint where the values are small.
+
+        Raises:
+            TypeError: an argument has no encoding, or the service can't carry it.
+            ValueError: an argument is out of range, or the request is too large.
+        """
+        if self.same is None and isinstance(self._arguments, Arguments):
+            self.same = await self._encode(self._arguments)
+
+    async def for_model(self, model: Model) -> Request:
+        """The request for one model, where there is none for all. No checkpoint where the values are small.
+
+        Raises:
+            Exception: whatever the coordinator's function raises, or what it made can't be sent.
+        """
+        assert callable(self._arguments)
+        arguments = call_interruptibly(self._arguments, model)
+        if not isinstance(arguments, Arguments):
+            raise TypeError(f"arguments: must return Arguments, got {type(arguments).__name__}")
+        return await self._encode(arguments)
+
+    async def _encode(self, arguments: Arguments) -> Request:
+        if arguments.takes_long_to_encode:
+            await run_in_worker(arguments.encode)
+        request = self._make(arguments)
+        check_size(request, self._max_message_bytes)
+        return request

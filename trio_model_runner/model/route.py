@@ -1,9 +1,9 @@
-"""How the calls of `ModelRunner.channel` get to the model's node: over the connection that is there.
+"""How the calls of `ModelRunner.channel` get to the model's node: on the model's own connection.
 
 Any generated stub runs on such a channel. The calls carry the connection's tokens, and their answers are
-verified, as the cluster's own calls are. Calls of the model's own service take their turn among these; others
-(health, reflection) disturb nobody. Nothing is counted, but for an answer that does not prove whose it is:
-then nothing else from there can be trusted, whoever asked.
+verified, as for the cluster's own calls. Calls of the model's own service take their turn among these calls;
+other services (health, reflection) disturb no call. Nothing that happens is counted, with one exception: an
+answer with a failed proof ends the connection, since no other answer on it can be trusted either.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 __all__ = ["ModelRoute", "RoutedModel"]
 
 _HEALTH_SERVICE: Final = "/grpc.health.v1."
-"""Its calls carry no token, and a missing proof is no failure: it is asked before anything is proved."""
+"""Calls of this service carry no token, and need no proof: it is asked before anything is proved."""
 
 
 class RoutedModel(Protocol):
-    """What a route needs of whoever runs the model, a `ModelActor`.
+    """What a route needs of the model's actor.
 
     Attributes:
-        overrunning: a call of ours was cut off, and may still run on the node.
+        overrunning: a call of ours was cut off, and the model may still run it.
     """
 
     overrunning: bool
@@ -42,7 +42,7 @@ class RoutedModel(Protocol):
 
     @property
     def condition(self) -> str:
-        """How the model is, in words."""
+        """The model's state in words, for people."""
 
     def take_turn(self, *, joining: bool) -> Turn:
         """Take a place among the calls."""
@@ -51,18 +51,18 @@ class RoutedModel(Protocol):
         """The connection, if there is one now."""
 
     def note(self, outcome: Outcome, method: str, detail: str) -> None:
-        """Draw the consequences of an outcome."""
+        """Count an outcome, and do what follows from it."""
 
     def distrust(self, error: ProofFailed) -> None:
-        """Let go of a node that did not prove whose it is."""
+        """Let go of a node that did not prove that it belongs to the model."""
 
 
 class ModelRoute:
     """The route to one model's node; a `channel.Route`.
 
     Args:
-        actor: runs the model.
-        service_path: what the paths of the model's own service begin with.
+        actor: the model's actor.
+        service_path: the beginning of all paths of the model's own service.
     """
 
     def __init__(self, actor: RoutedModel, service_path: str) -> None:
@@ -70,11 +70,11 @@ class ModelRoute:
         self._service_path = service_path
 
     async def begin(self, path: str) -> NodeCall:
-        """See `channel.Route.begin`: no connection is waited for, but the turn of the model's own calls is.
+        """See `channel.Route.begin`. The model's own calls wait for their turn; none waits for a connection.
 
         Raises:
             CallInterrupted: the model is not connected, or too many calls wait for it.
-            ProofFailed: no node could prove to be this model's.
+            ProofFailed: no node could prove that it belongs to this model.
         """
         turn = self._take_turn() if path.startswith(self._service_path) else None
         try:
@@ -128,10 +128,10 @@ class NodeCall:
         return self._node.request_fields(self._path, content_type)
 
     def check(self, headers: Fields, *, trailers_only: bool) -> None:
-        """See `RoutedCall.check`. A status and nothing else proves nothing, and gives nothing away.
+        """See `RoutedCall.check`. An answer that is only a status needs no proof: it has no value in it.
 
         Raises:
-            ProofFailed: the answer does not prove whose it is; the connection ends.
+            ProofFailed: the answer does not prove that it comes from the model's node. The connection ends.
         """
         if trailers_only:
             return

@@ -1,4 +1,4 @@
-"""What the actor of one model needs of whoever runs all of them, so that it need not know who that is."""
+"""What the actor of one model needs of the object that runs all models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Supervisor"]
 
 
 class Supervisor(Protocol):
-    """Whoever runs all models of a cluster, as the actor of one sees it. Models are named by handles."""
+    """The object that runs all models of a cluster, as the actor of one sees it. Handles stand for models."""
 
     @property
     def config(self) -> ClusterConfig:
@@ -30,7 +30,7 @@ class Supervisor(Protocol):
 
     @property
     def service(self) -> NodeService:
-        """What the node speaks."""
+        """The gRPC service that the nodes have."""
 
     @property
     def security(self) -> NodeSecurity:
@@ -38,14 +38,14 @@ class Supervisor(Protocol):
 
     @property
     def hub(self) -> SocketHub | None:
-        """What reads from plain sockets, if that is not for each connection to do."""
+        """The one reader of all plain sockets; None if each connection reads for itself."""
 
     @property
     def connect_limiter(self) -> trio.CapacityLimiter:
-        """How many may be connecting at a time."""
+        """Limits how many models connect at the same time."""
 
     async def join(self, model: ModelRunner, reason: JoinReason, *, fresh: bool) -> None:
-        """Let the coordinator catch a model up; raises whatever the coordinator's code raises."""
+        """Let the coordinator catch a model up. Exceptions of the coordinator's code are raised."""
 
     def state_changed(self, model: ModelRunner, previous: ModelState) -> None:
         """A model's state has just changed."""
@@ -56,18 +56,18 @@ class Supervisor(Protocol):
     def add_report(
         self, model: ModelRunner, code: FailureCode, reason: str, *, lacking: str | None = None
     ) -> None:
-        """A model is to be reported; `lacking` is the class or method that it lacks."""
+        """Take a report about a model; `lacking` is the class or method that the model lacks."""
 
     def note_success(self, model: ModelRunner, name: str) -> None:
         """A model succeeded with this class or method."""
 
     def withdraw_reports(self, model: ModelRunner) -> None:
-        """A model begins anew: what it did before doesn't count any more."""
+        """A model begins anew: withdraw the reports about what it did before."""
 
     async def call_model(
         self, model: ModelRunner, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
     ) -> PredictResult[Any]:
-        """Make one call on one model, as a round of its own; no method is the one that predicts."""
+        """Make one call on one model, as a round of its own. A method of None is the one for predictions."""
 
     async def reset_model(self, model: ModelRunner, timeout: float | None) -> PredictResult[None]:
         """Have one model forget what it has learnt, and wait until it has joined again."""

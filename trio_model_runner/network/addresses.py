@@ -1,13 +1,13 @@
 """Host names and ports, as people write them and as they are sent.
 
 A name with letters beyond ASCII is sent in another spelling, ``xn--...``. Python's own codec "idna" makes it
-by the rules of 2003, and browsers and Trio by those of 2008 (RFC 5891, with the mapping of UTS 46): the two
-can mean different hosts. Here it is the latter for all that a name is used for: to resolve it, as HTTP's
-``Host`` or ``:authority``, and in TLS.
+by the rules of 2003, browsers and Trio by the rules of 2008 (RFC 5891, with the mapping of UTS 46). The two
+can mean different hosts. Here the rules of 2008 apply everywhere: for the resolver, for HTTP's ``Host`` and
+``:authority``, and in TLS.
 
-Many texts look like a name and have no such spelling: a snowman, an emoji, a label of more than 63 letters.
-Python's and Trio's resolvers raise UnicodeError for them. Whoever connects expects what cannot be reached to
-be an OSError, and does not expect that somebody else's text is a bug; so it is one here.
+Many texts look like a name but have no such spelling: a snowman, an emoji, a label of more than 63 letters.
+Python's and Trio's resolvers raise UnicodeError for them. A program that connects expects an OSError if a
+host can't be reached. So it is an OSError here.
 """
 
 from __future__ import annotations
@@ -26,20 +26,18 @@ _LONGEST_LABEL: Final = 63
 
 
 def address_text(host: str, port: int) -> str:
-    """A host and a port as people write them, an IPv6 address in brackets."""
+    """Write a host and a port as people do, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def ascii_host(host: str) -> str:
-    """A host name as it is sent, in ASCII; what is ASCII already, IP addresses among it, stays as it is.
+    """A host name as it is sent, in ASCII. A name in ASCII stays as it is, and so does an IP address.
 
     Raises:
-        OSError: no resolver could be asked for it (`socket.gaierror`, EAI_NONAME); the text says why.
+        OSError: no resolver can resolve such a name (`socket.gaierror`, EAI_NONAME); the text says why.
     """
     if len(host) > _LONGEST_NAME:
         raise _unresolvable(host, f"it is longer than {_LONGEST_NAME - 1} characters")
-    if ":" in host and host.isascii():
-        return host
     try:
         text = host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
     except UnicodeError as error:

@@ -1,4 +1,4 @@
-"""What every network is to the rest."""
+"""The interface of all networks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Network(abc.ABC):
     """Opens byte streams to a host and a port.
 
     Attributes:
-        secure: nobody on the way can read or change what goes over the streams, and it is known who is at
-            their other end: what is "https" in the web.
+        secure: True if nobody on the way can read or change what goes over the streams, and the other end is
+            known. It is what "https" means in the web.
     """
 
     secure: bool = False
@@ -24,5 +24,6 @@ class Network(abc.ABC):
         """Open a stream to `host` and `port`.
 
         Raises:
-            OSError: nobody answers there, the host's name can't be resolved, or this process may not ask.
+            OSError: nothing answers there, the host's name can't be resolved, or this process has no
+                permission.
         """

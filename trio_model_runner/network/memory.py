@@ -20,7 +20,7 @@ __all__ = ["MemoryListener", "MemoryNetwork"]
 
 
 class MemoryListener(trio.abc.Listener["MemoryStream"]):
-    """Where a `MemoryNetwork` hands over the server's end of each new connection."""
+    """Gives a server its end of each new connection in a `MemoryNetwork`."""
 
     def __init__(self, network: MemoryNetwork, address: tuple[str, int]) -> None:
         self._network = network
@@ -40,7 +40,7 @@ class MemoryListener(trio.abc.Listener["MemoryStream"]):
             raise trio.ClosedResourceError("this listener is closed") from None
 
     async def aclose(self) -> None:
-        """Stop listening: whoever connects from now on is refused."""
+        """Stop listening: connections are refused from now on."""
         self.close()
         await trio.lowlevel.checkpoint()
 
@@ -56,7 +56,8 @@ class MemoryListener(trio.abc.Listener["MemoryStream"]):
 class MemoryNetwork(Network):
     """A network inside this process, for tests: no socket, no port of the machine, any clock.
 
-    Host names are not resolved: who listens on a name is found under that name. Streams buffer without limit.
+    Host names are not resolved: a listener is found under the name that it listens on. Streams buffer without
+    limit.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class MemoryNetwork(Network):
         """Listen on `host` and `port`; port 0 takes a free one.
 
         Raises:
-            OSError: somebody listens there already.
+            OSError: there is a listener already.
         """
         if port == 0:
             port = self._next_port
@@ -84,7 +85,7 @@ class MemoryNetwork(Network):
         listener = self._listeners.get((host, port))
         if listener is None:
             raise OSError(errno.ECONNREFUSED, f"{os.strerror(errno.ECONNREFUSED)}: {host}:{port}")
-        from trio.testing import memory_stream_pair  # imports a test framework where there is one
+        from trio.testing import memory_stream_pair  # late: it imports pytest where that is installed
 
         ours, theirs = memory_stream_pair()
         listener._offer(theirs)

@@ -1,8 +1,8 @@
 """Streams to some addresses only.
 
-The orchestrator names the hosts of the nodes, and might name any service that this machine can reach. So
-`RestrictedNetwork` looks at the addresses first. It connects to the very address that it has looked at: a
-name that is resolved twice can have another address the second time.
+The orchestrator names the hosts of the nodes, and could name any service that this machine can reach. So
+`RestrictedNetwork` checks the addresses first. It connects to exactly the address that it has checked: if the
+name were resolved again, it could have another address.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _SECONDS_AN_ADDRESS: Final = 3.0
 class RestrictedNetwork(Network):
     """Connects only to addresses in some networks.
 
-    A host name is resolved first. If a single one of its addresses lies outside, it is refused altogether: a
-    name with both kinds of addresses may be made to get around the rule. The addresses are then tried one
-    after the other, each for three seconds but the last.
+    A host name is resolved first. If one of its addresses is not allowed, the host is refused: a name with
+    both kinds of addresses may be a trick. Then the addresses are tried one after the other. Each one has
+    three seconds; the last one has no such limit.
 
     Args:
-        network: what opens the streams.
-        allowed: where their other ends must be.
+        network: opens the streams.
+        allowed: the networks in which the other ends must be.
     """
 
     def __init__(self, network: Network, allowed: Sequence[IPNetwork]) -> None:
@@ -48,7 +48,7 @@ class RestrictedNetwork(Network):
 
         Raises:
             PermissionError: not all addresses of the host are allowed.
-            OSError: it can't be resolved, or as `Network.connect`.
+            OSError: the host can't be resolved, or see `Network.connect`.
         """
         found = await trio.socket.getaddrinfo(ascii_host(host), port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))

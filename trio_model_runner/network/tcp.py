@@ -1,8 +1,8 @@
 """Streams over TCP.
 
-TCP's own trap is that a host name can have several addresses of which some lead nowhere. Trying them one
-after the other costs a connect timeout for each; `trio.open_tcp_stream` races them, as RFC 8305 ("happy
-eyeballs") has it, and switches Nagle's algorithm off.
+A host name can have several addresses, and some of them may not work. To try them one after the other would
+cost a timeout for each. `trio.open_tcp_stream` tries them side by side, as RFC 8305 ("happy eyeballs") says.
+It also switches Nagle's algorithm off.
 """
 
 from __future__ import annotations

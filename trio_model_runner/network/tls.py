@@ -1,17 +1,17 @@
 """TLS beneath a connection: a `Network` on top of another one, and errors that say which side is at fault.
 
-Little can go wrong in TLS that its library does not notice, and little that it explains. Three mistakes are
-made by everybody, and look like anything but themselves:
+The TLS library notices almost every mistake, but explains few of them. Three mistakes are frequent, and hard
+to recognise:
 
-- **TLS to a plaintext port** ends in "wrong version number", for the library took the server's HTTP/2 for a
-  TLS record. (Plaintext to a TLS port is for `connection` to find out.)
+- **TLS to a plaintext port** ends in "wrong version number": the library takes the server's HTTP/2 for a TLS
+  record. (`rpc.ending` recognises plaintext to a TLS port.)
 - **A server that refuses the client's certificate** under TLS 1.3 does so after the client's handshake is
-  done (RFC 8446, section 4.4.4): connecting succeeds, and the first read fails, with an alert if it came
-  through. So `explain` is for errors of reading, too.
-- **A server that does not speak HTTP/2** completes the handshake without having chosen it by ALPN. gRPC's
-  own clients refuse that, and so do we: what follows would be garbage to one of the two.
+  done (RFC 8446, section 4.4.4). Connecting succeeds, and the first read fails, sometimes with an alert. So
+  `explain` is for errors of reading, too.
+- **A server that does not speak HTTP/2** finishes the handshake, but does not choose HTTP/2 by ALPN. gRPC's
+  own clients refuse such a server, and so do we: neither side would understand the other.
 
-A server may close without TLS's own goodbye, as many do: HTTP/2 says itself where each answer ends.
+A server may close without TLS's own goodbye, as many do: in HTTP/2, the end of each answer is marked.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ class TLSNetwork(Network):
     """Opens streams through another network, and speaks TLS on them.
 
     Args:
-        context: whom to trust, and what certificate to show. Its ALPN protocols are set to `protocol` alone.
-        network: what opens the streams beneath; TCP by default.
-        server_hostname: the name that the server's certificate must have, where it isn't the host's.
-        protocol: what the server must choose by ALPN; None leaves ALPN as the context has it, and takes any.
+        context: the trusted authorities, and our certificate. Its ALPN protocols are set to `protocol` alone.
+        network: opens the streams beneath; TCP by default.
+        server_hostname: the name that the server's certificate must have; None for the host's own name.
+        protocol: the protocol that the server must choose by ALPN. None does not change the context's ALPN,
+            and accepts any protocol.
     """
 
     secure = True
@@ -79,7 +80,7 @@ class TLSNetwork(Network):
         except trio.BrokenResourceError as error:
             await trio.aclose_forcefully(beneath)
             raise ConnectionError(f"{peer}: {explain(error) or _HUNG_UP}") from error
-        except (ValueError, socket.gaierror) as error:  # from the name, which is no name
+        except (ValueError, socket.gaierror) as error:  # the name can't be one
             await trio.aclose_forcefully(beneath)
             shown = quoted(name, ascii_only=True)
             raise ConnectionError(f"{peer}: no certificate could have the name {shown}: {error}") from error
@@ -103,7 +104,7 @@ _HUNG_UP: Final = "the server hung up in the TLS handshake (a plaintext port doe
 
 
 def explain(broken: Exception) -> str | None:
-    """What TLS says about why a stream broke; None if TLS has nothing to do with it."""
+    """Why a stream broke, as TLS says; None if the reason is not TLS."""
     error = broken.__cause__
     if not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError):
         return None

@@ -12,7 +12,7 @@ __all__ = ["UnixNetwork"]
 
 @attrs.frozen
 class UnixNetwork(Network):
-    """A UNIX socket: one server on this machine, whatever host and port are asked for.
+    """A UNIX socket: one server on this machine. Host and port are ignored.
 
     Attributes:
         path: where the socket is.
@@ -25,5 +25,5 @@ class UnixNetwork(Network):
         try:
             return await trio.open_unix_socket(self.path)
         except OSError as error:
-            error.filename = self.path  # else nobody could tell what was not found
+            error.filename = self.path  # the error must say what was not found
             raise

@@ -1,9 +1,9 @@
 """The orchestrator's feed: which models are up and where, and a way to report the ones that fail.
 
-Read `messages` first: what is said, as values, and the parser that makes them; `infos` bounds what is kept of
-it. `websocket` is the protocol, and `conversation` one connection's life. `line` replaces a connection by
-another now and then, and `overlap` knows what counts while there are two. `feed` keeps a line up for as long
-as it is asked to, and has the reports. Nothing here knows what becomes of the events, or gRPC.
+Read in this order: `messages` has what the orchestrator says, as values, and their parser. `infos` bounds
+what is kept about a model. `websocket` is the protocol. `conversation` is one connection. `overlap` says what
+counts while there are two. `line` replaces a connection by another from time to time. `feed` keeps a line
+up, and keeps reports while there is none. Nothing here may know gRPC, or what others do with the events.
 """
 
 from .feed import OrchestratorFeed

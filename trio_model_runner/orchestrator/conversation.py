@@ -4,9 +4,9 @@ It connects, shakes hands, sends pings, and tells what the orchestrator says, be
 never raises for what comes from outside: it ends, and has an `error` then. It must not know of other
 connections, nor of what becomes of what it tells.
 
-A message is parsed where it arrives, in the event loop. An ``init`` of 10,000 models (3.9 MB) takes some 60
-ms there, a third of it inside ``json.loads``, which holds the interpreter's lock: a thread would take the
-loop's time just the same. One of 500 models takes 3 ms, once per connection.
+A message is parsed in the event loop. An ``init`` of 10,000 models (3.9 MB) takes about 60 ms there. A third
+of that is ``json.loads``, which holds the interpreter's lock, so a thread would not help. An ``init`` of 500
+models takes 3 ms, once per connection.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Conversation:
         await self.wait_ended()
 
     async def _connect_and_converse(self) -> str:
-        """Be connected until it ends, and return why it did."""
+        """Connect, serve the connection until it ends, and return why it ended."""
         config = self._config
         timeout = config.orchestrator.handshake_timeout
         deadline = trio.current_time() + timeout
@@ -186,7 +186,7 @@ class Conversation:
         except WebSocketLost:
             if not self._closing:
                 raise
-            await trio.sleep_forever()  # aclose() waits for the peer's close frame, and ends this
+            await trio.sleep_forever()  # aclose() ends this after the peer's close frame
 
     async def _listen(self, websocket: WebSocket) -> NoReturn:
         while True:

@@ -1,14 +1,13 @@
-"""The feed keeps a connection to the orchestrator, tells what is said there, and sends reports.
+"""The feed keeps a connection to the orchestrator, delivers what comes as events, and sends reports.
 
-The orchestrator is one program on one machine: it is restarted, moved, or cut off by a router that forgets a
-connection without a word. None of that may reach the coordinator as anything but an event. So the feed
-reconnects for ever; it pings, since nothing else tells a quiet connection from a dead one; it keeps what it
-has to report until it was sent; and whatever comes from outside, it never raises for it. There is no replay:
-each connection begins with an `Init`, which is the only truth then.
+The orchestrator is one program on one machine. It is restarted or moved, or a router on the way forgets the
+connection. For the coordinator, all of that may be an event, but never an exception. So the feed reconnects
+for ever. It sends pings, since only these show whether a quiet connection is dead. It keeps reports until
+they are sent. And nothing that comes from outside makes it raise. Nothing is replayed: each connection begins
+with an `Init`, and this replaces everything that was known before.
 
-With ``tls``, the connection is TLS to the orchestrator's own name. That a connection is replaced by another
-now and then is the `line`'s business. The feed knows nothing of what becomes of its events, and nothing about
-gRPC.
+With ``tls``, the connection is TLS to the orchestrator's own name. `line` replaces a connection by another
+from time to time. The feed knows nothing about gRPC, and not what others do with its events.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ logger = logging.getLogger("trio_model_runner.orchestrator")
 
 
 class OrchestratorFeed:
-    """The orchestrator's events, for as long as `run` runs.
+    """The orchestrator's events, while `run` runs.
 
     As in::
 
@@ -53,7 +52,7 @@ class OrchestratorFeed:
     A feed runs once.
 
     Raises:
-        ConfigError: what ``tls_ca_file`` names can't be read any more.
+        ConfigError: the ``tls_ca_file`` can't be read any more.
     """
 
     def __init__(self, config: ClusterConfig) -> None:
@@ -80,12 +79,12 @@ class OrchestratorFeed:
 
     @property
     def since(self) -> float | None:
-        """Since when `connected` is what it is, in POSIX seconds; None before `run`."""
+        """Since when `connected` has its present value, in POSIX seconds; None before `run`."""
         return self._since
 
     @property
     def last_error(self) -> str | None:
-        """Why the last connection, or the last attempt at one, came to nothing; None if none did."""
+        """Why the last connection ended, or the last attempt failed; None if there was no such trouble."""
         return self._last_error
 
     @property
@@ -94,16 +93,16 @@ class OrchestratorFeed:
         return len(self._reports)
 
     def report(self, report: FailureReport) -> None:
-        """Have `report` sent as soon as there is a connection, instead of an unsent one about the same model.
+        """Send a report as soon as there is a connection. It replaces an unsent report about the same model.
 
-        While there is none it is kept, and forgotten if the next ``init`` does not list that deployment as
-        running at that host.
+        Without a connection, the report is kept. It is dropped if the next ``init`` does not list that
+        deployment as running at that host.
         """
         self._reports[report.model_id] = report
         self._reports_changed.send()
 
     def withdraw(self, model_id: str) -> None:
-        """Forget the report about this model, unless it was sent already."""
+        """Drop the unsent report about a model, if there is one."""
         self._reports.pop(model_id, None)
         self._reports_changed.send()
 
@@ -112,9 +111,9 @@ class OrchestratorFeed:
         """Connect, and reconnect for ever; return after `aclose`.
 
         Args:
-            deliver: is called with each event, in order. The first event of a connection is an `Init`;
-                `Disconnected` comes after connections that had one. An `Init` that only corrects comes in
-                between. What it raises, this raises.
+            deliver: is called with each event, in order. The first event of a connection is an `Init`. After
+                a connection that had an `Init` comes a `Disconnected`. In between, an `Init` that only
+                corrects may come. If `deliver` raises, so does `run`.
         """
         if self._ended is not None:
             raise RuntimeError("a feed runs only once")
@@ -129,9 +128,9 @@ class OrchestratorFeed:
 
     @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
-        """Send what is to be reported and a close frame, wait for the answer to it, and end `run`.
+        """Send unsent reports and a close frame, wait for the answer to the frame, and end `run`.
 
-        If all that takes longer than ``shutdown_grace``, or this is cancelled, `run` ends without.
+        If this takes longer than ``shutdown_grace``, or is cancelled, `run` ends at once.
         """
         self._closing = True
         try:
@@ -158,7 +157,7 @@ class OrchestratorFeed:
                 delays = self._config.orchestrator.delays()
                 deliver(Disconnected(error))
             delay = next(delays)
-            # A night without the orchestrator has thousands of attempts: each trouble is worth one warning.
+            # A night without the orchestrator has thousands of attempts: one warning for each reason.
             level = logging.DEBUG if error == self._last_warning else logging.WARNING
             self._last_warning = error
             logger.log(
@@ -167,7 +166,7 @@ class OrchestratorFeed:
             await trio.sleep(delay)
 
     async def _connect_once(self, deliver: Deliver) -> str:
-        """Be connected until it ends, and tell why it did."""
+        """Connect, serve the line until it ends, and return why it ended."""
         self._line = line = Line(self._config, self._begin_conversation, partial(self._take, deliver))
         with one_by_itself():
             async with trio.open_nursery() as nursery:
@@ -214,6 +213,6 @@ class OrchestratorFeed:
             model_id, report = next(iter(self._reports.items()))
             await line.send(report.to_message())
             logger.info("reported %s", report)
-            if self._reports.get(model_id) == report:  # a newer one is sent too
+            if self._reports.get(model_id) == report:  # if it is a newer one, that is sent next
                 del self._reports[model_id]
                 self._reports_changed.send()

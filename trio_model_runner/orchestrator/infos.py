@@ -1,8 +1,8 @@
-"""What the orchestrator says about a model besides where it runs: read-only, and not more than is of use.
+"""What the orchestrator says about a model besides where it runs: made read-only, and bounded.
 
-A model's infos are kept for as long as the model is, and any key may come with any value. A handful of short
-texts is what there should be; an orchestrator that sends megabytes, or a nesting a thousand levels deep, must
-neither fill this process nor break whoever walks through them later.
+A model's infos are kept as long as the model, and any key may come with any value. Usually they are a few
+short texts. But an orchestrator may send megabytes, or a nesting a thousand levels deep. This must not fill
+the memory of this process, and must not break recursive code that uses the infos later.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["NO_INFOS", "freeze"]
 NO_INFOS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 _MOST_VALUES: Final = 256
-_MOST_BYTES: Final = 16 * 1024  # of text, keys among it, and of whole numbers
+_MOST_BYTES: Final = 16 * 1024  # of text with the keys, and of whole numbers
 _DEEPEST: Final = 16
 
 
@@ -24,10 +24,10 @@ def freeze(infos: dict[str, Any]) -> Mapping[str, Any]:
     """Make infos read-only all the way down, in place: lists become tuples.
 
     Args:
-        infos: parsed JSON that is nobody else's.
+        infos: parsed JSON. It is changed, so nothing else may use it.
 
     Raises:
-        ValueError: they are too much to be kept; the text says in what way.
+        ValueError: the infos are too large or too deep to be kept; the text says which.
     """
     if not infos:
         return NO_INFOS
@@ -36,7 +36,7 @@ def freeze(infos: dict[str, Any]) -> Mapping[str, Any]:
 
 
 class _Freezer:
-    """Freezes one model's infos, as far as the bounds for all of them allow."""
+    """Freezes the infos of one model, within bounds for all of them together."""
 
     def __init__(self) -> None:
         self._values_left = _MOST_VALUES

@@ -1,12 +1,12 @@
-"""What the orchestrator says, as values; and what it is told.
+"""What the orchestrator says, as values, and the reports that it is sent.
 
-An orchestrator sends JSON objects, one a WebSocket message. Some of the deployed ones leave fields out, and
-their operators' mistakes end up in what they send: a port as text, an address that is null while a model is
-down, a model without an id. One bad entry must not cost the good ones beside it, and none of it may raise. So
-parsing is total: any text gives an `Init`, an `Update` or nothing, and what is skipped is logged, once for
-each thing that is wrong rather than once for each time it is sent. What a log shows of a text from outside is
-short and escaped, since a terminal may be reading. Nor may an orchestrator fill this process: ids are short
-and printable, a message has a bounded number of entries, and `infos` bounds what is kept about a model.
+An orchestrator sends JSON objects, one in each WebSocket message. Some deployed orchestrators leave fields
+out, and their operators make mistakes: a port as text, an address that is null while a model is down, a model
+without an id. One bad entry must not cost the good entries beside it, and nothing may raise. So any text
+gives an `Init`, an `Update` or nothing. Each mistake is logged once, not each time when it is sent. Texts
+from outside are short and escaped in the log, since a terminal may show it. And an orchestrator may not fill
+the memory of this process: ids are short and printable, a message has a bounded number of entries, and
+`infos` bounds what is kept about a model.
 
 Nothing here knows of connections, and nothing does I/O.
 """
@@ -66,7 +66,7 @@ class Entry:
         host: where its gRPC server listens: a host name or an IP address. Empty where unknown, never for
             RUNNING.
         port: the server's TCP port. 0 where unknown, never for RUNNING.
-        infos: what else is said about the model; read-only, lists in it are tuples.
+        infos: what else the orchestrator says about the model. It is read-only, with tuples for lists.
     """
 
     model_id: str
@@ -79,12 +79,12 @@ class Entry:
 
 @attrs.frozen
 class Init:
-    """Everything that is running now: what is not in it is gone. The first event of every connection.
+    """Everything that runs now. What is not in it is gone. It is the first event of every connection.
 
     Attributes:
         entries: the deployments.
-        corrects: the connection was never lost, and this is only to mend what updates have missed. An entry
-            that says nothing new is no announcement.
+        corrects: the connection was not lost, and this only mends what was missed: an entry that says nothing
+            new announces nothing.
     """
 
     entries: tuple[Entry, ...]
@@ -93,14 +93,14 @@ class Init:
 
 @attrs.frozen
 class Update:
-    """What has changed; all else stays."""
+    """What has changed. Everything else stays as it was."""
 
     entries: tuple[Entry, ...]
 
 
 @attrs.frozen
 class Disconnected:
-    """The connection is lost; what was running probably still is, and the next event is an `Init`."""
+    """The connection is lost. The models probably still run. The next event will be an `Init`."""
 
     error: str
 
@@ -110,14 +110,14 @@ FeedEvent: TypeAlias = Init | Update | Disconnected
 
 @attrs.frozen
 class FailureReport:
-    """A model's failure, to be told to the orchestrator.
+    """A report about a model, for the orchestrator.
 
     Attributes:
         model_id: the model's id.
-        deployment_id: which of its deployments has failed; not sent, but it says whether the report still
-            holds.
-        host: the deployment's `Entry.host`. The orchestrator finds the run by model and host: another one
-            could hit another deployment.
+        deployment_id: the deployment that failed. It is not sent; it serves to see whether the report is
+            still right.
+        host: the deployment's `Entry.host`. The orchestrator finds the run by model and host, so another host
+            could stop another deployment.
         code: what kind of failure it is.
         reason: what the model's author is shown.
     """
@@ -129,7 +129,7 @@ class FailureReport:
     reason: str | None = None
 
     def to_message(self) -> str:
-        """Give the message to send, JSON. It has one report: a bad one takes the rest of its batch along."""
+        """Make the JSON message to send. It has one report: a bad one makes its whole message fail."""
         return json.dumps(
             {
                 "event": "report_failure",
@@ -146,30 +146,30 @@ class FailureReport:
 
 
 class _BadEntry(Exception):
-    """What is wrong with an entry."""
+    """An entry is wrong; the text says how."""
 
 
 class MessageParser:
     """Reads the orchestrator's messages, and remembers what it has complained about.
 
     Args:
-        max_models: how many models there may be. A message may have two entries for each, and what it has
-            beyond that is skipped.
+        max_models: how many models there may be. Two entries for each are read of a message; further entries
+            are skipped.
 
     Attributes:
-        refusal: what the orchestrator said with its last ``{"error": ...}`` message, quoted; None if there
-            was none. It closes the connection after one.
+        refusal: the text of the orchestrator's last ``{"error": ...}`` message, quoted; None if there was
+            none. The orchestrator closes the connection after such a message.
     """
 
     def __init__(self, *, max_models: int = 10_000) -> None:
         self.refusal: str | None = None
         self._max_entries = 2 * max_models  # a model that is being redeployed is listed twice
-        self._complaints: dict[str, None] = {}  # in order of age
+        self._complaints: dict[str, None] = {}  # the oldest first
         self._left_to_log = 0
         self._not_logged = 0
 
     def parse(self, text: str | bytes) -> Init | Update | None:
-        """Read one message; None if there is nothing in it. This never raises for what `text` says."""
+        """Read one message; None if it has no event. No `text` makes this raise."""
         self._left_to_log, self._not_logged = _COMPLAINTS_LOGGED_PER_MESSAGE, 0
         try:
             event = self._parse_message(json.loads(text))

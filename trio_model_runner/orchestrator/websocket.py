@@ -1,13 +1,14 @@
 """One WebSocket connection over a byte stream, with trio-websocket inside.
 
-trio-websocket does the protocol; what it does badly is fail. A peer that closes in the middle of the
-handshake leaves its caller waiting for ever; a refusal comes out of a task in the background, in a group; an
-answer that is no HTTP leaves no trace; some errors are its protocol engine's own. `WebSocket` turns all of
-them into one `WebSocketLost`, with a text that a person can act on. So that the text can say what answered,
-it looks at the first bytes that come: to a client without TLS, a TLS server is just noise.
+trio-websocket does the protocol well, but reports failures badly. If a peer closes in the middle of the
+handshake, the caller waits for ever. A refusal is raised by a task in the background, in a group. An answer
+that is no HTTP leaves no trace. Some errors are exceptions of its protocol library. `WebSocket` turns all of
+them into one `WebSocketLost`, with a text that helps a person. To say what kind of server answered, it looks
+at the first bytes that come.
 
-Its reader also blocks on a message that nobody takes, and then answers no pings. Whoever has a `WebSocket`
-must be in `WebSocket.receive` soon again after each message. This module knows nothing of what messages say.
+The reader of trio-websocket waits until each message is taken, and answers no pings meanwhile. So a program
+with a `WebSocket` must call `WebSocket.receive` again soon after each message. This module knows nothing of
+what messages say.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ __all__ = ["WebSocket", "WebSocketLost", "host_header"]
 T = TypeVar("T")
 
 _RECEIVE_BYTES = 64 * 1024
-_HANDSHAKE_BYTES = 1024 * 1024  # what a peer may say before it has upgraded; a refusal's body counts
+_HANDSHAKE_BYTES = 1024 * 1024  # the longest answer to the handshake, with the body of a refusal
 _FIRST_BYTES = 200
 _ABNORMAL_CLOSURE = 1006  # no close frame came (RFC 6455, section 7.4.1)
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # an alert, a handshake; then a version (RFC 8446, section 5.1)
 
 
 class WebSocketLost(Exception):
-    """There is no connection, or no longer. The text says why."""
+    """There is no connection, or it has ended. The text says why."""
 
 
 class WebSocket:
@@ -52,10 +53,10 @@ class WebSocket:
     async def open(
         cls, nursery: trio.Nursery, stream: trio.abc.Stream, *, host: str, path: str, max_message_bytes: int
     ) -> WebSocket:
-        """Do the opening handshake over `stream`, which stays the caller's to close.
+        """Do the opening handshake over `stream`. The caller must close the stream in the end.
 
         Args:
-            nursery: where the connection's reader runs. It raises nothing there.
+            nursery: the connection's reader runs in it, and raises nothing.
             stream: a connection to the server.
             host: the ``Host`` header; see `host_header`.
             path: the request target, percent-encoded.
@@ -64,7 +65,7 @@ class WebSocket:
         Raises:
             WebSocketLost: the server refused, spoke something else, or went away.
         """
-        import trio_websocket  # brings h11 and wsproto; only who has a cluster needs them
+        import trio_websocket  # late: it imports h11 and wsproto
 
         watched = _WatchedStream(stream)
         reader = _Reader(nursery)
@@ -93,7 +94,7 @@ class WebSocket:
         return await self._until_lost(self._connection.get_message)
 
     async def send(self, message: str) -> None:
-        """Send `message`; when this returns the operating system has it.
+        """Send a message. When this returns, the operating system has it.
 
         Raises:
             WebSocketLost: the connection is gone. The message may have been sent.
@@ -109,25 +110,25 @@ class WebSocket:
         await self._until_lost(self._connection.ping)
 
     async def aclose(self) -> None:
-        """Send a close frame, wait for the peer's, and close the stream, which happens when cancelled too."""
+        """Send a close frame, wait for the peer's, and close the stream. If cancelled, close the stream."""
         with self._reader.until_it_ends():
             try:
                 await self._connection.aclose()
-            except Exception:  # of a connection that is being closed, no trouble is worth a word
+            except Exception:  # while closing, errors of the connection don't matter
                 await trio.lowlevel.checkpoint()
 
     async def _until_lost(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
         try:
             return await function(*args)
-        except Exception as error:  # trio-websocket lets errors of several layers through
-            raise WebSocketLost(_describe(self._reader.error or error)) from error
+        except Exception as error:  # errors of several layers leave trio-websocket
+            raise WebSocketLost(_loss_text(self._reader.error or error)) from error
 
 
 class _Reader:
-    """Stands in for the nursery in which trio-websocket starts its reader, to know when it ends and why.
+    """Takes the place of the nursery in which trio-websocket starts its reader, to see when and why it ends.
 
     Attributes:
-        error: what the reader has raised, if anything.
+        error: what the reader raised, or None.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
@@ -156,7 +157,7 @@ class _Reader:
     async def _run(self, function: Callable[[], Awaitable[None]]) -> None:
         try:
             await function()
-        except Exception as error:  # nothing that a peer sends may end more than its connection
+        except Exception as error:  # what a peer sends may end its own connection only
             self.error = error
         finally:
             self._ended = True
@@ -165,11 +166,11 @@ class _Reader:
 
 
 class _WatchedStream(trio.abc.Stream):
-    """A stream that remembers what came first, and ends when too much comes before the handshake is done.
+    """A stream that keeps the first bytes, and fails if too many bytes come before the handshake is done.
 
     Attributes:
-        first_bytes: the beginning of what was received.
-        shaking_hands: whether the handshake is still going on.
+        first_bytes: the first bytes that were received.
+        shaking_hands: whether the handshake is not done yet.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -198,13 +199,13 @@ class _WatchedStream(trio.abc.Stream):
 
 
 def host_header(host: str, port: int, *, default_port: int = 80) -> str:
-    """Give the ``Host`` header for a server (RFC 9110, section 7.2).
+    """Make the ``Host`` header for a server (RFC 9110, section 7.2).
 
-    An IPv6 address has brackets there, and its zone means something on this machine only. The port is left
-    out where it is the scheme's, 80 for ``ws`` and 443 for ``wss``.
+    An IPv6 address has brackets there. Its zone is left out: it has a meaning on this machine only. The port
+    is left out if it is the scheme's, 80 for ``ws`` and 443 for ``wss``.
 
     Raises:
-        OSError: no host could have that name; see `ascii_host`.
+        OSError: no host can have that name; see `ascii_host`.
     """
     host = ascii_host(host)
     if ":" in host:
@@ -229,7 +230,7 @@ def _describe_failed_handshake(error: Exception | None, first_bytes: bytes, *, e
     return f"the server does not speak WebSocket: it answered {answer}"
 
 
-def _describe(error: Exception) -> str:
+def _loss_text(error: Exception) -> str:
     import trio_websocket
 
     if not isinstance(error, trio_websocket.ConnectionClosed):

@@ -1,10 +1,10 @@
 """What `returns=` asks of an answer: that it has the shape of a type, or that a function accepts it.
 
-Nothing here knows of models, calls or encodings: an answer is a Python value that was decoded already.
+Nothing here may know of models, calls or encodings: an answer is a Python value that was decoded already.
 
-Read `structurer` first, which makes the function that checks an answer. `structuring` does that for types,
-with the strict rules of `strict`. `misfits` says in words where and why an answer does not fit. `typing` is
-for type checkers; `values` imports that one alone.
+Read `structurer` first: it makes the function that checks an answer. `structuring` does that for types, by
+the rules of `strict`. `misfits` says in words where and why an answer does not fit. `typing` is for type
+checkers; it is the only part of this room that `values` imports.
 """
 
 from .structurer import Structurer, structurer

@@ -1,7 +1,7 @@
-"""What a single value of an answer must be to be taken for a `float`, an `int`, a member of an enum.
+"""What a single value of an answer must be, so that it is taken as a `float`, an `int`, a member of an enum.
 
-Hooks for `cattrs`, which take the value and the type, and return the value or raise a `MisfitError`. They are
-strict: see `structuring`, which knows what to do about values that hold others.
+Here are hooks for `cattrs`. A hook takes the value and the type, and returns the value or raises a
+`MisfitError`. `structuring` says why the hooks are strict, and checks values that hold other values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Hook: TypeAlias = Callable[[Any, Any], Any]
 
 
 class MisfitError(ValueError):
-    """A value is not what it must be; the text tells types, never the value."""
+    """A value is not what it must be. The text has the types, never the value."""
 
 
 def _float(value: Any, kind: Any) -> Any:
@@ -70,12 +70,12 @@ def _never(value: Any, kind: Any) -> Any:
 
 
 def _special(value: Any, kind: Any) -> Any:
-    """Make a `kind` of a value of its base: a class of the coordinator's own, or an enum."""
+    """Make a `kind`, which is a class of the coordinator's own or an enum, from a value of its base class."""
     return _member(value, kind) if issubclass(kind, Enum) else kind(value)
 
 
 def _member(value: Any, kind: Any) -> Any:
-    """Take the value of a member of an enum for the member."""
+    """Return the member of an enum that has this value."""
     try:
         return kind(value)
     except ValueError:
@@ -95,11 +95,11 @@ PRIMITIVES: dict[type, Hook] = {
     datetime.time: _date,
     Enum: _member,
 }
-"""By class; a class of the coordinator's own that is derived from one of these has the same."""
+"""The hooks by class. A class of the coordinator's own has the hook of its base class."""
 
 
 def choice(kind: Any) -> Hook:
-    """Make the hook for a ``Literal[...]``. Here, too, True comes as 1, and enums as their values."""
+    """Make the hook for a ``Literal[...]``. True may come as 1, and a member of an enum as its value."""
     choices = [(each.value if isinstance(each, Enum) else each, each) for each in kind.__args__]
 
     def choose(value: Any, _: Any) -> Any:
@@ -112,7 +112,7 @@ def choice(kind: Any) -> Hook:
 
 
 def wrong(kind: Any, value: Any) -> MisfitError:
-    """Say that `value` is of another type than it must be."""
+    """Make the error for a value that is not of the type `kind`."""
     return MisfitError(f"must be {name_of(kind)}, got {type(value).__name__}")
 
 

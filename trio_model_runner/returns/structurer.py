@@ -1,7 +1,7 @@
-"""What `returns=` asks of an answer: a type that it must have the shape of, or a function that checks it.
+"""What `returns=` asks of an answer: that it has the shape of a type, or that a function accepts it.
 
-A type is left to `structuring`, which is only imported when one is asked for, since `cattrs` takes a while.
-Whatever does not fit is an `InvalidAnswer` that says where and why, and holds the answer.
+`structuring` checks types. It is imported when a type is asked for, since importing `cattrs` takes a while.
+An answer that does not fit is an `InvalidAnswer`: it says where and why, and holds the answer.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Structurer:
     """Turns a decoded answer into what `returns=` asked for.
 
     Attributes:
-        convert: does it, or raises ValueError.
-        in_any_thread: it may be called in any thread, since it is not the coordinator's own function.
+        convert: turns the answer into the value, or raises ValueError.
+        in_any_thread: `convert` may be called in any thread. The coordinator's own functions may not.
     """
 
     convert: Callable[[Any], Any]
@@ -37,7 +37,7 @@ class Structurer:
 
         Raises:
             InvalidAnswer: it does not fit.
-            Exception: whatever the coordinator's code raises.
+            Exception: the coordinator's code raised it.
         """
         try:
             return self.convert(answer)
@@ -48,14 +48,14 @@ class Structurer:
 
 
 def structurer(returns: Any) -> Structurer | None:
-    """Make what turns a decoded answer into what `returns` asks for.
+    """Make the `Structurer` for a ``returns=``; None if the answer is taken as it is.
 
     Args:
-        returns: None for the answer as it is; a type, made with `cattrs`, strictly: see `structuring`; a
-            pydantic model; or a function that takes the answer and returns the value, or raises ValueError.
+        returns: None for the answer as it is; a type (see `structuring`); a pydantic model; or a function
+            that takes the answer and returns the value, or raises ValueError.
 
     Raises:
-        TypeError: it is none of these, or a type that no answer can become.
+        TypeError: `returns` is none of these, or a type that no answer can be turned into.
     """
     if returns is None:
         return None
@@ -63,9 +63,9 @@ def structurer(returns: Any) -> Structurer | None:
         from .structuring import structure_as
 
         return Structurer(structure_as(returns), in_any_thread=True)
-    if inspect.iscoroutinefunction(returns):
-        raise TypeError("returns: must be a plain function, not an async one")
     if callable(returns):
+        if inspect.iscoroutinefunction(returns) or inspect.iscoroutinefunction(type(returns).__call__):
+            raise TypeError("returns: must be a plain function, not an async one")
         return Structurer(returns, in_any_thread=False)
     raise TypeError(f"returns: must be a type or a function, got {type(returns).__name__}")
 

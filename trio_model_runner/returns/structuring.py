@@ -1,16 +1,16 @@
 """Answers of a model, turned into a coordinator's types by `cattrs`, strictly.
 
 `cattrs` by itself converts generously: ``float("3")``, ``str(5)``, ``bool("no")``, a list made of the letters
-of a text. An answer that fits only after such help does not fit: what the model meant by it is anybody's
-guess. So a value is taken only as what it is, with the exceptions that the wire and JSON force: a whole
-number is a float as well, 0 and 1 are booleans (nodes send ``True`` as INT 1), lists serve as tuples and
+of a text. An answer that fits only after such a conversion does not fit: nobody knows what the model meant.
+So a value is taken only as what it is, with the exceptions that the wire and JSON make necessary: a whole
+number is a float as well, 0 and 1 are booleans (nodes send ``True`` as INT 1), lists are taken as tuples and
 sets, text in ISO 8601 as a date, and members of enums come as their values.
 
-Finding out where an answer does not fit costs more than finding that it does not, and a great deal more if a
-hostile node sends a million misfits. So there are two converters: a quick one that stops at the first misfit
-and knows no places, and one that explains, and gives up after a few.
+To find out where an answer does not fit costs more than to find out that it does not fit. It costs much more
+if a hostile node sends a million misfits. So there are two converters: a quick one, which stops at the first
+misfit and does not know its place, and one that explains, and stops after a few misfits.
 
-It must not know of models or calls. It imports `cattrs`, so import it late.
+This module must not know of models or calls. It imports `cattrs`, so import it late.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from .strict import PRIMITIVES, Hook, MisfitError, choice, name_of, wrong
 __all__ = ["structure_as"]
 
 _ENOUGH: Final = 20
-"""Misfits after which the rest of an answer is not looked at; a nested one may count several times."""
+"""After so many misfits the rest of an answer is not looked at. A nested misfit may count several times."""
 
 _LONGEST_REASON: Final = 200
-"""Characters that are kept of what a validator of the coordinator's says: it may quote the value."""
+"""How many characters are kept of the text of a coordinator's validator, which may quote the value."""
 
 _LISTS = (list, tuple)
 _OF_FRAMES = ("pyarrow", "pandas")
@@ -47,10 +47,10 @@ _OF_FRAMES = ("pyarrow", "pandas")
 def structure_as(wanted: Any) -> Callable[[Any], Any]:
     """Make a function that takes a decoded answer and returns it as `wanted`, or raises ValueError.
 
-    The text of the ValueError tells places and types, as in ``$.points[3].x: must be float, got str``.
+    The text of the ValueError has places and types, as in ``$.points[3].x: must be float, got str``.
 
     Raises:
-        TypeError: no answer can be made a `wanted`.
+        TypeError: no answer can be turned into a `wanted`.
     """
     try:
         return _structurer(wanted)
@@ -82,16 +82,16 @@ def _converter(*, explaining: bool) -> cattrs.Converter:
     for kind, hook in PRIMITIVES.items():
         converter.register_structure_hook(kind, finish(hook))
     selective = _Selective(converter, finish)
-    converter.register_structure_hook_factory(selective.is_due, selective.hook)
+    converter.register_structure_hook_factory(selective.must_check, selective.hook)
     return converter
 
 
 class _UnsupportedTypeError(TypeError):
-    """The coordinator asks for what no answer can be."""
+    """The coordinator asks for a type that no answer can be turned into."""
 
 
 def _unknown(kind: Any) -> Hook:
-    """For what `cattrs` has no way to make."""
+    """Make the hook for a type that `cattrs` does not know."""
     validate = getattr(kind, "model_validate", None)
     if validate is not None:  # pydantic's models
         return lambda value, _: validate(value)
@@ -111,8 +111,8 @@ def _instance(value: Any, kind: Any) -> Any:
 class _Selective:
     """Puts checks around the hooks that `cattrs` itself makes for lists, objects and unions.
 
-    Their hook is made by asking the converter again; `is_due` is then asked again, too, and passes on it
-    once.
+    To make such a hook, the converter is asked again for the same type. Then `must_check` is asked again as
+    well. It must say False this once, or this would go on without end.
     """
 
     def __init__(self, converter: cattrs.Converter, finish: Callable[[Hook], Hook]) -> None:
@@ -120,15 +120,15 @@ class _Selective:
         self._finish = finish
         self._passing = threading.local()
 
-    def is_due(self, kind: Any) -> bool:
-        """Say whether there is something to check."""
+    def must_check(self, kind: Any) -> bool:
+        """Say whether values of this type need a check."""
         if getattr(self._passing, "kind", None) is kind:
             self._passing.kind = None
             return False
         return _is_union(kind) or typing.get_origin(kind) is Literal or bool(_form(kind))
 
     def hook(self, kind: Any) -> Hook:
-        """Make the hook for a type that is due."""
+        """Make the hook for a type that needs a check."""
         if typing.get_origin(kind) is Literal:
             return self._finish(choice(kind))
         return self._finish(self._union(kind) if _is_union(kind) else self._checked(kind))
@@ -168,14 +168,14 @@ class _Selective:
             for candidate, hook in likely:
                 try:
                     return hook(value, candidate)
-                except Exception:  # noqa: S112  what it is not is no matter if it is another
+                except Exception:  # noqa: S112 - another member of the union may fit
                     continue
             raise MisfitError(f"{expected}, got {type(value).__name__}")
 
         return structure
 
     def _told_apart(self, union: Any) -> Hook:
-        """For a union of objects: `cattrs` tells them apart by their fields."""
+        """Make the hook for a union of objects. `cattrs` tells them apart by their fields."""
         structure = self._of_cattrs(union)
 
         def tell(value: Any, _: Any) -> Any:
@@ -189,7 +189,7 @@ class _Selective:
         return tell
 
     def _resolve(self, kind: Any) -> None:
-        """Find at once what is not there or not supported; not every release of `cattrs` looks before use."""
+        """Find undefined names and unsupported types now; not every release of `cattrs` does."""
         origin = typing.get_origin(kind)
         if origin is not None and attrs.has(origin):
             attrs.resolve_types(origin)
@@ -199,14 +199,14 @@ class _Selective:
                     self._converter.get_structure_hook(item)
 
     def _of_named_tuple(self, kind: Any) -> Hook:
-        """The hook without the check; `cattrs` does not resolve the names of types in these."""
+        """Make the hook without the check. `cattrs` does not resolve the names of types in named tuples."""
         hints = typing.get_type_hints(kind)
         plain: Any = tuple[tuple(hints.get(name, Any) for name in kind._fields)]  # type: ignore[misc]
         structure = self._converter.get_structure_hook(plain)
         return lambda value, _: kind._make(structure(value, plain))
 
     def _of_cattrs(self, kind: Any) -> Hook:
-        """The hook without the check."""
+        """Make the hook without the check."""
         self._passing.kind = kind
         try:
             return self._converter.get_structure_hook(kind, cache_result=False)
@@ -219,7 +219,7 @@ def _is_union(kind: Any) -> bool:
 
 
 def _form(kind: Any) -> Any:
-    """Of which kind an answer must be to become a `kind` that holds others; None if that holds none."""
+    """What an answer must be to become a `kind` that holds other values; None if a `kind` holds none."""
     origin = typing.get_origin(kind) or kind
     if not isinstance(origin, type) or issubclass(origin, (str, bytes)):
         return None
@@ -261,7 +261,7 @@ def _as_it_is(hook: Hook) -> Hook:
 
 
 def _tallied(hook: Hook) -> Hook:
-    """The same hook, until it and others have found enough misfits: after that nothing is looked at."""
+    """Wrap a hook: it counts the misfits, and looks at nothing once there are enough of them."""
 
     def structure(value: Any, kind: Any) -> Any:
         if _tally.misfits >= _ENOUGH:

@@ -23,4 +23,4 @@ __all__ = ["Returns"]
 T = TypeVar("T", default=Any)
 
 Returns = type[T] | Callable[[Any], T]
-"""A class, or a function that makes a value, or raises ValueError."""
+"""A class, or a function that takes an answer and returns a value or raises ValueError."""

@@ -5,16 +5,16 @@ tokens or proofs. Nor does it reconnect: a connection that ended is over, and sa
 
 To be read in this order:
 
-1. HTTP/2 without I/O. `frames`, `headers` and `streams` are its parts; `sender` has what is still to be sent;
-   `http2` is the state of one connection: bytes in, `events` out. Sizes of frames, header blocks and windows
-   are bounded there.
+1. HTTP/2 without I/O. `frames` and `headers` are its parts; `streams` has the requests, and in which order
+   they are sent; `http2` is the state of one connection: bytes in, `events` out. Sizes of frames, header
+   blocks and windows are bounded there.
 2. One connection on a byte stream. `connection` is its life, in the states of `state`, with the tasks of
-   `writer` and `reader`; `connecting` makes one. What a server's GOAWAY means for calls is in
-   `Connection._on_goaway` (its frame is read in `http2`). `ending` is the value that says why a
+   `writer` and `reader`; `keepalive` has its PINGs; `connecting` makes one. What a server's GOAWAY means for
+   calls is in `Connection._on_goaway` (its frame is read in `http2`). `ending` is the value that says why a
    connection ended, and `receiver` has the exception with which calls learn of it.
 3. gRPC. `protocol` is what it puts on HTTP/2: headers, timeouts, statuses. `messages` cuts a body into
-   messages. `call` is what all calls share, and `unary` one with one message each way, by the shortest path
-   (the other kind is `channel`'s).
+   messages. `call` is one call: what all calls share, and the kind with one message each way, by the shortest
+   path (the other kind is `channel`'s).
 
 `message_reader` stands apart: it turns a message into a plain tuple, fast.
 """

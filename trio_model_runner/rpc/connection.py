@@ -22,29 +22,20 @@ receivers are told, and whoever waits in `watch`. It is not reopened: a new one 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ..network.tls import explain
 from ..signal import Signal
+from . import events
 from .ending import EndCause, Ending, explain_no_settings
-from .events import (
-    ConnectionTerminated,
-    DataReceived,
-    Event,
-    GoAwayReceived,
-    HeadersReceived,
-    PingAcknowledged,
-    SettingsReceived,
-    StreamReset,
-)
+from .events import DataReceived, Event, HeadersReceived
 from .frames import ErrorCode, error_name
 from .headers import RawFields
 from .http2 import Buffer, Http2Client, Http2Stream
+from .keepalive import Keepalive
 from .reader import SocketHub, read_until_end
 from .receiver import CallInterrupted, Receiver
 from .state import State
@@ -68,6 +59,7 @@ class Connection:
 
     Attributes:
         peer: see above.
+        state: how far it has come.
         accepts_calls: a new call has a chance here: the connection stands, and takes new calls.
         loss: why it takes no new calls; None as long as it does. The first reason stays: where the server
             said GOAWAY and then closed, that is the GOAWAY.
@@ -87,7 +79,7 @@ class Connection:
         self.accepts_calls = True
         self.loss: Ending | None = None
         self.pings_without_answer = 0
-        self._state = State.STARTING
+        self.state = State.STARTING
         self._stream = stream
         self._hub = hub
         self._http2 = Http2Client(max_header_bytes=max_header_bytes)
@@ -97,11 +89,9 @@ class Connection:
         self._ready = trio.Event()  # the server's SETTINGS came, or it is lost
         self._retired = trio.Event()  # `loss` is known
         self._ended = trio.Event()  # the tasks have ended
-        self._fell_idle = Signal()  # the last open call has ended
+        self._fell_idle = Signal()  # the last open call may have ended
         self._first_bytes = b""
-        self._pieces_read = 0
-        self._pings: dict[bytes, trio.Event] = {}
-        self._pings_sent = 0
+        self._keepalive = Keepalive(self._send_ping)
 
     @property
     def peer_certificate(self) -> bytes | None:
@@ -125,14 +115,9 @@ class Connection:
         return self._writer.all_written
 
     @property
-    def state(self) -> State:
-        """How far it has come."""
-        return self._state
-
-    @property
     def lost(self) -> bool:
         """Whether the connection is gone."""
-        return self._state is _LOST
+        return self.state is _LOST
 
     @property
     def idle(self) -> bool:
@@ -202,7 +187,7 @@ class Connection:
             self._http2.reset_stream(stream, ErrorCode.NO_ERROR if stream.answered else ErrorCode.CANCEL)
             self._writer.flush()
             self._progress.send()
-        if self.idle:
+        if not self.accepts_calls:  # or nobody is in `finish`
             self._fell_idle.send()
 
     def acknowledge(self, stream: Http2Stream, flow_controlled_length: int) -> None:
@@ -218,20 +203,8 @@ class Connection:
     @enable_ki_protection
     async def ping(self, timeout: float) -> bool:
         """Whether the server answers a PING within `timeout` seconds."""
-        payload = struct.pack(">Q", self._pings_sent)
-        self._pings_sent += 1
         self.pings_without_answer += 1
-        answered = self._pings[payload] = trio.Event()
-        try:
-            self._http2.ping(payload)
-            self._writer.flush()
-            if self.lost:
-                answered.set()
-            with trio.move_on_after(timeout):
-                await answered.wait()
-        finally:
-            self._pings.pop(payload, None)
-        return answered.is_set() and not self.lost
+        return await self._keepalive.ping(timeout) and not self.lost
 
     @enable_ki_protection
     async def watch(self, interval: float = math.inf, timeout: float = 20.0) -> None:
@@ -246,11 +219,8 @@ class Connection:
         """
         await trio.lowlevel.checkpoint()
         while not self._retired.is_set():
-            pieces_read = self._pieces_read
-            with trio.move_on_after(interval):
-                await self._retired.wait()
-            silent = self._pieces_read == pieces_read and not self.idle and self.accepts_calls
-            if silent and not await self.ping(timeout):
+            silent = await self._keepalive.wait_silent(interval, self._retired)
+            if silent and self.accepts_calls and not self.idle and not await self.ping(timeout):
                 self.abort(f"no answer to a PING within {timeout:g} s", cause=EndCause.NO_ANSWER_TO_PING)
 
     @enable_ki_protection
@@ -270,10 +240,7 @@ class Connection:
         """Take no new calls; those that are open may end.
 
         The server isn't told before `aclose`: on a GOAWAY some, those on h2 for one, drop the open calls.
-
-        Args:
-            reason: why, in words for people.
-            cause: why.
+        The arguments are those of `abort`.
         """
         self._retire(Ending(cause, reason))
 
@@ -308,8 +275,8 @@ class Connection:
 
     def _enter(self, state: State) -> None:
         """Go on to a state, unless the connection has come further already."""
-        if state > self._state:
-            self._state = state
+        if state > self.state:
+            self.state = state
             self.accepts_calls = state <= State.OPEN
 
     def _retire(self, ending: Ending, state: State = State.RETIRING) -> None:
@@ -328,9 +295,7 @@ class Connection:
     def _lose(self, ending: Ending, *, last_words: bool = False) -> None:
         """Note that the connection is gone, and tell everybody who waits on it. The first time counts.
 
-        Args:
-            ending: why.
-            last_words: there is something to be written yet.
+        With `last_words`, there is something to be written yet.
         """
         if self.lost:
             return
@@ -340,8 +305,13 @@ class Connection:
         assert self.loss is not None
         self._interrupt_calls(self.loss)
         self._ready.set()
-        for answered in self._pings.values():
-            answered.set()
+        self._keepalive.give_up()
+
+    def _send_ping(self, payload: bytes) -> None:
+        self._http2.ping(payload)
+        self._writer.flush()
+        if self.lost:
+            self._keepalive.give_up()
 
     def _interrupt_calls(self, ending: Ending) -> None:
         for stream in self._http2.streams:
@@ -358,9 +328,7 @@ class Connection:
         try:
             await read_until_end(self._stream, self._take_in, self._hub)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            tls = explain(error)
-            cause = EndCause.BROKEN if tls is None else EndCause.TLS_FAILED
-            ending = Ending(cause, tls or f"the connection broke: {error.__cause__ or error}")
+            ending = Ending.by_error(error)
         finally:
             self._lose(self._explain(ending))
         with trio.move_on_after(_LAST_WORDS_SECONDS):
@@ -368,16 +336,16 @@ class Connection:
 
     def _take_in(self, data: bytes) -> bool:
         """Act on what the server sent; False if that was the last of it."""
-        if not data or self._state is _LOST:
+        if not data or self.state is _LOST:
             self._enter(State.ENDING)
             return False
-        self._pieces_read += 1
+        self._keepalive.pieces_read += 1
         if len(self._first_bytes) < 8:
             self._first_bytes += data[:8]
         for event in self._http2.receive(data):
             self._dispatch(event)
         self._writer.flush()
-        return self._state is not _LOST
+        return self.state is not _LOST
 
     @enable_ki_protection
     async def _write(self) -> None:
@@ -406,29 +374,24 @@ class Connection:
 
     def _dispatch_rare(self, event: Event) -> None:
         match event:
-            case StreamReset(stream, code, unprocessed, reason):
+            case events.StreamReset(stream, code, unprocessed, reason):
                 receiver, stream.receiver = stream.receiver, None
                 text = reason or f"the server reset the call: {error_name(code)}"
                 _interrupt(receiver, CallInterrupted(text, unprocessed=unprocessed))
                 self._progress.send()
-            case PingAcknowledged(payload):
-                if payload in self._pings:
-                    self._pings[payload].set()
-            case SettingsReceived():
+            case events.PingAcknowledged(payload):
+                self._keepalive.answered(payload)
+            case events.SettingsReceived():
                 self._enter(State.OPEN)
                 self._ready.set()
-            case GoAwayReceived():
+            case events.GoAwayReceived():
                 self._on_goaway(event)
-            case ConnectionTerminated(_, reason):
-                text = f"the server broke the protocol: {reason}"
-                violation = Ending(EndCause.PROTOCOL_VIOLATION, text)
+            case events.ConnectionTerminated(_, reason):
+                violation = Ending(EndCause.PROTOCOL_VIOLATION, f"the server broke the protocol: {reason}")
                 self._lose(self._explain(violation), last_words=True)
 
-    def _on_goaway(self, goaway: GoAwayReceived) -> None:
-        """Take no new calls, since the server won't. Those that it still answers may end.
-
-        For each of the others a `StreamReset` follows this event.
-        """
+    def _on_goaway(self, goaway: events.GoAwayReceived) -> None:
+        """Take no new calls, as the server won't. A `StreamReset` follows for each that it won't answer."""
         self._retire(Ending.by_goaway(goaway.code, goaway.debug_data))
 
 

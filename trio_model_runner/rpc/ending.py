@@ -10,7 +10,9 @@ import enum
 from typing import Final
 
 import attrs
+import trio
 
+from ..network.tls import explain
 from ..text import readable
 from .frames import ErrorCode, error_name
 
@@ -82,6 +84,14 @@ class Ending:
     def peaceful(self) -> bool:
         """Whether the server retired the connection in peace: by a GOAWAY with the code NO_ERROR."""
         return self.cause is EndCause.GOAWAY and self.code == ErrorCode.NO_ERROR
+
+    @classmethod
+    def by_error(cls, error: trio.BrokenResourceError | trio.ClosedResourceError) -> Ending:
+        """The ending that an error of the byte stream means."""
+        tls = explain(error)
+        if tls is not None:
+            return cls(EndCause.TLS_FAILED, tls)
+        return cls(EndCause.BROKEN, f"the connection broke: {error.__cause__ or error}")
 
     @classmethod
     def by_goaway(cls, code: int, debug_data: bytes) -> Ending:

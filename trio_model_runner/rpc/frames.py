@@ -1,6 +1,7 @@
-"""The frames of HTTP/2 (RFC 9113): their numbers, their layout, and how each one that we send is written.
+"""The frames of HTTP/2 (RFC 9113): their numbers, their layout, and how those that control it are written.
 
-Nothing here has state; what a frame means is `http2`'s business.
+Nothing here has state; what a frame means is `http2`'s business. The frames that carry requests are written
+in `streams`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,8 @@ __all__ = [
     "FrameType",
     "ProtocolViolation",
     "Setting",
-    "data_frame_header",
     "error_name",
     "goaway_frame",
-    "headers_frames",
     "parse_settings",
     "ping_frame",
     "require",
@@ -70,14 +69,17 @@ class FrameType(enum.IntEnum):
     CONTINUATION = 0x9
 
 
-class Flag(enum.IntEnum):
-    """The flags' bits; which frame knows which flag is in RFC 9113, section 6."""
+class Flag:
+    """The flags' bits; which frame knows which flag is in RFC 9113, section 6.
 
-    ACK = 0x1
-    END_STREAM = 0x1
-    END_HEADERS = 0x4
-    PADDED = 0x8
-    PRIORITY = 0x20
+    Plain numbers: they are looked up for every frame, and to look up an enum's member takes longer.
+    """
+
+    ACK: Final = 0x1
+    END_STREAM: Final = 0x1
+    END_HEADERS: Final = 0x4
+    PADDED: Final = 0x8
+    PRIORITY: Final = 0x20
 
 
 class Setting(enum.IntEnum):
@@ -140,24 +142,6 @@ def error_name(code: int) -> str:
 def _frame(kind: FrameType, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     length = len(payload)
     return FRAME_HEADER.pack(length >> 8, length & 0xFF, kind, flags, stream_id) + payload
-
-
-def data_frame_header(stream_id: int, length: int, *, end_stream: bool) -> bytes:
-    """The header of a DATA frame; its payload of `length` bytes follows as it is, uncopied."""
-    flags = Flag.END_STREAM if end_stream else 0
-    return FRAME_HEADER.pack(length >> 8, length & 0xFF, FrameType.DATA, flags, stream_id)
-
-
-def headers_frames(stream_id: int, block: bytes, max_frame_size: int, *, end_stream: bool) -> bytes:
-    """A HEADERS frame, followed by CONTINUATION frames where the block does not fit into one."""
-    flags = Flag.END_STREAM if end_stream else 0
-    if len(block) <= max_frame_size:
-        return _frame(FrameType.HEADERS, flags | Flag.END_HEADERS, stream_id, block)
-    parts = [block[start : start + max_frame_size] for start in range(0, len(block), max_frame_size)]
-    frames = [_frame(FrameType.HEADERS, flags, stream_id, parts[0])]
-    frames += [_frame(FrameType.CONTINUATION, 0, stream_id, part) for part in parts[1:-1]]
-    frames.append(_frame(FrameType.CONTINUATION, Flag.END_HEADERS, stream_id, parts[-1]))
-    return b"".join(frames)
 
 
 def settings_frame(settings: Iterable[tuple[int, int]]) -> bytes:

@@ -20,6 +20,8 @@ from typing import Final, TypeAlias
 
 from hpack import Decoder, Encoder
 
+from .frames import ErrorCode, require
+
 __all__ = ["Fields", "HeaderBlock", "HeaderDecoder", "HeaderEncoder", "RawFields"]
 
 RawFields: TypeAlias = tuple[tuple[bytes, bytes], ...]
@@ -28,6 +30,7 @@ Fields: TypeAlias = tuple[tuple[str, str], ...]
 _REMEMBERED_BLOCKS: Final = 32
 _REMEMBERED_LENGTH: Final = 4096  # a proof with an RSA key of 4,096 bits has 1,336
 _MAX_TABLE_SIZE: Final = 4096
+_MAX_BLOCK_FRAMES: Final = 64
 
 
 class HeaderEncoder:
@@ -113,23 +116,35 @@ class HeaderDecoder:
 class HeaderBlock:
     """A header block of which not all frames have come.
 
+    Args:
+        stream_id: whose it is.
+        end_stream: the stream ends with it.
+        max_size: how long it may be, bytes.
+
     Attributes:
         data: what has come of it.
         frames: in how many frames.
     """
 
-    __slots__ = ("data", "end_stream", "frames", "stream_id")
+    __slots__ = ("_max_size", "data", "end_stream", "frames", "stream_id")
 
-    def __init__(self, stream_id: int, *, end_stream: bool) -> None:
+    def __init__(self, stream_id: int, *, end_stream: bool, max_size: int = 16 << 10) -> None:
         self.stream_id = stream_id
         self.end_stream = end_stream
         self.data = bytearray()
+        self._max_size = max_size
         self.frames = 0
 
     def add(self, payload: bytes) -> None:
-        """Take in the next frame's part."""
+        """Take in the next frame's part.
+
+        Raises:
+            ProtocolViolation: the block is too long, or in too many frames.
+        """
         self.data += payload
         self.frames += 1
+        fits = len(self.data) <= self._max_size and self.frames <= _MAX_BLOCK_FRAMES
+        require(fits, ErrorCode.ENHANCE_YOUR_CALM, "a header block over the limit")
 
 
 def _literal(field: tuple[bytes, bytes]) -> bytes:

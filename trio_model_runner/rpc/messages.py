@@ -1,18 +1,40 @@
-"""gRPC's messages in the body of a response, which comes in pieces that have nothing to do with them."""
+"""gRPC's messages, each behind its length, in a body that comes in pieces which know nothing of them."""
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from typing import Final
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from .protocol import MESSAGE_PREFIX_LENGTH, message_length, message_prefix
+__all__ = ["MESSAGE_PREFIX", "MESSAGE_PREFIX_LENGTH", "MessageCutter", "message_length", "message_prefix"]
 
-__all__ = ["MessageCutter"]
+MESSAGE_PREFIX: Final = struct.Struct(">BL")
+"""What precedes a message: whether it is compressed, and its length in bytes."""
 
-_NOTHING: Final = bytearray()  # never changed: most responses need no buffer of their own
+MESSAGE_PREFIX_LENGTH: Final = MESSAGE_PREFIX.size
+
+
+def message_prefix(length: int) -> bytes:
+    """What precedes a message of `length` bytes that is not compressed."""
+    return MESSAGE_PREFIX.pack(0, length)
+
+
+def message_length(data: bytes | bytearray, max_message_bytes: int) -> int:
+    """The length of the message that begins with the prefix in `data`, bytes, without the prefix.
+
+    Raises:
+        GRPCError: the message is compressed, which nobody asked for, or larger than `max_message_bytes`.
+    """
+    compressed, length = MESSAGE_PREFIX.unpack_from(data)
+    if compressed:
+        raise GRPCError(Status.INTERNAL, "the answer is compressed, which it was not asked to be")
+    if length > max_message_bytes:
+        text = f"the answer has {length} bytes, more than {max_message_bytes}"
+        raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
+    return int(length)
 
 
 class MessageCutter:
@@ -37,7 +59,7 @@ class MessageCutter:
         self.begun = 0
         self._max_message_bytes = max_message_bytes
         self._single = single
-        self._gathered = _NOTHING
+        self._gathered = bytearray()
         self._length = 0  # of the message that has begun, prefix included; 0 before it has
 
     @property
@@ -56,21 +78,12 @@ class MessageCutter:
         Raises:
             GRPCError: a message is compressed or too large, or the response has more messages than it may.
         """
-        gathered = self._gathered
-        if not gathered:
-            if not self.begun:  # most answers are one message in one piece
-                length = len(data) - MESSAGE_PREFIX_LENGTH
-                if 0 <= length <= self._max_message_bytes and data.startswith(message_prefix(length)):
-                    self.begun = 1
-                    self.messages.append(data[MESSAGE_PREFIX_LENGTH:])
-                    return
-            gathered = self._gathered = bytearray()
-        gathered += data
-        self._cut(gathered)
+        self._gathered += data
+        self._cut(self._gathered)
 
     def clear(self) -> None:
         """Let go of all that was gathered and not taken."""
-        self._gathered = _NOTHING
+        self._gathered.clear()
         self.messages.clear()
 
     def check_end(self) -> None:

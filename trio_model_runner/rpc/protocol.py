@@ -1,4 +1,4 @@
-"""What gRPC puts on HTTP/2: request headers, length-prefixed messages, timeouts, statuses.
+"""What gRPC puts on HTTP/2: request headers, timeouts, statuses. Messages are in `messages`.
 
 Pure functions, after the specification "gRPC over HTTP2". Statuses and metadata are grpclib's types.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 import platform
-import struct
 from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any, Final
@@ -22,12 +21,9 @@ from multidict import MultiDict
 from .headers import Fields, RawFields
 
 __all__ = [
-    "MESSAGE_PREFIX_LENGTH",
     "Metadata",
     "check_headers",
     "encode_timeout",
-    "message_length",
-    "message_prefix",
     "raise_for_status",
     "read_metadata",
     "read_status",
@@ -35,9 +31,6 @@ __all__ = [
 ]
 
 Metadata = MultiDict[Any]  # of text, and of bytes where the key ends in "-bin"
-
-MESSAGE_PREFIX: Final = struct.Struct(">BL")
-MESSAGE_PREFIX_LENGTH: Final = MESSAGE_PREFIX.size
 
 _USER_AGENT: Final = (
     f"grpc-python-trio-model-runner/{version('trio-model-runner')} ({platform.system()})".lower().encode()
@@ -95,26 +88,6 @@ def encode_timeout(seconds: float) -> RawFields:
         if count <= _MAX_TIMEOUT_DIGITS_VALUE:
             return ((b"grpc-timeout", b"%d%s" % (max(1, math.ceil(count)), unit.encode())),)
     return ()
-
-
-def message_prefix(length: int) -> bytes:
-    """What precedes a message of `length` bytes that is not compressed."""
-    return MESSAGE_PREFIX.pack(0, length)
-
-
-def message_length(data: bytes | bytearray, max_message_bytes: int) -> int:
-    """The length of the message that begins with the prefix in `data`, bytes, without the prefix.
-
-    Raises:
-        GRPCError: the message is compressed, which nobody asked for, or larger than `max_message_bytes`.
-    """
-    compressed, length = MESSAGE_PREFIX.unpack_from(data)
-    if compressed:
-        raise GRPCError(Status.INTERNAL, "the answer is compressed, which it was not asked to be")
-    if length > max_message_bytes:
-        text = f"the answer has {length} bytes, more than {max_message_bytes}"
-        raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
-    return int(length)
 
 
 @functools.lru_cache(maxsize=256)  # a server's good answers have the same few blocks; errors are not kept

@@ -1,17 +1,29 @@
-"""One HTTP/2 stream of a client: a request on its way out and what has come of its response.
+"""The streams of a client's HTTP/2 connection: what is still to be sent on them, and in which order.
 
-The order in which a response's parts may come is a table here, and nowhere else.
+An `Http2Stream` is one request on its way out, and what has come of its response. The order in which a
+response's parts may come is a table here, and nowhere else.
+
+A `Sender` has all streams of a connection. A naive client turns each request into frames at once. Then a
+10 MB message sits in front of everybody else's, a cancelled request is sent all the same, and nobody can tell
+whether the peer ever saw it. Here a stream is only a promise until the writer asks for bytes: then it gets
+its id and its HEADERS, in order, as far as the peer's MAX_CONCURRENT_STREAMS lets it, and DATA is cut into
+frames round-robin over the streams that have something to say and window to say it in. Messages are never
+copied: frames carry views of them.
 """
 
 from __future__ import annotations
 
 import enum
 import functools
+from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from .headers import Fields, RawFields
+from . import frames
+from .frames import FRAME_HEADER, ErrorCode, Flag, FrameType, ProtocolViolation, Setting
+from .headers import Fields, HeaderEncoder, RawFields
 
-__all__ = ["Buffer", "Http2Stream", "Part", "well_formed"]
+__all__ = ["Buffer", "Http2Stream", "Part", "Sender", "well_formed"]
 
 Buffer: TypeAlias = bytes | memoryview
 
@@ -117,6 +129,151 @@ class Http2Stream:
         return length, pieces
 
 
+class Sender:
+    """The outgoing half of an `http2.Http2Client`.
+
+    Attributes:
+        streams: the streams that the server may know of, by id.
+        unopened: those that it can't know of yet, in the order in which they will be opened.
+        window: what the peer lets us send on the connection, bytes.
+        next_stream_id: the id of the next stream to be opened.
+        taking_streams: False once the connection ends: what is unopened then stays unopened.
+    """
+
+    def __init__(self) -> None:
+        self.streams: dict[int, Http2Stream] = {}
+        self.unopened: deque[Http2Stream] = deque()
+        self.window = frames.DEFAULT_WINDOW
+        self.next_stream_id = 1
+        self.taking_streams = True
+        self.max_frame_size = frames.DEFAULT_MAX_FRAME_SIZE
+        self.max_concurrent_streams = frames.MAX_STREAM_ID
+        self._initial_window = frames.DEFAULT_WINDOW
+        self._encoder = HeaderEncoder()
+        self._control: list[Buffer] = []
+        self._unread_answers = 0
+        self._sending: deque[Http2Stream] = deque()
+
+    @property
+    def accepts_streams(self) -> bool:
+        """Whether there will be an id for one more stream, after all that wait for theirs."""
+        last = self.next_stream_id + 2 * len(self.unopened)
+        return self.taking_streams and last <= frames.MAX_STREAM_ID
+
+    @property
+    def wants_to_send(self) -> bool:
+        """Whether there is something to send; peers may not let us send it now."""
+        return bool(self._control or self._sending or self.unopened)
+
+    @property
+    def unread_answers(self) -> int:
+        """How many `answer` frames wait because the peer does not read."""
+        return self._unread_answers
+
+    def control(self, frame: bytes) -> None:
+        """Send a frame that no flow control concerns, before any DATA."""
+        self._control.append(frame)
+
+    def answer(self, frame: bytes) -> None:
+        """Send a frame that the peer made us send."""
+        self._control.append(frame)
+        self._unread_answers += 1
+
+    def apply_setting(self, setting: int, value: int) -> None:
+        """Keep to one of the peer's SETTINGS.
+
+        Raises:
+            ProtocolViolation: it may not have this value.
+        """
+        match setting:
+            case Setting.HEADER_TABLE_SIZE:
+                self._encoder.limit_table(value)
+            case Setting.ENABLE_PUSH if value != 0:
+                raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "a server that enables push")
+            case Setting.MAX_CONCURRENT_STREAMS:
+                self.max_concurrent_streams = value
+            case Setting.INITIAL_WINDOW_SIZE:
+                if value > frames.MAX_WINDOW or not self._limit_initial_window(value):
+                    raise ProtocolViolation(ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {value}")
+            case Setting.MAX_FRAME_SIZE:
+                if not frames.DEFAULT_MAX_FRAME_SIZE <= value <= frames.MAX_MAX_FRAME_SIZE:
+                    raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, f"a maximum frame size of {value}")
+                self.max_frame_size = value
+            case _:
+                pass  # unknown settings are ignored: RFC 9113, section 6.5.2
+
+    def _limit_initial_window(self, size: int) -> bool:
+        """Apply the change to the open streams' windows; False if one overflows."""
+        difference = size - self._initial_window
+        self._initial_window = size
+        for stream in self.streams.values():
+            stream.send_window += difference
+        return all(stream.send_window <= frames.MAX_WINDOW for stream in self.streams.values())
+
+    def queue(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool) -> None:
+        """Send a piece of a stream's body, in its turn; the buffers are kept, not copied."""
+        was_idle = not stream.outgoing
+        stream.outgoing += [buffer for buffer in data if len(buffer)]
+        stream.end_queued = end_stream
+        if stream.id and was_idle and (stream.outgoing or end_stream):
+            self._sending.append(stream)
+
+    def forget(self, stream: Http2Stream) -> None:
+        """Send nothing more of a stream, and close it."""
+        stream.closed = True
+        stream.outgoing.clear()
+        if stream.id:
+            self.streams.pop(stream.id, None)
+        else:
+            self.unopened.remove(stream)
+
+    def take(self, limit: int) -> list[Buffer]:
+        """The next bytes for the wire: all control frames, and DATA up to about `limit` bytes."""
+        while self.unopened and self.taking_streams and len(self.streams) < self.max_concurrent_streams:
+            self._open(self.unopened.popleft())
+        out, self._control = self._control, []
+        self._unread_answers = 0
+        blocked: list[Http2Stream] = []
+        while self._sending and limit > 0:
+            stream = self._sending.popleft()
+            if stream.closed:
+                continue
+            room = min(self.max_frame_size, stream.send_window, self.window, limit)
+            if stream.outgoing and room <= 0:
+                blocked.append(stream)
+            else:
+                limit -= self._send_data(stream, room, out)
+        self._sending.extendleft(reversed(blocked))
+        return out
+
+    def _open(self, stream: Http2Stream) -> None:
+        stream.id = self.next_stream_id
+        self.next_stream_id += 2
+        stream.send_window = self._initial_window
+        self.streams[stream.id] = stream
+        stream.sent = stream.end_queued and not stream.outgoing
+        block = self._encoder.encode(stream.fields, stream.volatile)
+        stream.fields = stream.volatile = ()
+        self._control.append(_headers_frames(stream.id, block, self.max_frame_size, end_stream=stream.sent))
+        if stream.outgoing:
+            self._sending.append(stream)
+
+    def _send_data(self, stream: Http2Stream, room: int, out: list[Buffer]) -> int:
+        length, pieces = stream.take(room)
+        end_stream = stream.end_queued and not stream.outgoing
+        out.append(_frame_header(FrameType.DATA, Flag.END_STREAM if end_stream else 0, stream.id, length))
+        out += pieces
+        stream.send_window -= length
+        self.window -= length
+        if stream.outgoing:
+            self._sending.append(stream)
+        elif end_stream:
+            stream.sent = True
+            if stream.answered:
+                self.forget(stream)
+        return length
+
+
 @functools.lru_cache(maxsize=256)  # the same few blocks come again and again
 def well_formed(fields: Fields, trailers: bool) -> bool:
     """Whether headers, or trailers, of a response keep to RFC 9113, sections 8.1 to 8.3."""
@@ -124,3 +281,21 @@ def well_formed(fields: Fields, trailers: bool) -> bool:
         return False
     names = [name for name, _ in (fields if trailers else fields[1:])]
     return not any(name.startswith(":") or not name or name != name.lower() for name in names)
+
+
+def _frame_header(kind: FrameType, flags: int, stream_id: int, length: int) -> bytes:
+    """The header of a frame, whose payload of `length` bytes follows."""
+    return FRAME_HEADER.pack(length >> 8, length & 0xFF, kind, flags, stream_id)
+
+
+def _headers_frames(stream_id: int, block: bytes, max_frame_size: int, *, end_stream: bool) -> bytes:
+    """A HEADERS frame, followed by CONTINUATION frames where the block does not fit into one."""
+    flags = Flag.END_STREAM if end_stream else 0
+    if len(block) <= max_frame_size:
+        return _frame_header(FrameType.HEADERS, flags | Flag.END_HEADERS, stream_id, len(block)) + block
+    parts = [block[start : start + max_frame_size] for start in range(0, len(block), max_frame_size)]
+    written = _frame_header(FrameType.HEADERS, flags, stream_id, len(parts[0])) + parts[0]
+    for part in parts[1:]:
+        last = Flag.END_HEADERS if part is parts[-1] else 0
+        written += _frame_header(FrameType.CONTINUATION, last, stream_id, len(part)) + part
+    return written

@@ -1,11 +1,11 @@
-"""Who talks to whom: credentials for the nodes, proofs from them, and TLS contexts.
+"""How nodes and coordinators prove who they are: credentials, proofs, tokens, TLS contexts.
 
-Read `node_security` first. It has all that the rest of the package asks about a model's connections and
-calls: the same few questions, whatever the credentials.
+Read `node_security` first. It answers all questions of the rest of the package about a model's connections
+and calls: the same few questions for every kind of credentials.
 
-`secure` and `gateway` are the two kinds of credentials that a coordinator can have. `delegation` says whether
-a node belongs to the model that it claims to be, and `tokens` makes what a gateway asks for. `keys` and `tls`
-read files. Nothing here opens a connection, or knows what is called on one.
+`secure` and `gateway` are the two kinds of credentials that a coordinator can have. `delegation` checks
+whether a node belongs to its model, and `tokens` makes the tokens that a gateway wants. `keys` and `tls` read
+files. Nothing here may open a connection, or know what is called on one.
 """
 
 from .gateway import GatewayCredentials

@@ -1,18 +1,17 @@
-"""Whether a node belongs to the model that it claims to be.
+"""Whether a node belongs to its model.
 
-In the secure model protocol a participant's wallet signs a small message, once: this TLS key, for that model,
-with this hotkey. The node sends message and signature along with every answer, as metadata. TLS alone says
-that the authority gave somebody the name of the model's node; the wallet says that its participant wanted
-that very key.
+In the secure model protocol a participant's wallet signs a small message, once. The message has a TLS key,
+the model, and a hotkey. The node sends message and signature with every answer, as metadata. TLS alone shows
+that the authority gave somebody a certificate with the name of the model's node. The signature shows that the
+participant wanted exactly this key.
 
-All of it is public, so a node that has seen another's proof can send it too. What makes it worth anything is
-that it names the key of **the connection on which it came**, which only its owner can have. A client that
-looks the certificate up on a connection of its own has no such proof. So a `ConnectionProof` belongs to one
-connection and its certificate, and is not to be used with another.
+The message and its signature are public, so another node can copy and send them. They prove something only
+because the message has the key of **the connection on which it came**: only the owner of the key can have
+such a connection. A client that reads the certificate on a connection of its own has no proof. So a
+`ConnectionProof` belongs to one connection and its certificate, and must not be used with another.
 
-The proof is checked with each answer, and costs next to nothing: as long as the same bytes come, only the
-time is looked at again. What a peer sends here is anything at all, so each part has its bounds, and whatever
-is wrong ends in `ProofFailed`, never in another exception.
+The proof is checked with each answer. This takes very little time: while the same bytes come, only the time
+is checked again. A peer can send anything, so each part is bounded, and every error is a `ProofFailed`.
 
 Nothing here does I/O. `cryptography` and `base58` are imported by the first check.
 """
@@ -45,20 +44,20 @@ _WALLET_BYTES: Final = 32
 _LONGEST_WALLET: Final = 44  # characters of base58 that 32 bytes can have
 _LONGEST_SHOWN: Final = 64  # characters
 
-Metadata = Iterable[tuple[str, str]]
+HeaderFields = Iterable[tuple[str, str]]
 
 
 class UnknownIdentity(ProofFailed):
-    """What the orchestrator says about a model does not tell who its node must be; the model did nothing."""
+    """The orchestrator does not say who a model's node must be. The model is not at fault."""
 
 
 @attrs.frozen
 class NodeIdentity:
-    """What the orchestrator says about a model's participant, against which a node's proof is held.
+    """What the orchestrator says about a model's participant. A node's proof must agree with it.
 
     Attributes:
         model_id: the model's id.
-        wallet: the participant's wallet: its public key, base58.
+        wallet: the public key of the participant's wallet, base58.
         hotkey: the participant's hotkey.
     """
 
@@ -68,10 +67,10 @@ class NodeIdentity:
 
     @classmethod
     def from_infos(cls, model_id: str, infos: Mapping[str, Any]) -> NodeIdentity:
-        """Take it from a model's infos.
+        """Read the identity from a model's infos.
 
         Raises:
-            UnknownIdentity: they lack something, so that no proof could be accepted.
+            UnknownIdentity: something is missing, so no proof could be accepted.
         """
         wallet, hotkey = infos.get("cruncher_wallet_pubkey"), infos.get("cruncher_hotkey")
         for what, key in ((wallet, "cruncher_wallet_pubkey"), (hotkey, "cruncher_hotkey")):
@@ -83,12 +82,12 @@ class NodeIdentity:
 
 
 class ConnectionProof:
-    """What one connection's server must prove, and has proved.
+    """Checks the proofs on one connection.
 
     Args:
         certificate: the certificate that the server showed on this connection (X.509, DER); None if it
             showed none.
-        clock_leeway: seconds by which a proof may have expired, since clocks differ.
+        clock_leeway: a proof is accepted for so many seconds after it expired, since clocks differ.
 
     Attributes:
         proved: a proof was accepted on this connection.
@@ -102,16 +101,16 @@ class ConnectionProof:
         self._accepted: tuple[object, ...] | None = None
         self._expires_at = math.inf
 
-    def verify(self, metadata: Metadata, identity: NodeIdentity, *, now: float | None = None) -> None:
+    def verify(self, metadata: HeaderFields, identity: NodeIdentity, *, now: float | None = None) -> None:
         """Check the proof in an answer's initial metadata.
 
         Args:
             metadata: the initial metadata, names in lower case; other headers may be among it.
-            identity: who the server must be.
+            identity: the participant and model to which the server must belong.
             now: POSIX seconds; None asks the clock.
 
         Raises:
-            ProofFailed: it does not prove that; the text says which of the conditions is not met.
+            ProofFailed: the proof is missing or wrong; the text says in what way.
         """
         parts = _find(metadata)
         if (parts, identity) != self._accepted:
@@ -157,12 +156,12 @@ class ConnectionProof:
         return self._public_key
 
 
-def carries_proof(metadata: Metadata) -> bool:
-    """Whether an answer's initial metadata has anything of a proof."""
+def carries_proof(metadata: HeaderFields) -> bool:
+    """Whether an answer's initial metadata has any part of a proof."""
     return any(name in _KEYS for name, _ in metadata)
 
 
-def _find(metadata: Metadata) -> tuple[str, str, str]:
+def _find(metadata: HeaderFields) -> tuple[str, str, str]:
     """The three parts of the proof."""
     found: dict[str, str] = {}
     for name, value in metadata:
@@ -237,5 +236,5 @@ def _read_expiry(expires_at: object) -> float:
 
 
 def _shown(value: object) -> str:
-    # Wallets and ids are compared letter by letter, so that letters that look the same must look different.
+    # Other letters can look the same as those in the right wallet or id: they are written out.
     return quoted(value, _LONGEST_SHOWN, ascii_only=True)

@@ -1,8 +1,8 @@
 """Credentials for nodes behind a gateway: a proxy that ends TLS, and takes calls with a signed token.
 
-The connection is ordinary TLS to the gateway's own name, verified by the system's authorities. Who is
-calling, the nodes tell from a token with each call; `tokens` makes them. They know a hash of the
-coordinator's public key from the chain, and that registry has RSA keys only.
+The connection is ordinary TLS to the gateway's own name, verified with the system's authorities. Each call
+carries a token, which tells the nodes who calls; `tokens` makes them. The nodes know a hash of the
+coordinator's public key from the chain, and the chain has RSA keys only.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ __all__ = ["GatewayCredentials"]
 
 @attrs.frozen
 class GatewayCredentials:
-    """A coordinator's RSA key, with which it signs what it asks of a gateway.
+    """A coordinator's RSA key. It signs the tokens for a gateway.
 
-    Made by `from_directory`, `from_files` or `from_pem`. The key can neither be seen nor pickled.
+    Use `from_directory`, `from_files` or `from_pem`. No repr shows the key, and it can't be pickled.
 
     Attributes:
         public_key: the public key, DER SubjectPublicKeyInfo.
@@ -45,13 +45,13 @@ class GatewayCredentials:
 
     @classmethod
     def from_pem(cls, key_pem: bytes) -> Self:
-        """Take a private key that the program has from elsewhere.
+        """Use a private key that the program already has.
 
         Args:
             key_pem: an RSA key in PEM format, without a passphrase.
 
         Raises:
-            ConfigError: it is something else, or a package is missing.
+            ConfigError: `key_pem` is something else, or a package is missing.
         """
         return cls._from_pem(key_pem, "key_pem")
 
@@ -66,11 +66,11 @@ class GatewayCredentials:
     ) -> Self:
         """Load the key from a file. This blocks for a moment.
 
-        A key that other users of the machine may read is worth a warning in the log.
+        If other users of the machine may read the key's file, a warning is logged.
 
         Args:
             key_path: an RSA key, PEM, without a passphrase.
-            cert_path: its certificate, PEM, which is only checked against it.
+            cert_path: the key's certificate, PEM. It is only used to check the key.
 
         Raises:
             ConfigError: a file can't be read or holds something else, the key is not the certificate's, the

@@ -1,10 +1,10 @@
 """Keys and certificates from files, with errors that name the file.
 
-A coordinator's key material is made once, copied to a server, and forgotten until it fails at three in the
-morning, in a TLS library's words. So everything that can be told beforehand is told when it is loaded: a file
-that is missing, or holds something else, a key that belongs to another certificate, or is of another kind, a
-certificate that is no longer valid. Every error is a `ConfigError` that begins with the file's name; none of
-them shows what is in it, which may be a key even where a certificate was expected.
+A coordinator's keys are made once, copied to a server, and forgotten. Later mistakes would show as errors of
+a TLS library, which explain little. So every mistake that can be found when a file is loaded is found then: a
+file that is missing or has something else in it, a key of another certificate or of another kind, a
+certificate that is no longer valid. Every error is a `ConfigError` that begins with the file's name. None
+shows the file's content: it may be a key, even where a certificate was expected.
 
 `cryptography` does the reading. It is imported where it is needed, so that a program without credentials
 needs neither the package nor the time.
@@ -40,14 +40,14 @@ __all__ = [
 
 logger = logging.getLogger("trio_model_runner.security")
 
-_LARGEST_FILE = 1 << 20  # bytes; a chain of certificates has a few thousand
+_LARGEST_FILE = 1 << 20  # bytes; a chain of certificates has a few thousand bytes
 
 
 def require_packages() -> None:
-    """Check that what credentials need is installed.
+    """Check that the packages for credentials are installed.
 
     Raises:
-        ConfigError: it isn't.
+        ConfigError: a package is missing.
     """
     for package in ("cryptography", "base58"):
         try:
@@ -62,7 +62,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     """Read a small file.
 
     Raises:
-        ConfigError: it can't be read, or is too large to be what it should.
+        ConfigError: the file can't be read, or is too large for a key or a certificate.
     """
     try:
         with Path(path).open("rb") as file:
@@ -94,7 +94,7 @@ def load_certificate(pem: bytes, source: str) -> Certificate:
         source: where they come from, for messages.
 
     Raises:
-        ConfigError: there is none, or its time has passed or not come.
+        ConfigError: there is no certificate, or it is not valid yet or any more.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.x509 import load_pem_x509_certificates
@@ -121,7 +121,7 @@ def load_private_key(pem: bytes, source: str) -> PrivateKeyTypes:
         source: where it comes from, for messages.
 
     Raises:
-        ConfigError: there is none, or it has a passphrase.
+        ConfigError: there is no key, or it has a passphrase.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -135,7 +135,7 @@ def load_private_key(pem: bytes, source: str) -> PrivateKeyTypes:
 
 
 def load_rsa_key(pem: bytes, source: str) -> RSAPrivateKey:
-    """Read a private key that must be an RSA one; see `load_private_key`."""
+    """Read a private key, which must be an RSA key; see `load_private_key`."""
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     key = load_private_key(pem, source)
@@ -153,10 +153,10 @@ def public_key_info(key: PublicKeyTypes) -> bytes:
 
 
 def check_matches(key: PrivateKeyTypes, key_source: str, certificate: Certificate, source: str) -> None:
-    """Check that a key is the one that its certificate is about.
+    """Check that a key and a certificate belong together.
 
     Raises:
-        ConfigError: it is another.
+        ConfigError: the certificate is for another key.
     """
     if public_key_info(key.public_key()) != public_key_info(certificate.public_key()):
         raise ConfigError(f"{key_source}: is not the key of the certificate in {source}")

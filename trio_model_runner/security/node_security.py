@@ -1,17 +1,17 @@
-"""What a model's connections and calls need to know of credentials: the same questions for every kind.
+"""What a model's connections and calls need of credentials: the same questions for every kind of them.
 
-Whoever opens a connection to a node asks, in this order:
+The code that opens a connection to a node asks, in this order:
 
-- `NodeSecurity.tls` for what goes under HTTP/2, and `NodeSecurity.authority` for whom the requests name;
-- `NodeSecurity.failed_proof` if it can't be opened;
-- `NodeSecurity.proof` of each connection. If there is one, nothing of value may be sent before it has
-  accepted an answer, and no answer may be believed that it has not accepted.
+- `NodeSecurity.tls` for the TLS under HTTP/2, and `NodeSecurity.authority` for the ``:authority`` of
+  requests;
+- `NodeSecurity.failed_proof` if the connection can't be opened;
+- `NodeSecurity.proof` for each connection. If there is a proof, nothing secret may be sent before it has
+  accepted an answer, and answers that it does not accept must not be used.
 
-With each call goes what `NodeSecurity.call_metadata` says. Without credentials there is nothing of all this.
+Each call carries `NodeSecurity.call_metadata`. Without credentials, there is none of all this.
 
-A connection has to be proved by a call that gives nothing away, which rules a setup out: it carries the class
-and its arguments. Deployed secure nodes send their proof with every unary answer, that of a health check
-among them, so that does.
+A connection must be proved by a call without secrets. A Setup is no such call: it carries the class and its
+arguments. A health check is one, since deployed secure nodes send their proof with every unary answer.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TLSParameters:
     """How TLS is spoken with one node.
 
     Attributes:
-        context: whom to trust, and what certificate to show.
+        context: the trusted authorities, and our certificate.
         server_hostname: the name that the node's certificate must have; None for the host's own.
     """
 
@@ -56,34 +56,40 @@ class TLSParameters:
 
 
 class NodeSecurity:
-    """How one cluster's connections to its nodes are secured; this class asks for nothing."""
+    """How one cluster's connections to its nodes are secured. This base class is for plaintext.
+
+    Attributes:
+        has_tokens: calls carry tokens, which `call_metadata` makes.
+    """
+
+    has_tokens: bool = False
 
     def tls(self, model_id: str) -> TLSParameters | None:
-        """How TLS is spoken with a model's node; None for plaintext.
+        """The parameters of TLS with a model's node; None for plaintext.
 
         Raises:
-            UnknownIdentity: no certificate could have the model's name.
+            UnknownIdentity: no certificate can have the model's name.
         """
         return None
 
     def authority(self, model_id: str, address: str) -> str:
-        """What requests name as their ``:authority``.
+        """The ``:authority`` of requests.
 
         Args:
             model_id: the model's id.
             address: where its node is, host and port.
 
         Raises:
-            UnknownIdentity: as `tls`.
+            UnknownIdentity: see `tls`.
         """
         return address
 
     def failed_proof(self, error: OSError) -> ProofFailed | None:
-        """The failed proof that it is when connecting to a node ended in `error`; None if it is none."""
+        """The failed proof, if connecting ended in `error` because of one; else None."""
         return None
 
     def proof(self, certificate: bytes | None) -> ConnectionProof | None:
-        """What a new connection must prove before it is used; None where it needs not.
+        """The check for the proofs on a new connection; None if no proof is needed.
 
         Args:
             certificate: the certificate that the node showed on it (X.509, DER); None without TLS.
@@ -91,11 +97,11 @@ class NodeSecurity:
         return None
 
     def ready_metadata(self, model_id: str, path: str) -> TokenMetadata | None:
-        """What `call_metadata` would return, if that needs no waiting."""
+        """What `call_metadata` would return, or None if it would wait."""
         return ()
 
     async def call_metadata(self, model_id: str, path: str) -> TokenMetadata:
-        """The metadata that a call carries; it differs from call to call, so keep it out of HPACK's table.
+        """The metadata of a call. It differs from call to call, so it should not go into HPACK's table.
 
         Args:
             model_id: the model that is called.
@@ -105,7 +111,7 @@ class NodeSecurity:
 
 
 class SecureSecurity(NodeSecurity):
-    """TLS both ways, and a wallet's word for every node's key."""
+    """TLS with certificates on both sides, and a wallet's signature for every node's key."""
 
     def __init__(self, credentials: SecureCredentials, *, clock_leeway: float) -> None:
         self._context = credentials.context
@@ -120,7 +126,7 @@ class SecureSecurity(NodeSecurity):
         return _node_name(model_id)
 
     def failed_proof(self, error: OSError) -> ProofFailed | None:
-        """See `NodeSecurity.failed_proof`: asking again would help nobody."""
+        """See `NodeSecurity.failed_proof`: a wrong certificate would be wrong again."""
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, ssl.SSLCertVerificationError):
@@ -136,6 +142,8 @@ class SecureSecurity(NodeSecurity):
 class GatewaySecurity(NodeSecurity):
     """TLS to a gateway, and a signed token with every call."""
 
+    has_tokens = True
+
     def __init__(self, credentials: GatewayCredentials, context: ssl.SSLContext | None = None) -> None:
         self._context = client_context() if context is None else context
         self._tokens = TokenMaker(credentials.sign, credentials.public_key)
@@ -149,7 +157,7 @@ class GatewaySecurity(NodeSecurity):
         return () if path.startswith(_HEALTH_SERVICE) else self._tokens.ready(model_id)
 
     async def call_metadata(self, model_id: str, path: str) -> TokenMetadata:
-        """See `NodeSecurity.call_metadata`: a token, but for health checks, which go without."""
+        """See `NodeSecurity.call_metadata`: a token; health checks have none."""
         if path.startswith(_HEALTH_SERVICE):
             return ()
         return await self._tokens.make(model_id)
@@ -158,11 +166,11 @@ class GatewaySecurity(NodeSecurity):
 def node_security(
     credentials: SecureCredentials | GatewayCredentials | None, *, clock_leeway: float = 0.0
 ) -> NodeSecurity:
-    """What credentials mean for connections and calls; one cluster has one of these.
+    """Make the `NodeSecurity` of a cluster from its credentials.
 
     Args:
-        credentials: a coordinator's credentials, if it has any.
-        clock_leeway: seconds by which a proof may have expired.
+        credentials: the coordinator's credentials; None for plaintext.
+        clock_leeway: a proof is accepted for so many seconds after it expired.
     """
     match credentials:
         case SecureCredentials():

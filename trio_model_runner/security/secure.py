@@ -1,10 +1,10 @@
-"""Credentials for the secure model protocol: TLS both ways, and a wallet that vouches for the node.
+"""Credentials for the secure model protocol: TLS with certificates on both sides.
 
-The platform's certificate tool, ``crunch-certificate``, makes a directory with three files: the authority
-whose certificates the nodes have, this coordinator's certificate, and its key. A node takes calls from nobody
-else; it knows a hash of the coordinator's public key from the chain.
+The platform's certificate tool, ``crunch-certificate``, makes a directory with three files: the certificate
+of the authority that issues the nodes' certificates, this coordinator's certificate, and its key. A node
+takes calls from this coordinator only: it knows a hash of the coordinator's public key from the chain.
 
-The key itself stays in its file and in the TLS library: nothing here holds its bytes.
+The key stays in its file and in the TLS library: nothing here holds its bytes.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ __all__ = ["SecureCredentials"]
 
 @attrs.frozen
 class SecureCredentials:
-    """A coordinator's certificate and key, and the authority that the nodes' certificates must be from.
+    """A coordinator's certificate and key, and the authority that issues the nodes' certificates.
 
-    Made by `from_directory` or `from_files`, which read and check the files.
+    Use `from_directory` or `from_files`, which read and check the files.
 
     Attributes:
         ca_file: the authority's certificate, PEM.
         certificate_file: the coordinator's certificate, or chain, PEM.
-        key_file: its private key, PEM.
-        context: shows that certificate, and trusts that authority alone.
+        key_file: the coordinator's private key, PEM.
+        context: an SSL context with that certificate, which trusts that authority only.
     """
 
     ca_file: Path
@@ -63,7 +63,7 @@ class SecureCredentials:
     ) -> Self:
         """Load a certificate, its key and the nodes' authority. This blocks for a moment.
 
-        A key that other users of the machine may read is worth a warning in the log.
+        If other users of the machine may read the key's file, a warning is logged.
 
         Args:
             ca_cert_path: the authority's certificate, PEM.
@@ -77,13 +77,13 @@ class SecureCredentials:
         require_packages()
         ca_file, certificate_file, key_file = Path(ca_cert_path), Path(tls_cert_path), Path(tls_key_path)
         context = client_context(ca_file)
-        context.hostname_checks_common_name = False  # whoever asks for a certificate chooses that one freely
+        context.hostname_checks_common_name = False  # the owner chooses that name freely
         certificate_source, key_source = repr(str(certificate_file)), repr(str(key_file))
         certificate = load_certificate(read_file(certificate_file), certificate_source)
         key = load_private_key(read_file(key_file), key_source)
         check_matches(key, key_source, certificate, certificate_source)
         try:
-            # Given none, OpenSSL would ask the terminal for a passphrase.
+            # Without a password, OpenSSL would ask the terminal for a passphrase.
             context.load_cert_chain(certificate_file, key_file, password=lambda: "")
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             files = f"{certificate_source} and {key_source}"

@@ -1,9 +1,9 @@
 """TLS contexts for a client: which certificates it trusts.
 
-`ssl.create_default_context` trusts what the system trusts, and from Python 3.13 on insists on extensions that
-RFC 5280 asks for and private authorities tend to leave out (the deployed ones do: their certificates have no
-authority key identifier). So that a private authority's certificates are accepted alike by every version of
-Python, its contexts are made without that; everything else is verified as strictly.
+`ssl.create_default_context` trusts what the system trusts. From Python 3.13 on, it requires extensions that
+are in RFC 5280, but that private authorities often leave out. (The deployed ones do: their certificates have
+no authority key identifier.) Contexts for a private authority don't require these extensions, so all versions
+of Python accept the same certificates. Everything else is verified as strictly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def client_context(ca_file: str | os.PathLike[str] | None = None) -> ssl.SSLCont
     """A context that verifies the server's certificate and its name, and speaks TLS 1.2 or later.
 
     Args:
-        ca_file: the certificates (PEM) of the only authorities to trust; None trusts the system's.
+        ca_file: the certificates (PEM) of the authorities to trust, no others; None trusts the system's.
 
     Raises:
         ConfigError: the file can't be read, or holds no certificate that is valid now.

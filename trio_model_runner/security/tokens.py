@@ -1,13 +1,14 @@
 """Signed tokens: what a gateway wants to see with every call.
 
-A token says which model is called and when, in whole seconds, under the coordinator's RSA key. Signing one
-takes a third of a millisecond with a key of 2,048 bits and one and a half with 4,096, so a round on a
-thousand models would hold up the event loop for as long as a second and a half, in which no answer is read.
-`cryptography` lets go of the interpreter's lock meanwhile. So threads sign, a few at a time, several tokens
-each time, for whoever is waiting; and a token serves all calls on its model for a while.
+A token says which model is called and when, in whole seconds, and is signed with the coordinator's RSA key.
+To sign one takes 0.3 ms with a key of 2,048 bits, and 1.5 ms with 4,096 bits. A round on a thousand models
+would hold up the event loop for up to 1.5 s, and no answer would be read meanwhile. `cryptography` releases
+the interpreter's lock while it signs. So a few threads sign, several tokens at a time, and a token is used
+for all calls on its model for a while.
 
-The calls of a round ask for their tokens all at once and get their turns in that order. A turn signs the
-caller's token and those of the next in the queue, so that most find theirs made when their own turn comes.
+The calls of a round ask for their tokens at the same time, and get their turns in that order. A turn signs
+the caller's token and those of the next calls in the queue. So most calls find their token ready when their
+own turn comes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _REMEMBERED_TOKENS: Final = 20_000
 
 @attrs.define(eq=False)
 class _Request:
-    """A token that somebody waits for; without one in the end, its signing has failed."""
+    """A token that a task waits for. If it has no token in the end, signing has failed."""
 
     token: TokenMetadata | None = None
     ended: trio.Event = attrs.field(factory=trio.Event)
@@ -46,7 +47,7 @@ class TokenMaker:
     Args:
         sign: signs a message; runs in threads.
         public_key: what the signatures are verified with, DER SubjectPublicKeyInfo.
-        lifetime: seconds for which a token is used, counted from the whole second that it carries.
+        lifetime: how long a token is used, in seconds from the whole second that is written in it.
         clock: the time in POSIX seconds.
     """
 
@@ -68,17 +69,17 @@ class TokenMaker:
         self._turns = trio.CapacityLimiter(min(_MOST_THREADS, os.cpu_count() or 1))
 
     def ready(self, model_id: str) -> TokenMetadata | None:
-        """The token for a model, if there is one that is still good."""
+        """The token for a model, if there is one that may still be used."""
         token = self._tokens.get(model_id)
         if token is None or not 0 <= self._clock() - token[0] < self._lifetime:
             return None
         return token[1]
 
     async def make(self, model_id: str) -> TokenMetadata:
-        """The token for a model: the one that there is, or a new one.
+        """The token for a model: the present one, or a new one.
 
-        Where signing takes long, the new one may be older than `lifetime` when it is ready. Who waited for it
-        gets it all the same: the next one would be no younger.
+        If signing takes long, a new token may be older than `lifetime` when it is ready. The task that waited
+        for it gets it all the same: the next token would not be ready sooner.
 
         Returns:
             Metadata fields, names and values.

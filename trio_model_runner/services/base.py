@@ -1,7 +1,7 @@
-"""What every gRPC service of the model nodes is to the rest: requests to send, and answers to read.
+"""What every gRPC service of the model nodes has: requests to send, and answers to read.
 
-A `NodeService` is one node's language and nothing more. It neither sends nor waits, so it can be read beside
-the `.proto` file that it speaks. What an answer means for the model is decided in `model.policy`.
+A `NodeService` knows the messages of one service and nothing more. It neither sends nor waits, so it can be
+read beside its `.proto` file. What an answer means for the model is decided in `model.policy`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["MAX_FIELDS", "NOTHING", "AnswerCode", "NodeService", "Request", "Ser
 
 
 class AnswerCode(enum.StrEnum):
-    """What a node says of a call or a setup that reached it; services without such codes say SUCCESS."""
+    """The code in a node's answer to a call or a Setup. For services without codes, it is SUCCESS."""
 
     SUCCESS = "SUCCESS"
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
@@ -38,11 +38,11 @@ class AnswerCode(enum.StrEnum):
 
 @attrs.frozen
 class Request:
-    """One unary request. Its repr says how long the message is, and not what is in it.
+    """One unary request. Its repr has the length of the message, not its content.
 
     Attributes:
         path: "/package.Service/Method".
-        message: the encoded message, in buffers that are sent one after the other, uncopied.
+        message: the encoded message, in buffers. They are sent one after the other, without copying.
     """
 
     path: str
@@ -50,18 +50,13 @@ class Request:
         default=(), repr=lambda message: f"<{sum(map(len, message))} bytes>"
     )
 
-    @property
-    def size(self) -> int:
-        """The message's length in bytes."""
-        return sum(map(len, self.message))
-
 
 @attrs.frozen
 class SetupAnswer:
     """What a node answered to a setup.
 
     Attributes:
-        fresh: a new instance was made; False says that the model still has its history.
+        fresh: a new instance was made. If False, the model still has its history.
     """
 
     code: AnswerCode
@@ -70,7 +65,7 @@ class SetupAnswer:
 
 
 MAX_FIELDS: Final = 100
-"""Fields in one message of an answer, far more than any has: a reader's time is a stranger's to take."""
+"""How many fields of one message in an answer are read: real ones have far fewer, hostile ones may not."""
 
 NOTHING = Encoded(DataType.NONE, b"")
 
@@ -89,12 +84,12 @@ class ServiceAnswer:
 
 
 class NodeService(abc.ABC):
-    """A language of model nodes; a `Cluster` speaks one to all of its models."""
+    """A gRPC service of model nodes. A `Cluster` uses one for all of its models."""
 
     @property
     @abc.abstractmethod
     def instance_name(self) -> str:
-        """What `setup_request` asks for, for messages: two services with the same name ask for the same."""
+        """What `setup_request` asks for, in words. Two services with the same name ask for the same."""
 
     @abc.abstractmethod
     def setup_request(self) -> Request:
@@ -119,11 +114,11 @@ class NodeService(abc.ABC):
 
     @abc.abstractmethod
     def reset_request(self) -> Request:
-        """The request that takes away what a model has learnt; a setup must follow it."""
+        """The request that makes a model forget what it has learnt. A Setup must follow it."""
 
     @abc.abstractmethod
     def read_reset(self, message: bytes) -> ServiceAnswer:
-        """Read the answer to `reset_request`; a success has the value NONE.
+        """Read the answer to `reset_request`. On success, the value has the type NONE.
 
         Raises:
             ValueError: it is malformed.

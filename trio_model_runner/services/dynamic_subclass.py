@@ -1,6 +1,6 @@
-"""`dynamic_subclass.DynamicSubclassService`: an instance of the participant's subclass, called by name.
+"""`dynamic_subclass.DynamicSubclassService`: methods of an instance of the participant's subclass.
 
-The node finds a subclass of the class named in Setup, makes one instance of it, and then calls its methods.
+Setup names a base class. The node finds a subclass of it, makes one instance, and then calls its methods.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import attrs
 
 from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, SetupRequest, SetupResponse
 from ..rpc.message_reader import message_reader
+from ..text import is_utf8
 from ..values.data import Arguments, DataType, Encoded
 from .base import MAX_FIELDS, NOTHING, AnswerCode, NodeService, Request, ServiceAnswer, SetupAnswer
 from .uncopied import few, nested, number, variant
@@ -43,10 +44,10 @@ class DynamicSubclassService(NodeService):
 
     Args:
         class_name: the base class, as "package.module.ClassName", where the node can import it.
-        arguments: what the instance is made with. A node that has an instance already ignores both.
+        arguments: the arguments for making the instance. A node that has an instance ignores both.
 
     Raises:
-        ValueError: `class_name` is no such name.
+        ValueError: `class_name` is no such dotted name.
         TypeError: an argument is of another type.
     """
 
@@ -66,7 +67,7 @@ class DynamicSubclassService(NodeService):
         return Request(f"{_PATH}Setup", (_encode_class_name(self.class_name), *arguments))
 
     def read_setup(self, message: bytes) -> SetupAnswer:
-        """See `NodeService.read_setup`: only the text says whether there was an instance already."""
+        """See `NodeService.read_setup`. Only the answer's text says whether there was an instance already."""
         (status,) = _read_setup(message)
         code, text = status or ("", "")
         if text in self._wrong_name_texts:
@@ -75,7 +76,7 @@ class DynamicSubclassService(NodeService):
 
     @property
     def _wrong_name_texts(self) -> tuple[str, str]:
-        """What deployed nodes (release 0.4.2) say if the module has no such class, with SETUP_FAILED."""
+        """The texts of deployed nodes (release 0.4.2), with SETUP_FAILED, if the module has no such class."""
         module, _, name = self.class_name.rpartition(".")
         return (
             f"Class '{name}' not found in module '{module}'.",
@@ -120,13 +121,15 @@ def _encode_class_name(class_name: str) -> bytes:
 def _encode_method(method: str) -> bytes:
     if not method:
         raise ValueError("method: must not be empty")
+    if not is_utf8(method):
+        raise ValueError("method: has a lone surrogate, which can't be sent")
     return bytes(CallRequest(method_name=method))
 
 
 def _encode_arguments(arguments: Arguments) -> tuple[Buffer, ...]:
-    """The arguments' part of a CallRequest and of a SetupRequest, which number these fields alike.
+    """Encode the arguments of a CallRequest or a SetupRequest: both have the same numbers for these fields.
 
-    Encoded messages that are joined are merged, so this goes behind any method's name.
+    In protobuf, joined messages are merged. So this can be put behind any encoded method's name.
     """
     fields: list[Buffer] = []
     for position, value in enumerate(arguments.positional, start=1):

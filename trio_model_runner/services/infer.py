@@ -1,7 +1,7 @@
 """What the services that infer one value from one value have in common: Setup, Infer, Reinitialize.
 
-Setup and Reinitialize carry nothing either way, and a model's exception arrives as a gRPC status. Whether
-a Setup made a new instance can't be known, so it counts as one.
+The requests and answers of Setup and Reinitialize are empty, and a model's exception arrives as a gRPC
+status. The answer does not say whether Setup made a new instance, so each Setup counts as if it had.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class InferService(NodeService):
 
 
 def only_value(method: str, arguments: Arguments) -> Encoded:
-    """The one value that an inference takes.
+    """The one value that `Infer` takes.
 
     Raises:
-        ValueError: the method is another one than `Infer`.
-        TypeError: it isn't given exactly one positional argument.
+        ValueError: the method is not `Infer`.
+        TypeError: there is not exactly one positional argument.
     """
     if method != INFER:
         raise ValueError(f"method: this service has only {INFER!r}, got {method!r}")

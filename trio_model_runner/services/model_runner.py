@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["ModelRunnerService"]
 
 _NUMBERED_LOWER = 1
-"""This service's types begin at DOUBLE=0, all later ones at NONE=0 and DOUBLE=1."""
+"""The types of this service begin at DOUBLE=0; those of all later ones at NONE=0 and DOUBLE=1."""
 
 _read_response = message_reader(proto.InferResponse, MAX_FIELDS)
 
 
 @attrs.frozen
 class ModelRunnerService(InferService):
-    """Nodes that serve `ModelRunner`. There is no NONE: a model can't answer it, nor be sent it."""
+    """Nodes that serve `ModelRunner`. It has no type NONE: None can be neither an argument nor an answer."""
 
     path: ClassVar[str] = "/ModelRunner/"
 

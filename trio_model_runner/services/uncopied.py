@@ -1,11 +1,11 @@
-"""Protobuf messages around values, which are not copied for it.
+"""Protobuf messages around values, without copying the values.
 
-A library that encodes messages writes each inner message into a buffer, and that into the next one. A value
-lies three messages deep, so betterproto copies it often enough to need 7 ns for each of its bytes: 0.3 s for
-40 MB, in which nothing else happens. Here a message is a list of buffers instead, the heads of fields and
-between them the values themselves, as they are sent and as `Arguments` keeps them.
+A library that encodes messages writes each inner message into a buffer, and copies that into the next one. A
+value is three messages deep. So betterproto needs 7 ns for each of its bytes: 0.3 s for 40 MB, and the event
+loop stands still meanwhile. Here a message is a list of buffers: the heads of fields, and between them the
+values themselves, as `Arguments` keeps them.
 
-Only what requests need is here: numbers and what has a length, in fields with numbers below 16.
+Only what requests need is here: numbers, and fields with a length, with field numbers below 16.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ _VARINT: Final = 0
 _LENGTH_DELIMITED: Final = 2
 
 _SHORT: Final = 64 * 2**10
-"""Bytes; joining buffers that are shorter takes less time than sending one more."""
+"""In bytes. To join shorter buffers takes less time than to send one buffer more."""
 
 
 def number(field: int, value: int) -> list[Buffer]:
-    """A field with a number that is not negative; as in proto3, nothing for 0."""
+    """Encode a field with a number that is not negative. As in proto3, 0 is not sent."""
     return [_varint(field << 3 | _VARINT) + _varint(value)] if value else []
 
 
 def nested(field: int, *content: Sequence[Buffer]) -> list[Buffer]:
-    """A field with a message, made of these fields; or with text or bytes, in one buffer."""
+    """Encode a field with a message that is made of these fields; or with text or bytes, as one buffer."""
     buffers = [buffer for part in content for buffer in part]
     return [_varint(field << 3 | _LENGTH_DELIMITED) + _varint(sum(map(len, buffers))), *buffers]
 
 
 def variant(value: Encoded) -> list[Buffer]:
-    """The content of a `commons.Variant`."""
+    """Encode the content of a `commons.Variant`."""
     return [*number(2, value.data_type), *nested(3, [value.data])]
 
 
 def few(buffers: Iterable[Buffer]) -> tuple[Buffer, ...]:
-    """The same bytes in few buffers: short ones that are neighbours are joined."""
+    """Return the same bytes in fewer buffers: neighbouring short ones are joined."""
     result: list[Buffer] = []
     short: list[Buffer] = []
     for buffer in buffers:

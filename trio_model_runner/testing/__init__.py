@@ -1,7 +1,7 @@
 """A crunch to test coordinators against: an orchestrator and model nodes that serve ordinary Python objects.
 
-A test gives the models as objects and runs the real `Cluster` against them, in memory and on a clock that
-jumps if it likes, so that a test of a ten-second timeout takes no time at all::
+A test gives the models as objects and runs the real `Cluster` against them. It may run in memory and on a
+clock that jumps; then a test of a ten-second timeout takes no time::
 
     import trio
     from trio_model_runner import Cluster, DynamicSubclassService, Status
@@ -30,22 +30,22 @@ jumps if it likes, so that a test of a ten-second timeout takes no time at all::
 What there is:
 
 - `LocalCrunch`: the orchestrator and the nodes, and what happens to deployed models, each a method.
-- `LocalNode`: one node, as `LocalCrunch.node` gives it: what it was asked, what it is made to do wrong.
-- `Faults`: what goes wrong with a node's Setups and calls.
-- `LocalOrchestrator`: the WebSocket, as in `LocalCrunch.orchestrator`: what was reported, and its own
-  troubles.
+- `LocalNode`: one node, as `LocalCrunch.node` returns it. It records what it was asked, and has `faults`.
+- `Faults`: what a node does wrong at Setups and calls.
+- `LocalOrchestrator`: the WebSocket server, as `LocalCrunch.orchestrator`. It records what was reported, and
+  can go away, fall silent, or send nonsense.
 - `Service`: the gRPC services that nodes can serve.
-- `CallRecord`, `SetupRecord`, `Deployment`: what the lists hold.
+- `CallRecord`, `SetupRecord`, `Deployment`: the items of the lists in these classes.
 - `GRPCServer`, `ServerCall`: the server below the nodes, for tests that need one without a model.
 
 Read `crunch` first, then `node` and `orchestrator`; `endpoint` and `grpc_server` are below these. Nothing
-here knows the cluster, which speaks with nodes and orchestrator through the network alone.
+here may know the cluster: it speaks with nodes and orchestrator only through the network.
 """
 
 from __future__ import annotations
 
 try:
-    import h2 as h2  # what the local nodes speak HTTP/2 with
+    import h2 as h2  # the local nodes' HTTP/2
 except ImportError as error:
     raise ImportError(
         "trio_model_runner.testing needs h2, which is not installed: "
@@ -56,10 +56,10 @@ except ImportError as error:
 from .crunch import Deployment, LocalCrunch
 from .faults import Faults
 from .grpc_server import GRPCServer, ServerCall
-from .hosted_model import CallRecord, SetupRecord
 from .node import LocalNode
 from .node_services import Service
 from .orchestrator import LocalOrchestrator
+from .served_model import CallRecord, SetupRecord
 
 __all__ = [
     "CallRecord",

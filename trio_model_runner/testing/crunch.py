@@ -1,9 +1,8 @@
 """A whole crunch inside this process: an orchestrator and its model nodes, run by one block.
 
-A coordinator's own tests need what is hardest to come by: models that join late, hang, crash in mid-call and
-come back under another address, and an orchestrator that tells of it. `LocalCrunch` keeps the two in step.
-Each of its methods is one thing that happens to a deployed model, and does what happens then: the nodes
-change and the orchestrator announces it.
+A coordinator's own tests need rare events: models that join late, hang, crash in the middle of a call or come
+back at another address, and an orchestrator that announces it. `LocalCrunch` runs both. Each of its methods
+is one event in the life of a deployed model: the node changes, and the orchestrator announces it.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ class Deployment:
     Attributes:
         model_id: the model.
         deployment_id: the deployment, new for each.
-        infos: what the orchestrator says of it beside.
-        node: where it runs.
+        infos: what else the orchestrator says about it.
+        node: the node that serves it.
     """
 
     model_id: str
@@ -67,7 +66,8 @@ class LocalCrunch:
             async with Cluster(crunch.config(), DynamicSubclassService("module.Class")) as cluster:
                 print(await cluster.call("predict"))
 
-    Leaving the block ends everything at once, whatever clients do. An exception in it leaves as itself.
+    Leaving the block ends everything at once, whatever clients do. An exception in the block leaves as
+    itself.
 
     Args:
         models: model id to model. A class or a function makes a new instance at every Setup; any other
@@ -76,7 +76,7 @@ class LocalCrunch:
         network: a `MemoryNetwork` runs everything in memory, where ``autojump_clock`` may be used; None takes
             sockets on loopback.
         crunch_id: the crunch that the orchestrator knows.
-        services: the services of the nodes, beside Health; deployed nodes have the first alone.
+        services: the services of the nodes, beside Health; deployed nodes have only `DYNAMIC_SUBCLASS`.
         threads: run methods that are not async in worker threads, where they may block. Not with
             ``autojump_clock``, which doesn't wait for threads.
 
@@ -119,8 +119,9 @@ class LocalCrunch:
         return self
 
     async def _end(self, *exception: object) -> None:
-        # The nursery isn't told of the exception that leaves the block: it would put it into a group. It is
-        # shielded, or a cancel from outside would take that exception's place. Its tasks end at once.
+        # The nursery is not told of an exception that leaves the block, or it would put it into a group. The
+        # nursery is shielded, or a cancellation from outside would replace that exception. Its tasks end at
+        # once.
         self._nursery.cancel_scope.shield = True
         self._nursery.cancel_scope.cancel()
         await self._nursery_manager.__aexit__(None, None, None)
@@ -138,7 +139,7 @@ class LocalCrunch:
         return tuple(self._deployments)
 
     def config(self, **settings: Any) -> ClusterConfig:
-        """A `ClusterConfig` that leads here; `settings` are the fields to set in it."""
+        """A `ClusterConfig` for this crunch. `settings` are further fields."""
         from ..config import ClusterConfig
 
         if self.network is not None:
@@ -171,10 +172,10 @@ class LocalCrunch:
             model_id: the model.
             model: as in `LocalCrunch`.
             name: the model's name; None is its id.
-            infos: more to announce of it, or other values.
+            infos: further keys to announce, or other values for them.
             host: the host that the node listens on; in memory any name.
             port: the port that the node listens on; 0 takes a free one.
-            announce: False keeps it from the orchestrator; see `announce`.
+            announce: False does not announce it; see `announce`.
 
         Raises:
             ValueError: the model has a node; see `redeploy`.
@@ -281,7 +282,7 @@ class LocalCrunch:
         Args:
             model_id: the model.
             model: what to serve from now on; None is what it served before.
-            announce: False keeps it from the orchestrator.
+            announce: False does not announce it.
 
         Raises:
             KeyError: the model has no node.

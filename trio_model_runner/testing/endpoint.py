@@ -1,12 +1,12 @@
-"""An address that a local server listens on: it can refuse, break off, fall silent and come back as itself.
+"""An address that a local server listens on. It can refuse, break off, fall silent, and come back.
 
-A test that lets a node crash wants its next life under the very same host and port, wants connections
-refused in between, and wants what was open to break as it does when a process dies. An operating system
-gives none of this for the asking: a port that was let go may be somebody else's a moment later, and a
-closed socket says goodbye politely. So an endpoint holds its port all its life (bound and not listening, it
-refuses), breaks TCP connections with a reset, and can stop reading and writing, as a stopped process does.
+If a test lets a node crash, the node must come back at the same host and port. Connections must be refused in
+between, and open ones must break as when a process dies. With plain sockets, none of this is certain: another
+process may take a port that was released, and a closed socket says goodbye properly. So an endpoint keeps its
+port all its life (while it is bound and does not listen, it refuses). It breaks TCP connections with a reset,
+and can stop reading and writing, as a stopped process does.
 
-It knows bytes and addresses, and must not know what is said over its streams.
+It knows bytes and addresses, and must not know what is sent over its streams.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Endpoint", "EndpointStream", "open_endpoint"]
 logger = logging.getLogger(__name__)
 
 BACKLOG = 1024
-PAUSE_AFTER_ACCEPT_ERROR = 0.1  # seconds; out of descriptors, say, and others may give some back
+PAUSE_AFTER_ACCEPT_ERROR = 0.1  # seconds; for example, descriptors are used up, and may be free later
 
 
 def open_endpoint(network: MemoryNetwork | None = None, host: str = "127.0.0.1", port: int = 0) -> Endpoint:
@@ -51,7 +51,7 @@ def open_endpoint(network: MemoryNetwork | None = None, host: str = "127.0.0.1",
 
 
 class EndpointStream(trio.abc.Stream):
-    """The server's end of one connection to an `Endpoint`; stands still while the endpoint is paused."""
+    """The server's end of one connection to an `Endpoint`. It waits while the endpoint is paused."""
 
     def __init__(self, endpoint: Endpoint, transport: trio.abc.Stream) -> None:
         self._endpoint = endpoint
@@ -71,7 +71,7 @@ class EndpointStream(trio.abc.Stream):
         """Receive what there is; see `trio.abc.ReceiveStream.receive_some`."""
         await self._endpoint.wait_running()
         data = await self._transport.receive_some(max_bytes)
-        await self._endpoint.wait_running()  # came while we were stopped: a stopped process has not read it
+        await self._endpoint.wait_running()  # it came while we were stopped, and is read after that
         return data
 
     async def aclose(self) -> None:
@@ -108,7 +108,7 @@ class Endpoint(abc.ABC):
         return len(self._streams)
 
     def listen(self) -> None:
-        """Accept connections, from the first on; nothing happens if it does already."""
+        """Accept connections. If it does so already, nothing happens."""
         if self._listener is None:
             self._listener = self._open_listener()
             self._changed.send()
@@ -120,7 +120,7 @@ class Endpoint(abc.ABC):
             self._close_listener(listener)
 
     def pause(self) -> None:
-        """Neither read nor write until `resume`; connecting still works, as the kernel sees to that."""
+        """Neither read nor write until `resume`. Connecting still works, since the kernel does that."""
         self._paused = True
 
     def resume(self) -> None:
@@ -224,7 +224,7 @@ class SocketEndpoint(Endpoint):
 
     def _break(self, transport: trio.SocketStream) -> None:
         if transport.socket.fileno() != -1:
-            # Lingering for no time at all is how a socket is told to send a reset instead of a goodbye.
+            # With a linger time of 0, closing a socket sends a reset instead of a goodbye.
             transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             transport.socket.close()
 

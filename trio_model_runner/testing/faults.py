@@ -1,9 +1,9 @@
 """What a node is told to do wrong.
 
-A fault is scripted by setting an attribute, `node.faults.busy = True`, and ended by setting it back; or it is
-given to the next calls only, `node.next_faults(Faults(busy=True), times=2)`. The node asks these attributes
-at the moment it needs to know. They know nothing of the node; what the whole process does (die, stand still,
-say goodbye) are methods of `LocalNode`.
+To begin a fault, set an attribute: `node.faults.busy = True`. To end it, set it back. Or give faults to the
+next calls only: `node.next_faults(Faults(busy=True), times=2)`. The node reads these attributes when it needs
+them. They know nothing of the node. What the whole process does (die, stand still, say goodbye) are methods
+of `LocalNode`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Faults"]
 
 @attrs.define(kw_only=True)
 class Faults:
-    """The ways in which a node misbehaves; a new one misbehaves in none.
+    """The faults of a node. A new `Faults` has none.
 
     Attributes:
         silent: a new connection is accepted and never answered, not even with SETTINGS.
@@ -32,7 +32,7 @@ class Faults:
         grpc_error: gRPC status and message that a call fails with instead of running the method.
         raw_answer: what is sent as the content of a call's answer, whatever the method returns: bytes that
             need not be such a message.
-        raw_body: the body of a call's answer, gRPC's length prefix too, whatever the method returns.
+        raw_body: the whole body of a call's answer, with gRPC's length prefix, whatever the method returns.
         drop_after_request: the connection is closed when a call has come; the method runs all the same.
         health_status: gRPC status that a health check fails with; None lets it answer SERVING.
         hang_health: a health check is never answered.

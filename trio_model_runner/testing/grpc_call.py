@@ -1,8 +1,8 @@
 """One gRPC call as the server sees it: messages in, messages out, a status at the end.
 
-On the wire a message is five bytes of prefix and its content, cut into DATA frames wherever the sender liked,
-and an answer leaves in pieces as the client's windows allow. A handler gets and gives whole messages. This
-module knows gRPC's framing; what a message means is the handler's.
+On the wire a message is a prefix of five bytes and its content, cut into DATA frames at any place. An answer
+is sent in pieces, as the client's windows allow. A handler gets and returns whole messages. This module knows
+how gRPC frames messages. Only the handler knows what a message means.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNESCAPED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
 def parse_timeout(text: str | None) -> float:
-    """The seconds in a ``grpc-timeout`` header; infinite for none, and for one that can't be read."""
+    """The seconds in a ``grpc-timeout`` header; infinite if there is none, or if it can't be read."""
     if text and text[:-1].isdecimal() and text[-1] in TIMEOUT_UNITS:
         return int(text[:-1]) * TIMEOUT_UNITS[text[-1]]
     return math.inf
@@ -39,8 +39,9 @@ class ServerCall:
 
     Attributes:
         path: what is called, ``/package.Service/Method``.
-        metadata: the request's headers, pseudo-headers too (``:authority``); of repeated ones the last.
-        initial_metadata: what to send ahead of the first message; a call that fails before any sends none.
+        metadata: the request's headers, also pseudo-headers (``:authority``). Of repeated ones, it is the
+            last.
+        initial_metadata: is sent before the first message. A call that fails before it sends none.
         stream_id: the HTTP/2 stream.
         scope: the cancel scope that the handler runs in.
     """
@@ -102,7 +103,7 @@ class ServerCall:
         await self.send_body(b"\0" + len(message).to_bytes(4, "big") + message)
 
     async def send_body(self, data: bytes) -> None:
-        """Queue `data` as it is, prefix and all, for tests of what a client makes of a broken one."""
+        """Queue `data` as it is. It should have its own prefix, which a test may break."""
         await trio.lowlevel.checkpoint()
         if self._head is None:
             self._head = [(":status", "200"), ("content-type", "application/grpc"), *self.initial_metadata]
@@ -110,14 +111,14 @@ class ServerCall:
         self._wake_writer()
 
     def finish(self, status: Status, message: str = "") -> None:
-        """Decide the status; what was queued goes out before it. A second one is ignored."""
+        """Set the status. What was queued is sent before it. A second status is ignored."""
         if self._trailers is None:
             escaped = urllib.parse.quote(message, safe=UNESCAPED)
             self._trailers = [("grpc-status", str(status.value)), ("grpc-message", escaped)]
             self._wake_writer()
 
     def fail(self, status: Status, message: str) -> None:
-        """End the call with `status`, whatever its handler is at."""
+        """End the call with `status`, whatever its handler does."""
         self.finish(status, message)
         self.scope.cancel()
 

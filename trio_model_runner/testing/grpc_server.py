@@ -1,12 +1,12 @@
 """A small gRPC server on Trio: h2's server side below, handlers for whole calls above.
 
-Tests need a server that can do what a good one never does: break off, send nonsense, hold its answers back,
-say GOAWAY at the worst moment, and do all of it on a clock that jumps and on streams that are no sockets. So
-it is written out here, over any Trio stream. It has one reader and one writer for a connection and one task
-for a call; what the client sends can end its own connection and nothing else.
+Tests need a server that can do what a good server never does: break off, send nonsense, hold its answers
+back, say GOAWAY at the worst moment. It must do so on a clock that jumps, and on streams that are no sockets.
+So this server works over any Trio stream. It has one reader and one writer for each connection, and one task
+for each call. What a client sends can end its own connection only.
 
-It knows gRPC over HTTP/2, and must not know models, nodes or faults: those who script faults do it with the
-handlers they give, with `GRPCServer.goaway` and `GRPCServer.send_raw`, and with the stream below.
+It knows gRPC over HTTP/2, and must not know models, nodes or faults. Faults are made by the handlers, by
+`GRPCServer.goaway` and `GRPCServer.send_raw`, and by the stream below.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class GRPCServer:
     def goaway(
         self, *, last_stream_id: int | None = None, error_code: int = 0, debug_data: bytes = b""
     ) -> None:
-        """Say GOAWAY on every connection, let calls up to `last_stream_id` (None: all) end, then hang up."""
+        """Say GOAWAY on every connection. Calls up to `last_stream_id` (None: all) may end first."""
         for connection in list(self._connections):
             connection.goaway(last_stream_id, error_code, debug_data)
 
@@ -153,7 +153,7 @@ class ServerConnection:
         self._last_stream_id = min(self._last_stream_id, last)
         for stream_id in [stream_id for stream_id in self._calls if stream_id > last]:
             self._calls.pop(stream_id).scope.cancel()
-        # Not h2's own: after that one it lets no open call go on.
+        # Not h2's own GOAWAY: after that, h2 does not let open calls go on.
         payload = struct.pack(">II", last, error_code) + debug_data
         self.send_raw(struct.pack(">IBI", len(payload) << 8 | GOAWAY, 0, 0) + payload)
 
@@ -200,7 +200,7 @@ class ServerConnection:
 
     def _begin_call(self, event: h2.events.RequestReceived, nursery: trio.Nursery) -> None:
         if event.stream_id > self._last_stream_id:
-            return  # crossed our GOAWAY; the client knows that nothing was done
+            return  # it crossed our GOAWAY, and the client knows that nothing was done
         metadata = {
             name.decode("latin-1"): value.decode("latin-1")
             for name, value in event.headers  # bytes: no header encoding is configured

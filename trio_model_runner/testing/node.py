@@ -1,12 +1,12 @@
 """A model node inside this process.
 
-It behaves towards its coordinator as a deployed node does: one request at a time, "Server busy" to whoever
-comes meanwhile, and a method that was started goes on to its end, whether its caller cancels, loses patience
-or loses the connection. That last point is what test servers usually get wrong, as cancelling a call in them
-cancels its work. Here the work of a model is a task of the node's process, which only `LocalNode.kill` and
-its likes can end, and the call is a task of the connection that waits for it.
+It behaves as a deployed node does. It runs one request at a time, and answers others with "Server busy"
+meanwhile. A method that was started goes on to its end, even if its caller cancels, stops waiting or loses
+the connection. Most test servers are wrong in this last point: in them, cancelling a call cancels its work.
+Here the work of a model is a task of the node's process, and only methods such as `LocalNode.kill` can end
+it. The call is a task of the connection, and waits for the work.
 
-It knows models, faults and one address. Deployments, announcements and other nodes are the crunch's.
+This module knows models, faults and one address. Deployments, announcements and other nodes are in `crunch`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from grpclib.exceptions import GRPCError
 from .endpoint import open_endpoint
 from .faults import Faults
 from .grpc_server import DEFAULT_MAX_MESSAGE_BYTES, GRPCServer
-from .hosted_model import HostedModel
 from .node_services import Service, make_handlers
+from .served_model import ServedModel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from ..network import MemoryNetwork
     from .endpoint import EndpointStream
-    from .hosted_model import CallRecord, SetupRecord
+    from .served_model import CallRecord, SetupRecord
 
 __all__ = ["LocalNode"]
 
@@ -42,7 +42,7 @@ GOODBYE_TIMEOUT = 1.0  # seconds for GOAWAY to leave and calls to end
 
 @attrs.define(eq=False)
 class _Process:
-    """One life of a node: what ends with it."""
+    """One life of a node, with all that ends when the process dies."""
 
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     nursery: trio.Nursery | None = None
@@ -121,7 +121,7 @@ class LocalNode:
         self.faults = Faults()
         self.initial_metadata: list[tuple[str, str]] = []
         self._next_faults: deque[Faults] = deque()
-        self._model = HostedModel(model, threads=threads)
+        self._model = ServedModel(model, threads=threads)
         handlers = make_handlers(self, services)
         self._server = GRPCServer(handlers, max_message_bytes=max_message_bytes)
         self._process: _Process | None = None
@@ -151,7 +151,7 @@ class LocalNode:
 
     @property
     def busy(self) -> bool:
-        """Whether a request is running that makes others "Server busy"."""
+        """Whether a request runs now, so that others get "Server busy"."""
         return self._process is not None and self._process.busy
 
     @property
@@ -164,11 +164,11 @@ class LocalNode:
         await self._model.wait_for_calls(count)
 
     def next_faults(self, faults: Faults, *, times: int = 1) -> None:
-        """Let the next `times` model calls (no Setups, no Health) meet `faults` instead of `self.faults`."""
+        """Use `faults` instead of `self.faults` for the next `times` model calls (no Setups, no Health)."""
         self._next_faults.extend([faults] * times)
 
     def take_faults(self) -> Faults:
-        """The faults that the model call that has just come meets."""
+        """Return the faults for the model call that has just come."""
         return self._next_faults.popleft() if self._next_faults else self.faults
 
     async def run(self, *, task_status: trio.TaskStatus[LocalNode] = trio.TASK_STATUS_IGNORED) -> None:
@@ -185,7 +185,7 @@ class LocalNode:
             self._ended.set()
 
     async def stop(self) -> None:
-        """Refuse connections, say GOAWAY, give running calls a second to end, and end."""
+        """Refuse connections, say GOAWAY, wait up to one second for running calls, and end."""
         self._endpoint.refuse()
         try:
             with trio.move_on_after(GOODBYE_TIMEOUT):
@@ -197,7 +197,7 @@ class LocalNode:
             await self._ended.wait()
 
     def kill(self) -> None:
-        """Die at once, as a process does: connections break, its work and instance are gone."""
+        """Die at once, as a process does: connections break, and the work and the instance are gone."""
         self._endpoint.refuse()
         self._endpoint.abort()
         self._endpoint.resume()
@@ -258,7 +258,7 @@ class LocalNode:
         """Send `data` on every open connection between two HTTP/2 frames."""
         self._server.send_raw(data)
 
-    async def run_exclusively(self, work: Callable[[HostedModel], Awaitable[T]]) -> T:
+    async def run_exclusively(self, work: Callable[[ServedModel], Awaitable[T]]) -> T:
         """Run `work` as the process's only one; a cancelled caller leaves it running.
 
         Raises:
@@ -271,7 +271,7 @@ class LocalNode:
         process.busy = True
         return await process.run(partial(work, self._model), partial(setattr, process, "busy", False))
 
-    async def run_in_turn(self, work: Callable[[HostedModel], Awaitable[T]]) -> T:
+    async def run_in_turn(self, work: Callable[[ServedModel], Awaitable[T]]) -> T:
         """Run `work` when those before it have ended; a caller cancelled after that leaves it running."""
         process = self._get_process()
         await process.turn.acquire()

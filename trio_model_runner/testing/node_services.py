@@ -1,8 +1,8 @@
-"""The gRPC services of a node, told in terms of its model and its faults.
+"""The gRPC services of a node: what each does with the node's model and its faults.
 
 Four services exist in the field for calling models, and Health beside them. This module says for each path
-what is read, what is run and what is answered, and where a scripted fault steps in. How a connection is
-served is the gRPC server's affair, how a method is called the hosted model's.
+what is read, what is run, what is answered, and where a scripted fault acts. `grpc_server` serves
+connections, and `served_model` calls methods.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .faults import Faults
     from .grpc_server import Handler, ServerCall
-    from .hosted_model import HostedModel
+    from .served_model import ServedModel
 
 __all__ = ["Service", "make_handlers"]
 
@@ -59,12 +59,12 @@ class Node(Protocol):
     initial_metadata: list[tuple[str, str]]
 
     def take_faults(self) -> Faults:
-        """The faults that the model call that has just come meets."""
+        """Return the faults for the model call that has just come."""
 
-    async def run_exclusively(self, work: Callable[[HostedModel], Awaitable[T]]) -> T:
+    async def run_exclusively(self, work: Callable[[ServedModel], Awaitable[T]]) -> T:
         """Run `work` as the process's only one, or raise "Server busy"."""
 
-    async def run_in_turn(self, work: Callable[[HostedModel], Awaitable[T]]) -> T:
+    async def run_in_turn(self, work: Callable[[ServedModel], Awaitable[T]]) -> T:
         """Run `work` when those before it have ended."""
 
 
@@ -108,7 +108,7 @@ async def receive_next(call: ServerCall, message_type: type[M]) -> M | None:
 
 
 async def answer_call(call: ServerCall, faults: Faults, message: betterproto.Message) -> None:
-    """Send the answer to a model call, or what the faults want in its place."""
+    """Send the answer to a model call, or what the faults say instead."""
     if faults.raw_body is not None:
         await call.send_body(faults.raw_body)
     elif faults.raw_answer is not None:
@@ -118,7 +118,7 @@ async def answer_call(call: ServerCall, faults: Faults, message: betterproto.Mes
 
 
 def start_faults(node: Node, call: ServerCall) -> Faults:
-    """The faults of a model call that has come; those that keep the method from running are raised."""
+    """Return the faults of a model call that has come. Faults that prevent the method are raised."""
     call.initial_metadata.extend(node.initial_metadata)
     faults = node.take_faults()
     if faults.grpc_error is not None:
@@ -133,7 +133,7 @@ async def setup(node: Node, call: ServerCall) -> None:
     request = await receive(call, SetupRequest)
     call.initial_metadata.extend(node.initial_metadata)
 
-    async def work(model: HostedModel) -> SetupResponse:
+    async def work(model: ServedModel) -> SetupResponse:
         await hinder_setup(node.faults)
         if node.faults.setup_status is not None:
             return SetupResponse(status=StatusMessage(*node.faults.setup_status))
@@ -143,7 +143,7 @@ async def setup(node: Node, call: ServerCall) -> None:
 
 
 async def hinder_setup(faults: Faults) -> None:
-    """Do to a Setup what the faults want done."""
+    """Do to a Setup what the faults say."""
     await trio.sleep(faults.setup_delay)
     if faults.hang_setup:
         await trio.sleep_forever()
@@ -156,7 +156,7 @@ async def call_method(node: Node, call: ServerCall) -> None:
     request = await receive(call, CallRequest)
     faults = start_faults(node, call)
 
-    async def work(model: HostedModel) -> CallResponse:
+    async def work(model: ServedModel) -> CallResponse:
         if faults.drop_after_request:
             call.abort_connection()
         if faults.call_status is not None:
@@ -174,7 +174,7 @@ async def rest(node: Node, call: ServerCall) -> None:
     await receive(call, Empty)
     call.initial_metadata.extend(node.initial_metadata)
 
-    async def work(model: HostedModel) -> Any:
+    async def work(model: ServedModel) -> Any:
         await trio.lowlevel.checkpoint()
         return model.reset()
 
@@ -186,7 +186,7 @@ async def infer_setup(node: Node, call: ServerCall) -> None:
     await receive(call, Empty)
     call.initial_metadata.extend(node.initial_metadata)
 
-    async def work(model: HostedModel) -> None:
+    async def work(model: ServedModel) -> None:
         await hinder_setup(node.faults)
         if model.instance is None:
             await model.reinitialize()
@@ -228,13 +228,13 @@ async def first_infer(node: Node, call: ServerCall) -> None:
 async def infer_value(node: Node, call: ServerCall, faults: Faults, data: bytes, data_type: int) -> Encoded:
     """Have the model infer from one value."""
 
-    async def work(model: HostedModel) -> Encoded:
+    async def work(model: ServedModel) -> Encoded:
         if faults.drop_after_request:
             call.abort_connection()
         if faults.call_status is not None:
             raise GRPCError(Status.INTERNAL)
         if model.instance is None:
-            raise TypeError("'NoneType' object is not callable")  # what a node says that was not set up
+            raise TypeError("'NoneType' object is not callable")  # the text of a node that was not set up
         try:
             result = await model.infer(data, data_type, call.metadata)
         except Exception as error:
@@ -259,7 +259,7 @@ async def check_health(node: Node, call: ServerCall) -> None:
 
 
 async def watch_health(node: Node, call: ServerCall) -> None:
-    """``Health/Watch``: the same at once, and then nothing as nothing changes."""
+    """``Health/Watch``: SERVING at once, and then nothing, since nothing changes."""
     request = await receive(call, HealthCheckRequest)
     status = SERVICE_UNKNOWN if request.service else SERVING
     if node.faults.hang_health:

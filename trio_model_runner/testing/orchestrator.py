@@ -1,11 +1,11 @@
 """An orchestrator inside this process: a WebSocket that says which models run where.
 
-It keeps the book of deployments, sends it to whoever connects (``init``), sends what changes (``update``),
-and writes down what coordinators report. What is written down is what was sent, to the letter, since a
-report that is slightly wrong stops the wrong person's model. It can go away, come back, fall silent and talk
-nonsense.
+It keeps a list of deployments, sends it to each coordinator that connects (``init``), sends changes
+(``update``), and records what coordinators report. Reports are recorded exactly as they were sent, since a
+report that is slightly wrong stops the wrong person's model. The orchestrator can go away, come back, fall
+silent and send nonsense.
 
-It knows entries as they are on the wire, plain dicts, and must not know the nodes that they speak of.
+It knows entries as plain dicts, as they are on the wire. It must not know the nodes of its entries.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LocalOrchestrator:
     """Serves the feed of one crunch; `LocalCrunch` has one, or run it yourself (`run`).
 
     Args:
-        crunch_id: the crunch that it knows; others are told so and hung up on.
+        crunch_id: the crunch that it knows. For others, it sends an error and closes the connection.
         network: the network to listen on; None is this machine's loopback.
         host: the host to listen on.
         port: the port to listen on; 0 takes a free one.
@@ -56,15 +56,13 @@ class LocalOrchestrator:
         crunch_id: see above.
         host: the host that it listens on.
         port: the port that it listens on.
-        messages: every frame that came, oldest first, whatever was in it.
-        reports: every report of a failure in them, oldest first, as it was sent. One that lacks a key that
-            real orchestrators need is not here: like theirs, the handler dies of it, and the connection with
-            it.
-        greeting: frames to send to whoever connects instead of the ``init``, maybe none; None sends the
-            ``init``.
-        seconds_per_client: how long sending an ``update`` takes for each client, since deployed servers send
-            to one after the other, in our case the oldest first. If a client comes or goes meanwhile, those
-            that are left lose that ``update``, as they do there. None, the default, sends to all at once.
+        messages: every message that came, oldest first, whatever its content.
+        reports: every report in them, oldest first, as it was sent. A report that lacks a key that real
+            orchestrators need is not here: as there, the handler fails, and the connection ends.
+        greeting: texts to send to each new connection instead of the ``init``; None sends the ``init``.
+        seconds_per_client: seconds that it takes to send an ``update`` to one client. As deployed servers do,
+            this one sends to one client after the other, the oldest first; if a client comes or goes
+            meanwhile, the remaining clients lose the update. None, the default, sends to all at once.
     """
 
     def __init__(
@@ -99,7 +97,7 @@ class LocalOrchestrator:
         return len(self._outboxes)
 
     def announce(self, *entries: Mapping[str, Any]) -> None:
-        """Write `entries` into the book and tell everybody connected, in one ``update``.
+        """Put `entries` into the list of deployments, and send them to all coordinators in one ``update``.
 
         Args:
             entries: as on the wire; a deployment is known by its ``model_id`` and ``deployment_id``.
@@ -117,7 +115,7 @@ class LocalOrchestrator:
             self._updates_send.send_nowait(update)
 
     def send_text(self, text: str) -> None:
-        """Send a text frame to everybody connected, whatever it says; the book stays as it is."""
+        """Send a text to all connected coordinators. The list of deployments stays as it is."""
         for connection in self._outboxes:
             self._send_to(connection, text)
 
@@ -168,16 +166,16 @@ class LocalOrchestrator:
         self._endpoint.abort()
 
     def kill(self) -> None:
-        """Refuse connections and break those that are open, with no word; `start` begins anew."""
+        """Refuse connections, and break those that are open without a close frame; `start` begins anew."""
         self._endpoint.refuse()
         self._endpoint.abort()
 
     def start(self) -> None:
-        """Accept connections again, after `stop` or `kill`; the book is as it was."""
+        """Accept connections again, after `stop` or `kill`. The list of deployments is as it was."""
         self._endpoint.listen()
 
     def pause(self) -> None:
-        """Fall silent: neither read nor write, pings stay unanswered, connections stay open."""
+        """Fall silent: neither read nor write. Pings are not answered, and connections stay open."""
         self._endpoint.pause()
 
     def resume(self) -> None:
@@ -193,9 +191,9 @@ class LocalOrchestrator:
                     connection = await request.accept()
                 if connection is not None:
                     await self._converse(connection, request.path.strip("/"), nursery)
-                # What is left is to exchange close frames, if anybody still listens.
+                # Now close frames are exchanged, if the peer still reads.
                 nursery.cancel_scope.deadline = trio.current_time() + GOODBYE_TIMEOUT
-        except* Exception as errors:  # the reader lets out what wsproto thinks of a client
+        except* Exception as errors:  # wsproto's errors about a client leave the reader
             logger.debug("a coordinator's connection failed: %r", errors.exceptions)
 
     async def _converse(self, connection: WebSocketConnection, crunch_id: str, nursery: trio.Nursery) -> None:

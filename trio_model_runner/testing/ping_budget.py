@@ -1,8 +1,8 @@
-"""How many pings a node accepts before it hangs up.
+"""How many pings a node accepts before it closes the connection.
 
-A gRPC server on the C core, as every deployed node is, counts pings that come too soon after one another with
-nothing sent by itself in between, and answers one too many with GOAWAY. Clients that ping to find dead
-connections run into this in production and never in tests, unless the test's server counts too.
+Every deployed node is a gRPC server on the C core. Such a server counts pings that come too quickly while it
+sends nothing itself, and answers one too many with GOAWAY. Clients that ping to find dead connections meet
+this in production. In tests they meet it only if the test's server counts as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["PingBudget"]
 
 STRIKES_IDLE = 2
 STRIKES_WITH_CALLS = 3
-INTERVAL_IDLE = 7200.0  # seconds; a ping after that long is always welcome
+INTERVAL_IDLE = 7200.0  # seconds; a ping after that time is always accepted
 INTERVAL_WITH_CALLS = 300.0
 
 

@@ -1,13 +1,12 @@
 """Values to bytes and back, as the model nodes speak them.
 
-Every argument and every answer crosses the wire as one of seven types and some bytes. Here is the whole of
-that: what each type looks like in bytes, which Python value goes as which type, and `Arguments`, the
-values of a call encoded once however many models they are given to.
+Every argument and every answer crosses the wire as one of seven types and some bytes. This module says what
+each type looks like in bytes, and which Python value is sent as which type. It has `Arguments`: the values of
+a call, encoded once for any number of models.
 
-Two rules. What a coordinator gives is either sent as what it is or refused before anything is sent, with
-the place in the payload named: nothing is rounded, shortened or turned into text on the quiet. What a
-model answers is either read in full or is an `InvalidAnswer`, never another exception, whatever its bytes
-are.
+There are two rules. First: a value of the coordinator's is sent as what it is, or is refused before anything
+is sent, and the error names the place in the payload. Nothing is rounded, shortened or turned into text.
+Second: an answer is read in full, or is an `InvalidAnswer`. No bytes lead to any other exception.
 
 The encodings are those of the deployed nodes (release 0.4.2), which decode everything here but NONE and
 ARROW. So None is sent as JSON ``null``, a bool as INT and a data frame as Parquet. This module must not
@@ -32,7 +31,7 @@ from .frames.writing import FrameKind, is_frame, write_arrow, write_parquet
 from .jsonable import as_number, from_json, require_utf8, to_json
 from .refusal import Refusal
 
-__all__ = ["Arguments", "DataType", "Encoded", "decode_data", "encode", "encode_data"]
+__all__ = ["Arguments", "DataType", "Encoded", "decode_data", "decode_encoded", "encode", "encode_data"]
 
 T = TypeVar("T")
 
@@ -62,12 +61,11 @@ def encode(value: Any, data_type: DataType | None = None) -> Encoded:
     infinities pass.
 
     Raises:
-        TypeError: it is, or holds, something that can't be sent: bytes, dates, decimals, sets, arrays ...
-            The text starts with the path inside the value, as in ``points[3].time: datetime can't be sent
-            as JSON``.
+        TypeError: the value is, or holds, something that can't be sent: bytes, dates, decimals, sets, arrays
+            ... The text starts with the path inside the value, as in ``points[3].time: datetime can't be
+            sent as JSON``.
         ValueError: an integer has more than 64 bits, text has a lone surrogate, JSON holds itself or is
-            nested too deeply; or `data_type` is not a `DataType`, or not that of an `Encoded` given as the
-            value.
+            nested too deeply; or `data_type` is not a `DataType`; or `value` is an `Encoded` of another type.
         ImportError: a frame was given and pyarrow (the extra ``arrow``) is missing.
     """
     try:
@@ -103,17 +101,17 @@ def decode_data(
 
     Args:
         data: the bytes.
-        data_type: what they are; a bare number, as read off the wire, is taken as `DataType` has it.
-        frames: give PARQUET and ARROW as a `pyarrow.Table` ("arrow") or a `pandas.DataFrame` ("pandas").
-        max_frame_bytes: how large a frame may be when it is read, in bytes, each value counting 8 or more: a
-            small file can hold a great deal. The default is 256 MiB.
+        data_type: their type. A bare number, as on the wire, is taken as a number of `DataType`.
+        frames: read PARQUET and ARROW as a `pyarrow.Table` ("arrow") or a `pandas.DataFrame` ("pandas").
+        max_frame_bytes: how large a frame may become when it is read, in bytes. Each value counts as 8 bytes
+            or more. A small file can hold a large frame. The default is 256 MiB.
 
     Raises:
         InvalidAnswer: the bytes are not of that type: a length other than 8 for the numbers, any length
             but 0 for NONE, broken UTF-8, JSON (also lone surrogates, or too deep a nesting) or frames. Its
             ``value`` is the `Encoded`, or the bytes alone where the type has an unknown number.
         ValueError: `frames` is something else.
-        ImportError: a frame came and pyarrow, or pandas, is missing: nothing that the sender did.
+        ImportError: a frame came, and pyarrow or pandas is not installed here. It is not the sender's fault.
     """
     if frames not in ("arrow", "pandas"):
         raise ValueError(f'frames: must be "arrow" or "pandas", got {frames!r}')
@@ -123,27 +121,38 @@ def decode_data(
             data_type = DataType(data_type)
         except ValueError:
             raise InvalidAnswer(f"unknown data type {data_type!r}", data) from None
+    return decode_encoded(Encoded(data_type, data), frames=frames, max_frame_bytes=max_frame_bytes)
+
+
+def decode_encoded(encoded: Encoded, *, frames: FrameKind, max_frame_bytes: int) -> Any:
+    """Read back what is known to be an `Encoded`; see `decode_data`.
+
+    Raises:
+        InvalidAnswer, ImportError: as there.
+    """
     try:
-        return _read(data, data_type, frames, max_frame_bytes)
+        return _read(encoded.data, encoded.data_type, frames, max_frame_bytes)
     except ValueError as error:
-        raise InvalidAnswer(str(error), Encoded(data_type, data)) from error.__cause__
+        raise InvalidAnswer(str(error), encoded) from error.__cause__
 
 
 class Arguments:
     """The arguments of a call, positional and by keyword: plain Python values.
 
-    They are encoded together, on first use, and never again, so one `Arguments` may be given to any number
-    of models and calls at the cost of one encoding, and of no copies. A value that changes between
-    construction and first use is sent as it is then, so leave it alone, or call `encode`; after that the
-    values are let go. Equality is identity::
+    They are encoded together, on first use, and never again. So one `Arguments` may be given to any number of
+    models and calls: it is encoded once and never copied. The values are encoded as they are at the first
+    use, so do not change them before, or call `encode` first. After that, `Arguments` does not keep the
+    values. Equality is identity::
 
         arguments = Arguments({"price": 101.5}, performance_metrics={})
 
-    They may be used from several threads. Who comes while another thread encodes them waits for it, blocking:
-    so an event loop first asks `takes_long_to_encode`, and if so, calls `encode` in a thread of its own.
+    They may be used from several threads. A thread that uses them while another one encodes them is blocked
+    until that is done. So an event loop first asks `takes_long_to_encode`, and if the answer is True, calls
+    `encode` in a worker thread.
 
-    Using arguments that can't be sent raises as `encode` does, every time with the same text, which begins
-    with the argument: ``argument payload.points[3].time: ...``, or ``argument 1 at points[3].time: ...``.
+    The use of arguments that can't be sent raises what `encode` raises, every time with the same text. The
+    text begins with the argument: ``argument payload.points[3].time: ...``, or
+    ``argument 1 at points[3].time: ...``.
     """
 
     __slots__ = ("__weakref__", "_count", "_encoded", "_lock", "_made", "_names", "_refused", "_values")
@@ -155,7 +164,7 @@ class Arguments:
         self._encoded: tuple[tuple[Encoded, ...], Mapping[str, Encoded]] | None = None
         self._refused: tuple[type[TypeError] | type[ValueError], str] | None = None
         self._made: dict[Hashable, Any] = {}
-        self._lock = threading.RLock()  # what `once` makes, it makes of the encoded arguments
+        self._lock = threading.RLock()  # reentrant: `once` uses the encoded arguments
 
     def __repr__(self) -> str:
         """Show how many there are and the keywords, never a value."""
@@ -177,7 +186,7 @@ class Arguments:
     def takes_long_to_encode(self) -> bool:
         """Whether they should be encoded in a thread: they are large, and are not encoded yet.
 
-        A guess, in microseconds. Another thread that is encoding them counts as well.
+        This is a guess and takes microseconds. It is True as well while another thread encodes them.
         """
         values = self._values
         if values is None:
@@ -186,7 +195,7 @@ class Arguments:
         return any(map(takes_long_to_encode, args)) or any(map(takes_long_to_encode, kwargs.values()))
 
     def encode(self) -> None:
-        """Encode now what would be encoded on first use, so that a refusal comes before anything is sent.
+        """Encode now, not on first use, so that a refusal comes before anything is sent.
 
         Raises:
             TypeError, ValueError, ImportError: see `encode`.
@@ -194,7 +203,7 @@ class Arguments:
         self._encode_once()
 
     def once(self, key: Hashable, make: Callable[[Arguments], T]) -> T:
-        """Return what `make` makes of these arguments, made at the first call with this `key` and kept.
+        """Return what `make` makes of these arguments. The first call with a `key` makes it; it is kept.
 
         A service keeps its own wire form of the arguments here, so that a round's request is built once.
         """
@@ -216,8 +225,8 @@ class Arguments:
         return self._encoded
 
     def _try_to_encode(self) -> None:
-        # What else is raised here (no pyarrow, a mapping of the caller's that fails) passes through, and
-        # the values stay for another try.
+        # Other exceptions (no pyarrow, a mapping of the caller's that fails) leave as they are, and the
+        # values are kept for another try.
         assert self._values is not None
         args, kwargs = self._values
         try:

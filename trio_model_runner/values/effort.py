@@ -1,14 +1,14 @@
 """Which values are large enough to be encoded or decoded in a worker thread instead of the event loop.
 
 While a value is encoded or decoded in the event loop, nothing else happens there: no answer is read, no
-deadline is noticed. A trip to a thread and back takes about 60 us, and 200 on a busy machine. So what takes
-less than half a millisecond or so is best done at once, and what takes longer in a thread. The sizes here are
-those at which it takes about so long, as measured by ``tests/benchmarks/threads.py`` on one core of a server.
+deadline is noticed. A trip to a thread and back takes about 60 us, and 200 us on a busy machine. So a job of
+less than about half a millisecond is best done at once, and a longer one in a thread. The sizes here take
+about half a millisecond each, as measured by ``tests/benchmarks/threads.py`` on one core of a server.
 
-How large a value will be is not known before it is encoded. `looks_large` guesses, in microseconds: it
-takes a few of the items of a list for all of them. A wrong guess costs time only.
+The size of a value is not known before it is encoded. `looks_large` guesses it within microseconds: it looks
+at a few items of a list, and takes the others to be alike. A wrong guess costs time only.
 
-It decides nothing itself, and knows nothing of threads.
+This module knows nothing of threads; its callers decide what to do.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
@@ -28,6 +29,7 @@ __all__ = [
     "INLINE_JSON_BYTES",
     "INLINE_TEXT_BYTES",
     "LARGEST_AMONG_OTHERS",
+    "NEVER_LONG_BYTES",
     "looks_large",
     "takes_long_to_decode",
     "takes_long_to_encode",
@@ -37,13 +39,13 @@ INLINE_JSON_BYTES: Final = 32 * 2**10
 """JSON takes 12 to 15 ns a byte to decode and 25 to 28 to encode (0.5 and 0.9 ms)."""
 
 INLINE_TEXT_BYTES: Final = 8 * 2**20
-"""Text takes about 0.05 ns a byte either way, which is mostly copying (0.4 ms)."""
+"""Text takes about 0.05 ns a byte either way, mostly for copying (0.4 ms)."""
 
 INLINE_FRAME_BYTES: Final = 4 * 2**10
-"""Parquet takes 0.1 ms and 50 us more for each column, which has 300 bytes or more (0.8 ms)."""
+"""Parquet takes 0.1 ms, and 50 us more for each column. A column has 300 bytes or more (0.8 ms)."""
 
 LARGEST_AMONG_OTHERS: Final = 2**20
-"""Of what is decoded in threads, bytes: what is larger keeps a thread for 20 ms or more, even seconds."""
+"""Larger answers (bytes) keep a thread for 20 ms or more, even for seconds: they get one of their own."""
 
 _INLINE_BYTES = {
     DataType.STRING: INLINE_TEXT_BYTES,
@@ -52,11 +54,24 @@ _INLINE_BYTES = {
     DataType.ARROW: INLINE_FRAME_BYTES,
 }
 
+NEVER_LONG_BYTES: Final = MappingProxyType(
+    {
+        DataType.NONE: sys.maxsize,
+        DataType.DOUBLE: sys.maxsize,
+        DataType.INT: sys.maxsize,
+        DataType.STRING: INLINE_TEXT_BYTES,
+        DataType.JSON: INLINE_JSON_BYTES,
+        DataType.PARQUET: 0,  # what reads it may not be imported
+        DataType.ARROW: 0,
+    }
+)
+"""Up to so many bytes nobody needs to ask `takes_long_to_decode`: a value of this type never does."""
+
 _NUMBER_BYTES: Final = 16
-"""What a number and the comma behind it take in JSON, or a key, or a pair of brackets, more or less."""
+"""What a number with its comma takes in JSON, about; a key or a pair of brackets counts the same."""
 
 _LOOKED_AT: Final = 64
-"""Items that are looked at in a list; in a list in a list, a quarter of that, and so on."""
+"""How many items of a list are looked at. In a list inside a list, it is a quarter of that, and so on."""
 
 _NUMBERS = frozenset({int, float, bool, type(None)})
 
@@ -64,11 +79,12 @@ _NUMBERS = frozenset({int, float, bool, type(None)})
 def takes_long_to_decode(encoded: Encoded, *, frames: FrameKind = "arrow") -> bool:
     """Say whether `encoded` is so large that it should be decoded in a thread.
 
-    Frames count as large as long as what reads them is not imported, which takes a good part of a second.
+    Frames count as large until the library that reads them is imported: the import takes a good part of a
+    second.
 
     Args:
         encoded: an answer.
-        frames: as what a frame is to be read.
+        frames: what a frame is read as.
     """
     if encoded.data_type in (DataType.PARQUET, DataType.ARROW) and not frames_are_ready(frames):
         return True
@@ -78,7 +94,7 @@ def takes_long_to_decode(encoded: Encoded, *, frames: FrameKind = "arrow") -> bo
 def takes_long_to_encode(value: Any) -> bool:
     """Say whether `value` is so large that it should be encoded in a thread.
 
-    Frames count as large as long as pyarrow is not imported, since its import takes a good part of a second.
+    Frames count as large until pyarrow is imported: the import takes a good part of a second.
     """
     if isinstance(value, str):
         return len(value) > INLINE_TEXT_BYTES
@@ -88,7 +104,7 @@ def takes_long_to_encode(value: Any) -> bool:
 
 
 def _frame_bytes(frame: Any) -> float:
-    """About what a frame takes, in bytes; infinite for streams, which can be read only once."""
+    """About how large a frame is, in bytes. A stream counts as infinite, since it can be read only once."""
     size = getattr(frame, "nbytes", None)
     if isinstance(size, int):
         return size
@@ -104,7 +120,7 @@ def looks_large(value: Any, limit: int) -> bool:
 
 
 def _size(value: Any, limit: int, samples: int) -> float:
-    """About how large `value` is as JSON, in bytes; no more than needed is known of what is over `limit`."""
+    """About how large `value` is as JSON, in bytes. What is over `limit` may be larger than this says."""
     if isinstance(value, str):
         return len(value)
     held = _held_by(value)

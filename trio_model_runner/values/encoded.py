@@ -1,6 +1,6 @@
 """A value as it is on the wire: one of seven types, and some bytes.
 
-What the bytes of each type look like is told by `data`, which makes them and reads them.
+`data` makes the bytes of each type, and reads them.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ __all__ = ["DataType", "Encoded", "require_data_type", "to_bytes"]
 class DataType(enum.IntEnum):
     """What the bytes of a value are, numbered as on the wire.
 
-    The nodes of the first release number them otherwise.
+    The nodes of the first release have other numbers; see `services.model_runner`.
 
     Attributes:
-        NONE: no bytes; `None`. Deployed nodes answer with it and can't decode it.
+        NONE: no bytes; `None`. Deployed nodes send it in answers, but can't decode it.
         DOUBLE: 8 bytes, IEEE 754, little-endian; `float`.
         INT: 8 bytes, signed, little-endian; `int`.
         STRING: UTF-8; `str`.
         PARQUET: a Parquet file; a data frame.
         ARROW: an Arrow IPC stream; a data frame. No deployed node writes or decodes it.
-        JSON: JSON in UTF-8; `dict`, `list` and whatever else JSON gives back.
+        JSON: JSON in UTF-8; `dict`, `list` and all other values that JSON has.
     """
 
     NONE = 0
@@ -37,10 +37,10 @@ class DataType(enum.IntEnum):
 
 
 def require_data_type(data_type: DataType) -> DataType:
-    """Refuse what is no `DataType`.
+    """Return a `DataType`, and refuse everything else.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: `data_type` is not a `DataType`.
     """
     # A bare number is refused: which type it means depends on the service that it came from.
     if not isinstance(data_type, DataType):
@@ -49,10 +49,10 @@ def require_data_type(data_type: DataType) -> DataType:
 
 
 def to_bytes(data: bytes | bytearray | memoryview) -> bytes:
-    """Return `data` as bytes; what may change is copied.
+    """Return `data` as bytes; a `bytearray` or `memoryview` is copied.
 
     Raises:
-        TypeError: it is no bytes.
+        TypeError: `data` is none of these types.
     """
     if isinstance(data, bytes):
         return data
@@ -63,7 +63,7 @@ def to_bytes(data: bytes | bytearray | memoryview) -> bytes:
 
 @attrs.frozen(repr=False)
 class Encoded:
-    """A value as it is on the wire. Wherever a value is taken, an `Encoded` passes through untouched.
+    """A value as it is on the wire. It may be given wherever a value is taken, and is sent unchanged.
 
     Attributes:
         data_type: what the bytes are.

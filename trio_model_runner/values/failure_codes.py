@@ -8,7 +8,9 @@ __all__ = ["FailureCode"]
 
 
 class FailureCode(enum.StrEnum):
-    """Why a model is reported. The orchestrator stops it, and all but the first can also quarantine it.
+    """Why a model is reported. The orchestrator then stops the model.
+
+    With all codes but CONNECTION_FAILED, the orchestrator can also quarantine the model.
 
     The coordinator alone decides on LOW_PERFORMANCE; this library never reports it by itself.
     """

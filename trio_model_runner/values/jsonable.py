@@ -1,26 +1,25 @@
 """What can go into JSON, the JSON of it, and how to read it back.
 
-`json.dumps` is fast, and careless in three ways that cost a coordinator an evening: it turns the keys 1,
-True and None into text without a word, so that a model looks up ``d[1]`` in vain; it lets lone surrogates
-through to where UTF-8 fails on them; and its errors don't say where in a payload the trouble is. Walking
-every value in Python would cure all three and cost more than the encoding. So the C encoder does the work,
-a check of the keys runs beside it at nearly C speed (leaves are never visited one by one), and only after
-a failure is the value walked to find the place.
+`json.dumps` is fast, but has three faults. It turns the keys 1, True and None into text without notice, so a
+model looks for ``d[1]`` and does not find it. It accepts lone surrogates, which can't be encoded as UTF-8
+later. And its errors don't say where in a payload the reason is. A walk through every value in Python would
+help with all three, and would cost more than the encoding. So the C encoder does the work. A check of the
+keys runs beside it at nearly C speed, and never visits leaves one by one. Only after a failure the value is
+walked through to find the place.
 
-What goes in, besides what JSON has: tuples and mappings (as arrays and objects), attrs and dataclass
+Besides what JSON has, these go in: tuples and mappings (as arrays and objects), attrs and dataclass
 instances (as objects of all their fields, under the fields' names), enums (as their values) and numbers
 that are not Python's own, such as numpy's scalars. NaN and the infinities go in as deployed nodes (release
-0.4.2) read and write them: ``NaN``, ``Infinity``, ``-Infinity``. Keys must be `str`. Nothing that JSON
-would lose or bend is converted behind the caller's back: no dates, no decimals, no sets, no bytes, no
-arrays.
+0.4.2) read and write them: ``NaN``, ``Infinity``, ``-Infinity``. Keys must be `str`. What JSON would change
+is refused, not converted: dates, decimals, sets, bytes, arrays.
 
-Nesting is limited, both ways, to what every program can handle that recurses: how deep Python's own JSON
-goes depends on its release and on how deep the stack is already, and what it lets through breaks
-`copy.deepcopy` in the coordinator, or fails on the node, where it would look like the model's fault.
+Nesting is limited for writing and for reading, so that recursive programs can handle every value. Without a
+limit, the depth that Python's JSON accepts would depend on its release and on the depth of the stack. Then
+`copy.deepcopy` fails in the coordinator, or the node fails and the model seems to be at fault.
 
-Python's JSON is one call into C, which no other thread can interrupt. For large values that would make a
-worker thread useless: the event loop would stand still all the same. So these are written in pieces, and read
-with functions of Python's for the numbers and objects in them, between which other threads have their turn.
+Python's JSON is one call into C, which no other thread can interrupt. For large values a worker thread would
+not help: the event loop would stand still all the same. So large values are written in pieces. They are read
+with Python functions for the numbers and objects in them, so other threads have their turn between these.
 """
 
 from __future__ import annotations
@@ -43,6 +42,7 @@ from typing import Any, Final
 
 import attrs
 
+from ..text import as_step
 from .effort import looks_large
 from .frames.writing import is_frame
 from .refusal import Refusal
@@ -53,7 +53,6 @@ MAX_DEPTH: Final = 256
 """How deep arrays and objects may be nested in each other."""
 
 _LEAVES = frozenset({type(None), bool, int, float, str})
-_LONGEST_KEY_SHOWN = 40
 _PIECE_BYTES = 2**16  # takes 1 to 2 ms to write
 _LARGE_BYTES = 2**18  # takes 4 to 8 ms to read
 _ITEMS_IN_PIECE = 256
@@ -67,7 +66,7 @@ def to_json(value: Any) -> bytes:
     """Write `value` as compact JSON in UTF-8.
 
     Raises:
-        Refusal: JSON can't express it; the path says where it sits.
+        Refusal: JSON can't express the value; the path says where the reason is.
     """
     try:
         _require_text_keys(value)
@@ -86,13 +85,14 @@ def to_json(value: Any) -> bytes:
 
 
 def from_json(data: bytes) -> Any:
-    """Read JSON in UTF-8. Of a key that comes twice the later one counts.
+    """Read JSON in UTF-8. If a key comes twice, the later one counts.
 
-    It takes up to about 30 times the memory of the text (lists of empty lists), and as a rule 3 to 10 times.
+    The value usually takes 3 to 10 times the memory of the text, and at most about 30 times (lists of empty
+    lists).
 
     Raises:
-        ValueError: it is malformed, or has what could not be sent again: too deep a nesting, lone surrogates,
-            whole numbers that are longer than Python reads (`sys.set_int_max_str_digits`).
+        ValueError: the text is malformed, or the value could not be sent again: too deep a nesting, lone
+            surrogates, whole numbers with too many digits for Python (`sys.set_int_max_str_digits`).
     """
     try:
         text = data.decode("utf-8")
@@ -102,8 +102,8 @@ def from_json(data: bytes) -> Any:
         raise ValueError(f"JSON that is nested too deeply: more than {MAX_DEPTH} levels")
     try:
         value = (_PATIENT_DECODER if len(data) > _LARGE_BYTES else _DECODER).decode(text)
-        # JSON can spell what no UTF-8 can carry. Whoever writes such an answer to a file would stumble
-        # over it.
+        # JSON can spell lone surrogates, and UTF-8 can't. A program that writes such an answer to a file
+        # would fail.
         if _SURROGATE_ESCAPE.search(text):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
@@ -116,10 +116,10 @@ def from_json(data: bytes) -> Any:
 
 
 def _is_deep(data: bytes) -> bool:
-    """Say whether JSON is nested more than `MAX_DEPTH` deep, up to where it is malformed, if it is.
+    """Say whether JSON is nested more than `MAX_DEPTH` deep. Malformed JSON counts up to its first error.
 
-    What is no bracket and no quote is taken away in C, and then what is in strings, and then pairs. After
-    that little is left to be counted, unless the JSON is made of brackets.
+    All characters but brackets and quotes are taken away in C, then the strings, then pairs of brackets.
+    After that there is little left to count, unless the JSON is made of brackets.
     """
     if len(data) <= MAX_DEPTH:
         return False
@@ -143,10 +143,10 @@ def _is_deep(data: bytes) -> bool:
 
 
 def to_plain(value: Any) -> Any:
-    """Copy `value` into what JSON gives back for it: dicts, lists, text, numbers, booleans, None.
+    """Copy `value` as if it was written as JSON and read again: dicts, lists, text, numbers, booleans, None.
 
     Raises:
-        Refusal: JSON can't express it.
+        Refusal: JSON can't express the value.
     """
     return json.loads(to_json(value))
 
@@ -154,9 +154,9 @@ def to_plain(value: Any) -> Any:
 def as_number(value: Any) -> bool | int | float | None:
     """Return the Python number that `value` holds, or None if it is no number.
 
-    Exact for whole numbers; other reals become the nearest float. `fractions.Fraction` and
-    `decimal.Decimal` are not taken, since a float would round them, and neither is numpy's
-    ``timedelta64``, which claims to be a number.
+    Whole numbers are exact; other reals become the nearest float. `fractions.Fraction` and `decimal.Decimal`
+    are not taken, since a float would round them. numpy's ``timedelta64`` claims to be a number, and is not
+    taken either.
     """
     if isinstance(value, (int, float)):
         return value
@@ -167,17 +167,17 @@ def as_number(value: Any) -> bool | int | float | None:
             return None
     if isinstance(value, numbers.Real) and not isinstance(value, numbers.Rational):
         return float(value)
-    numpy = sys.modules.get("numpy")  # not imported: then nothing is numpy's
+    numpy = sys.modules.get("numpy")  # if it is not imported, no value is numpy's
     if numpy is not None and isinstance(value, numpy.bool_):
         return bool(value)
     return None
 
 
 def require_utf8(text: str, path: str = "", what: str = "it") -> None:
-    """Refuse text that UTF-8 can't carry.
+    """Refuse text that UTF-8 can't encode.
 
     Raises:
-        Refusal: there is a lone surrogate in it.
+        Refusal: the text has a lone surrogate.
     """
     try:
         text.encode("utf-8")
@@ -187,7 +187,7 @@ def require_utf8(text: str, path: str = "", what: str = "it") -> None:
 
 
 def _replace(value: Any) -> Any:
-    """Stand in for `value`, which `json` does not know, by something that it does."""
+    """Replace a value that `json` does not know by one that it knows."""
     replacement = _open(value, "")
     _require_text_keys(replacement)
     return replacement
@@ -197,11 +197,11 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_
 
 
 def _pieces(value: Any, levels: int = 8) -> Iterator[str]:
-    """Write `value` as JSON in pieces that are not too large, if it is made of large lists or dicts.
+    """Write `value` as JSON in pieces. They are small where `value` is made of large lists or dicts.
 
     Args:
         value: what to write.
-        levels: how deeply nested ones are taken apart; `value` may hold itself, and is written for each.
+        levels: how many levels of nesting are cut into pieces. There must be an end: a value may hold itself.
     """
     if not (levels and isinstance(value, (dict, list, tuple)) and looks_large(value, _PIECE_BYTES)):
         yield _ENCODER.encode(value)
@@ -249,7 +249,7 @@ _PATIENT_DECODER = json.JSONDecoder(object_hook=_same, parse_float=_to_float, pa
 
 
 def _open(value: Any, path: str) -> Any:
-    """Return what `value` holds, one layer of it."""
+    """Return what `value` holds, as something that JSON has. Values inside are not opened."""
     kind = type(value)
     if isinstance(value, enum.Enum):
         return value.value
@@ -291,11 +291,11 @@ _ADVICE_BY_NAME = {
     "datetime64": _TEXTUAL,
     "timedelta64": "send it divided by numpy.timedelta64(1, 's')",
 }
-"""For what is not imported here."""
+"""By the type's name, for types of modules that are not imported here."""
 
 
 def advice_on(value: object) -> str:
-    """What a coordinator may send instead of `value`, in brackets and with a space before; "" if unknown."""
+    """Say what a coordinator may send instead of `value`: a space and brackets, or "" if that is unknown."""
     kind = type(value)
     if kind.__module__.partition(".")[0] in ("pandas", "numpy", "uuid") and kind.__name__ in _ADVICE_BY_NAME:
         return f" ({_ADVICE_BY_NAME[kind.__name__]})"
@@ -310,7 +310,7 @@ def advice_on(value: object) -> str:
 
 
 def _require_text_keys(value: Any) -> None:
-    """Refuse keys that are no text, without a path.
+    """Refuse keys that are no text. The refusal has no path.
 
     The types of a container's items are collected in C. A container is entered only if something in it may
     have keys, so a list of a million floats costs one pass in C.
@@ -334,12 +334,12 @@ def _text_keys_only(kind: type) -> str:
 
 
 def _explain(value: Any, path: str, inside: set[int]) -> None:
-    """Raise the `Refusal` that says where in `value` the first thing is that JSON can't express.
+    """Find the first part of `value` that JSON can't express, and raise the `Refusal` with its path.
 
     Args:
-        value: what to look through.
-        path: where it is itself.
-        inside: the ids of the containers that it is in.
+        value: the value to look through.
+        path: the path to `value` itself.
+        inside: the ids of the containers around `value`.
     """
     if isinstance(value, str):
         return require_utf8(value, path)
@@ -355,7 +355,7 @@ def _explain(value: Any, path: str, inside: set[int]) -> None:
             if not isinstance(key, str):
                 raise Refusal(TypeError, _text_keys_only(type(key)), path)
             require_utf8(key, path, "a key")
-            _explain(item, path + _step(key), inside)
+            _explain(item, path + as_step(key), inside)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             _explain(item, f"{path}[{index}]", inside)
@@ -370,9 +370,3 @@ def _require_digits(value: int, path: str) -> None:
         int.__repr__(value)
     except ValueError as error:  # `sys.set_int_max_str_digits`
         raise Refusal(ValueError, f"the number is too long for JSON: {error}", path) from None
-
-
-def _step(key: str) -> str:
-    if len(key) > _LONGEST_KEY_SHOWN:
-        return f"[{key[:_LONGEST_KEY_SHOWN]!r}...]"
-    return f".{key}" if key.isidentifier() else f"[{key!r}]"

@@ -21,20 +21,20 @@ ModelT = TypeVar("ModelT", bound=ModelIdentity, default=Model)
 class PredictionRound(Mapping[ModelT, PredictResult[ValueT_co, ModelT]], Generic[ValueT_co, ModelT]):
     """The results of calling many models at once: a read-only mapping from model to `PredictResult`.
 
-    It has one entry for every model that was announced, or asked for, when the round began. ``str()`` of
-    it is one line with counts::
+    It has one entry for every model that was announced when the round began, or for every model in
+    ``models=`` if that was given. ``str()`` of a round is one line with counts::
 
         round 7f3a: predict: 45 of 50 SUCCESS (2 FAILED, 3 TIMEOUT) in 0.998 s of 1.0 s
 
     For type checkers: ``PredictionRound[float]`` maps `Model` to ``PredictResult[float]``.
 
     Attributes:
-        id: of this round, for logs.
+        id: the round's id, for logs.
         method: the method that was called.
         started_at: when it began, POSIX seconds.
         elapsed: how long it took, seconds.
         timeout: how long it could have taken, seconds; `math.inf` for no limit.
-        missing: ids that were asked for and have never been announced, so that there is no model to have a
+        missing: the ids in ``models=`` that have never been announced. There is no model for them, and no
             result.
     """
 
@@ -42,7 +42,7 @@ class PredictionRound(Mapping[ModelT, PredictResult[ValueT_co, ModelT]], Generic
         self,
         results: Mapping[ModelT, PredictResult[ValueT_co, ModelT]],
         *,
-        id: str,  # noqa: A002  what it is called outside, too
+        id: str,  # noqa: A002 - coordinators know it by this name
         method: str,
         started_at: float,
         elapsed: float,
@@ -96,7 +96,7 @@ class PredictionRound(Mapping[ModelT, PredictResult[ValueT_co, ModelT]], Generic
 
     @cached_property
     def by_id(self) -> Mapping[str, PredictResult[ValueT_co, ModelT]]:
-        """The results by model id. Where two deployments of one model took part, the later entry counts."""
+        """The results by model id. If two deployments of one model took part, the later entry counts."""
         return MappingProxyType({model.model_id: result for model, result in self._results.items()})
 
     @cached_property
@@ -127,7 +127,7 @@ class PredictionRound(Mapping[ModelT, PredictResult[ValueT_co, ModelT]], Generic
         }
 
     def __str__(self) -> str:
-        """Say in one line what came of it."""
+        """Say in one line how the round ended."""
         others = [
             f"{len(group)} {status}"
             for status, group in self._by_status.items()
@@ -141,5 +141,5 @@ class PredictionRound(Mapping[ModelT, PredictResult[ValueT_co, ModelT]], Generic
         return f"round {self.id}: {self.method}: {counts} in {self.elapsed:.3f} s{limit}"
 
     def __repr__(self) -> str:
-        """Show the same line, never a value."""
+        """Show the line of ``str()``, never a value."""
         return f"<PredictionRound: {self}>"

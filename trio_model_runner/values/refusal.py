@@ -1,13 +1,12 @@
-"""Why a value can't be sent to a model, and where inside it the reason sits.
+"""Why a value can't be sent to a model, and where inside the value the reason is.
 
-A coordinator hands over a nested payload and one of its thousand leaves is a datetime. "Object of type
-datetime is not JSON serializable" is no help; ``payload.points[3].time: datetime can't be sent as JSON``
-is. The place is known in pieces: who walks the value knows the path inside it, and only `Arguments` knows
-which argument the value was. So the code below the public functions raises a `Refusal`, which keeps place
-and reason apart, and the public functions turn it into the `TypeError` or `ValueError` that a caller
-expects.
+A payload may be nested, and one of its thousand leaves may be a datetime. The text "Object of type datetime
+is not JSON serializable" does not help; ``payload.points[3].time: datetime can't be sent as JSON`` does. No
+function knows the whole place: the code that walks through the value knows the path inside it, and only
+`Arguments` knows which argument the value was. So the code below the public functions raises a `Refusal`,
+which keeps place and reason apart. The public functions turn it into a `TypeError` or a `ValueError`.
 
-It knows nothing of encodings, and no value is ever kept in it or shown by it: payloads may be secret, or
+This module knows nothing of encodings. A refusal never keeps or shows a value: payloads may be secret, or
 large.
 """
 
@@ -17,14 +16,14 @@ __all__ = ["Refusal"]
 
 
 class Refusal(Exception):
-    """A value was refused. Never leaves the package: see `to_error`.
+    """A value was refused. This exception never reaches a coordinator: see `to_error`.
 
     Attributes:
-        kind: the exception that a caller gets: `TypeError` for what something is, `ValueError` for what it
-            holds.
+        kind: the class of the exception that a caller gets: `TypeError` if the type is wrong, `ValueError`
+            if the content is wrong.
         reason: one sentence, without the place.
-        path: where inside the value, such as ``.points[3].time``; empty for the value itself. In an
-            argument it starts with that argument.
+        path: the place inside the value, such as ``.points[3].time``; empty for the value itself. For an
+            argument, it starts with that argument.
     """
 
     def __init__(self, kind: type[TypeError] | type[ValueError], reason: str, path: str = "") -> None:
@@ -34,10 +33,10 @@ class Refusal(Exception):
         self.path = path
 
     def in_argument(self, argument: str | int) -> Refusal:
-        """Return the same refusal, its place beginning with the argument.
+        """Return the same refusal with a path that begins with the argument.
 
         Args:
-            argument: the keyword, or the position counted from 1.
+            argument: its keyword, or its position counted from 1.
         """
         if isinstance(argument, str):
             place = f"argument {argument}{self.path}"
@@ -46,6 +45,6 @@ class Refusal(Exception):
         return Refusal(self.kind, self.reason, place)
 
     def to_error(self) -> TypeError | ValueError:
-        """Make the exception for the caller."""
+        """Make the exception that the caller gets."""
         place = self.path.removeprefix(".")
         return self.kind(f"{place}: {self.reason}" if place else self.reason)

@@ -1,13 +1,13 @@
-"""What comes back from calling one model, and what a coordinator can do with the model that it came from.
+"""What comes back from a call on one model, and what a coordinator can see of a model.
 
-A coordinator must account for every model, so there is a result for those too that failed, were late, sat
-out or were not there. Nothing here raises for what a model did; `PredictResult.unwrap` does, for who wants
-it. Results are plain values and need no network to be made: a program's own tests make them by hand.
+A coordinator must account for every model. So there is a result for each: also for models that failed, were
+late, sat out or were not there. Only `PredictResult.unwrap` raises for what a model did. Results are plain
+values, and a program's own tests can make them by hand.
 
-Results, the models that they hold and `ModelError` name each other, so they are in one file. What a model
-really is, a `ModelRunner`, is not known here: a `Model` is all of it that a coordinator can see. Values never
-show in a repr, since logs are full of reprs and predictions may be secret, or large; `PredictResult.to_dict`
-is the way to write them down on purpose.
+Results, the models that they hold and `ModelError` name each other, so they are in one file. The class
+`ModelRunner` is not known here: the `Model` Protocol has all of it that a coordinator can see. A repr never
+shows a value, since logs are full of reprs, and predictions may be secret, or large. To write values down on
+purpose, use `PredictResult.to_dict`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .jsonable import to_plain
 from .refusal import Refusal
 
 if TYPE_CHECKING:
+    import grpclib.client
     from typing_extensions import TypeForm
 
     from ..returns.typing import Returns
@@ -41,38 +42,35 @@ _LONGEST_DETAIL_SHOWN = 80
 
 
 class ModelIdentity(Protocol):
-    """What a result needs to know of a model; a `ModelRunner` has it, and so may a test's own class.
-
-    Attributes:
-        model_id: stable over deployments.
-        deployment_id: new for every deployment; None where the orchestrator is too old to say.
-        name: for people; "" where unknown.
-    """
+    """What a result needs to know of a model. A `ModelRunner` has it; a test's own class can have it, too."""
 
     @property
-    def model_id(self) -> str: ...  # noqa: D102
+    def model_id(self) -> str:
+        """The model's id. It stays the same over deployments."""
 
     @property
-    def deployment_id(self) -> str | None: ...  # noqa: D102
+    def deployment_id(self) -> str | None:
+        """The deployment's id, another one for each; None where the orchestrator is too old to say."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """The model's name, for people; "" where unknown."""
 
 
 class ModelState(enum.StrEnum):
-    """Where a model is in its life; `model.lifecycle` has the table of what leads where.
+    """Where a model is in its life; `model.lifecycle` has the table of all states and events.
 
     Attributes:
-        ANNOUNCED: the orchestrator says that it runs.
-        CONNECTING: a connection to its node is being made, or waits for its next attempt.
-        PROVING: its node proves that it is the model's.
-        SETTING_UP: its node is asked for an instance.
-        JOINING: the coordinator catches it up (`on_join`).
+        ANNOUNCED: the orchestrator says that the model runs.
+        CONNECTING: a connection to its node is being made, or the next attempt is waited for.
+        PROVING: its node must prove that it belongs to the model.
+        SETTING_UP: its node is asked to make an instance.
+        JOINING: the coordinator's `on_join` catches it up.
         READY: it takes part in rounds.
         LOST: its connection is gone, and will be made again.
         RECOVERING: the orchestrator says that it crashed, and is being restarted.
         FAILED: it is given up until it is announced again; its `error` says why.
-        RETIRING: another deployment has taken its place, and its last calls may end.
+        RETIRING: another deployment has taken its place; its last calls may end.
         GONE: it was stopped, or replaced by another deployment.
     """
 
@@ -90,38 +88,39 @@ class ModelState(enum.StrEnum):
 
 
 class Model(ModelIdentity, Protocol):
-    """What a coordinator can see of a model, and do with it; a `ModelRunner` is one.
-
-    Attributes:
-        cruncher_id: its author's id; "" where unknown.
-        cruncher_name: its author's name; "" where unknown.
-        infos: what else the orchestrator says of it.
-        host: where its node listens, a name or an address.
-        port: where its node listens.
-        state: where it is in its life.
-        error: why it is not ready, or None.
-    """
+    """What a coordinator can see of a model, and do with it; a `ModelRunner` is one."""
 
     @property
-    def cruncher_id(self) -> str: ...  # noqa: D102
+    def cruncher_id(self) -> str:
+        """The id of the model's author; "" where unknown."""
 
     @property
-    def cruncher_name(self) -> str: ...  # noqa: D102
+    def cruncher_name(self) -> str:
+        """The name of the model's author; "" where unknown."""
 
     @property
-    def infos(self) -> Mapping[str, Any]: ...  # noqa: D102
+    def infos(self) -> Mapping[str, Any]:
+        """What else the orchestrator says about the model."""
 
     @property
-    def host(self) -> str: ...  # noqa: D102
+    def host(self) -> str:
+        """The host on which the model's node listens: a name or an IP address."""
 
     @property
-    def port(self) -> int: ...  # noqa: D102
+    def port(self) -> int:
+        """The TCP port on which the model's node listens."""
 
     @property
-    def state(self) -> ModelState: ...  # noqa: D102
+    def state(self) -> ModelState:
+        """Where the model is in its life."""
 
     @property
-    def error(self) -> BaseException | None: ...  # noqa: D102
+    def error(self) -> BaseException | None:
+        """Why the model is not ready, or None."""
+
+    @property
+    def channel(self) -> grpclib.client.Channel:
+        """A channel for generated stubs, on the model's own connection."""
 
     @overload
     async def call(
@@ -183,20 +182,22 @@ class Model(ModelIdentity, Protocol):
         self, *values: Any, timeout: float | None = ..., returns: TypeForm[T]
     ) -> PredictResult[T]: ...
 
-    async def reset(self, *, timeout: float | None = None) -> PredictResult[None]: ...  # noqa: D102
+    async def reset(self, *, timeout: float | None = None) -> PredictResult[None]:
+        """Have the model forget all that it has learnt; see `ModelRunner.reset`."""
 
-    def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
+    def to_dict(self) -> dict[str, Any]:
+        """What the model is and how it is, as a dict that `json.dumps` takes."""
 
 
 class Status(enum.StrEnum):
     """How a call ended.
 
     Attributes:
-        SUCCESS: there is a value (None, if that is what the model's method returned).
+        SUCCESS: there is a value. It is None if the model's method returned None.
         FAILED: the model raised, its answer could not be read, or the connection was lost.
-        TIMEOUT: no answer by the deadline.
-        SKIPPED: it was not called: it sits out after timeouts, or has too many calls waiting.
-        ABSENT: announced, but not ready when the round began; or it has left.
+        TIMEOUT: no answer came by the deadline.
+        SKIPPED: the model was not called: it sits out after timeouts, or too many calls wait for it.
+        ABSENT: the model was announced, but was not ready when the round began; or it has left since.
     """
 
     SUCCESS = "SUCCESS"
@@ -208,19 +209,19 @@ class Status(enum.StrEnum):
 
 @attrs.frozen(repr=False)
 class PredictResult(Generic[ValueT_co, ModelT_co]):
-    """What became of one call on one model.
+    """How one call on one model ended.
 
-    For type checkers: ``PredictResult[float]`` has a float for a value and is from a `Model`; one from
-    a model of another class is a ``PredictResult[float, ThatClass]``.
+    For type checkers: ``PredictResult[float]`` has a float as its value, and a `Model` as its model. With
+    models of another class, it is a ``PredictResult[float, ThatClass]``.
 
     Attributes:
-        model: whom it is from.
-        status: how it ended; the name of a status is taken too.
+        model: the model that was called.
+        status: how the call ended; the name of a status may be given, too.
         value: the answer; None unless `status` is SUCCESS.
         elapsed: seconds from handing the request to the connection until the answer; 0.0 for SKIPPED and
             ABSENT.
-        detail: what went wrong, for people, in the model's or the node's words where there are any.
-        error: the exception behind it, where there is one.
+        detail: what went wrong, for people; in the model's or the node's own words if they sent any.
+        error: the exception behind it, if there is one.
     """
 
     model: ModelT_co
@@ -234,7 +235,7 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
         """Return the value.
 
         Raises:
-            ModelError: there is none, since `status` is not SUCCESS. Its text names the model, its
+            ModelError: `status` is not SUCCESS, so there is no value. Its text names the model, its
                 ``result`` is this result, and its cause is `error`.
         """
         if self.status is Status.SUCCESS:
@@ -248,9 +249,10 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
         """Return this result as a dict that `json.dumps` takes, a copy.
 
         Keys: ``model_id``, ``deployment_id``, ``model_name``, ``status``, ``value``, ``elapsed`` (seconds),
-        ``detail`` and ``error`` (the exception's type, or None). Values are converted as for sending them in
-        JSON: tuples become lists, attrs and dataclass instances dicts. One that JSON can't express, such as
-        a data frame, is None there, and a key ``value_type`` names its type. NaN and infinities stay.
+        ``detail`` and ``error`` (the exception's type, or None). Values are converted as if they were sent in
+        JSON: tuples become lists, attrs and dataclass instances become dicts. If JSON can't express a value,
+        such as a data frame, ``value`` is None, and a key ``value_type`` names its type. NaN and infinities
+        stay.
         """
         row: dict[str, Any] = {
             "model_id": self.model.model_id,
@@ -278,7 +280,7 @@ class ModelError(TrioModelRunnerError):
     """A model gave no value, and `PredictResult.unwrap` was asked for one.
 
     Attributes:
-        result: the `PredictResult` that was unwrapped, or None where no call was made.
+        result: the `PredictResult` that was unwrapped, or None if no call was made.
     """
 
     def __init__(self, message: str, result: PredictResult[Any, Any] | None = None) -> None:

@@ -237,7 +237,7 @@ def by_hand() -> None:
 
 async def mistakes(cluster: Cluster, model: ModelRunner) -> None:
     round_of_points = await cluster.call("predict", returns=Point)
-    round_of_points.by_id["a"].unwrap().y  # type: ignore[attr-defined]  # noqa: B018
+    round_of_points.by_id["a"].unwrap().y  # type: ignore[attr-defined]  # noqa: B018 - for its type
     await cluster.call("predict", "BTC")  # type: ignore[call-overload]
     await cluster.call("predict", lambda model: model.model_id)  # type: ignore[arg-type, return-value]
     await cluster.call("predict", lambda model: model.nothing)  # type: ignore[attr-defined]

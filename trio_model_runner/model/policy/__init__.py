@@ -1,17 +1,22 @@
-"""What counts against a model and what is reported: all of it is decided here, and nowhere else.
+"""What counts against a model, and what is reported: all of it is decided here, and nowhere else.
 
-A report stops a person's model and tells them why, so it must be about what that model did. A false one is
-worse than none. Everybody else says what happened; this room says what it means:
+A report stops a person's model and tells the person why. So it must be about what that model did: a false
+report is worse than none. The other rooms say what happened, and this room says what it means. Read in this
+order:
 
-1. `outcomes` gives what happened to a call or a bringing-up a name, and a table says what each means.
-2. `record` counts outcomes for one model, and says what follows: a report, a doubt, a call that it sits out.
-3. `reports` holds what is to be reported until it is certain enough, over all models of a cluster.
+1. `outcomes` names what happened to a call or at a Setup (`Outcome`), and its table `RULES` says what each
+   outcome means: its status, such as TIMEOUT, and what it counts.
+2. `record` counts the outcomes of one model, and says what follows: a report, a question whether the
+   connection is dead, calls that the model sits out.
+3. `reports` keeps pending reports about all models of a cluster until they are certain enough. It decides
+   which are released, and which are held back because too many came at once.
 
 There is no I/O here, no clock, no connection and no model: only tables, counts, and functions without
-effects. Where a report waits and how it is sent is the affair of `cluster.reporting`.
+effects. `cluster.reporting` has the clock, and sends what is released.
 """
 
 from .outcomes import (
+    OUTCOME_OF_A_VALUE,
     OVERSLEPT,
     RULES,
     Counts,
@@ -19,9 +24,11 @@ from .outcomes import (
     Outcome,
     Progress,
     Rule,
+    is_about_the_connection,
     is_busy,
     is_coordinators,
     is_our_deadline,
+    is_unknown_method,
     may_still_run,
     must_be_set_up_again,
     outcome_of_answer,
@@ -37,11 +44,13 @@ from .outcomes import (
     outcome_of_value,
     succeeded,
     tried_again,
+    tried_again_when_held,
 )
-from .record import Consequence, Record, may_ask_with_ping
+from .record import Consequence, Record, may_ask_with_ping, report_after_call, report_after_ping
 from .reports import Decision, PendingReport, PendingReports, may_be_sent
 
 __all__ = [
+    "OUTCOME_OF_A_VALUE",
     "OVERSLEPT",
     "RULES",
     "Consequence",
@@ -54,9 +63,11 @@ __all__ = [
     "Progress",
     "Record",
     "Rule",
+    "is_about_the_connection",
     "is_busy",
     "is_coordinators",
     "is_our_deadline",
+    "is_unknown_method",
     "may_ask_with_ping",
     "may_be_sent",
     "may_still_run",
@@ -72,6 +83,9 @@ __all__ = [
     "outcome_of_setup_error",
     "outcome_of_unreachable",
     "outcome_of_value",
+    "report_after_call",
+    "report_after_ping",
     "succeeded",
     "tried_again",
+    "tried_again_when_held",
 ]

@@ -1,8 +1,8 @@
-"""What happened to a call or to a bringing-up, and what that means: first a name for it, then a table.
+"""What happened to a call, or to a model that was being set up, and what that means.
 
-Whoever makes a call reports facts: a node's code, a gRPC error, how far the call had come when it was cut
-off. The functions here name them (`Outcome`), and `RULES` says what each means. There are no other places
-where that is decided.
+The code that makes calls reports facts: a node's code, a gRPC error, how far a call had come when it was cut
+off. The functions here turn a fact into an `Outcome`, and the table `RULES` says what each outcome means. No
+other place decides that.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "OUTCOME_OF_A_VALUE",
     "OVERSLEPT",
     "RULES",
     "Counts",
@@ -33,9 +34,11 @@ __all__ = [
     "Outcome",
     "Progress",
     "Rule",
+    "is_about_the_connection",
     "is_busy",
     "is_coordinators",
     "is_our_deadline",
+    "is_unknown_method",
     "may_still_run",
     "must_be_set_up_again",
     "outcome_of_answer",
@@ -51,15 +54,16 @@ __all__ = [
     "outcome_of_value",
     "succeeded",
     "tried_again",
+    "tried_again_when_held",
 ]
 
 OVERSLEPT: Final = 0.25
-"""Seconds after a deadline from which on it was this process that had no time, not the models."""
+"""Seconds. If a call is cut off later than that after its deadline, this process had no time for it."""
 
 _LOCAL_ERRORS: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM}
 )
-"""Errors of connecting that are about this machine, not about the node."""
+"""Errors of connecting whose reason is this machine, not the node."""
 
 
 class Counts(enum.IntEnum):
@@ -72,30 +76,31 @@ class Counts(enum.IntEnum):
 
 
 class Outcome(enum.IntEnum):
-    """What happened to a call, or to a model that was being brought up.
+    """What happened to a call, or to a model that was being set up.
 
-    Whole numbers, since every call looks up its own, and a plain Enum computes its hash in Python.
+    The members are whole numbers, since every call looks one up, and a plain Enum computes its hash in
+    Python.
     """
 
     SUCCEEDED = enum.auto()
     MODEL_FAILED = enum.auto()
-    """It raised, answered what can't be decoded, or its node gave a status that says no better, or none."""
+    """It raised, its answer can't be decoded, or its node's status says nothing more exact."""
     BAD_IMPLEMENTATION = enum.auto()
-    """Its class or method does not exist."""
+    """The class or method that was asked for does not exist."""
     NOT_ITS_FAULT = enum.auto()
-    """The request was wrong, not allowed, too large, or optional and not there; or nobody says who it is."""
+    """The request was wrong, not allowed or too large, the method is optional, or its identity is unknown."""
     INVALID_ANSWER = enum.auto()
     """The answer decodes, but does not fit what the coordinator asked for."""
     COORDINATOR_RAISED = enum.auto()
-    """The coordinator's own code (``arguments=``, ``on_join``, ``returns=``) failed, or what reads frames."""
+    """The coordinator's code (``arguments=``, ``on_join``, ``returns=``) raised, or pyarrow is missing."""
     OVERRAN = enum.auto()
     """The deadline passed after the request had reached the node."""
     NOT_REACHED = enum.auto()
-    """The deadline passed in our queue, while connecting, or because we overslept it."""
+    """The deadline passed in our queue or while connecting, or this process noticed it too late."""
     BUSY = enum.auto()
-    """The node was busy until the deadline, with nothing of ours."""
+    """The node was busy until the deadline, and not with a call of ours."""
     CONNECTION_LOST = enum.auto()
-    """The connection ended in mid-call."""
+    """The connection ended in the middle of the call."""
     SITTING_OUT = enum.auto()
     """It sits out some calls after timeouts."""
     QUEUE_FULL = enum.auto()
@@ -105,15 +110,15 @@ class Outcome(enum.IntEnum):
     SETUP_FAILED = enum.auto()
     SETUP_UNANSWERED = enum.auto()
     UNREACHABLE = enum.auto()
-    """The attempts to connect are exhausted."""
+    """All attempts to connect failed."""
     UNREACHABLE_FROM_HERE = enum.auto()
-    """They are, and it was this machine that could not connect: it has no more sockets, or may not."""
+    """All attempts to connect failed because of this machine: it has no more sockets, or no permission."""
     NOT_FOR_US = enum.auto()
-    """A new connection's node won't prove anything to us: it does not take our certificate, for one."""
+    """The node on a new connection refuses us. For example, it does not accept our certificate."""
     PROOF_FAILED = enum.auto()
-    """A new connection's node did not prove that it is the model's."""
+    """The node on a new connection did not prove that it belongs to the model."""
     ANSWER_UNPROVED = enum.auto()
-    """An answer to a call did not prove that it is the model's."""
+    """The answer to a call did not prove that it comes from the model's node."""
 
 
 @attrs.frozen
@@ -123,8 +128,8 @@ class Rule:
     Attributes:
         status: the call's status.
         counts: what it does to the model's counts.
-        report: what is reported at once; what counts is reported only past its limit.
-        may_pass: it may pass by itself, so a model that can't be brought up is tried again after a while.
+        report: what is reported at once. (Failures and timeouts that count are reported past their limit.)
+        may_pass: the trouble may end by itself, so a model that can't be set up is tried again after a while.
     """
 
     status: Status
@@ -160,28 +165,28 @@ RULES: Final[Mapping[Outcome, Rule]] = MappingProxyType(
 
 
 def succeeded(outcome: Outcome) -> bool:
-    """Whether there is a value, or an instance."""
+    """Whether a call has a value, or a Setup an instance."""
     return outcome is Outcome.SUCCEEDED
 
 
 def is_coordinators(outcome: Outcome) -> bool:
-    """Whether it is about the coordinator's side, whose exceptions are to be debugged."""
+    """Whether the coordinator's code raised. Its exceptions keep their tracebacks, for debugging."""
     return outcome in (Outcome.COORDINATOR_RAISED, Outcome.UNREACHABLE_FROM_HERE)
 
 
 class Fact(enum.Enum):
-    """What needs no more than a name to be judged."""
+    """A fact about a call or a Setup that has no details."""
 
     NOT_READY = enum.auto()
     """A call found its model not ready."""
     SITS_OUT = enum.auto()
-    """A call found its model sitting out."""
+    """A call found that its model sits out."""
     QUEUE_FULL = enum.auto()
-    """A call found too many before it."""
+    """A call found too many other calls before it."""
     MODEL_LEFT = enum.auto()
-    """A call waited, and now there is nobody to call any more."""
+    """While a call waited, its model left."""
     SETUP_UNANSWERED = enum.auto()
-    """A request of the bringing-up was not answered in time."""
+    """A Setup, or a request for a proof, was not answered in time."""
     COORDINATORS_CODE_RAISED = enum.auto()
     """A function of the coordinator's raised."""
 
@@ -207,13 +212,13 @@ class Progress(enum.Enum):
     """How far a call has come."""
 
     WAITING = enum.auto()
-    """In the queue, or for a connection: nothing that the model could be blamed for."""
+    """It waits in the queue, or for a connection. The model has nothing to do with that."""
     CALLING = enum.auto()
     """The request is on its way."""
     CUT_OFF = enum.auto()
-    """The request had reached the node, and nothing came back: the model may still run."""
+    """It was cut off after the request had reached the node: the model may still run."""
     BUSY = enum.auto()
-    """The node does something else; the request will be sent again."""
+    """The node does something else. The request will be sent again."""
     READING = enum.auto()
     """The answer is there, and is being decoded."""
 
@@ -235,11 +240,11 @@ def outcome_of_cut_off(
     """What it means that a call was cut off by its deadline.
 
     Args:
-        progress: how far it had come.
-        behind_ours: an earlier call of ours still ran there.
-        seconds_late: how long after the deadline it was cut off; more than `OVERSLEPT`, and this process had
-            no time to look for answers.
-        cut_short: it was cut off before its own deadline, by an enclosing scope or by `Cluster.drain`.
+        progress: how far the call had come.
+        behind_ours: an earlier call of ours still ran on the node.
+        seconds_late: how long after the deadline the call was cut off. If it is more than `OVERSLEPT`, this
+            process had no time to look for answers.
+        cut_short: the call was cut off before its own deadline, by an enclosing scope or by `Cluster.drain`.
     """
     if behind_ours or cut_short or seconds_late > OVERSLEPT:
         return Outcome.NOT_REACHED
@@ -263,15 +268,15 @@ def outcome_of_answer(code: AnswerCode, *, optional: bool = False) -> Outcome:
     """What a node's answer to a call means.
 
     Args:
-        code: what it said.
-        optional: a model need not have the method.
+        code: the code in the answer.
+        optional: the model need not have the method.
     """
     outcome = _ANSWERS.get(code, Outcome.MODEL_FAILED)
     return Outcome.NOT_ITS_FAULT if optional and outcome is Outcome.BAD_IMPLEMENTATION else outcome
 
 
 def must_be_set_up_again(code: AnswerCode) -> bool:
-    """Whether a node says that it has no instance to call, so that nothing came of the call."""
+    """Whether a node says that it has no instance, so that the method was not run."""
     return code is AnswerCode.FAILED_PRECONDITION
 
 
@@ -282,7 +287,7 @@ def outcome_of_setup(code: AnswerCode) -> Outcome:
 
 def outcome_of_grpc_error(error: GRPCError) -> Outcome:
     """What a gRPC status other than OK means; `is_busy` is asked first."""
-    if error.status is GRPCStatus.DEADLINE_EXCEEDED:  # the node kept the deadline before we did
+    if error.status is GRPCStatus.DEADLINE_EXCEEDED:  # the node noticed our deadline before we did
         return Outcome.OVERRAN
     return Outcome.NOT_ITS_FAULT if error.status in _NOT_ITS_FAULT else Outcome.MODEL_FAILED
 
@@ -301,26 +306,36 @@ def outcome_of_setup_error(error: GRPCError | ValueError) -> Outcome:
 
 
 def outcome_of_proof(error: GRPCError) -> Outcome | None:
-    """What it means that a node answers with an error instead of a proof; None if that is not about us."""
+    """What it means that a node answers with an error instead of a proof; None if it does not refuse us."""
     return Outcome.NOT_FOR_US if error.status in _NOT_ITS_FAULT else None
 
 
-def is_busy(error: GRPCError) -> bool:
-    """Whether this says that another call runs there, and hence that nothing came of this one.
+def is_about_the_connection(error: GRPCError) -> bool:
+    """Whether an error while a model is brought up says nothing of the model: another attempt is made."""
+    return error.status is GRPCStatus.UNAVAILABLE
 
-    Exactly this text does, and only in a response that is nothing but a status: the same status with
-    another text is a message over the node's limit, which the model may have seen.
+
+def is_unknown_method(error: GRPCError) -> bool:
+    """Whether a node only says that it does not know what it was asked for."""
+    return error.status is GRPCStatus.UNIMPLEMENTED
+
+
+def is_busy(error: GRPCError) -> bool:
+    """Whether an error says that another call runs on the node, so that the method was not run.
+
+    Only this exact text says so, and only in a response that has nothing but a status. With another text, the
+    same status means a message over the node's limit, and the model may have seen the call.
     """
     return error.status is GRPCStatus.RESOURCE_EXHAUSTED and error.message == "Server busy"
 
 
 def may_still_run(error: GRPCError) -> bool:
-    """Whether a model may still be at the call after this error: its node kept the deadline before we did."""
+    """Whether the model may still run after this error: its node noticed our deadline before we did."""
     return error.status is GRPCStatus.DEADLINE_EXCEEDED
 
 
 def is_our_deadline(error: GRPCError, *, behind_ours: bool, deadline_passed: bool) -> bool:
-    """Whether an error says no more than that the deadline passed which we told the node."""
+    """Whether an error only says that our deadline has passed. The node knows the deadline from us."""
     return may_still_run(error) and (behind_ours or deadline_passed)
 
 
@@ -329,27 +344,31 @@ def outcome_of_interruption(*, connection_lost: bool) -> Outcome:
     return Outcome.CONNECTION_LOST if connection_lost else Outcome.MODEL_FAILED
 
 
+OUTCOME_OF_A_VALUE: Final = Outcome.SUCCEEDED
+"""What it means that an answer has become a value; see `outcome_of_value` for when it has not."""
+
+
 def outcome_of_value(error: Exception | None, *, misfits_count: bool) -> Outcome:
-    """What it means how an answer could be turned into a value.
+    """What it means that an answer became a value, or did not.
 
     Args:
-        error: `InvalidAnswer` if it can't be read, or does not fit; another one if the coordinator's code
-            raised it, or what reads data frames is not installed; None if there is a value.
-        misfits_count: an answer of this kind that does not fit is the model's failure.
+        error: None if there is a value; `InvalidAnswer` if the answer can't be read, or does not fit; another
+            exception if the coordinator's code raised it, or pyarrow is missing.
+        misfits_count: an answer that does not fit counts as the model's failure.
     """
     if error is None:
-        return Outcome.SUCCEEDED
+        return OUTCOME_OF_A_VALUE
     if not isinstance(error, InvalidAnswer):
         return Outcome.COORDINATOR_RAISED
     return Outcome.MODEL_FAILED if misfits_count else Outcome.INVALID_ANSWER
 
 
 def outcome_of_distrust(error: ProofFailed, *, answer: bool) -> Outcome:
-    """What it means that a node did not prove whose it is.
+    """What it means that a node did not prove that it belongs to the model.
 
     Args:
-        error: why not.
-        answer: it was the answer to a call; else it was about a new connection.
+        error: the reason.
+        answer: the proof of an answer to a call failed; else that of a new connection.
     """
     if isinstance(error, UnknownIdentity):
         return Outcome.NOT_ITS_FAULT
@@ -357,25 +376,36 @@ def outcome_of_distrust(error: ProofFailed, *, answer: bool) -> Outcome:
 
 
 def outcome_of_unreachable(error: BaseException | None) -> Outcome:
-    """What it means that the attempts to connect are exhausted.
+    """What it means that all attempts to connect failed.
 
     Args:
-        error: why the last one failed.
+        error: why the last attempt failed.
     """
     return Outcome.UNREACHABLE_FROM_HERE if _is_local(error) else Outcome.UNREACHABLE
 
 
 def _is_local(error: BaseException | None) -> bool:
-    """Whether connecting failed on this machine; where Trio tried several addresses, its causes say so."""
+    """Whether connecting failed because of this machine. With several addresses, the causes say so."""
     if isinstance(error, BaseExceptionGroup):
         return any(map(_is_local, error.exceptions))
     return isinstance(error, OSError) and (error.errno in _LOCAL_ERRORS or _is_local(error.__cause__))
 
 
 def tried_again(outcome: Outcome, *, reports_enabled: bool) -> bool:
-    """Whether a model that can't be brought up is tried again after a while, without being announced.
+    """Whether a model that can't be set up is tried again after a while, before it is announced again.
 
-    While reporting is off, nobody tells the orchestrator of a model that can't be reached, so it has no
-    reason to announce it again.
+    While reporting is off, the orchestrator does not learn that a model can't be reached. So it has no reason
+    to announce the model again.
     """
     return RULES[outcome].may_pass or (outcome is Outcome.UNREACHABLE and not reports_enabled)
+
+
+def tried_again_when_held(error: BaseException | None) -> bool:
+    """Whether a model that was given up is tried again after a while, since the report about it was held.
+
+    A model that could not prove who it is needs another announcement.
+
+    Args:
+        error: why it was given up.
+    """
+    return not isinstance(error, ProofFailed)

@@ -1,16 +1,17 @@
-"""Reports wait before they are sent, because many at once are about us, not about the models.
+"""Reports wait before they are sent: many reports at once have one cause, and the models are not that cause.
 
-When our network fails, or a coordinator sends what no model can take, every model times out or fails at the
-same time. Reporting them would stop a whole competition, and each of these reports, by itself, looks right.
-So each waits for a minute (`Health.mass_window`). If by then at least half of three or more members would
-have been reported within such a time, all of these are held: none is sent. A model that succeeds meanwhile is
-not reported.
+When our network fails, or a coordinator sends a value that no model can take, every model times out or fails
+at the same time. The reports would stop a whole competition, and each of them, by itself, looks right. So
+each report is pending for a minute (`Health.mass_window`). If at least half of the members, and at least
+three, would be reported within such a time, all these reports are held: they are never sent. If a model
+succeeds while its report is pending, the report is withdrawn.
 
-A class or method that no model has is the coordinator's typo. So a report of BAD_IMPLEMENTATION waits for the
-proof that another model has it, and counts from then on. Success with another method does not withdraw it.
+If no model has a class or method, the coordinator has misspelt it. So a report of BAD_IMPLEMENTATION waits
+for the proof that another model has that class or method. Its minute begins then. A success with another
+method does not withdraw it.
 
-There is no clock here and no I/O: the owner brings the time (in seconds, of any clock), asks `due`, and sends
-what is released.
+There is no clock here and no I/O: the owner passes the time (in seconds, of any clock), calls
+`PendingReports.due`, and sends what is released.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ T = TypeVar("T")
 def may_be_sent(code: FailureCode, *, orchestrator_connected: bool) -> bool:
     """Whether a report that is released is sent.
 
-    A model that can't be reached while the orchestrator can't be reached either: perhaps it was our network.
-    If the orchestrator still lists the model when it is back, the model is tried again.
+    If neither the model nor the orchestrator can be reached, our network may be the cause, and nothing is
+    sent. If the orchestrator still lists the model when it is back, the model is tried again.
     """
     return orchestrator_connected or code is not FailureCode.CONNECTION_FAILED
 
@@ -45,8 +46,8 @@ class PendingReport(Generic[T]):
     Attributes:
         model: the model.
         code: what to report.
-        reason: what its author gets to read.
-        at: since when it waits, seconds.
+        reason: the text that the model's author will read.
+        at: since when the report waits, in seconds of the owner's clock.
         lacking: the class or method that the model lacks, for BAD_IMPLEMENTATION.
     """
 
@@ -59,11 +60,11 @@ class PendingReport(Generic[T]):
 
 @attrs.frozen
 class Decision(Generic[T]):
-    """What became of pending reports.
+    """What was decided about pending reports.
 
     Attributes:
-        released: to be sent now.
-        held: not to be sent, since they are part of a mass.
+        released: reports to send now.
+        held: reports never to send, since they are part of a mass.
     """
 
     released: tuple[PendingReport[T], ...] = ()
@@ -71,14 +72,14 @@ class Decision(Generic[T]):
 
 
 class PendingReports(Generic[T]):
-    """The pending reports of one cluster; `T` is what its models are, compared by identity or equality.
+    """The pending reports of one cluster. `T` is the class of its models.
 
     Args:
-        health: how many are a mass, and within how many seconds.
-        name_of: what several deployments of one model have in common; they are no proof against each other.
+        health: how many reports are a mass, and within how many seconds.
+        name_of: gives the model of a deployment. One deployment of a model proves nothing about another.
 
     Attributes:
-        held: how many were never sent, as part of a mass.
+        held: how many reports were held, as part of a mass.
     """
 
     def __init__(self, health: Health, name_of: Callable[[T], Hashable] = lambda model: model) -> None:
@@ -93,18 +94,18 @@ class PendingReports(Generic[T]):
         return len(self._pending)
 
     def add(self, report: PendingReport[T]) -> None:
-        """Let a report wait. A second one about a model adds nothing, unless the first lacks its proof."""
+        """Take a report. A second one about a model is dropped, unless the first still lacks its proof."""
         waiting = self._pending.get(report.model)
         if waiting is None or not self._stands(waiting):
             self._enter(report)
 
     def withdraw(self, model: T) -> None:
-        """Forget what waits about a model: it begins anew, or is gone."""
+        """Withdraw the report about a model: the model begins anew, or is gone."""
         self._pending.pop(model, None)
         self._entered.pop(model, None)
 
     def note_success(self, model: T, name: Hashable) -> None:
-        """Forget what waits about a model that succeeded with a class or method, unless it lacks another."""
+        """Withdraw the report about a model that succeeded, unless it is about another lacking name."""
         if not self._pending:
             return
         waiting = self._pending.get(model)
@@ -112,14 +113,14 @@ class PendingReports(Generic[T]):
             self.withdraw(model)
 
     def is_proved(self, name: Hashable) -> bool:
-        """Whether two models have a class or method: then there is another one, whoever is asked about."""
+        """Whether two models have a class or method: then each model has another one as a proof."""
         return len(self._has.get(name, ())) > 1
 
     def prove(self, name: Hashable, model: T, now: float) -> bool:
-        """Note that a model has a class or method, so that lacking it is another one's fault.
+        """Note that a model has a class or method. From now on, a report may say that another lacks it.
 
         Returns:
-            Whether that is news, so that a report may count now which did not before.
+            Whether that is news, so that a report about another model may count from now on.
         """
         models, who = self._has.setdefault(name, set()), self._name_of(model)
         if who in models or self.is_proved(name):
@@ -137,7 +138,7 @@ class PendingReports(Generic[T]):
         return bool(self._has.get(name, set()) - {self._name_of(model)})
 
     def due(self, now: float, members: int) -> Decision[T]:
-        """What can be decided at `now`, with so many members; what is decided no longer waits."""
+        """Decide what can be decided at `now`, with so many members. Those reports are no longer pending."""
         window = self._health.mass_window
         self._entered = {model: at for model, at in self._entered.items() if at > now - 2 * window}
         few = members < self._health.mass_minimum
@@ -153,7 +154,7 @@ class PendingReports(Generic[T]):
         return Decision(released, held)
 
     def next_due(self, now: float, members: int) -> float | None:
-        """When to ask `due` again if nothing else happens, seconds; None for not at all."""
+        """When to call `due` again if nothing else happens, in seconds; None if there is no need."""
         if members < self._health.mass_minimum:
             return None
         times = [report.at + self._health.mass_window for report in self._pending.values()]
@@ -168,7 +169,7 @@ class PendingReports(Generic[T]):
         return report.lacking is None or self.proved(report.lacking, report.model)
 
     def _find_mass(self, members: int) -> set[T]:
-        """The models that were to be reported within one window, where they are enough to be a mass."""
+        """The models with reports within one window of time, if there are enough of them to be a mass."""
         enough = self._health.mass_fraction * members
         unproved = {model for model, report in self._pending.items() if not self._stands(report)}
         entered = [(model, at) for model, at in self._entered.items() if model not in unproved]

@@ -1,14 +1,13 @@
 """Data frames that a stranger wrote: Parquet files and Arrow streams, read without trusting them.
 
 Three things can be wrong with such bytes. They may not be what they say: Arrow's readers check the structure
-of what they read but not all of its content, so a table is validated in full before anybody touches it. They
-may be small and expand enormously: so `bounds` adds up what they take, from their headers, before they are
-read. Where headers can't tell, because many rows refer to the same text, the text is kept once until the
-table is weighed. And they may carry what only pandas would stumble over: its
-metadata in the schema is the stranger's own JSON.
+of what they read, but not all of its content. So a table is validated in full before it is used. They may be
+small and expand enormously. So `bounds` adds up, from their headers, how much memory they take, before they
+are read. If many rows refer to one text, headers don't tell; then the text is kept once until the table is
+weighed. And the schema may have metadata that make pandas fail: they are the stranger's own JSON.
 
-Whatever goes wrong on the way is one `ValueError`, and no table larger than the limit is ever made. (Reading
-takes a small multiple of a table's size for a moment, and a pandas frame has a Python object for each text.)
+Each of these errors is a `ValueError`, and no table larger than the limit is ever made. (While it is read, a
+table takes a few times its size. A pandas frame has a Python object for each text.)
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from .writing import FrameKind, import_pandas, import_pyarrow
 __all__ = ["read_arrow", "read_parquet"]
 
 _LONGEST_NAME: Final = 1000
-"""Characters; pandas evaluates names as Python literals if its metadata says that they were tuples."""
+"""In characters. pandas evaluates names as Python literals if its metadata says that they were tuples."""
 
 
 def read_parquet(data: bytes, frames: FrameKind, max_bytes: int = MAX_FRAME_BYTES) -> Any:
@@ -34,11 +33,11 @@ def read_parquet(data: bytes, frames: FrameKind, max_bytes: int = MAX_FRAME_BYTE
 
     Args:
         data: the file.
-        frames: as what: "arrow", a `pyarrow.Table`, or "pandas", a `pandas.DataFrame`.
-        max_bytes: how large the table may be; each value counts 8 bytes or more.
+        frames: "arrow" for a `pyarrow.Table`, "pandas" for a `pandas.DataFrame`.
+        max_bytes: how large the table may be, in bytes; each value counts as 8 bytes or more.
 
     Raises:
-        ValueError: the bytes are no Parquet file that can be read, or it is too large.
+        ValueError: the bytes are no readable Parquet file, or the table is too large.
         ImportError: pyarrow, or pandas where it is asked for, is missing.
     """
     return _read("Parquet", lambda: _parquet_table(data, max_bytes), frames)
@@ -58,8 +57,8 @@ def _read(form: str, read: Callable[[], Any], frames: FrameKind) -> Any:
         _check_names(table.schema)
         return table.to_pandas() if frames == "pandas" else table
     except Exception as error:
-        # Many kinds: Arrow's own, OSError, UnicodeDecodeError, MemoryError for sizes that are a lie, and
-        # whatever pandas metadata leads to that makes no sense.
+        # There are many kinds: Arrow's own, OSError, UnicodeDecodeError, MemoryError for false sizes, and
+        # whatever senseless metadata of pandas leads to.
         ours = type(error) is ValueError or isinstance(error, (ThriftError, MessageError))
         reason = str(error) if ours else f"{type(error).__name__}: {error}"
         raise ValueError(f"{form} that can't be read: {reason}") from error
@@ -71,7 +70,7 @@ def _parquet_table(data: bytes, max_bytes: int) -> Any:
 
     size = measure_parquet(data, max_bytes)
     refuse_larger(size.bytes, max_bytes)
-    # Not `read_table`: it goes through Arrow's data sets, which stumble over columns of the same name.
+    # Not `read_table`: it uses Arrow's data sets, and these fail if two columns have the same name.
     file = parquet.ParquetFile(pyarrow.BufferReader(data))
     if not size.shared:
         table = file.read()
@@ -90,7 +89,7 @@ def _parquet_table(data: bytes, max_bytes: int) -> Any:
 
 
 def _without_views(pyarrow: Any, schema: Any) -> Any:
-    """The same schema with plain text where it has views of text, to which dictionaries can't be cast."""
+    """The same schema with plain text instead of views of text: dictionaries can't be cast to views."""
     plain = {"string_view": pyarrow.large_string(), "binary_view": pyarrow.large_binary()}
     for index, field in enumerate(schema):
         schema = schema.set(index, field.with_type(plain.get(str(field.type), field.type)))
@@ -107,7 +106,7 @@ def _arrow_table(data: bytes, max_bytes: int) -> Any:
 
 
 def _check_names(fields: Iterable[Any]) -> None:
-    """Decode the names of `fields` and of those inside them; pyarrow puts it off until they are used."""
+    """Decode the names of `fields` and of the fields inside them; pyarrow would do so only on first use."""
     for field in fields:
         if len(field.name) > _LONGEST_NAME:
             raise ValueError(f"the name of a column has more than {_LONGEST_NAME} characters")

@@ -1,11 +1,11 @@
 """Data frames to bytes: Parquet, and Arrow's stream format.
 
-A frame may be anybody's: pandas, polars, pyarrow, or whatever else has the Arrow PyCapsule interface,
-which hands columns over without this module knowing the library. pandas frames are the exception. Through
-the capsule they would arrive without their index and some of their dtypes; `pyarrow.Table.from_pandas`
-writes them into the schema's metadata, where the pandas on the node finds them again.
+A frame may come from any library that has the Arrow PyCapsule interface, such as polars or pyarrow: columns
+are read through that interface, and this module need not know the library. pandas frames are different. That
+interface would lose their index and some of their dtypes. So `pyarrow.Table.from_pandas` writes these into
+the schema's metadata, where the pandas on the node finds them again.
 
-pyarrow takes a good part of a second to import and is optional: it is imported when a frame is first used.
+pyarrow is optional, and takes a good part of a second to import: it is imported when a frame is first used.
 This module knows nothing of the other encodings.
 """
 
@@ -28,7 +28,7 @@ __all__ = [
 
 FrameKind: TypeAlias = Literal["arrow", "pandas"]
 
-_WAYS_TO_A_LIST = ("tolist", "to_list")  # of pandas' and of polars' columns
+_WAYS_TO_A_LIST = ("tolist", "to_list")  # the method of pandas' columns, and of polars'
 
 
 def is_frame(value: object) -> bool:
@@ -75,7 +75,7 @@ def write_arrow(frame: Any) -> bytes:
 
 
 def frames_are_ready(frames: FrameKind) -> bool:
-    """Say whether what it takes to read a frame as `frames` has been imported. Imports nothing."""
+    """Say whether the libraries that read a frame as `frames` are imported already. Imports nothing."""
     return "pyarrow.parquet" in sys.modules and (frames == "arrow" or "pandas" in sys.modules)
 
 
@@ -92,13 +92,13 @@ def _to_table(frame: Any) -> Any:
         raise Refusal(TypeError, reason) from None
     names = table.column_names
     if len(set(names)) < len(names):
-        # Deployed nodes (release 0.4.2) fail to read these, and it would look like the models' fault.
+        # Deployed nodes (release 0.4.2) can't read these, and then the models seem to be at fault.
         raise Refusal(ValueError, "two columns of the frame have the same name")
     return _without_view_dictionaries(table)
 
 
 def _without_view_dictionaries(table: Any) -> Any:
-    """Cast dictionaries of string views, as polars has its categories, to those that Parquet can hold."""
+    """Cast dictionaries of string views (polars' categories) to dictionaries that Parquet can hold."""
     pyarrow = import_pyarrow()
     for index, field in enumerate(table.schema):
         kind = field.type
@@ -109,7 +109,7 @@ def _without_view_dictionaries(table: Any) -> Any:
 
 
 def _is_pandas_frame(value: object) -> bool:
-    pandas = sys.modules.get("pandas")  # not imported: then nothing is pandas'
+    pandas = sys.modules.get("pandas")  # if it is not imported, no value is pandas'
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
 

@@ -15,7 +15,7 @@ class Tracker:
     def hold(self, release="", answer="held"):
         """Take as long as there is no such file; at once without a name."""
         if release:
-            print(f"{type(self).__name__} is holding", flush=True)  # noqa: T201
+            print(f"{type(self).__name__} is holding", flush=True)
             deadline = time.monotonic() + 60
             while not Path(release).exists() and time.monotonic() < deadline:
                 time.sleep(0.01)

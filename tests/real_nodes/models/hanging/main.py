@@ -5,5 +5,5 @@ from tracker import Tracker
 
 class Hanging(Tracker):
     def __init__(self, *args, **kwargs):
-        print("Hanging is holding", flush=True)  # noqa: T201
+        print("Hanging is holding", flush=True)
         time.sleep(3600)

@@ -1,11 +1,12 @@
 """How large a data frame becomes when it is read, and the bound on that.
 
-A small file can hold an enormous frame. `frames.reading` reads none before it has asked here:
+A small file can hold an enormous frame. So `frames.reading` asks here before it reads one. Read in order:
 
-- `limit` has the bound, and the refusal of what is larger.
-- `parquet` adds up what a Parquet file takes, from its footer and page headers, which `thrift` decodes.
-- `arrow` adds up what an Arrow stream takes, from the heads of its messages.
-- `weighing` weighs a table that was read, where headers could not tell.
+- `limit` has the bound, and refuses what is larger.
+- `parquet` adds up the memory that a Parquet file takes, from its footer and page headers. `thrift` decodes
+  these.
+- `arrow` adds up the memory that an Arrow stream takes, from the heads of its messages.
+- `weighing` weighs a table after it was read, for the cases in which headers don't tell.
 
-Nothing here decompresses anything, or knows what the values are.
+Nothing here may decompress anything, or look at values.
 """

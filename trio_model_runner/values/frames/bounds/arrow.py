@@ -1,11 +1,10 @@
-"""What an Arrow IPC stream takes in memory, found out before it is read.
+"""How much memory an Arrow IPC stream takes, found out before it is read.
 
-A stream is a sequence of messages: the schema, dictionaries, record batches. Their buffers may be compressed,
-and a reader allocates for each what the 8 bytes before it announce; two buffers may be the same bytes; and a
-column without any bytes may have any number of rows. All of that stands in the messages' heads, which are
-Flatbuffers tables. This module reads of them what it needs, and adds up. It decompresses nothing.
-
-It knows nothing of tables.
+A stream is a sequence of messages: the schema, dictionaries, record batches. Three things make a small stream
+large. Buffers may be compressed: the 8 bytes before a buffer say how much a reader allocates for it. Two
+buffers may be the same bytes. And a column without any bytes may have any number of rows. All of this is
+written in the heads of the messages, which are Flatbuffers tables. This module reads what it needs of them,
+and adds up. It decompresses nothing, and knows nothing of data frames.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ _PAIR: Final = struct.Struct("<qq")
 """A node is a length and a count of nulls; a buffer is an offset and a length in bytes."""
 
 _NOT_COMPRESSED: Final = -1
-"""What stands before a buffer that compression would have made larger."""
+"""The length before a buffer that is stored as it is, since compression would make it larger."""
 
 _OLD_COMPRESSION: Final = b"ARROW:experimental_compression"
-"""In the metadata of messages that Arrow 0.17 wrote, which are still read."""
+"""A key in the metadata of messages that Arrow 0.17 wrote. Readers still take them."""
 
 _HEAD_WEIGHT: Final = 16
-"""Bytes that a byte of a message's head may take when it is read: a node of 16 bytes becomes an array."""
+"""How many bytes of memory one byte of a head may take: a node of 16 bytes becomes an array object."""
 
 
 class MessageError(ValueError):
@@ -44,12 +43,12 @@ class MessageError(ValueError):
 
 
 def measure_arrow(pyarrow: Any, data: bytes, limit: int) -> int:
-    """Add up what the messages of a stream take when they are read, in bytes.
+    """Add up how much memory the messages of a stream take when they are read, in bytes.
 
     Args:
-        pyarrow: the library.
+        pyarrow: the module.
         data: the stream.
-        limit: in bytes; what is more than that is not counted to the end.
+        limit: in bytes. Once the sum is larger, the rest is not counted.
 
     Raises:
         MessageError: the head of a message makes no sense.
@@ -75,7 +74,7 @@ def measure_arrow(pyarrow: Any, data: bytes, limit: int) -> int:
 
 @attrs.frozen
 class _Table:
-    """A Flatbuffers table: it begins with the way back to the list of where its fields are."""
+    """A Flatbuffers table. It begins with the offset of a list, which says where its fields are."""
 
     data: bytes
     start: int

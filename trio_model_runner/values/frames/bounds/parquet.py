@@ -1,16 +1,16 @@
-"""What a Parquet file takes in memory, found out before it is read.
+"""How much memory a Parquet file takes, found out before it is read.
 
-A few hundred bytes of Parquet can hold gigabytes: compressed zeros, one text that a million rows refer to, a
-run of equal numbers. The sizes in the file's footer are what its author says, so they are no protection
-against an author who lies. Readers don't go by them either: they allocate what the header of each page
-announces. So this module goes from page header to page header, as a reader does, and adds up what the reader
-would allocate. It decompresses nothing and reads no values.
+A few hundred bytes of Parquet can hold gigabytes: compressed zeros, one text to which a million rows refer, a
+run of equal numbers. The sizes in the file's footer don't protect from an author who lies. Readers don't use
+them either: they allocate what the header of each page announces. So this module goes from page header to
+page header, as a reader does, and adds up what the reader would allocate. It decompresses nothing and reads
+no values.
 
-Not all can be known this way. Text that is stored once and referred to by many rows is as large as the rows
-make it. Where that could be too much, the columns are named, and whoever reads them must keep them as
-dictionaries until they are weighed.
+Some sizes can't be known this way. A text may be stored once, while any number of rows refers to it. Where
+that could be too much, `ParquetSize` names the columns. The reader must keep these as dictionaries until they
+are weighed.
 
-It reads the footer itself, and must not ask pyarrow about it. This module knows nothing of tables.
+This module reads the footer itself, and must not ask pyarrow about it. It knows nothing of data frames.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .thrift import I32, I64, LIST, STRUCT, ThriftError, ThriftReader
 __all__ = ["FOOTER_WEIGHT", "ParquetSize", "measure_parquet"]
 
 FOOTER_WEIGHT: Final = 64
-"""Bytes that a byte of the footer takes when it is read (measured: 20,000 columns of one row)."""
+"""How many bytes of memory one byte of the footer takes (measured: 20,000 columns of one row)."""
 
 _MAGIC = b"PAR1"
 _TAIL = 8  # the length of the footer, and the magic number again
@@ -40,17 +40,17 @@ _PAGE_FIELDS = {5: _DATA_PAGE, 8: _DATA_PAGE_V2}
 _ENCODING_FIELDS = {_DATA_PAGE: 2, _DATA_PAGE_V2: 4}
 
 _BY_DICTIONARY = frozenset({2, 8})
-_BY_PREFIX = 7  # each text is a part of the one before it and a rest
+_BY_PREFIX = 7  # each text is the beginning of the text before it, and a rest
 
 
 @attrs.frozen
 class ParquetSize:
-    """What a file takes when it is read.
+    """How much memory a file takes when it is read.
 
     Attributes:
-        bytes: at most so many, not counting what is referred to in the columns `shared`.
-        shared: the numbers of text columns, counted from 0 in the file's own order, of which the headers
-            don't tell the size, and which could be too large.
+        bytes: the largest possible size, in bytes, without the texts in the columns `shared`.
+        shared: the text columns whose size the headers don't tell, and that could be too large. They are
+            counted from 0, in the file's own order.
     """
 
     bytes: int
@@ -83,7 +83,7 @@ class _Leaf:
 
     @property
     def width(self) -> int:
-        """What a value takes, in bytes; 0 for text."""
+        """How large a value is, in bytes; 0 for text."""
         if self.physical == _FIXED_LENGTH:
             return max(0, self.length)
         return 0 if self.physical == _BYTE_ARRAY else _WIDTHS.get(self.physical, CELL_BYTES)
@@ -91,18 +91,18 @@ class _Leaf:
 
 @attrs.define
 class _Size:
-    """What a column chunk takes, in bytes: in itself, and at most by references to its dictionary."""
+    """How large a column chunk is, in bytes: its own data, and at most the texts that it refers to."""
 
     own: int = 0
     referred: int = 0
 
 
 def measure_parquet(data: bytes, limit: int) -> ParquetSize:
-    """Add up what a file takes when it is read.
+    """Add up how much memory a file takes when it is read.
 
     Args:
         data: the file.
-        limit: in bytes; how much may be too much.
+        limit: in bytes. Text columns that could be larger are named in `ParquetSize.shared`.
 
     Raises:
         ThriftError: the footer or a page header makes no sense.
@@ -163,12 +163,12 @@ class _PageHeader:
     """A page's header.
 
     Attributes:
-        kind: of page.
+        kind: the kind of page, a number.
         uncompressed: its length when it is read, in bytes.
         compressed: its length as it is stored, in bytes.
-        values: how many values it says it has, nulls included; 0 for what is no data page.
+        values: how many values it says it has, nulls included; 0 if it is no data page.
         encoding: the number of their encoding.
-        end: where the page itself begins.
+        end: where the header ends, and the page itself begins.
     """
 
     kind: int = -1

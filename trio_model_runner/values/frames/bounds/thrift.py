@@ -1,12 +1,12 @@
 """Thrift structs in the compact protocol, read as far as Parquet's metadata needs.
 
-Parquet writes its footer and the header of each page this way. Those of a stranger must be looked at before a
-Parquet library is allowed near them: it believes their sizes, and pyarrow (26) even ends the whole process if
-it is asked about metadata that makes no sense.
+Parquet writes its footer and the header of each page this way. If a stranger wrote them, they must be checked
+before a Parquet library reads them: the library believes their sizes, and pyarrow (26) even ends the whole
+process if it is asked about metadata that makes no sense.
 
-A library that reads the same bytes must come to the same conclusions. So a field counts only if it has
-exactly the type that it must have, since libraries skip it otherwise, and a later field of the same number
-wins. This module knows nothing of Parquet.
+This module must understand the bytes as such a library does. So a field counts only if it has exactly the
+right type, since libraries skip it otherwise. If a number comes twice, the later field counts. This module
+knows nothing of Parquet.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STRUCT: Final = 12
 _STOP, _TRUE, _FALSE, _BYTE, _I16, _DOUBLE, _BINARY, _SET = 0, 1, 2, 3, 4, 7, 8, 10
 _INTEGERS = (_I16, I32, I64)
 _BITS = {I32: 31, I64: 63}
-_DEEPEST = 16  # structs and lists in each other; those in use are 7 deep
+_DEEPEST = 16  # how deep structs and lists are nested; those in use are 7 deep
 
 
 class ThriftError(ValueError):
@@ -99,7 +99,7 @@ class ThriftReader:
             self._advance(1)
         elif kind == _DOUBLE:
             self._advance(8)
-        elif kind not in (_TRUE, _FALSE):  # those are all in the type
+        elif kind not in (_TRUE, _FALSE):  # the type is the whole value
             raise ThriftError(f"a field of type {kind}")
 
     def _skip_element(self, kind: int, depth: int) -> None:
@@ -135,5 +135,5 @@ class ThriftReader:
 
 
 def _unfolded(number: int) -> int:
-    """Even numbers stand for 0, 1, 2 ..., odd ones for -1, -2 ..."""
+    """Decode the zigzag encoding: even numbers stand for 0, 1, 2 ..., odd ones for -1, -2 ..."""
     return (number >> 1) ^ -(number & 1)

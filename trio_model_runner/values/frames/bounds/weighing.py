@@ -1,7 +1,7 @@
-"""What a table takes in memory, found out after it was read.
+"""How much memory a table takes, found out after it was read.
 
-The headers of a file or a stream can't tell how large text is that many rows refer to. Such columns are read
-as dictionaries, which have each text once, and are weighed here before they are taken apart.
+If many rows refer to one text, headers don't tell how large the column is. Such columns are read as
+dictionaries, which hold each text once. They are weighed here before each row gets its own text.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ __all__ = ["weigh"]
 
 
 def weigh(pyarrow: Any, table: Any) -> int:
-    """What a table takes where every value has its own bytes, also those that share them now.
+    """How large a table is, in bytes, if each value has bytes of its own, even where values share them now.
 
     Args:
-        pyarrow: the library.
+        pyarrow: the module.
         table: a `pyarrow.Table` that was read and validated.
     """
     return sum(_weigh_array(pyarrow, chunk) for column in table.columns for chunk in column.chunks)
@@ -40,7 +40,7 @@ def _weigh_array(pyarrow: Any, array: Any) -> int:
     if str(kind) in ("string_view", "binary_view"):
         return cells + _weigh_views(array)
     if getattr(kind, "num_fields", 0):
-        # Unions, runs and views of lists: values may stand for any number of others, so each may be all.
+        # Unions, runs and views of lists: each value may stand for all the others.
         return cells + len(array) * int(array.nbytes)
     return max(cells, int(array.nbytes))
 

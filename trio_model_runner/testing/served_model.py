@@ -1,11 +1,11 @@
-"""An ordinary Python object, called by name with encoded values as a deployed node calls a model.
+"""An ordinary Python object whose methods are called as a deployed node calls a model.
 
-What a node answers is full of habits that coordinators come to depend on: it sorts positional arguments,
-drops keywords the method does not take, tells a method that is not there from one that raised, and has a text
-for each. They were observed on the nodes in the field (release 0.4.2) and are kept here exactly, faults
-included. There is one addition: a method may be async, and may then be slow without blocking anybody.
+Deployed nodes have habits on which coordinators may depend. They sort positional arguments, and drop keywords
+that the method does not take. They have different texts for a missing method and for one that raised. These
+habits were observed on nodes in the field (release 0.4.2) and are copied here exactly, faults included. There
+is one addition: a method may be async, and can then be slow without blocking the event loop.
 
-This knows values and Python objects. Connections, busy nodes and scripted faults are the node's.
+This module knows values and Python objects. Connections, busy nodes and scripted faults are in `node`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from ..proto.commons import Argument, KwArgument
 
-__all__ = ["CallRecord", "HostedModel", "SetupRecord"]
+__all__ = ["CallRecord", "ServedModel", "SetupRecord"]
 
 MAX_RECORDS = 10_000
 DECODED_BY_NODES = frozenset(DataType) - {DataType.NONE, DataType.ARROW}
@@ -75,14 +75,14 @@ class CallRecord:
 
 
 def decode_value(data: bytes, data_type: int) -> Any:
-    """Decode an argument as nodes do, which read neither NONE nor ARROW."""
+    """Decode an argument as nodes do: they read neither NONE nor ARROW."""
     if data_type not in DECODED_BY_NODES:
         raise ValueError(f"Unsupported data type: {int(data_type)}")
     return decode_data(data, DataType(data_type), frames="pandas")
 
 
 def encode_result(value: Any) -> Encoded:
-    """Encode a result as nodes do, which know fewer types than coordinators may send."""
+    """Encode a result as nodes do: they know fewer types than coordinators may send."""
     pandas = sys.modules.get("pandas")
     match value:
         case float():
@@ -93,7 +93,7 @@ def encode_result(value: Any) -> Encoded:
             data_type = DataType.STRING
         case _ if pandas is not None and isinstance(value, pandas.DataFrame):
             data_type = DataType.PARQUET
-        case dict() | list():  # by json itself: a node takes keys of other types than str, say
+        case dict() | list():  # with plain json: for example, a node accepts keys that are not str
             try:
                 return Encoded(DataType.JSON, json.dumps(value).encode())
             except TypeError as error:
@@ -119,7 +119,7 @@ def is_factory(model: Any) -> bool:
     return inspect.isclass(model) or inspect.isroutine(model) or isinstance(model, functools.partial)
 
 
-class HostedModel:
+class ServedModel:
     """One model on its node.
 
     Args:
@@ -146,7 +146,7 @@ class HostedModel:
         self._called = Signal()
 
     def forget(self) -> None:
-        """Lose the instance, as a process that starts anew has."""
+        """Lose the instance, as when a process starts anew."""
         self.instance = None
         self._methods.clear()
 

@@ -1,0 +1,127 @@
+"""`models`, `announced`, `snapshot` and `wait_for_models`: a model is "ready" only while it is connected.
+
+What a cluster gives is how things were at that moment, so it can be iterated over while models come and go.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import trio
+from helpers.coordinating import Model, coordinating, until
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_model_runner import Cluster, ModelRunner, ModelState, Status
+from trio_model_runner.config import Backoff
+from trio_model_runner.testing import LocalCrunch
+
+
+class Waiter:
+    """Waits until so many models are ready, and remembers whether they were."""
+
+    def __init__(self, cluster: Cluster, count: int) -> None:
+        self.came_back = False
+        self._cluster = cluster
+        self._count = count
+
+    async def __call__(self) -> None:
+        await self._cluster.wait_for_models(self._count)
+        self.came_back = True
+
+
+@pytest.mark.parametrize("stood", [0.0, 0.5, 1.9])
+async def test_a_model_that_dies_soon_is_not_ready_while_it_waits_for_the_next_attempt(
+    autojump_clock: MockClock, stood: float
+) -> None:
+    async with coordinating({"a": Model, "b": Model}, backoff=Backoff(initial=2.0)) as (crunch, cluster):
+        model = cluster.models["a"]
+        await trio.sleep(stood)
+        crunch.node("a").kill()
+        await wait_all_tasks_blocked()
+        waiter = Waiter(cluster, 2)
+        died_at = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(waiter)
+            for _ in range(18):  # of the 2 s until the next attempt
+                assert model.state is ModelState.LOST
+                assert set(cluster.models) == {"b"}
+                assert set(cluster.announced) == {"a", "b"}
+                assert cluster.snapshot().models == {"lost": 1, "ready": 1}
+                assert (await cluster.call("predict")).by_id["a"].status is Status.ABSENT
+                assert not waiter.came_back
+                await trio.sleep(0.1)
+            crunch.node("a").restart()
+        assert trio.current_time() == pytest.approx(died_at + 2.0, abs=0.1)
+        assert cluster.models["a"] is model
+        assert cluster.snapshot().models == {"ready": 2}
+
+
+async def test_a_model_whose_connection_stood_long_is_not_ready_until_it_is_connected_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with coordinating({"a": Model, "b": Model}) as (crunch, cluster):
+        model, seen = cluster.models["a"], set()
+        await trio.sleep(100)
+        crunch.node("a").kill()
+        await wait_all_tasks_blocked()
+        for _ in range(50):
+            seen.add(model.state)
+            assert set(cluster.models) == {"b"}
+            assert cluster.snapshot().models["ready"] == 1
+            await trio.sleep(0.1)
+        assert ModelState.READY not in seen
+        crunch.node("a").restart()
+        await cluster.wait_for_models(2)
+        assert model.state is ModelState.READY
+
+
+async def come_and_go(crunch: LocalCrunch, cluster: Cluster, number: int) -> None:
+    """A model joins, one is redeployed, one crashes and comes back, and one is removed."""
+    new, leaving, old = f"new-{number}", f"leaving-{number}", cluster.announced["redeployed"]
+    await crunch.add(new, Model)
+    await crunch.redeploy("redeployed", Model)
+    await crunch.crash("crashing")
+    await crunch.remove(leaving)
+    await until(
+        cluster,
+        lambda: (
+            new in cluster.models
+            and cluster.models["redeployed"] is not old
+            and not {"crashing", leaving} & cluster.models.keys()
+        ),
+    )
+    await crunch.recover("crashing")
+    await until(cluster, lambda: "crashing" in cluster.models)
+
+
+@pytest.mark.parametrize("name", ["models", "announced"])
+async def test_a_view_can_be_iterated_over_while_models_come_and_go(
+    autojump_clock: MockClock, name: str
+) -> None:
+    ids = ["redeployed", "crashing", *(f"leaving-{number}" for number in range(4))]
+    async with coordinating(dict.fromkeys(ids, Model)) as (crunch, cluster):
+        view: Mapping[str, ModelRunner] = getattr(cluster, name)
+        seen, numbers = [], itertools.count()
+        for model_id, model in view.items():
+            seen.append(model_id)
+            if model_id.startswith("leaving"):
+                await come_and_go(crunch, cluster, next(numbers))
+            assert view[model_id] is model
+            assert (await model.call("predict")).status in (Status.SUCCESS, Status.ABSENT)
+        assert sorted(seen) == sorted(ids) == sorted(view)
+        now = {"redeployed", "crashing", *(f"new-{number}" for number in range(4))}
+        assert set(getattr(cluster, name)) == now
+
+
+@pytest.mark.parametrize("name", ["models", "announced"])
+async def test_a_view_can_not_be_changed(name: str) -> None:
+    async with coordinating({"a": Model}) as (_, cluster):
+        view: Any = getattr(cluster, name)
+        with pytest.raises(TypeError):
+            view["b"] = view["a"]
+        with pytest.raises(TypeError):
+            del view["a"]
+        assert set(getattr(cluster, name)) == {"a"}

@@ -1,0 +1,71 @@
+"""Calls on `model.channel` that a program never leaves: they keep no place among the model's calls."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import trio
+from grpclib.const import Cardinality
+from helpers.coordinating import Model, coordinating
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_model_runner import ModelRunner, Status
+from trio_model_runner.channel.stream import Stream
+from trio_model_runner.proto.dynamic_subclass import CallRequest, CallResponse
+
+CALL = "/dynamic_subclass.DynamicSubclassService/Call"
+
+
+async def begin(model: ModelRunner, method: str) -> Stream[CallRequest, CallResponse]:
+    stream: Stream[CallRequest, CallResponse] = model.channel.request(  # type: ignore[assignment]
+        CALL, Cardinality.UNARY_UNARY, CallRequest, CallResponse, timeout=5.0
+    )
+    await stream.send_message(CallRequest(method), end=True)
+    return stream
+
+
+async def test_a_call_whose_answer_has_come_keeps_no_place(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model()}) as (_, cluster):
+        model = cluster.models["a"]
+        stream = await begin(model, "predict")
+        answer = await stream.recv_message()
+        assert answer is not None
+        assert answer.status.code == "SUCCESS"
+        assert (await model.call("predict", timeout=1.0)).status is Status.SUCCESS
+
+
+async def test_a_call_that_was_forgotten_keeps_no_place(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model()}) as (crunch, cluster):
+        model = cluster.models["a"]
+        stream = await begin(model, "hang")
+        await crunch.node("a").wait_for_calls(1)
+        assert "behind another call" in (await model.call("predict", timeout=1.0)).detail
+        del stream
+        gc.collect()
+        await wait_all_tasks_blocked()
+        assert "the node was busy" in (await model.call("predict", timeout=1.0)).detail  # it can't be stopped
+
+
+async def test_a_call_whose_connection_ended_keeps_no_place(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model()}) as (crunch, cluster):
+        model = cluster.models["a"]
+        stream = await begin(model, "hang")
+        await crunch.node("a").wait_for_calls(1)
+        crunch.node("a").kill()
+        await trio.sleep(1)
+        crunch.node("a").restart()
+        await cluster.wait_for_models(1)
+        assert (await model.call("predict", timeout=5.0)).status is Status.SUCCESS
+        del stream
+
+
+@pytest.mark.parametrize("name", ["", "/", "predict", "/a b", "/\n/x", "/\xfc/x", "/" + "x" * 5000])
+async def test_what_is_no_path_is_refused_before_anything_is_sent(name: str) -> None:
+    async with coordinating({"a": Model()}) as (crunch, cluster):
+        channel = cluster.models["a"].channel
+        with pytest.raises(ValueError, match=r"^name: must look like"):
+            channel.request(name, Cardinality.UNARY_UNARY, CallRequest, CallResponse)
+        with pytest.raises(TypeError, match=r"^name: must be a str"):
+            channel.request(5, Cardinality.UNARY_UNARY, CallRequest, CallResponse)  # type: ignore[arg-type]
+        assert crunch.node("a").call_count == 0
