@@ -12,7 +12,7 @@ order:
    `cluster.rounds` makes many side by side, until their deadline. `queueing` keeps the calls on a model in
    order. `reset` is the request that ends a model's instance. `route` is for the calls of generated stubs.
    `callbacks` calls the coordinator's functions.
-4. `policy` decides what events mean. Its `outcomes` has the table of statuses: there a passed deadline
-   becomes a TIMEOUT, and `Call.expire` asks it. `conduct` does what follows: it finds out whether a model was
-   slow, or its connection was dead, and adds reports.
+4. `policy` decides what events mean. Its `facts` and `outcomes` say which status a call gets: there a passed
+   deadline becomes a TIMEOUT, and `Call.expire` asks them. `conduct` does what follows: it finds out whether
+   a model was slow, or its connection was dead, and adds reports.
 """
