@@ -1,7 +1,7 @@
 """The orchestrator's feed: which models are up and where, and a way to report the ones that fail.
 
 Read in this order: `messages` has what the orchestrator says, as values, and their parser. `infos` bounds
-what is kept about a model. `websocket` is one connection. `feed` keeps a connection up, and keeps reports
+what is kept about a model. `websocket` is one connection. `feed` keeps a connection up, and stores reports
 while there is none. Nothing here may know gRPC, or what others do with the events.
 """
 

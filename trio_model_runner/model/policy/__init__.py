@@ -4,13 +4,12 @@ A report stops a person's model and tells the person why. So it must be about wh
 report is worse than none. The other rooms say what happened, and this room says what it means. Read in this
 order:
 
-1. `facts` turns what happened to a call, or at a Setup, into an `Outcome`. `outcomes` has its table `RULES`:
-it
-   says what each outcome means: its status, such as TIMEOUT, and what it counts.
-2. `record` counts the outcomes of one model, and says what follows: a report, a question whether the
-   connection is dead, calls that the model sits out.
-3. `reports` keeps pending reports about all models of a cluster until they are certain enough. It decides
-   which are released, and which are held back because too many came at once.
+1. `facts` turns what happened to a call, or at a Setup, into an `Outcome`. `outcomes` has the table `RULES`,
+   which says what each outcome means: its status, such as TIMEOUT, and what it counts.
+2. `record` counts the outcomes of one model, and says what follows: a report, a PING to find out
+   whether the connection is dead, calls that skip the model.
+3. `reports` has the pending reports about all models of a cluster. After a minute each is sent, or it is held
+   (never sent) if too many came together.
 
 There is no I/O here, no clock, no connection and no model: only tables, counts, and functions without
 effects. `cluster.reporting` has the clock, and sends what is released.
