@@ -11,9 +11,9 @@ this order:
    (`cluster.fleet`).
 3. `round_spec` has what all calls of a round share: what is asked, and what is sent. `call` makes one call,
    and takes its place in the queue; `cluster.rounds` makes many side by side, until their deadline.
-   `queueing` keeps the calls on a model in order. `reset` is the request that ends a model's instance. `route` is for
-   the calls of generated stubs. `callbacks` runs functions for `arguments=` and `returns=` so that Ctrl-C can
-   end them.
+   `queueing` keeps the calls on a model in order. `reset` is the request that ends a model's instance.
+   `route` is for the calls of generated stubs. `callbacks` runs functions for `arguments=` and `returns=` so
+   that Ctrl-C can end them.
 4. `policy` decides what events mean. `Call.expire` asks its `facts.outcome_of_cut_off` what a passed
    deadline means, and the table in `outcomes` makes it a TIMEOUT that counts, or one that does not. `conduct`
    does what follows: it finds out whether a model was slow, or its connection was dead, and adds reports.
