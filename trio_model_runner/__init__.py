@@ -1,4 +1,4 @@
-"""Call hundreds of model nodes at once from a Trio program, and have every answer by a deadline.
+"""Call hundreds of model nodes at once from a Trio program, and have one result for each by a deadline.
 
     service = DynamicSubclassService("birdgame.trackers.trackerbase.TrackerBase")
     async with Cluster(config, service) as cluster:
@@ -8,18 +8,20 @@
 `PredictionRound` has a `PredictResult` for every model. Names are imported when they are first used, so the
 import of this package is quick.
 
-For readers of the code: the rooms, from the ground up. Each knows only rooms above it in this list.
+For readers of the code: the packages (we say *rooms*), lowest first. A room imports only rooms earlier in
+this list, or on its own line.
 
 - `errors`, `text`, `signal`, `backoff`, `groups`, `workers`: small things that all rooms use. `proto` is
   generated.
 - `values`: what is sent and answered, results, data frames and the bound on their size. `returns`: what
   answers must look like.
 - `config`: the settings. `network`: byte streams. `security`: credentials, proofs, tokens.
-- `rpc`: HTTP/2 and gRPC: frames and their size, GOAWAY, calls. `channel`: the same for generated stubs.
+- `rpc`: HTTP/2 and gRPC: frames and their size, GOAWAY, calls. `channel`: the calls of
+  generated gRPC stubs, over `rpc`.
 - `services`: the messages of the gRPC services that nodes have.
-- `model`: one model: its life, its calls, and what counts against it (TIMEOUT, reports). `orchestrator`: the
-  feed.
-- `cluster`: all models: rounds, redeployments, reports that wait.
+- `model`: one model: its life, its calls, and which failures count against it and are reported.
+  `orchestrator`: the feed.
+- `cluster`: all models: rounds, redeployments, pending reports.
 - `testing`: a crunch for tests. `cli`: the command.
 """
 

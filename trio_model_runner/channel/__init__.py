@@ -1,4 +1,4 @@
-"""grpclib's channels on Trio: generated stubs, and calls of any shape, on top of `rpc`.
+"""grpclib's channels on Trio: the calls of generated stubs, unary and streaming, on top of `rpc`.
 
 The room knows gRPC and connections, and nothing of models, tokens or proofs: whoever needs those writes a
 `Route`. To be read in this order:
@@ -6,9 +6,9 @@ The room knows gRPC and connections, and nothing of models, tokens or proofs: wh
 1. `route`: what a channel asks of whoever has the connection.
 2. `routed`: `RoutedChannel`, a grpclib channel on a route; `peer` says who is at the other end.
 3. `stream`: one call, as stubs know it: its order of events, its deadline.
-4. `exchange`: what of a call has come, and is not wanted yet; flow control.
-5. `channel`: `Channel`, which connects by itself; its route leads over `keeper`, which has a connection ready
-   and replaces it when it ends.
+4. `exchange`: what has arrived for a call and was not read yet; flow control.
+5. `channel`: `Channel`, which connects by itself: it uses `keeper`, which connects when a call needs it, and
+   again after a loss.
 
 `codec` turns betterproto's messages into bytes and back.
 """

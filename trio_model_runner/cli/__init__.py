@@ -1,8 +1,8 @@
 """The command ``trio-model-runner``: it shows at a terminal what this library does.
 
-The commands need click and rich (the extra ``cli``), and the library does not. Without them, the command
-prints one line that says so. Ctrl-C, at any moment, brings the prompt back and never prints a traceback. Both
-must work before anything else is imported, so the code for them is here.
+The commands need click and rich (the extra ``cli``), but the library does not. Without them, the command
+prints one line that says so. Ctrl-C, at any moment, brings the prompt back and never prints a traceback. That
+line and Ctrl-C must work before anything else is imported, so the code for them is here.
 
 Read in this order: `commands` has the commands. `demo` plays the bird game: `bird_game` is the game, and
 `birds` has its models. All output goes through `output`: `board` shows a round on the screen, `table` lays

@@ -1,12 +1,12 @@
 """How to open a byte stream to somewhere: over TCP, to a UNIX socket, or inside this process.
 
 All other rooms ask a `Network` for a stream, and never use sockets themselves. So the same `Cluster` runs on
-real sockets and, in tests, on memory under a clock that jumps. A network knows hosts and ports. It must not
-know what is sent over the stream.
+real sockets and, in tests, in memory, with Trio's autojump clock. A network knows hosts and ports. It must
+not know what is sent over the stream.
 
-Read in this order: `base` (the interface), `addresses` (host names, and those that can't be resolved), `tcp`,
-`unix`, `memory`. Then come two networks on top of another network: `restricted` (connects to some addresses
-only) and `tls`. `tls` is not imported here, since not every program uses it.
+Read in this order: `base` (the interface), `addresses` (spells host names for the resolver, and says which
+can't be resolved), `tcp`, `unix`, `memory`. Then come two networks on top of another network: `restricted`
+(connects to some addresses only) and `tls`. `tls` is not imported here, since not every program uses it.
 """
 
 from .addresses import address_text, ascii_host

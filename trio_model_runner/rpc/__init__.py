@@ -1,7 +1,7 @@
 """gRPC over HTTP/2 on Trio: connections to any server, and calls on them.
 
 The room knows bytes, frames, connections and gRPC. It must not know what is called: nothing of models, nodes,
-tokens or proofs. Nor does it reconnect: a connection that ended is over, and says why.
+tokens or proofs. Nor does it reconnect: a connection that ended is not used again; it says why.
 
 To be read in this order:
 
@@ -9,12 +9,13 @@ To be read in this order:
    they are sent; `http2` is the state of one connection: bytes in, `events` out. Sizes of frames, header
    blocks and windows are bounded there.
 2. One connection on a byte stream. `connection` is its life, in the states of `state`, with the tasks of
-   `writer` and `reader`; `keepalive` has its PINGs; `connecting` makes one. What a server's GOAWAY means for
-   calls is in `Connection._on_goaway` (its frame is read in `http2`). `ending` is the value that says why a
-   connection ended, and `receiver` has the exception with which calls learn of it.
-3. gRPC. `protocol` is what it puts on HTTP/2: headers, timeouts, statuses. `messages` cuts a body into
-   messages. `call` is one call: what all calls share, and the kind with one message each way, by the shortest
-   path (the other kind is `channel`'s).
+   `writer` and `reader`; `keepalive` has its PINGs; `connecting` makes one. A server's GOAWAY is handled in
+   two places: `http2` resets the calls that the server won't answer, and `Connection._on_goaway` takes no new
+   ones. `ending` is the value that says why a connection ended, and `receiver` has the exception with which
+   calls learn of it.
+3. gRPC. `protocol` is what gRPC adds to HTTP/2: headers, timeouts, statuses. `messages` cuts a body into
+   messages. `call` is one call: what all calls share, and the kind with one message each way (`channel` has
+   calls with many).
 
 `message_reader` stands apart: it turns a message into a plain tuple, fast.
 """

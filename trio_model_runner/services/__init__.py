@@ -1,11 +1,13 @@
-"""The gRPC services of the model nodes, one a file: how each is set up, called and read.
+"""The gRPC services of the model nodes: how to set up, call and read each.
 
 A service makes requests and reads answers, and does no I/O. It knows values and messages. It must not know
 of models, of connections, or of what an answer means for a model.
 
 Read in this order: `base` says what every service has. `dynamic_subclass` is the service of deployed nodes.
-`infer` has what the two older services have in common, `train_infer` and `model_runner`. `uncopied` makes
+`infer` has what the older services have in common, in `train_infer` and `model_runner`. `uncopied` makes
 protobuf messages around large values without copying them.
+
+To add a service: a file here, its names in this `__init__` and the package's, and `testing.node_services`.
 """
 
 from .base import AnswerCode, NodeService, Request, ServiceAnswer, SetupAnswer

@@ -35,7 +35,7 @@ What there is:
 - `LocalOrchestrator`: the WebSocket server, as `LocalCrunch.orchestrator`. It records what was reported, and
   can go away, fall silent, or send nonsense.
 - `Service`: the gRPC services that nodes can serve.
-- `CallRecord`, `SetupRecord`, `Deployment`: the items of the lists in these classes.
+- `CallRecord`, `SetupRecord`, `Deployment`: what `LocalNode` and `LocalCrunch` record.
 - `GRPCServer`, `ServerCall`: the server below the nodes, for tests that need one without a model.
 
 Read `crunch` first, then `node` and `orchestrator`; `endpoint` and `grpc_server` are below these. Nothing

@@ -1,6 +1,6 @@
 """Values, in Python and on the wire, and the results that hold them.
 
-Nothing here may know of networks, of services, or of the objects behind the `Model` Protocol.
+Nothing here may know of networks, of services, or of the classes that implement `Model`.
 
 Read in this order:
 

@@ -4,29 +4,24 @@ A report stops a person's model and tells the person why. So it must be about wh
 report is worse than none. The other rooms say what happened, and this room says what it means. Read in this
 order:
 
-1. `outcomes` names what happened to a call or at a Setup (`Outcome`), and its table `RULES` says what each
-   outcome means: its status, such as TIMEOUT, and what it counts.
-2. `record` counts the outcomes of one model, and says what follows: a report, a question whether the
-   connection is dead, calls that the model sits out.
-3. `reports` keeps pending reports about all models of a cluster until they are certain enough. It decides
-   which are released, and which are held back because too many came at once.
+1. `facts` turns what happened to a call, or at a Setup, into an `Outcome`. `outcomes` has the table `RULES`,
+   which says what each outcome means: its status, such as TIMEOUT, and what it counts.
+2. `record` counts the outcomes of one model, and says what follows: a report, a PING to find out
+   whether the connection is dead, calls that skip the model.
+3. `reports` has the pending reports about all models of a cluster. After a minute each is sent, or it is held
+   (never sent) if too many came together.
 
 There is no I/O here, no clock, no connection and no model: only tables, counts, and functions without
 effects. `cluster.reporting` has the clock, and sends what is released.
 """
 
-from .outcomes import (
+from .facts import (
     OUTCOME_OF_A_VALUE,
     OVERSLEPT,
-    RULES,
-    Counts,
     Fact,
-    Outcome,
     Progress,
-    Rule,
     is_about_the_connection,
     is_busy,
-    is_coordinators,
     is_our_deadline,
     is_unknown_method,
     may_still_run,
@@ -42,10 +37,9 @@ from .outcomes import (
     outcome_of_setup_error,
     outcome_of_unreachable,
     outcome_of_value,
-    succeeded,
-    tried_again,
     tried_again_when_held,
 )
+from .outcomes import RULES, Counts, Outcome, Rule, is_coordinators, succeeded, tried_again
 from .record import Consequence, Record, may_ask_with_ping, report_after_call, report_after_ping
 from .reports import Decision, PendingReport, PendingReports, may_be_sent
 

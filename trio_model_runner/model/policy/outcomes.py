@@ -1,69 +1,21 @@
-"""What happened to a call, or to a model that was being set up, and what that means.
+"""What can happen to a call, or to a model that is set up (`Outcome`), and what each of it means (`RULES`).
 
-The code that makes calls reports facts: a node's code, a gRPC error, how far a call had come when it was cut
-off. The functions here turn a fact into an `Outcome`, and the table `RULES` says what each outcome means. No
-other place decides that.
+A passed deadline is the status TIMEOUT by this table; `facts.outcome_of_cut_off` says which outcome it is.
 """
 
 from __future__ import annotations
 
 import enum
-import errno
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
-from grpclib.const import Status as GRPCStatus
-from grpclib.exceptions import GRPCError
 
-from ...errors import InvalidAnswer, ProofFailed
-from ...security.delegation import UnknownIdentity
-from ...services.base import AnswerCode
 from ...values.failure_codes import FailureCode
 from ...values.results import Status
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = [
-    "OUTCOME_OF_A_VALUE",
-    "OVERSLEPT",
-    "RULES",
-    "Counts",
-    "Fact",
-    "Outcome",
-    "Progress",
-    "Rule",
-    "is_about_the_connection",
-    "is_busy",
-    "is_coordinators",
-    "is_our_deadline",
-    "is_unknown_method",
-    "may_still_run",
-    "must_be_set_up_again",
-    "outcome_of_answer",
-    "outcome_of_cut_off",
-    "outcome_of_distrust",
-    "outcome_of_fact",
-    "outcome_of_grpc_error",
-    "outcome_of_interruption",
-    "outcome_of_proof",
-    "outcome_of_setup",
-    "outcome_of_setup_error",
-    "outcome_of_unreachable",
-    "outcome_of_value",
-    "succeeded",
-    "tried_again",
-    "tried_again_when_held",
-]
-
-OVERSLEPT: Final = 0.25
-"""Seconds. If a call is cut off later than that after its deadline, this process had no time for it."""
-
-_LOCAL_ERRORS: Final = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM}
-)
-"""Errors of connecting whose reason is this machine, not the node."""
+__all__ = ["RULES", "Counts", "Outcome", "Rule", "is_coordinators", "succeeded", "tried_again"]
 
 
 class Counts(enum.IntEnum):
@@ -174,223 +126,6 @@ def is_coordinators(outcome: Outcome) -> bool:
     return outcome in (Outcome.COORDINATOR_RAISED, Outcome.UNREACHABLE_FROM_HERE)
 
 
-class Fact(enum.Enum):
-    """A fact about a call or a Setup that has no details."""
-
-    NOT_READY = enum.auto()
-    """A call found its model not ready."""
-    SITS_OUT = enum.auto()
-    """A call found that its model sits out."""
-    QUEUE_FULL = enum.auto()
-    """A call found too many other calls before it."""
-    MODEL_LEFT = enum.auto()
-    """While a call waited, its model left."""
-    SETUP_UNANSWERED = enum.auto()
-    """A Setup, or a request for a proof, was not answered in time."""
-    COORDINATORS_CODE_RAISED = enum.auto()
-    """A function of the coordinator's raised."""
-
-
-_FACTS: Final[Mapping[Fact, Outcome]] = MappingProxyType(
-    {
-        Fact.NOT_READY: Outcome.NOT_READY,
-        Fact.SITS_OUT: Outcome.SITTING_OUT,
-        Fact.QUEUE_FULL: Outcome.QUEUE_FULL,
-        Fact.MODEL_LEFT: Outcome.CONNECTION_LOST,
-        Fact.SETUP_UNANSWERED: Outcome.SETUP_UNANSWERED,
-        Fact.COORDINATORS_CODE_RAISED: Outcome.COORDINATOR_RAISED,
-    }
-)
-
-
-def outcome_of_fact(fact: Fact) -> Outcome:
-    """What a plain fact means."""
-    return _FACTS[fact]
-
-
-class Progress(enum.Enum):
-    """How far a call has come."""
-
-    WAITING = enum.auto()
-    """It waits in the queue, or for a connection. The model has nothing to do with that."""
-    CALLING = enum.auto()
-    """The request is on its way."""
-    CUT_OFF = enum.auto()
-    """It was cut off after the request had reached the node: the model may still run."""
-    BUSY = enum.auto()
-    """The node does something else. The request will be sent again."""
-    READING = enum.auto()
-    """The answer is there, and is being decoded."""
-
-
-_CUT_OFF: Final[Mapping[Progress, Outcome]] = MappingProxyType(
-    {
-        Progress.WAITING: Outcome.NOT_REACHED,
-        Progress.CALLING: Outcome.NOT_REACHED,
-        Progress.CUT_OFF: Outcome.OVERRAN,
-        Progress.BUSY: Outcome.BUSY,
-        Progress.READING: Outcome.NOT_REACHED,
-    }
-)
-
-
-def outcome_of_cut_off(
-    progress: Progress, *, behind_ours: bool, seconds_late: float, cut_short: bool
-) -> Outcome:
-    """What it means that a call was cut off by its deadline.
-
-    Args:
-        progress: how far the call had come.
-        behind_ours: an earlier call of ours still ran on the node.
-        seconds_late: how long after the deadline the call was cut off. If it is more than `OVERSLEPT`, this
-            process had no time to look for answers.
-        cut_short: the call was cut off before its own deadline, by an enclosing scope or by `Cluster.drain`.
-    """
-    if behind_ours or cut_short or seconds_late > OVERSLEPT:
-        return Outcome.NOT_REACHED
-    return _CUT_OFF[progress]
-
-
-_NOT_ITS_FAULT: Final = frozenset(
-    {GRPCStatus.UNIMPLEMENTED, GRPCStatus.UNAUTHENTICATED, GRPCStatus.PERMISSION_DENIED}
-)
-
-_ANSWERS: Final[Mapping[AnswerCode, Outcome]] = MappingProxyType(
-    {
-        AnswerCode.SUCCESS: Outcome.SUCCEEDED,
-        AnswerCode.BAD_IMPLEMENTATION: Outcome.BAD_IMPLEMENTATION,
-        AnswerCode.INVALID_ARGUMENT: Outcome.NOT_ITS_FAULT,
-    }
-)
-
-
-def outcome_of_answer(code: AnswerCode, *, optional: bool = False) -> Outcome:
-    """What a node's answer to a call means.
-
-    Args:
-        code: the code in the answer.
-        optional: the model need not have the method.
-    """
-    outcome = _ANSWERS.get(code, Outcome.MODEL_FAILED)
-    return Outcome.NOT_ITS_FAULT if optional and outcome is Outcome.BAD_IMPLEMENTATION else outcome
-
-
-def must_be_set_up_again(code: AnswerCode) -> bool:
-    """Whether a node says that it has no instance, so that the method was not run."""
-    return code is AnswerCode.FAILED_PRECONDITION
-
-
-def outcome_of_setup(code: AnswerCode) -> Outcome:
-    """What a node's answer to a setup means."""
-    return _ANSWERS.get(code, Outcome.SETUP_FAILED)
-
-
-def outcome_of_grpc_error(error: GRPCError) -> Outcome:
-    """What a gRPC status other than OK means; `is_busy` is asked first."""
-    if error.status is GRPCStatus.DEADLINE_EXCEEDED:  # the node noticed our deadline before we did
-        return Outcome.OVERRAN
-    return Outcome.NOT_ITS_FAULT if error.status in _NOT_ITS_FAULT else Outcome.MODEL_FAILED
-
-
-_SETUP_ERRORS: Final[Mapping[Outcome, Outcome]] = MappingProxyType(
-    {Outcome.OVERRAN: Outcome.SETUP_UNANSWERED, Outcome.MODEL_FAILED: Outcome.SETUP_FAILED}
-)
-
-
-def outcome_of_setup_error(error: GRPCError | ValueError) -> Outcome:
-    """What a gRPC status other than OK, or an answer that can't be read, means for a setup."""
-    if not isinstance(error, GRPCError):
-        return Outcome.SETUP_FAILED
-    outcome = outcome_of_grpc_error(error)
-    return _SETUP_ERRORS.get(outcome, outcome)
-
-
-def outcome_of_proof(error: GRPCError) -> Outcome | None:
-    """What it means that a node answers with an error instead of a proof; None if it does not refuse us."""
-    return Outcome.NOT_FOR_US if error.status in _NOT_ITS_FAULT else None
-
-
-def is_about_the_connection(error: GRPCError) -> bool:
-    """Whether an error while a model is brought up says nothing of the model: another attempt is made."""
-    return error.status is GRPCStatus.UNAVAILABLE
-
-
-def is_unknown_method(error: GRPCError) -> bool:
-    """Whether a node only says that it does not know what it was asked for."""
-    return error.status is GRPCStatus.UNIMPLEMENTED
-
-
-def is_busy(error: GRPCError) -> bool:
-    """Whether an error says that another call runs on the node, so that the method was not run.
-
-    Only this exact text says so, and only in a response that has nothing but a status. With another text, the
-    same status means a message over the node's limit, and the model may have seen the call.
-    """
-    return error.status is GRPCStatus.RESOURCE_EXHAUSTED and error.message == "Server busy"
-
-
-def may_still_run(error: GRPCError) -> bool:
-    """Whether the model may still run after this error: its node noticed our deadline before we did."""
-    return error.status is GRPCStatus.DEADLINE_EXCEEDED
-
-
-def is_our_deadline(error: GRPCError, *, behind_ours: bool, deadline_passed: bool) -> bool:
-    """Whether an error only says that our deadline has passed. The node knows the deadline from us."""
-    return may_still_run(error) and (behind_ours or deadline_passed)
-
-
-def outcome_of_interruption(*, connection_lost: bool) -> Outcome:
-    """What it means that a call's stream ended before its answer."""
-    return Outcome.CONNECTION_LOST if connection_lost else Outcome.MODEL_FAILED
-
-
-OUTCOME_OF_A_VALUE: Final = Outcome.SUCCEEDED
-"""What it means that an answer has become a value; see `outcome_of_value` for when it has not."""
-
-
-def outcome_of_value(error: Exception | None, *, misfits_count: bool) -> Outcome:
-    """What it means that an answer became a value, or did not.
-
-    Args:
-        error: None if there is a value; `InvalidAnswer` if the answer can't be read, or does not fit; another
-            exception if the coordinator's code raised it, or pyarrow is missing.
-        misfits_count: an answer that does not fit counts as the model's failure.
-    """
-    if error is None:
-        return OUTCOME_OF_A_VALUE
-    if not isinstance(error, InvalidAnswer):
-        return Outcome.COORDINATOR_RAISED
-    return Outcome.MODEL_FAILED if misfits_count else Outcome.INVALID_ANSWER
-
-
-def outcome_of_distrust(error: ProofFailed, *, answer: bool) -> Outcome:
-    """What it means that a node did not prove that it belongs to the model.
-
-    Args:
-        error: the reason.
-        answer: the proof of an answer to a call failed; else that of a new connection.
-    """
-    if isinstance(error, UnknownIdentity):
-        return Outcome.NOT_ITS_FAULT
-    return Outcome.ANSWER_UNPROVED if answer else Outcome.PROOF_FAILED
-
-
-def outcome_of_unreachable(error: BaseException | None) -> Outcome:
-    """What it means that all attempts to connect failed.
-
-    Args:
-        error: why the last attempt failed.
-    """
-    return Outcome.UNREACHABLE_FROM_HERE if _is_local(error) else Outcome.UNREACHABLE
-
-
-def _is_local(error: BaseException | None) -> bool:
-    """Whether connecting failed because of this machine. With several addresses, the causes say so."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(map(_is_local, error.exceptions))
-    return isinstance(error, OSError) and (error.errno in _LOCAL_ERRORS or _is_local(error.__cause__))
-
-
 def tried_again(outcome: Outcome, *, reports_enabled: bool) -> bool:
     """Whether a model that can't be set up is tried again after a while, before it is announced again.
 
@@ -398,14 +133,3 @@ def tried_again(outcome: Outcome, *, reports_enabled: bool) -> bool:
     to announce the model again.
     """
     return RULES[outcome].may_pass or (outcome is Outcome.UNREACHABLE and not reports_enabled)
-
-
-def tried_again_when_held(error: BaseException | None) -> bool:
-    """Whether a model that was given up is tried again after a while, since the report about it was held.
-
-    A model that could not prove who it is needs another announcement.
-
-    Args:
-        error: why it was given up.
-    """
-    return not isinstance(error, ProofFailed)

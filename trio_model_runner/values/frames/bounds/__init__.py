@@ -4,8 +4,8 @@ A small file can hold an enormous frame. So `frames.reading` asks here before it
 
 - `limit` has the bound, and refuses what is larger.
 - `parquet` adds up the memory that a Parquet file takes, from its footer and page headers. `thrift` decodes
-  these.
-- `arrow` adds up the memory that an Arrow stream takes, from the heads of its messages.
+  the footer and the headers.
+- `arrow` adds up the memory that an Arrow stream takes, from the headers of its messages.
 - `weighing` weighs a table after it was read, for the cases in which headers don't tell.
 
 Nothing here may decompress anything, or look at values.
