@@ -231,7 +231,8 @@ async def test_attempts_to_connect_are_not_counted_anew(autojump_clock: MockCloc
         await trio.sleep(60)
         crunch.node("a").kill()
         killed = trio.current_time()
-        await until(cluster, lambda: model.state is ModelState.FAILED)
+        with trio.fail_after(60):
+            await until(cluster, lambda: model.state is ModelState.FAILED)
         assert trio.current_time() == pytest.approx(killed + 2 + 4 + 8 + 16, abs=0.1)
 
 
