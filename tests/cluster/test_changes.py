@@ -12,13 +12,67 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import Arguments, Change, ChangeKind, ModelState, Status
 from trio_model_runner.cluster.changes import _MAX_QUEUED, Broadcast, ChangeListener
+from trio_model_runner.config import Backoff
 
-ANNOUNCED, JOINED, REDEPLOYED, UPDATED, LEFT, FAILED, RESYNC = ChangeKind
+ANNOUNCED, JOINED, LOST, REDEPLOYED, UPDATED, LEFT, FAILED, RESYNC = ChangeKind
 
 
 async def take(changes: ChangeListener, count: int) -> list[tuple[ChangeKind, str | None]]:
-    taken = [await changes.__anext__() for _ in range(count)]
-    return [(change.kind, change.model and change.model.model_id) for change in taken]
+    """So many changes, but for LOST: a node that dies is noticed before or after the orchestrator says so."""
+    taken: list[tuple[ChangeKind, str | None]] = []
+    while len(taken) < count:
+        change = await changes.__anext__()
+        if change.kind is not LOST:
+            taken.append((change.kind, change.model and change.model.model_id))
+    return taken
+
+
+async def test_a_lost_connection_is_told_and_what_follows_it(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        coordinating({"a": Model, "b": Model}, backoff=Backoff(attempts=2)) as (crunch, cluster),
+        cluster.changes() as changes,
+    ):
+        a = cluster.models["a"]
+        crunch.node("a").kill()
+        lost = await changes.__anext__()
+        assert (lost.kind, lost.model, a.state) == (LOST, a, ModelState.LOST)
+        assert "closed" in str(lost.error)
+        crunch.node("a").restart()
+        assert (await changes.__anext__()).kind is JOINED
+        await trio.sleep(10)
+        crunch.node("a").kill()
+        assert [(await changes.__anext__()).kind for _ in range(2)] == [LOST, FAILED]
+    assert [record.levelname for record in caplog.records if "lost" in record.message][:1] == ["WARNING"]
+
+
+async def test_the_log_has_one_line_for_all_that_are_lost_and_one_for_their_return(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"m{number}" for number in range(30)]
+    async with coordinating(dict.fromkeys(names, Model), report_failures=False) as (crunch, cluster):
+        await trio.sleep(10)
+        caplog.clear()
+        for name in names:
+            crunch.node(name).kill()
+        await trio.sleep(5)
+        for name in names:
+            crunch.node(name).restart()
+        await cluster.wait_for_models(len(names))
+        await trio.sleep(5)
+        assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+        first, second = (record.getMessage() for record in caplog.records)
+        assert first.startswith("the connections to 30 models are lost: 'm0', 'm1', 'm10'")
+        assert "the server closed the connection" in first
+        assert second.startswith("the connections to 30 models are back: 'm0', 'm1', 'm10'")
+        caplog.clear()
+        crunch.node("m7").kill()
+        crunch.node("m7").restart()
+        await trio.sleep(10)
+        lost, back = (record.getMessage() for record in caplog.records)
+        assert lost.startswith("the connection to 1 model is lost: 'm7' (the first: ")
+        assert back == "the connection to 1 model is back: 'm7'"
 
 
 async def test_what_happens_is_told_in_order(autojump_clock: MockClock) -> None:

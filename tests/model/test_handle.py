@@ -140,7 +140,7 @@ async def test_equality_is_identity(autojump_clock: MockClock) -> None:
         (
             ModelRunner.call,
             {"method": str, "arguments": Arguments(), "timeout": None, "optional": False}
-            | {"returns": None, "decode": True},
+            | {"sit_out": True, "returns": None, "decode": True},
         ),
         (ModelRunner.predict, {"values": tuple, "timeout": None, "returns": None, "decode": True}),
         (ModelRunner.reset, {"timeout": None}),

@@ -125,6 +125,7 @@ def test_to_dict_of_a_success() -> None:
         "elapsed": 0.25,
         "detail": "",
         "error": None,
+        "sent": True,
     }
     assert type(result.to_dict()["status"]) is str
 

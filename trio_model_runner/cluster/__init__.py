@@ -10,7 +10,8 @@ outcome of a call means: `model.policy` decides that. Read in this order:
    a new model up to date.
 4. `reporting` has the pending reports. `model.policy.reports` decides which are sent, and which are held: a
    held report is never sent.
-5. `changes` tells listeners what happens. `snapshot` is the present state.
+5. `changes` tells listeners what happens. `losses` writes lost connections to the log. `snapshot` is the
+   present state.
 
 A call's way: `Cluster.call` (`cluster`) goes to `caller`, which turns the request into a `RoundSpec` and
 `Requests` (`model.round_spec`); the service writes the request (`services.dynamic_subclass`, `values.data`).

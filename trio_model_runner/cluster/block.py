@@ -59,6 +59,7 @@ class Block:
             try:
                 nursery.start_soon(self._serve)
                 nursery.start_soon(self._fleet.reporting.run)
+                nursery.start_soon(self._fleet.losses.run)
                 await self._start_up()
                 yield
             finally:

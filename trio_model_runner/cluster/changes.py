@@ -31,7 +31,9 @@ class ChangeKind(enum.StrEnum):
 
     Attributes:
         ANNOUNCED: the orchestrator says that a model runs or recovers.
-        JOINED: a model is ready, for the first time or again. A lost connection is not told.
+        JOINED: a model is ready, for the first time or again.
+        LOST: the connection to a model that was ready is gone, and is being made again: see `Change.error`.
+            JOINED follows, or FAILED.
         REDEPLOYED: a new deployment is ready, and has taken the place of `Change.previous`.
         UPDATED: the orchestrator says something new about a model: see its `infos`. With an error: a report
             about the model was held, since too many models would have been reported at once.
@@ -42,6 +44,7 @@ class ChangeKind(enum.StrEnum):
 
     ANNOUNCED = "announced"
     JOINED = "joined"
+    LOST = "lost"
     REDEPLOYED = "redeployed"
     UPDATED = "updated"
     LEFT = "left"
@@ -57,7 +60,7 @@ class Change:
         kind: what happened.
         model: the model; None for RESYNC.
         previous: for REDEPLOYED, the deployment that was replaced.
-        error: for FAILED, the reason; for UPDATED, what would have been reported.
+        error: for FAILED and LOST, the reason; for UPDATED, what would have been reported.
     """
 
     kind: ChangeKind

@@ -130,6 +130,7 @@ class Cluster:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: None = ...,
         decode: Literal[False],
     ) -> PredictionRound[Encoded]: ...
@@ -142,6 +143,7 @@ class Cluster:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: None = ...,
         decode: bool = ...,
     ) -> PredictionRound[Any]: ...
@@ -154,6 +156,7 @@ class Cluster:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: Returns[T],
     ) -> PredictionRound[T]: ...
     @overload
@@ -165,6 +168,7 @@ class Cluster:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: TypeForm[T],
     ) -> PredictionRound[T]: ...
     @enable_ki_protection  # an interrupt at the wrong line could leave a place in a queue taken for ever
@@ -176,6 +180,7 @@ class Cluster:
         timeout: float | None = None,
         models: Models | None = None,
         optional: bool = False,
+        sit_out: bool = True,
         returns: Any = None,
         decode: bool = True,
     ) -> PredictionRound[Any]:
@@ -189,6 +194,8 @@ class Cluster:
                 nearer, the round ends just before that deadline.
             models: the models to call, as runners or ids; None for all announced models.
             optional: a model without such a method is not reported.
+            sit_out: models sit out some calls after timeouts. False calls them, too: for methods that carry
+                state, such as `tick`.
             returns: what an answer must look like: a type, or a function that takes the answer and returns
                 the value, or raises ValueError. A function runs in the event loop.
             decode: False leaves the answers as they came, as `Encoded`.
@@ -201,7 +208,14 @@ class Cluster:
             trio.ClosedResourceError: the block was not entered, or was left.
         """
         return await self._caller.call(
-            method, arguments, models, timeout=timeout, optional=optional, returns=returns, decode=decode
+            method,
+            arguments,
+            models,
+            timeout=timeout,
+            optional=optional,
+            sit_out=sit_out,
+            returns=returns,
+            decode=decode,
         )
 
     @overload
@@ -255,6 +269,7 @@ class Cluster:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: None = ...,
         decode: Literal[False],
     ) -> Completed[Encoded]: ...
@@ -267,6 +282,7 @@ class Cluster:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: None = ...,
         decode: bool = ...,
     ) -> Completed[Any]: ...
@@ -279,6 +295,7 @@ class Cluster:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: Returns[T],
     ) -> Completed[T]: ...
     @overload
@@ -290,6 +307,7 @@ class Cluster:
         timeout: float | None = ...,
         models: Models | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: TypeForm[T],
     ) -> Completed[T]: ...
     def as_completed(
@@ -300,6 +318,7 @@ class Cluster:
         timeout: float | None = None,
         models: Models | None = None,
         optional: bool = False,
+        sit_out: bool = True,
         returns: Any = None,
         decode: bool = True,
     ) -> Completed[Any]:
@@ -313,7 +332,14 @@ class Cluster:
         is slow.
         """
         return self._caller.as_completed(
-            method, arguments, models, timeout=timeout, optional=optional, returns=returns, decode=decode
+            method,
+            arguments,
+            models,
+            timeout=timeout,
+            optional=optional,
+            sit_out=sit_out,
+            returns=returns,
+            decode=decode,
         )
 
     @asynccontextmanager

@@ -27,6 +27,7 @@ from ..text import is_utf8, quoted
 from ..values.failure_codes import FailureCode
 from ..values.results import ModelError, ModelState
 from .changes import Broadcast, Change, ChangeKind
+from .losses import Losses
 from .membership import Membership
 from .reporting import Reporting
 
@@ -42,6 +43,9 @@ __all__ = ["Calls", "Fleet"]
 
 _OUT: Final = frozenset({ModelState.FAILED, ModelState.RECOVERING})
 """The states of a model that is announced, but given up or recovering."""
+
+_AGAIN: Final = frozenset({ModelState.LOST, ModelState.CONNECTING})
+"""The connection is gone, and will be made again."""
 
 logger = logging.getLogger("trio_model_runner.cluster")
 
@@ -72,6 +76,7 @@ class Fleet:
         calls: makes calls on single models. It must be set before a model runs.
         changes: the listeners.
         reporting: where reports are kept back.
+        losses: lost connections that the log does not have yet.
         initialised: set when the orchestrator's first list has come.
         changed: sent whenever the state of a model or the membership changes.
         members: the announced models, by model id; it changes with them.
@@ -94,6 +99,7 @@ class Fleet:
         self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects)
         self.changes = Broadcast()
         self.reporting = Reporting(config, feed, self)
+        self.losses = Losses()
         self.initialised = trio.Event()
         self.changed = Signal()
         self._feed = feed
@@ -273,7 +279,11 @@ class Fleet:
             self._take_in(actor)
         elif self._ready.get(model.model_id) is model:
             del self._ready[model.model_id]
-        if state in _OUT:
+        if previous is ModelState.READY and state in _AGAIN:
+            self.losses.note_loss(model)
+            self._tell(Change(ChangeKind.LOST, model, error=model.error))
+        elif state in _OUT:
+            self.losses.forget(model)
             logger.warning(
                 "model %s is %s: %s", quoted(model.model_id), state.value, quoted(str(model.error))
             )
@@ -285,6 +295,7 @@ class Fleet:
     def _take_in(self, actor: ModelActor) -> None:
         """A model is ready. If it is a successor, it replaces another deployment now."""
         model = actor.runner
+        self.losses.note_ready(model)
         replaced = self._membership.promote(model.model_id, actor)
         self._ready[model.model_id] = model
         if replaced is None:
@@ -298,6 +309,7 @@ class Fleet:
         """A model is gone: forget it, and queue the change."""
         model = actor.runner
         del self._living[model]
+        self.losses.forget(model)
         self.reporting.withdraw(model)
         if model.model_id not in self._membership:
             self._feed.withdraw(model.model_id)

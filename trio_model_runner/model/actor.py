@@ -77,6 +77,7 @@ class ModelActor:
         host: where its node listens, a name or an address.
         port: where its node listens.
         error: why it is not ready, or None.
+        our_error: the same, if it is an exception of the coordinator's code or of this machine; else None.
         conduct: what counts for and against it.
         overrunning: a call of ours was cut off, and the model may still run it.
         replaced: another deployment has taken its place.
@@ -99,6 +100,7 @@ class ModelActor:
         self.host = host
         self.port = port
         self.error: BaseException | None = None
+        self.our_error: Exception | None = None
         self.overrunning = False
         self.replaced = False
         self.runner = ModelRunner(
@@ -338,6 +340,8 @@ class ModelActor:
     def _give_up(self, failure: BringUpError) -> Event:
         reason = self.shorten(str(failure))
         self.error = _error_of(failure, reason)
+        if is_coordinators(failure.outcome) and isinstance(self.error, Exception):
+            self.our_error = self.error
         self.conduct.note_giving_up(failure.outcome, reason)
         later = tried_again(failure.outcome, reports_enabled=self._config.report_failures)
         return Event.GIVEN_UP_FOR_NOW if later else Event.GIVEN_UP
@@ -355,6 +359,8 @@ class ModelActor:
             self._let_go(gently=previous is ModelState.READY and event in _LOSSES)
         if state is ModelState.JOINING or state is ModelState.READY:
             self.conduct.connection = self._steps.connected.connection
+        if state is not previous and state is not ModelState.FAILED:
+            self.our_error = None
         if state is ModelState.READY:
             self.error = None
             self._steps.reason = JoinReason.RESTARTED

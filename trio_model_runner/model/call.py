@@ -141,8 +141,8 @@ class Call:
         self._was_behind = False
         record = actor.conduct.record
         if not (self._joining or actor.ready):
-            self._end(outcome_of_fact(Fact.NOT_READY), actor.condition)
-        elif record.sitting_out and not self._joining and record.sit_out():
+            self._end(outcome_of_fact(Fact.NOT_READY), actor.condition, error=actor.our_error)
+        elif record.sitting_out and spec.sit_out and not self._joining and record.sit_out():
             text = f"sits out after {record.timeouts} timeouts in a row"
             self._end(outcome_of_fact(Fact.SITS_OUT), text)
         else:
@@ -333,9 +333,11 @@ class Call:
             self._read_failure(read)
 
     def _read_failure(self, read: ServiceAnswer) -> None:
-        if must_be_set_up_again(read.code) and not (self._renewed or self._joining):
-            self._renewed = True
+        must_be_set_up = must_be_set_up_again(read.code)
+        if must_be_set_up:
             self._progress = Progress.WAITING
+        if must_be_set_up and not (self._renewed or self._joining):
+            self._renewed = True
             self._actor.renew(f"the node has no instance: {read.message}")
         else:
             outcome = outcome_of_answer(read.code, optional=self._spec.optional)
@@ -366,6 +368,11 @@ class Call:
             outcome = outcome_of_value(value.error, misfits_count=value.misfits_count)
             self._end(outcome, value.detail, error=value.error)
 
+    def _may_have_reached_the_model(self) -> bool:
+        if self._unary is None or self._progress is Progress.WAITING or self._progress is Progress.BUSY:
+            return False  # never written, or certainly not processed
+        return self._progress is not Progress.CALLING or self._unary.ended_at is not None
+
     def _end(
         self, outcome: Outcome, detail: str = "", *, value: Any = None, error: Exception | None = None
     ) -> None:
@@ -375,12 +382,18 @@ class Call:
             elapsed = trio.current_time() - self._first_handed_over_at
         elif self._unary is not None and self._unary.ended_at is not None:
             elapsed = self._unary.ended_at - self._handed_over_at
-        if error is not None and not is_coordinators(outcome):
+        if error is not None and error is not self._actor.error and not is_coordinators(outcome):
             _drop_traceback(error)
         if detail:
             detail = self._actor.shorten(detail)
         self.result = PredictResult(
-            model=self._actor.runner, status=status, value=value, elapsed=elapsed, detail=detail, error=error
+            model=self._actor.runner,
+            status=status,
+            value=value,
+            elapsed=elapsed,
+            detail=detail,
+            error=error,
+            sent=self._may_have_reached_the_model(),
         )
         self._actor.note(outcome, self._spec.method, detail)
         if self._on_result is not None:

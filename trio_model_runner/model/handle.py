@@ -152,6 +152,7 @@ class ModelRunner:
         *,
         timeout: float | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: None = ...,
         decode: Literal[False],
     ) -> PredictResult[Encoded]: ...
@@ -163,6 +164,7 @@ class ModelRunner:
         *,
         timeout: float | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: None = ...,
         decode: bool = ...,
     ) -> PredictResult[Any]: ...
@@ -174,6 +176,7 @@ class ModelRunner:
         *,
         timeout: float | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: Returns[T],
     ) -> PredictResult[T]: ...
     @overload
@@ -184,6 +187,7 @@ class ModelRunner:
         *,
         timeout: float | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: TypeForm[T],
     ) -> PredictResult[T]: ...
     @enable_ki_protection
@@ -194,6 +198,7 @@ class ModelRunner:
         *,
         timeout: float | None = None,
         optional: bool = False,
+        sit_out: bool = True,
         returns: Any = None,
         decode: bool = True,
     ) -> PredictResult[Any]:
@@ -203,7 +208,13 @@ class ModelRunner:
         before it takes part in rounds.
         """
         return await self._operator.call(
-            method, arguments, timeout=timeout, optional=optional, returns=returns, decode=decode
+            method,
+            arguments,
+            timeout=timeout,
+            optional=optional,
+            sit_out=sit_out,
+            returns=returns,
+            decode=decode,
         )
 
     @overload

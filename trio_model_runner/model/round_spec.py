@@ -37,6 +37,7 @@ class CallOptions(TypedDict, total=False):
 
     timeout: float | None
     optional: bool
+    sit_out: bool
     returns: Any
     decode: bool
 
@@ -68,6 +69,7 @@ class RoundSpec:
         deadline: when it must be over, on Trio's clock, seconds.
         read: reads a node's answer; raises ValueError for a malformed one.
         optional: a model that lacks the method is not to blame.
+        sit_out: a model that sits out some calls after timeouts is not called.
         decode: a value is decoded; else it is given as the `Encoded` that came.
         returns: turns a decoded answer into the value, or raises; None leaves it as it is.
         blame_misfits: an answer that `returns` does not take is the model's failure.
@@ -80,6 +82,7 @@ class RoundSpec:
     deadline: float
     read: Callable[[bytes], ServiceAnswer]
     optional: bool = False
+    sit_out: bool = True
     decode: bool = True
     returns: Structurer | None = None
     blame_misfits: bool = False
@@ -96,6 +99,7 @@ class RoundSpec:
         *,
         timeout: float | None = None,
         optional: bool = False,
+        sit_out: bool = True,
         returns: Any = None,
         decode: bool = True,
     ) -> RoundSpec:
@@ -108,6 +112,7 @@ class RoundSpec:
             now: on Trio's clock, seconds.
             timeout: seconds; None for the configured ones.
             optional: see the class.
+            sit_out: see the class.
             returns: a type, or a function; None for the answer as it is.
             decode: see the class.
 
@@ -134,6 +139,7 @@ class RoundSpec:
             deadline=now + timeout,
             read=read,
             optional=optional,
+            sit_out=sit_out,
             decode=decode,
             returns=None if returns is None else structurer(returns),
             blame_misfits=config.blame_invalid_answers,

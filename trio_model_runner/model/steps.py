@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import trio
 
 from ..errors import ProofFailed
 from ..rpc.receiver import CallInterrupted
+from ..text import quoted
 from .bringing_up import BringUpError, connect, prove, set_up
 from .lifecycle import Event, JoinReason, Step
 from .policy import Fact, outcome_of_distrust, outcome_of_fact
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from .supervisor import Supervisor
 
 __all__ = ["StepResult", "Steps"]
+
+logger = logging.getLogger("trio_model_runner.model")
 
 
 @attrs.frozen
@@ -139,6 +143,9 @@ class Steps:
         except Exception as error:  # the coordinator's code: any error keeps just this model out
             if not node.connection.accepts_calls:
                 raise CallInterrupted(node.connection.loss or "it has ended") from error
+            logger.error(
+                "on_join raised, so model %s stays out", quoted(self._model.model_id), exc_info=error
+            )
             outcome = outcome_of_fact(Fact.COORDINATORS_CODE_RAISED)
             raise BringUpError(outcome, f"on_join: {error!r}", error) from error
 

@@ -130,6 +130,7 @@ class Model(ModelIdentity, Protocol):
         *,
         timeout: float | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: None = ...,
         decode: Literal[False],
     ) -> PredictResult[Encoded]: ...
@@ -141,6 +142,7 @@ class Model(ModelIdentity, Protocol):
         *,
         timeout: float | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: None = ...,
         decode: bool = ...,
     ) -> PredictResult[Any]: ...
@@ -152,6 +154,7 @@ class Model(ModelIdentity, Protocol):
         *,
         timeout: float | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: Returns[T],
     ) -> PredictResult[T]: ...
     @overload
@@ -162,6 +165,7 @@ class Model(ModelIdentity, Protocol):
         *,
         timeout: float | None = ...,
         optional: bool = ...,
+        sit_out: bool = ...,
         returns: TypeForm[T],
     ) -> PredictResult[T]: ...
 
@@ -222,6 +226,8 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
             ABSENT.
         detail: what went wrong, for people; in the model's or the node's own words if they sent any.
         error: the exception behind it, if there is one.
+        sent: whether the request may have reached the model. False is certain: the model's state did not
+            change by this call.
     """
 
     model: ModelT_co
@@ -230,6 +236,7 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
     elapsed: float = 0.0
     detail: str = ""
     error: BaseException | None = attrs.field(default=None, hash=False)
+    sent: bool = True
 
     def unwrap(self) -> ValueT_co:
         """Return the value.
@@ -249,7 +256,8 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
         """Return this result as a dict that `json.dumps` takes, a copy.
 
         Keys: ``model_id``, ``deployment_id``, ``model_name``, ``status``, ``value``, ``elapsed`` (seconds),
-        ``detail`` and ``error`` (the exception's type, or None). Values are converted as if they were sent in
+            ``detail``, ``error`` (the exception's type, or None) and ``sent``. Values are converted as if
+            they were sent in
         JSON: tuples become lists, attrs and dataclass instances become dicts. If JSON can't express a value,
         such as a data frame, ``value`` is None, and a key ``value_type`` names its type. NaN and infinities
         stay.
@@ -263,6 +271,7 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
             "elapsed": self.elapsed,
             "detail": self.detail,
             "error": None if self.error is None else type(self.error).__name__,
+            "sent": self.sent,
         }
         try:
             row["value"] = to_plain(self.value)

@@ -1,0 +1,81 @@
+"""Writes lost connections to the log: one warning for all that are lost, or are back, at about the same time.
+
+If a network fails, hundreds of connections end within a second. A line for each would hide everything else in
+the log, and without a line nobody would know. So what happens within a second becomes one line.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from ..groups import describe
+from ..model.handle import ModelRunner
+from ..signal import Signal
+from ..text import quoted
+from ..values.results import ModelState
+
+__all__ = ["Losses"]
+
+_SECONDS_GATHERED: Final = 1.0
+_MOST_NAMED: Final = 5
+
+logger = logging.getLogger("trio_model_runner.cluster")
+
+
+class Losses:
+    """The lost connections of one cluster, as far as the log does not have them yet."""
+
+    def __init__(self) -> None:
+        self._lost: dict[ModelRunner, str] = {}
+        self._back: dict[ModelRunner, None] = {}
+        self._told: set[ModelRunner] = set()
+        self._news = Signal()
+
+    def note_loss(self, model: ModelRunner) -> None:
+        """Note that a model which was ready has lost its connection."""
+        self._lost[model] = "" if model.error is None else describe(model.error)
+        self._news.send()
+
+    def note_ready(self, model: ModelRunner) -> None:
+        """Note that a model is ready. This is news only if its loss is in the log."""
+        if model in self._told:
+            self._told.discard(model)
+            self._back[model] = None
+            self._news.send()
+
+    def forget(self, model: ModelRunner) -> None:
+        """Expect no return: the model is gone, or is given up, and another line says so."""
+        self._told.discard(model)
+        self._lost.pop(model, None)
+
+    @enable_ki_protection
+    async def run(self) -> None:
+        """Write to the log until this is cancelled."""
+        while True:
+            await self._news.wait_until(lambda: bool(self._lost or self._back))
+            await trio.sleep(_SECONDS_GATHERED)
+            lost, self._lost = self._lost, {}
+            back, self._back = self._back, {}
+            if lost:
+                self._told.update(lost)
+                first_reason = quoted(next(iter(lost.values())) or "its node has no instance")
+                logger.warning("%s lost: %s (the first: %s)", _count(lost), _names(lost), first_reason)
+            if back:
+                logger.warning("%s back: %s", _count(back), _names(back))
+            for model in [model for model in lost if model.state is ModelState.READY]:
+                self.note_ready(model)
+
+
+def _count(models: dict[ModelRunner, str] | dict[ModelRunner, None]) -> str:
+    if len(models) == 1:
+        return "the connection to 1 model is"
+    return f"the connections to {len(models)} models are"
+
+
+def _names(models: dict[ModelRunner, str] | dict[ModelRunner, None]) -> str:
+    names = sorted(model.model_id for model in models)[:_MOST_NAMED]
+    return ", ".join(map(quoted, names)) + (", ..." if len(models) > _MOST_NAMED else "")
