@@ -292,7 +292,7 @@ async def test_the_first_is_lost_while_the_second_comes(autojump_clock: MockCloc
         elif step == "shaking hands":
             stage.network.deaf = True
             await trio.sleep(0.9 * INTERVAL)
-            while len(stage.network.streams) == 1:  # noqa: ASYNC110
+            while len(stage.network.streams) == 1:  # noqa: ASYNC110 - nothing sets an event
                 await trio.sleep(0.1)
         else:
             await stage.server.session()
