@@ -93,6 +93,33 @@ async def test_what_happens_is_told_in_order(autojump_clock: MockClock) -> None:
         assert "LOW_PERFORMANCE" in str(failed.error)
 
 
+async def test_the_logs_last_word_is_true_and_nothing_is_left_out_on_leaving(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lines() -> list[str]:
+        return [record.getMessage().partition(":")[0] for record in caplog.records]
+
+    async with coordinating(dict.fromkeys("abc", Model), report_failures=False) as (crunch, cluster):
+        await trio.sleep(10)
+        crunch.node("a").kill()
+        await trio.sleep(1.5)
+        assert lines() == ["the connection to 1 model is lost"]
+        crunch.node("a").restart()
+        await cluster.wait_for_models(3)
+        await trio.sleep(0.3)
+        crunch.node("a").kill()  # before its return is in the log
+        await trio.sleep(1.5)
+        assert "the connection to 1 model is back" not in lines()
+        crunch.node("a").restart()
+        await cluster.wait_for_models(3)
+        await trio.sleep(1.5)
+        assert lines()[-1] == "the connection to 1 model is back"
+        crunch.node("b").kill()
+        crunch.node("c").kill()
+        await trio.sleep(0.1)
+    assert lines()[-1] == "the connections to 2 models are lost"
+
+
 async def test_a_listener_may_begin_with_what_is_there() -> None:
     async with coordinating({"a": Model(), "b": Model()}) as (crunch, cluster):
         await crunch.crash("b")

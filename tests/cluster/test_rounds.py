@@ -368,3 +368,14 @@ async def test_a_call_that_waits_behind_another_says_so(autojump_clock: MockCloc
         await crunch.node("a").wait_for_calls(1)
         result = await model.call("predict", timeout=1.0)
         assert (result.status, "behind another call" in result.detail) == (Status.TIMEOUT, True)
+
+
+@pytest.mark.parametrize("option", ["optional", "sit_out", "decode"])
+@pytest.mark.parametrize("value", ["false", None, 0])
+async def test_a_flag_that_is_none_is_refused(option: str, value: Any) -> None:
+    async with coordinating({"a": Model()}) as (crunch, cluster):
+        with pytest.raises(TypeError, match=f"^{option}: must be True or False"):
+            await cluster.call("predict", **{option: value})
+        with pytest.raises(TypeError, match=r"^arguments: must be Arguments"):
+            await cluster.call("predict", Arguments)  # type: ignore[call-overload]
+        assert crunch.node("a").call_count == 0

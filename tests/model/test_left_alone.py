@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import pytest
 import trio
@@ -68,4 +69,28 @@ async def test_what_is_no_path_is_refused_before_anything_is_sent(name: str) -> 
             channel.request(name, Cardinality.UNARY_UNARY, CallRequest, CallResponse)
         with pytest.raises(TypeError, match=r"^name: must be a str"):
             channel.request(5, Cardinality.UNARY_UNARY, CallRequest, CallResponse)  # type: ignore[arg-type]
+        assert crunch.node("a").call_count == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("cardinality", {"cardinality": "unary"}),
+        ("request_type", {"request_type": None}),
+        ("reply_type", {"reply_type": 3}),
+        ("timeout", {"timeout": "3"}),
+        ("timeout", {"timeout": True}),
+        ("metadata", {"metadata": 3}),
+        ("metadata", {"metadata": "ab"}),
+    ],
+)
+async def test_what_a_call_can_not_be_made_of_is_refused_by_name(name: str, wrong: dict[str, Any]) -> None:
+    async with coordinating({"a": Model()}) as (crunch, cluster):
+        right: dict[str, Any] = {
+            "cardinality": Cardinality.UNARY_UNARY,
+            "request_type": CallRequest,
+            "reply_type": CallResponse,
+        }
+        with pytest.raises(TypeError, match=f"^{name}: must be "):
+            cluster.models["a"].channel.request(CALL, **(right | wrong))
         assert crunch.node("a").call_count == 0

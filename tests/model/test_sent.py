@@ -105,3 +105,17 @@ async def test_what_on_join_raises_is_logged_and_is_in_results(
         assert record.exc_info is not None
         assert record.exc_info[0] is KeyError
         assert crunch.node("a").call_count == 0
+
+
+async def test_a_request_that_was_cut_in_the_middle_was_not_sent(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model()}, timeout=5) as (crunch, cluster), trio.open_nursery() as nursery:
+        node = crunch.node("a")
+        node.pause()
+
+        @nursery.start_soon
+        async def lose() -> None:
+            await trio.sleep(0.5)
+            node.kill()
+
+        result = await call(cluster, "tick", "z" * 30_000_000)
+        assert (result.status, result.sent) == (Status.FAILED, False)

@@ -93,13 +93,14 @@ class RoutedChannel(grpclib.client.Channel):
             metadata: the request's metadata: text, and bytes where the key ends in "-bin".
 
         Raises:
-            TypeError: a `deadline` was given, or `name` is no text.
+            TypeError: a `deadline` was given, or an argument has the wrong type.
             ValueError: `timeout` is not a number, or `name` is no path.
         """
         if not isinstance(name, str):
             raise TypeError(f"name: must be a str, got {type(name).__name__}")
         if not (_PATH.fullmatch(name) and len(name) <= _LONGEST_PATH):
             raise ValueError(f"name: must look like '/package.Service/Method', got {quoted(name)}")
+        _check_types(cardinality, request_type, reply_type, timeout)
         if deadline is not None:
             raise TypeError("deadline= is grpclib's clock, not Trio's: give timeout= in seconds instead")
         if timeout is not None and math.isnan(timeout):
@@ -115,7 +116,7 @@ class RoutedChannel(grpclib.client.Channel):
         return Stream(
             settings,
             name,
-            MultiDict(metadata or ()),
+            _as_multidict(metadata),
             cardinality,
             request_type,
             reply_type,
@@ -124,3 +125,20 @@ class RoutedChannel(grpclib.client.Channel):
 
     def close(self) -> None:
         """Do nothing: the connection is not the channel's."""
+
+
+def _check_types(cardinality: object, request_type: object, reply_type: object, timeout: object) -> None:
+    if not isinstance(cardinality, Cardinality):
+        raise TypeError(f"cardinality: must be a Cardinality, got {type(cardinality).__name__}")
+    for name, each in (("request_type", request_type), ("reply_type", reply_type)):
+        if not isinstance(each, type):
+            raise TypeError(f"{name}: must be a class of messages, got {type(each).__name__}")
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float | None):
+        raise TypeError(f"timeout: must be a number of seconds, got {type(timeout).__name__}")
+
+
+def _as_multidict(metadata: Any) -> MultiDict[Any]:
+    try:
+        return MultiDict(metadata or ())
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"metadata: must be a mapping, or pairs of keys and values: {error}") from error

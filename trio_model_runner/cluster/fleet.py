@@ -283,7 +283,6 @@ class Fleet:
             self.losses.note_loss(model)
             self._tell(Change(ChangeKind.LOST, model, error=model.error))
         elif state in _OUT:
-            self.losses.forget(model)
             logger.warning(
                 "model %s is %s: %s", quoted(model.model_id), state.value, quoted(str(model.error))
             )

@@ -37,6 +37,10 @@ class Losses:
 
     def note_loss(self, model: ModelRunner) -> None:
         """Note that a model which was ready has lost its connection."""
+        if model in self._back:  # the log says that it is lost, so nothing is new
+            del self._back[model]
+            self._told.add(model)
+            return
         self._lost[model] = "" if model.error is None else describe(model.error)
         self._news.send()
 
@@ -48,26 +52,31 @@ class Losses:
             self._news.send()
 
     def forget(self, model: ModelRunner) -> None:
-        """Expect no return: the model is gone, or is given up, and another line says so."""
+        """Expect no return: the model is gone."""
         self._told.discard(model)
-        self._lost.pop(model, None)
 
     @enable_ki_protection
     async def run(self) -> None:
-        """Write to the log until this is cancelled."""
-        while True:
-            await self._news.wait_until(lambda: bool(self._lost or self._back))
-            await trio.sleep(_SECONDS_GATHERED)
-            lost, self._lost = self._lost, {}
-            back, self._back = self._back, {}
-            if lost:
-                self._told.update(lost)
-                first_reason = quoted(next(iter(lost.values())) or "its node has no instance")
-                logger.warning("%s lost: %s (the first: %s)", _count(lost), _names(lost), first_reason)
-            if back:
-                logger.warning("%s back: %s", _count(back), _names(back))
-            for model in [model for model in lost if model.state is ModelState.READY]:
-                self.note_ready(model)
+        """Write to the log until this is cancelled; what is not written yet is written then."""
+        try:
+            while True:
+                await self._news.wait_until(lambda: bool(self._lost or self._back))
+                await trio.sleep(_SECONDS_GATHERED)
+                self._write()
+        finally:
+            self._write()
+
+    def _write(self) -> None:
+        lost, self._lost = self._lost, {}
+        back, self._back = self._back, {}
+        if back:
+            logger.warning("%s back: %s", _count(back), _names(back))
+        if lost:
+            self._told.update(model for model in lost if model.state is not ModelState.GONE)
+            first_reason = quoted(next(iter(lost.values())) or "its node has no instance")
+            logger.warning("%s lost: %s (the first: %s)", _count(lost), _names(lost), first_reason)
+        for model in [model for model in lost if model.state is ModelState.READY]:
+            self.note_ready(model)
 
 
 def _count(models: dict[ModelRunner, str] | dict[ModelRunner, None]) -> str:

@@ -371,7 +371,7 @@ class Call:
     def _may_have_reached_the_model(self) -> bool:
         if self._unary is None or self._progress is Progress.WAITING or self._progress is Progress.BUSY:
             return False  # never written, or certainly not processed
-        return self._progress is not Progress.CALLING or self._unary.ended_at is not None
+        return self._unary.handed_over
 
     def _end(
         self, outcome: Outcome, detail: str = "", *, value: Any = None, error: Exception | None = None

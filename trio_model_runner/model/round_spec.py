@@ -131,6 +131,9 @@ class RoundSpec:
             timeout = float(timeout)
         except OverflowError as error:
             raise ValueError("timeout: must be a number of seconds; math.inf is no limit") from error
+        for name, flag in (("optional", optional), ("sit_out", sit_out), ("decode", decode)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name}: must be True or False, got {type(flag).__name__}")
         if not decode and returns is not None:
             raise TypeError("returns: an answer that is not decoded (decode=False) has no other type")
         return cls(
@@ -218,7 +221,7 @@ class Requests:
         arguments: Arguments | Callable[[Any], Any],
         max_message_bytes: int,
     ) -> None:
-        if not (isinstance(arguments, Arguments) or callable(arguments)):
+        if not (isinstance(arguments, Arguments) or callable(arguments)) or arguments is Arguments:
             raise TypeError(
                 "arguments: must be Arguments, or a function that takes a ModelRunner and returns them, "
                 f"got {type(arguments).__name__}"

@@ -218,6 +218,11 @@ class UnaryCall(Call):
         self._on_end: Callable[[], None] | None = None
 
     @property
+    def handed_over(self) -> bool:
+        """Whether the writer has taken the end of the request. If not, the server can't have all of it."""
+        return self._stream is not None and self._stream.sent
+
+    @property
     def sent(self) -> bool:
         """Whether the whole request was handed to the kernel: the server may have acted on it."""
         return self._stream is not None and self._stream.sent and self._connection.all_written
