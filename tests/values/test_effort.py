@@ -23,6 +23,7 @@ from trio_model_runner.values.effort import (
     INLINE_FRAME_BYTES,
     INLINE_JSON_BYTES,
     INLINE_TEXT_BYTES,
+    NEVER_LONG_BYTES,
     takes_long_to_decode,
     takes_long_to_encode,
 )
@@ -228,3 +229,15 @@ def test_a_history_for_300_models_is_encoded_once_and_not_copied(service: Any, m
         for request in requests
         for ours, theirs in zip(request.message[-1:], first.message[-1:], strict=True)
     )
+
+
+@pytest.mark.parametrize("data_type", DataType)
+@pytest.mark.parametrize("ready", [True, False])
+def test_what_is_never_long_is_not_long_whatever_is_imported(
+    data_type: DataType, ready: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not ready:
+        monkeypatch.delitem(sys.modules, "pyarrow.parquet")
+    sizes = (0, 1, INLINE_FRAME_BYTES, INLINE_JSON_BYTES)
+    never_long = [size for size in sizes if size <= NEVER_LONG_BYTES[data_type]]
+    assert [size for size in never_long if takes_long_to_decode(Encoded(data_type, bytes(size)))] == []

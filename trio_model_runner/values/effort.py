@@ -47,6 +47,8 @@ INLINE_FRAME_BYTES: Final = 4 * 2**10
 LARGEST_AMONG_OTHERS: Final = 2**20
 """Larger answers (bytes) keep a thread for 20 ms or more, even for seconds: they get one of their own."""
 
+_FRAMES = frozenset({DataType.PARQUET, DataType.ARROW})
+
 _INLINE_BYTES = {
     DataType.STRING: INLINE_TEXT_BYTES,
     DataType.JSON: INLINE_JSON_BYTES,
@@ -55,17 +57,12 @@ _INLINE_BYTES = {
 }
 
 NEVER_LONG_BYTES: Final = MappingProxyType(
-    {
-        DataType.NONE: sys.maxsize,
-        DataType.DOUBLE: sys.maxsize,
-        DataType.INT: sys.maxsize,
-        DataType.STRING: INLINE_TEXT_BYTES,
-        DataType.JSON: INLINE_JSON_BYTES,
-        DataType.PARQUET: 0,  # what reads it may not be imported
-        DataType.ARROW: 0,
-    }
+    {kind: -1 if kind in _FRAMES else _INLINE_BYTES.get(kind, sys.maxsize) for kind in DataType}
 )
-"""Up to so many bytes nobody needs to ask `takes_long_to_decode`: a value of this type never does."""
+"""Up to so many bytes nobody needs to ask `takes_long_to_decode`: a value of this type never does.
+
+Of frames it is always asked, since what reads them may not be imported.
+"""
 
 _NUMBER_BYTES: Final = 16
 """What a number with its comma takes in JSON, about; a key or a pair of brackets counts the same."""
@@ -86,7 +83,7 @@ def takes_long_to_decode(encoded: Encoded, *, frames: FrameKind = "arrow") -> bo
         encoded: an answer.
         frames: what a frame is read as.
     """
-    if encoded.data_type in (DataType.PARQUET, DataType.ARROW) and not frames_are_ready(frames):
+    if encoded.data_type in _FRAMES and not frames_are_ready(frames):
         return True
     return len(encoded.data) > _INLINE_BYTES.get(encoded.data_type, sys.maxsize)
 

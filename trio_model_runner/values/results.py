@@ -256,11 +256,10 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
         """Return this result as a dict that `json.dumps` takes, a copy.
 
         Keys: ``model_id``, ``deployment_id``, ``model_name``, ``status``, ``value``, ``elapsed`` (seconds),
-            ``detail``, ``error`` (the exception's type, or None) and ``sent``. Values are converted as if
-            they were sent in
-        JSON: tuples become lists, attrs and dataclass instances become dicts. If JSON can't express a value,
-        such as a data frame, ``value`` is None, and a key ``value_type`` names its type. NaN and infinities
-        stay.
+        ``detail``, ``error`` (the exception's type, or None) and ``sent``. Values are converted as if they
+        were sent in JSON: tuples become lists, attrs and dataclass instances become dicts. If JSON can't
+        express a value, such as a data frame, ``value`` is None, and a key ``value_type`` names its type. NaN
+        and infinities stay.
         """
         row: dict[str, Any] = {
             "model_id": self.model.model_id,
