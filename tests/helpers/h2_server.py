@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 FIELDS = request_fields("/package.Service/Method", scheme="http", authority="node")
 RESPONSE = ((":status", "200"), ("content-type", "application/grpc"))
 TRAILERS = (("grpc-status", "0"),)
-ROOMY = {4: 2**31 - 1}
-"""SETTINGS that let a client send all it has."""
 
 
 def parse_frames(data: bytes) -> list[tuple[int, int, int, bytes]]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 AUTHORITY = trustme.CA()
 PARTICIPANT = Wallet()
+STRANGER = Wallet()
 SERVICE = DynamicSubclassService("crunch.ClassifiedName")
 PROMPT = Backoff(attempts=3, initial=0.001, maximum=0.01)
 
@@ -233,3 +234,14 @@ async def coordinating(
         crunch.orchestrator.announce(*(each.entry() if isinstance(each, Node) else each for each in nodes))
         async with Cluster(crunch.config(**settings), service, on_join=on_join) as cluster:
             yield Scene(crunch, cluster, network)
+
+
+def changed_proofs(node: Node) -> dict[str, tuple[Metadata, str]]:
+    """Proofs that are not the node's, by what they are: each with the reason why it is none."""
+    return {
+        "nothing": ((), "without a proof"),
+        "a part": (node.delegate()[:2], "has no x-server-wallet-pubkey"),
+        "a stranger's": (STRANGER.delegate(node.public_key, model_id="7"), "the node's wallet is"),
+        "another model's": (node.delegate(model_id="8"), "model_id '8'"),
+        "an expired one": (node.delegate(expires_at=1_700_000_000), "has expired"),
+    }

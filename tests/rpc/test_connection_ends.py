@@ -37,6 +37,19 @@ class Outcome:
         self.ended.set()
 
 
+async def begin(nursery: trio.Nursery, ours: trio.abc.Stream, theirs: trio.abc.Stream) -> Connection:
+    """A connection over `ours`, which has the SETTINGS of the server at `theirs`."""
+    connection = Connection(ours)
+    nursery.start_soon(connection.run)
+    await theirs.send_all(h2_server().data_to_send())
+    await connection.wait_ready()
+    return connection
+
+
+async def fail() -> None:
+    raise trio.BrokenResourceError
+
+
 # Calls that end early
 
 
@@ -144,10 +157,7 @@ async def test_a_server_that_breaks_the_protocol_and_does_not_read_costs_half_a_
 ) -> None:
     ours, theirs = memory_stream_pair()
     async with trio.open_nursery() as nursery:
-        connection = Connection(ours)
-        nursery.start_soon(connection.run)
-        await theirs.send_all(h2_server().data_to_send())
-        await connection.wait_ready()
+        connection = await begin(nursery, ours, theirs)
         await wait_all_tasks_blocked()
         ours.send_stream.send_all_hook = trio.sleep_forever
         begun = trio.current_time()
@@ -159,14 +169,8 @@ async def test_a_server_that_breaks_the_protocol_and_does_not_read_costs_half_a_
 async def test_what_lies_unread_when_writing_fails_still_counts(autojump_clock: MockClock) -> None:
     ours, theirs = memory_stream_pair()
 
-    async def fail() -> None:
-        raise trio.BrokenResourceError
-
     async with trio.open_nursery() as nursery:
-        connection = Connection(ours)
-        nursery.start_soon(connection.run)
-        await theirs.send_all(h2_server().data_to_send())
-        await connection.wait_ready()
+        connection = await begin(nursery, ours, theirs)
         await wait_all_tasks_blocked()
         ours.send_stream.send_all_hook = fail
         outcome = Outcome()
@@ -183,14 +187,8 @@ async def test_a_connection_that_can_not_be_written_ends_though_its_server_says_
 ) -> None:
     ours, theirs = memory_stream_pair()
 
-    async def fail() -> None:
-        raise trio.BrokenResourceError
-
     async with trio.open_nursery() as nursery:
-        connection = Connection(ours)
-        nursery.start_soon(connection.run)
-        await theirs.send_all(h2_server().data_to_send())
-        await connection.wait_ready()
+        connection = await begin(nursery, ours, theirs)
         await wait_all_tasks_blocked()
         ours.send_stream.send_all_hook = fail
         outcome = Outcome()
@@ -343,10 +341,7 @@ async def test_a_call_made_while_the_connection_closes_is_refused() -> None:
         await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
-        connection = Connection(ours)
-        nursery.start_soon(connection.run)
-        await theirs.send_all(h2_server().data_to_send())
-        await connection.wait_ready()
+        connection = await begin(nursery, ours, theirs)
         ours.send_stream.send_all_hook = never_sends
         nursery.start_soon(connection.aclose, 60)
         await waiting.wait()

@@ -15,8 +15,7 @@ from grpclib.const import Status as GRPCStatus
 from grpclib.exceptions import GRPCError
 from helpers.coordinating import until
 from helpers.gateways import TOKEN, gateway, make_credentials, read_token, trust_alone
-from helpers.secure_crunch import AUTHORITY, Node, Scene, answer, coordinating
-from helpers.secure_nodes import Metadata, Wallet, write_credentials
+from helpers.secure_crunch import AUTHORITY, Node, Scene, answer, changed_proofs, coordinating
 from trio.testing import wait_all_tasks_blocked
 
 from trio_model_runner import (
@@ -40,20 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-STRANGER = Wallet()
 PATH = "/dynamic_subclass.DynamicSubclassService/Call"
-
-
-@pytest.fixture(scope="module")
-def credentials(tmp_path_factory: pytest.TempPathFactory) -> SecureCredentials:
-    directory = write_credentials(tmp_path_factory.mktemp("credentials"), AUTHORITY)
-    return SecureCredentials.from_directory(directory)
-
-
-@pytest.fixture
-def node() -> Iterator[Node]:
-    with Node() as node:
-        yield node
 
 
 @pytest.fixture(scope="module")
@@ -90,16 +76,6 @@ async def check_distrusted(scene: Scene, node: Node, error: ProofFailed, said: s
         await call(model)
     assert (await model.call("predict")).status is Status.ABSENT
     assert (len(node.visits), scene.connections(node), len(scene.crunch.reports)) == (visits, 1, 1)
-
-
-def changed_proofs(node: Node) -> dict[str, tuple[Metadata, str]]:
-    return {
-        "nothing": ((), "without a proof"),
-        "a part": (node.delegate()[:2], "has no x-server-wallet-pubkey"),
-        "a stranger's": (STRANGER.delegate(node.public_key, model_id="7"), "the node's wallet is"),
-        "another model's": (node.delegate(model_id="8"), "model_id '8'"),
-        "an expired one": (node.delegate(expires_at=1_700_000_000), "has expired"),
-    }
 
 
 async def test_in_secure_mode_stubs_run_on_the_connection_that_was_proved(

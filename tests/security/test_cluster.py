@@ -10,31 +10,18 @@ import pytest
 import trustme
 from helpers.coordinating import until
 from helpers.insides import actor_of
-from helpers.secure_crunch import AUTHORITY, PARTICIPANT, PROMPT, Node, coordinating
-from helpers.secure_nodes import Metadata, Wallet, public_key_of, write_credentials
+from helpers.secure_crunch import AUTHORITY, PARTICIPANT, PROMPT, STRANGER, Node, coordinating
+from helpers.secure_nodes import Metadata, public_key_of, write_credentials
 from trio.testing import wait_all_tasks_blocked
 
 from trio_model_runner import Arguments, DynamicSubclassService, ProofFailed, SecureCredentials, Status
 from trio_model_runner.security.delegation import SIGNATURE, WALLET, UnknownIdentity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-STRANGER = Wallet()
 OTHER_KEY = public_key_of(AUTHORITY.issue_cert("other.example").cert_chain_pems[0].bytes())
-
-
-@pytest.fixture(scope="module")
-def credentials(tmp_path_factory: pytest.TempPathFactory) -> SecureCredentials:
-    directory = write_credentials(tmp_path_factory.mktemp("credentials"), AUTHORITY)
-    return SecureCredentials.from_directory(directory)
-
-
-@pytest.fixture
-def node() -> Iterator[Node]:
-    with Node() as node:
-        yield node
 
 
 async def test_nodes_that_prove_themselves_answer(credentials: SecureCredentials) -> None:

@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import time
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
 import trio
 from helpers.coordinating import until
 from helpers.insides import actor_of
-from helpers.secure_crunch import AUTHORITY, Node, Scene, answer, busy, coordinating
-from helpers.secure_nodes import Metadata, Wallet, write_credentials
+from helpers.secure_crunch import STRANGER, Node, Scene, answer, busy, changed_proofs, coordinating
 
 from trio_model_runner import Arguments, ProofFailed, SecureCredentials, Status
 from trio_model_runner.config import Limits
 from trio_model_runner.proto.dynamic_subclass import CallRequest, CallResponse
 from trio_model_runner.security.delegation import UnknownIdentity
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-STRANGER = Wallet()
-
-
-@pytest.fixture(scope="module")
-def credentials(tmp_path_factory: pytest.TempPathFactory) -> SecureCredentials:
-    directory = write_credentials(tmp_path_factory.mktemp("credentials"), AUTHORITY)
-    return SecureCredentials.from_directory(directory)
-
-
-@pytest.fixture
-def node() -> Iterator[Node]:
-    with Node() as node:
-        yield node
 
 
 async def call(scene: Scene) -> Any:
@@ -57,16 +39,6 @@ async def check_distrusted(scene: Scene, node: Node, result: Any, said: str) -> 
     assert len(node.visits) == calls
     assert scene.connections(node) == 1
     assert len(scene.crunch.reports) == 1
-
-
-def changed_proofs(node: Node) -> dict[str, tuple[Metadata, str]]:
-    return {
-        "nothing": ((), "without a proof"),
-        "a part": (node.delegate()[:2], "has no x-server-wallet-pubkey"),
-        "a stranger's": (STRANGER.delegate(node.public_key, model_id="7"), "the node's wallet is"),
-        "another model's": (node.delegate(model_id="8"), "model_id '8'"),
-        "an expired one": (node.delegate(expires_at=1_700_000_000), "has expired"),
-    }
 
 
 @pytest.mark.parametrize("change", ["nothing", "a part", "a stranger's", "another model's", "an expired one"])

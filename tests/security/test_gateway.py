@@ -13,12 +13,8 @@ import trio
 import trustme
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_der_public_key,
-)
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from helpers.gateways import make_credentials
 from trio.testing import wait_all_tasks_blocked
 
 from trio_model_runner.security import GatewayCredentials
@@ -33,8 +29,7 @@ CALL = "/dynamic_subclass.DynamicSubclassService/Call"
 
 @pytest.fixture(scope="module")
 def credentials() -> GatewayCredentials:
-    key = rsa.generate_private_key(65537, 2048)
-    return GatewayCredentials.from_pem(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return make_credentials()
 
 
 class Clock:
