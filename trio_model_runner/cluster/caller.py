@@ -21,7 +21,7 @@ from ..groups import open_nursery_for_body
 from ..model.actor import ModelActor
 from ..model.handle import ModelRunner
 from ..model.reset import ResetCall, wait_ready_again
-from ..model.round_spec import CallOptions, Requests, RoundSpec
+from ..model.round_spec import CallOptions, Requests, RoundSpec, check_is_number
 from ..signal import Signal
 from ..values.data import Arguments
 from ..values.prediction_round import PredictionRound
@@ -145,8 +145,7 @@ class Caller:
 
     async def drain(self, timeout: float) -> None:
         """Take no new calls, and wait until those under way have ended; see `Cluster.drain`."""
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-            raise TypeError(f"timeout: must be a number of seconds, got {type(timeout).__name__}")
+        check_is_number(timeout)
         if not timeout >= 0:
             raise ValueError(f"timeout: must be >= 0 seconds, got {timeout!r}")
         self.check_open()

@@ -15,7 +15,7 @@ from grpclib.exceptions import GRPCError
 from ..network.tls import TLSNetwork
 from ..rpc.connecting import open_connection
 from ..services.base import NodeService, Request
-from .node_connection import NodeBusyError, NodeConnection
+from .node_connection import NodeBusyError, NodeConnection, status_text
 from .policy import (
     Fact,
     Outcome,
@@ -116,7 +116,7 @@ async def prove(node: NodeConnection, service: NodeService, timeout: float) -> N
             await _ask(node, empty_setup, timeout, "an empty Setup")
     except GRPCError as error:
         if node.must_prove:
-            text = f"the node did not prove itself: {_status_text(error)}"
+            text = f"the node did not prove itself: {status_text(error)}"
             outcome = outcome_of_proof(error)
             if outcome is not None:
                 raise BringUpError(outcome, text, error) from error
@@ -140,7 +140,7 @@ async def set_up(node: NodeConnection, service: NodeService, timeout: float) -> 
         answer = await _ask(node, service.setup_request(), timeout, "Setup")
         setup = service.read_setup(answer.message)
     except GRPCError as error:
-        text = f"Setup: {_status_text(error)}"
+        text = f"Setup: {status_text(error)}"
         raise BringUpError(outcome_of_setup_error(error), text, error) from error
     except ValueError as error:
         text = f"Setup: the answer can't be read: {error}"
@@ -163,7 +163,7 @@ async def _ask(
                 return node.answer(call, exempt=exempt)
             except GRPCError as error:
                 if is_about_the_connection(error):
-                    raise ConnectionError(f"{what}: {_status_text(error)}") from error
+                    raise ConnectionError(f"{what}: {status_text(error)}") from error
                 raise
             except NodeBusyError:
                 pass
@@ -171,7 +171,3 @@ async def _ask(
     raise BringUpError(
         outcome_of_fact(Fact.SETUP_UNANSWERED), f"{what} was not answered within {timeout:g} s"
     )
-
-
-def _status_text(error: GRPCError) -> str:
-    return f"gRPC status {error.status.name}: {error.message or 'no message'}"

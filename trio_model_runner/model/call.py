@@ -31,7 +31,7 @@ from ..values.encoded import Encoded
 from ..values.results import PredictResult, Status
 from ..workers import run_in_worker
 from .actor import ModelActor, ModelUnavailableError
-from .node_connection import NodeBusyError, NodeConnection
+from .node_connection import NodeBusyError, NodeConnection, status_text
 from .policy import (
     OUTCOME_OF_A_VALUE,
     RULES,
@@ -309,8 +309,7 @@ class Call:
             self._progress = Progress.CUT_OFF
             self.expire()
         else:
-            text = f"gRPC status {error.status.name}: {error.message or 'no message'}"
-            self._end(outcome_of_grpc_error(error), text, error=error)
+            self._end(outcome_of_grpc_error(error), status_text(error), error=error)
 
     def _distrust(self, error: ProofFailed) -> None:
         self._end(outcome_of_distrust(error, answer=True), str(error), error=error)

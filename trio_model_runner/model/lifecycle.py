@@ -140,13 +140,22 @@ CONNECTED: Final = frozenset(
 
 Transition = tuple[ModelState, Step]
 
-_WORDS_TO_THE_LIVING: Final[dict[Event, Transition]] = {
-    Event.CRASHED: (ModelState.RECOVERING, Step.WAIT),
+_WORDS_TO_ALL: Final[dict[Event, Transition]] = {
     Event.MOVED: (ModelState.CONNECTING, Step.CONNECT),
     Event.REPLACED: (ModelState.GONE, Step.END),
     Event.STOPPED: (ModelState.GONE, Step.END),
     Event.REPORTED: (ModelState.FAILED, Step.WAIT),
+}
+
+_WORDS_TO_THE_LIVING: Final[dict[Event, Transition]] = {
+    **_WORDS_TO_ALL,
+    Event.CRASHED: (ModelState.RECOVERING, Step.WAIT),
     Event.DISTRUSTED: (ModelState.FAILED, Step.WAIT),
+}
+
+_WORDS_TO_THE_DOWN: Final[dict[Event, Transition]] = {
+    **_WORDS_TO_ALL,
+    Event.ANNOUNCED_AGAIN: (ModelState.CONNECTING, Step.CONNECT),
 }
 
 _BRINGING_UP: Final[dict[Event, Transition]] = {
@@ -193,20 +202,10 @@ TABLE: Final[Mapping[ModelState, Mapping[Event, Transition]]] = MappingProxyType
             **_WORDS_TO_THE_LIVING,
             Event.WAITED: (ModelState.CONNECTING, Step.CONNECT),
         },
-        ModelState.RECOVERING: {
-            Event.MOVED: (ModelState.CONNECTING, Step.CONNECT),
-            Event.REPLACED: (ModelState.GONE, Step.END),
-            Event.STOPPED: (ModelState.GONE, Step.END),
-            Event.REPORTED: (ModelState.FAILED, Step.WAIT),
-            Event.ANNOUNCED_AGAIN: (ModelState.CONNECTING, Step.CONNECT),
-        },
+        ModelState.RECOVERING: _WORDS_TO_THE_DOWN,
         ModelState.FAILED: {
+            **_WORDS_TO_THE_DOWN,
             Event.CRASHED: (ModelState.RECOVERING, Step.WAIT),
-            Event.MOVED: (ModelState.CONNECTING, Step.CONNECT),
-            Event.REPLACED: (ModelState.GONE, Step.END),
-            Event.STOPPED: (ModelState.GONE, Step.END),
-            Event.REPORTED: (ModelState.FAILED, Step.WAIT),
-            Event.ANNOUNCED_AGAIN: (ModelState.CONNECTING, Step.CONNECT),
             Event.HELD: (ModelState.FAILED, Step.WAIT_TO_RETRY),
             Event.WAITED: (ModelState.CONNECTING, Step.CONNECT),
         },

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..services.base import Request
     from .handle import ModelRunner
 
-__all__ = ["NodeBusyError", "NodeConnection"]
+__all__ = ["NodeBusyError", "NodeConnection", "status_text"]
 
 
 class NodeBusyError(Exception):
@@ -178,3 +178,8 @@ class NodeConnection:
     def _before_any_message(self, call: UnaryCall) -> bool:
         """Whether an error came before the model can have run; secure nodes send their proof even earlier."""
         return call.trailers_only or (self._proof is not None and not call.has_message)
+
+
+def status_text(error: GRPCError) -> str:
+    """A gRPC status and its message, in words for people."""
+    return f"gRPC status {error.status.name}: {error.message or 'no message'}"

@@ -29,7 +29,7 @@ from .callbacks import call_interruptibly
 if TYPE_CHECKING:
     from ..values.results import Model
 
-__all__ = ["CallOptions", "Requests", "RoundSpec", "Value", "check_size"]
+__all__ = ["CallOptions", "Requests", "RoundSpec", "Value", "check_is_number", "check_size"]
 
 
 class CallOptions(TypedDict, total=False):
@@ -123,8 +123,7 @@ class RoundSpec:
         if not isinstance(method, str):
             raise TypeError(f"method: must be a str, got {type(method).__name__}")
         timeout = config.timeout if timeout is None else timeout
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-            raise TypeError(f"timeout: must be a number of seconds, got {type(timeout).__name__}")
+        check_is_number(timeout)
         if not timeout > 0:
             raise ValueError(f"timeout: must be > 0 seconds, got {timeout!r}")
         try:
@@ -185,6 +184,16 @@ class RoundSpec:
             return Value(error=error, misfits_count=self.blame_misfits, detail=str(error))
         except Exception as error:  # the coordinator's code: any error is this model's result
             return Value(error=error, detail=f"returns: {error!r}")
+
+
+def check_is_number(timeout: object) -> None:
+    """Refuse a timeout that is no number; which numbers it may be is for the caller to say.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout: must be a number of seconds, got {type(timeout).__name__}")
 
 
 def check_size(request: Request, limit: int) -> None:

@@ -2,8 +2,9 @@
 
 Read in this order: `messages` has what the orchestrator says, as values, and their parser. `infos` bounds
 what is kept about a model. `websocket` is the protocol. `conversation` is one connection. `overlap` says what
-counts while there are two. `line` replaces a connection by another from time to time. `feed` keeps a line
-up, and stores reports while there is none. Nothing here may know gRPC, or what others do with the events.
+counts while there are two. `lasting_trouble` keeps the log short. `line` replaces a connection by another
+from time to time. `feed` keeps a line up, and stores reports while there is none. Nothing here may know gRPC,
+or what others do with the events.
 """
 
 from .feed import OrchestratorFeed

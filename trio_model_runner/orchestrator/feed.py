@@ -23,6 +23,7 @@ from ..groups import one_by_itself
 from ..network.tls import TLSNetwork
 from ..signal import Signal
 from .conversation import Conversation
+from .lasting_trouble import LastingTrouble
 from .line import Line
 from .messages import Disconnected, Init, MessageParser, RunState
 
@@ -68,7 +69,7 @@ class OrchestratorFeed:
         self._connected = False
         self._since: float | None = None
         self._last_error: str | None = None
-        self._last_warning: str | None = None
+        self._trouble = LastingTrouble()
         self._reports: dict[str, FailureReport] = {}
         self._reports_changed = Signal()
 
@@ -153,13 +154,11 @@ class OrchestratorFeed:
             self._last_error = error
             if self._connected:
                 self._connected, self._since = False, time.time()
-                self._last_warning = None
+                self._trouble.end()
                 delays = self._config.orchestrator.delays()
                 deliver(Disconnected(error))
             delay = next(delays)
-            # A night without the orchestrator has thousands of attempts: one warning for each reason.
-            level = logging.DEBUG if error == self._last_warning else logging.WARNING
-            self._last_warning = error
+            level = self._trouble.level(error)
             logger.log(
                 level, "no connection to the orchestrator: %s; the next attempt is in %.1f s", error, delay
             )

@@ -22,6 +22,7 @@ import trio
 from ..backoff import growing_waits
 from ..groups import one_by_itself
 from ..signal import Signal
+from .lasting_trouble import LastingTrouble
 from .messages import Init, Update
 from .overlap import Overlap
 from .websocket import WebSocketLost
@@ -68,7 +69,7 @@ class Line:
         self._open: list[Conversation] = []  # those whose run() has not returned
         self._one_ended = Signal()
         self._resyncing = trio.CancelScope()
-        self._last_warning: str | None = None
+        self._trouble = LastingTrouble()
 
     async def run(self) -> str:
         """Connect, and deliver what is said until the connection in use ends; return why it did."""
@@ -153,7 +154,7 @@ class Line:
             self._warn(new.error or f"no init within {timeout:g} s")
             await self._close(new)
             return False
-        self._last_warning = None
+        self._trouble.end()
         await trio.sleep(_OVERLAP)
         missed = self._overlap.missed
         self._second = None
@@ -163,9 +164,8 @@ class Line:
         return not missed
 
     def _warn(self, error: str) -> None:
-        """Log why the list could not be fetched anew: a trouble that lasts is worth one warning."""
-        level = logging.DEBUG if error == self._last_warning else logging.WARNING
-        self._last_warning = error
+        """Log why the list could not be fetched anew."""
+        level = self._trouble.level(error)
         logger.log(level, "the orchestrator's list is not fetched anew: %s; tried again later", error)
 
     async def _close(self, conversation: Conversation) -> None:

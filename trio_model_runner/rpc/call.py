@@ -252,8 +252,7 @@ class UnaryCall(Call):
     def leave(self) -> None:
         """See `Call.leave`."""
         self._on_end = None
-        if self._stream is not None:
-            self._connection.leave(self._stream)
+        super().leave()
 
     @enable_ki_protection
     async def run(self, timeout: float) -> None:

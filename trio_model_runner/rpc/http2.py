@@ -98,7 +98,7 @@ class Http2Client:
     @property
     def idle(self) -> bool:
         """Whether all streams are closed."""
-        return not self.streams
+        return not (self._sender.streams or self._sender.unopened)
 
     def open_stream(
         self, fields: RawFields, volatile: RawFields = (), *, receiver: Any = None, end_stream: bool = False
