@@ -5,18 +5,22 @@ real sockets and, in tests, in memory, with Trio's autojump clock. A network kno
 not know what is sent over the stream.
 
 Read in this order: `base` (the interface), `addresses` (spells host names for the resolver, and says which
-can't be resolved), `tcp`, `unix`, `memory`. Then come two networks on top of another network: `restricted`
-(connects to some addresses only) and `tls`. `tls` is not imported here, since not every program uses it.
+can't be resolved), `tcp`, `unix`, `memory`, `black_holes` (where a network in memory loses what is sent).
+Then come two networks on top of another network: `restricted` (connects to some addresses only) and `tls`.
+`tls` is not imported here, since not every program uses it.
 """
 
 from .addresses import address_text, ascii_host
 from .base import Network
+from .black_holes import Cut, Direction
 from .memory import MemoryListener, MemoryNetwork
 from .restricted import IPNetwork, RestrictedNetwork
 from .tcp import TCPNetwork
 from .unix import UnixNetwork
 
 __all__ = [
+    "Cut",
+    "Direction",
     "IPNetwork",
     "MemoryListener",
     "MemoryNetwork",

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from .base import Network
+from .black_holes import Cuts, Direction, Pipe
 
 if TYPE_CHECKING:
     from trio.testing import MemoryReceiveStream, MemorySendStream
+
+    from .black_holes import Cut, Place
 
     MemoryStream: TypeAlias = "trio.StapledStream[MemorySendStream, MemoryReceiveStream]"
 
@@ -26,6 +29,11 @@ class MemoryListener(trio.abc.Listener["MemoryStream"]):
         self._network = network
         self._address = address
         self._send, self._receive = trio.open_memory_channel["MemoryStream"](math.inf)
+
+    @property
+    def host(self) -> str:
+        """The host that this listener has."""
+        return self._address[0]
 
     @property
     def port(self) -> int:
@@ -57,12 +65,13 @@ class MemoryNetwork(Network):
     """A network inside this process, for tests: no socket, no port of the machine, any clock.
 
     Host names are not resolved: a listener is found under the name that it listens on. Streams buffer without
-    limit.
+    limit, unless they are cut (see `cut`).
     """
 
     def __init__(self) -> None:
         self._listeners: dict[tuple[str, int], MemoryListener] = {}
         self._next_port = 49152
+        self._cuts = Cuts()
 
     def listen(self, host: str = "localhost", port: int = 0) -> MemoryListener:
         """Listen on `host` and `port`; port 0 takes a free one.
@@ -80,13 +89,45 @@ class MemoryNetwork(Network):
         return listener
 
     async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
-        """Connect to the listener at `host` and `port`; see `Network.connect`."""
+        """Connect to the listener at `host` and `port`; see `Network.connect`. This waits while it is cut."""
         await trio.lowlevel.checkpoint()
-        listener = self._listeners.get((host, port))
+        address = (host, port)
+        await self._cuts.wait_restored(address)
+        listener = self._listeners.get(address)
         if listener is None:
             raise OSError(errno.ECONNREFUSED, f"{os.strerror(errno.ECONNREFUSED)}: {host}:{port}")
         from trio.testing import memory_stream_pair  # late: it imports pytest where that is installed
 
         ours, theirs = memory_stream_pair()
+        Pipe(self._cuts, address, Direction.TO_SERVER, ours.send_stream, theirs.receive_stream)
+        Pipe(self._cuts, address, Direction.TO_CLIENT, theirs.send_stream, ours.receive_stream)
         listener._offer(theirs)
         return ours
+
+    def cut(self, *places: Place, direction: Direction = Direction.BOTH) -> Cut:
+        """Let bytes vanish, without an error, on the way to and from servers, until the cut is restored.
+
+        ::
+
+            with network.cut("node-1", ("node-2", 50051), crunch.node("model-3"), crunch.orchestrator):
+                ...  # connections stay open, nothing comes through them, and connecting waits
+            ...  # what was sent meanwhile has arrived
+
+        A closed end is unknown to the other end until then. A sender waits when 2.5 MiB of what it sent are
+        not acknowledged. `black_holes` says why, and how a kernel differs.
+
+        Args:
+            places: the servers. A host, as it is given to `connect`, stands for all its ports. For one port,
+                give a host and a port, or an object that has them as ``host`` and ``port``.
+            direction: the way in which bytes vanish. Connecting waits, whichever it is.
+
+        Raises:
+            ValueError: there are no places; see `cut_everything`.
+        """
+        if not places:
+            raise ValueError("nothing to cut; cut_everything() cuts the whole network")
+        return self._cuts.add(places, direction)
+
+    def cut_everything(self, *, direction: Direction = Direction.BOTH) -> Cut:
+        """Cut the ways to and from all servers, those that come later, too; else as `cut`."""
+        return self._cuts.add(None, direction)

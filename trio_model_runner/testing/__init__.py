@@ -31,7 +31,7 @@ What there is:
 
 - `LocalCrunch`: the orchestrator and the nodes, and what happens to deployed models, each a method.
 - `LocalNode`: one node, as `LocalCrunch.node` returns it. It records what it was asked, and has `faults`.
-- `Faults`: what a node does wrong at Setups and calls.
+- `Faults`: what a node does wrong at Setups and calls. What the network does wrong is `MemoryNetwork.cut`.
 - `LocalOrchestrator`: the WebSocket server, as `LocalCrunch.orchestrator`. It records what was reported, and
   can go away, fall silent, or send nonsense.
 - `Service`: the gRPC services that nodes can serve.

@@ -82,7 +82,7 @@ class LocalCrunch:
 
     Attributes:
         crunch_id: see above.
-        network: see above.
+        network: see above. `MemoryNetwork.cut` takes nodes and orchestrator off it for a while.
         orchestrator: the orchestrator; `LocalOrchestrator.stop`, ``start``, ``pause`` and the like are there.
     """
 
