@@ -14,7 +14,7 @@ from trio_model_runner import Arguments, Change, ChangeKind, ModelState, Status
 from trio_model_runner.cluster.changes import _MAX_QUEUED, Broadcast, ChangeListener
 from trio_model_runner.config import Backoff
 
-ANNOUNCED, JOINED, LOST, REDEPLOYED, UPDATED, LEFT, FAILED, RESYNC = ChangeKind
+ANNOUNCED, JOINED, LOST, REDEPLOYED, UPDATED, HELD, LEFT, FAILED, RESYNC = ChangeKind
 
 
 async def take(changes: ChangeListener, count: int) -> list[tuple[ChangeKind, str | None]]:
@@ -41,6 +41,8 @@ async def test_a_lost_connection_is_told_and_what_follows_it(
         assert "closed" in str(lost.error)
         crunch.node("a").restart()
         assert (await changes.__anext__()).kind is JOINED
+        # After a success, the attempts are counted from the first again.
+        assert len((await cluster.call("predict")).succeeded) == 2
         await trio.sleep(10)
         crunch.node("a").kill()
         assert [(await changes.__anext__()).kind for _ in range(2)] == [LOST, FAILED]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 from helpers.coordinating import SERVICE, Model, coordinating, until
-from helpers.insides import actor_of
+from helpers.insides import timeouts_of
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import (
@@ -25,7 +25,7 @@ from trio_model_runner import (
     PredictionRound,
     Status,
 )
-from trio_model_runner.config import Limits
+from trio_model_runner.config import Health, Limits
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.testing import LocalCrunch
 
@@ -263,7 +263,8 @@ async def test_nothing_is_reported_while_reporting_is_off(caplog: pytest.LogCapt
 
 
 async def test_draining_lets_rounds_end_in_time(autojump_clock: MockClock) -> None:
-    async with coordinating({"a": Model(), "b": Model()}, timeout=60) as (crunch, cluster):
+    alone = Health(require_witness=False)
+    async with coordinating({"a": Model(), "b": Model()}, timeout=60, health=alone) as (crunch, cluster):
         rounds = []
 
         async def call(method: str, *arguments: Any) -> None:
@@ -280,7 +281,7 @@ async def test_draining_lets_rounds_end_in_time(autojump_clock: MockClock) -> No
             assert trio.current_time() - before == pytest.approx(5, abs=0.01)
         assert rounds[0].by_id["b"].value == "awake"
         assert rounds[1].by_id["a"].status is Status.TIMEOUT
-        assert actor_of(cluster.models["a"]).conduct.record.timeouts == 0
+        assert timeouts_of(cluster.models["a"]) == 0
         assert cluster.snapshot().draining
         with pytest.raises(ClusterDraining):
             await cluster.call("predict")
@@ -296,7 +297,8 @@ async def test_draining_lets_rounds_end_in_time(autojump_clock: MockClock) -> No
 
 
 async def test_draining_with_no_time_ends_rounds_at_once(autojump_clock: MockClock) -> None:
-    async with coordinating({"a": Model(), "b": Model()}, timeout=60) as (crunch, cluster):
+    alone = Health(require_witness=False)
+    async with coordinating({"a": Model(), "b": Model()}, timeout=60, health=alone) as (crunch, cluster):
         rounds: list[PredictionRound[Any]] = []
         completed: list[Status] = []
 
@@ -317,7 +319,7 @@ async def test_draining_with_no_time_ends_rounds_at_once(autojump_clock: MockClo
         assert trio.current_time() < 0.01
         assert [len(each.timed_out) for each in rounds] == [2, 2]
         assert completed == [Status.TIMEOUT] * 2
-        assert {actor_of(model).conduct.record.timeouts for model in cluster.models.values()} == {0}
+        assert {timeouts_of(model) for model in cluster.models.values()} == {0}
 
 
 async def test_a_service_that_is_told_to_stop_lets_its_round_end(autojump_clock: MockClock) -> None:

@@ -239,7 +239,7 @@ async def test_both_sides_hear_goodbye(autojump_clock: MockClock, monkeypatch: p
             with trio.move_on_after(1):
                 await cluster.call("hang")
             await wait_all_tasks_blocked()
-            assert heard[-3:] == ["StreamReset"] * 3
+            assert heard.count("StreamReset") == 3
             heard.clear()
         await wait_all_tasks_blocked()
         assert heard.count("ConnectionTerminated") == 3

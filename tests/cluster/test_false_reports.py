@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 from helpers.coordinating import SERVICE, Model, coordinating, until
-from helpers.insides import actor_of
-from trio.testing import MockClock
+from helpers.insides import actor_of, timeouts_of
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import Cluster, ModelState, Status
 from trio_model_runner.network import MemoryNetwork
@@ -15,9 +15,10 @@ from trio_model_runner.testing import LocalCrunch
 MODELS = [*"abcdef"]
 
 
-async def fail_too_often(cluster: Cluster, model_id: str) -> None:
+async def fail_too_often(crunch: LocalCrunch, cluster: Cluster, model_id: str) -> None:
+    crunch.node(model_id).faults.call_status = ("MODEL_FAILED", "no feathers")
     for _ in range(4):
-        await cluster.call("fail", models=[model_id])
+        assert [model.model_id for model in (await cluster.call("predict")).failed] == [model_id]
     assert cluster.snapshot().reports_pending == 1
 
 
@@ -27,26 +28,26 @@ async def test_who_moves_is_not_reported_where_it_was(
     """The orchestrator knows a model by its host, where another one may be by now."""
     async with coordinating(dict.fromkeys(MODELS, Model)) as (crunch, cluster):
         old = cluster.models["a"]
-        await fail_too_often(cluster, "a")
+        await fail_too_often(crunch, cluster, "a")
         node = await crunch.redeploy("a", Model, host="elsewhere", announce=False)
         node.faults.setup_delay = 100
         crunch.announce("a", deployment_id=old.deployment_id)
         await trio.sleep(50)
         assert cluster.models["a"] is old
-        await cluster.call("fail", models=["a"])
+        assert len((await cluster.call("predict")).failed) == 1
         await cluster.report_failure(old, "LOW_PERFORMANCE")
         assert "has left" in caplog.text
         await until(cluster, lambda: cluster.models["a"] is not old)
         await trio.sleep(1000)
         assert crunch.reports == []
-        await fail_too_often(cluster, "a")
+        await fail_too_often(crunch, cluster, "a")
         (report,) = await crunch.wait_for_reports()
         assert report["ip"] == "elsewhere"
 
 
 async def test_who_an_init_no_longer_lists_is_not_reported(autojump_clock: MockClock) -> None:
     async with coordinating(dict.fromkeys(MODELS, Model)) as (crunch, cluster):
-        await fail_too_often(cluster, "a")
+        await fail_too_often(crunch, cluster, "a")
         crunch.orchestrator.kill()
         await crunch.remove("a")
         await trio.sleep(30)
@@ -61,12 +62,13 @@ async def test_a_connection_that_dies_after_its_pings_were_spent_is_no_slow_mode
     async with coordinating(dict.fromkeys(MODELS, Model), timeout=1) as (crunch, cluster):
         model, node = cluster.models["a"], crunch.node("a")
         node.faults.delay = 1.5
-        for dead in (False, False, False, True):
+        for counted, dead in ((1, False), (2, False), (3, False), (3, True)):
             if dead:
                 node.pause()
-            assert (await model.predict()).status is Status.TIMEOUT
-            actor_of(model).conduct.record.sitting_out = 0
+            results = await cluster.call("predict", sit_out=False)
+            assert [each.model_id for each in results.timed_out] == ["a"]
             await trio.sleep(6)
+            assert timeouts_of(model) == counted
         assert not actor_of(model).ready
         assert "PING" in str(model.error)
         node.resume()
@@ -81,13 +83,20 @@ async def test_a_call_that_times_out_just_after_the_report_adds_none(
     autojump_clock: MockClock, late: float
 ) -> None:
     async with coordinating(dict.fromkeys(MODELS, Model)) as (crunch, cluster):
-        model = cluster.models["a"]
-        actor_of(model).conduct.record.timeouts = 3
-        crunch.node("a").faults.busy = True
-        await model.predict(timeout=1)
+        model, node = cluster.models["a"], crunch.node("a")
+        node.faults.delay = 1.5
+        for pending in (0, 0, 0, 1):
+            await trio.sleep(6)
+            await cluster.call("predict", timeout=1, sit_out=False)
+            await wait_all_tasks_blocked()  # the node is asked for a sign of life
+            assert cluster.snapshot().reports_pending == pending
         reported_at = trio.current_time() + cluster.config.health.mass_window
-        actor_of(model).conduct.record.sitting_out = 0
-        await model.predict(timeout=reported_at + late - trio.current_time())
+        await trio.sleep(6)
+        node.faults.delay = 100
+        timeout = reported_at + late - trio.current_time()
+        results = await cluster.call("predict", timeout=timeout, sit_out=False)
+        assert results.by_id["a"].status in (Status.FAILED, Status.TIMEOUT)
+        assert trio.current_time() >= reported_at
         assert model.state is ModelState.FAILED
         await trio.sleep(1000)
         assert [report["failure_code"] for report in crunch.reports] == ["MULTIPLE_TIMEOUT"]
@@ -114,7 +123,8 @@ async def test_who_is_reported_is_not_tried_again_though_it_was_to_be(autojump_c
             crunch.node(model_id).faults.setup_status = ("SETUP_FAILED", "the disk that all share is full")
         async with Cluster(crunch.config(), SERVICE) as cluster:
             await trio.sleep(1)
-            assert cluster.snapshot().reports_held == len(MODELS)
+            assert {model.state for model in cluster.announced.values()} == {ModelState.FAILED}
+            assert cluster.snapshot().reports_pending == 0  # no node has made an instance
             await cluster.report_failure(cluster.announced["a"], "LOW_PERFORMANCE")
             for model_id in MODELS:
                 crunch.node(model_id).faults.setup_status = None

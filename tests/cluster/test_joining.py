@@ -205,10 +205,11 @@ async def test_a_join_has_what_it_needs(autojump_clock: MockClock) -> None:
 
 
 async def expect_failed(cluster: Cluster, model_id: str) -> Change:
-    async with cluster.changes() as changes:
-        async for change in changes:
-            if change.kind is ChangeKind.FAILED and change.model is cluster.announced[model_id]:
-                return change
+    with trio.fail_after(3600):
+        async with cluster.changes() as changes:
+            async for change in changes:
+                if change.kind is ChangeKind.FAILED and change.model is cluster.announced[model_id]:
+                    return change
     raise AssertionError
 
 

@@ -211,13 +211,13 @@ async def test_a_model_that_was_given_up_stays_out(autojump_clock: MockClock) ->
 
 async def test_counts_are_not_cleared_and_reports_not_withdrawn(autojump_clock: MockClock) -> None:
     async with visited("a", "b", "c", "d", interval=10) as (crunch, cluster):
-        model = cluster.models["a"]
+        crunch.node("a").faults.call_status = ("MODEL_FAILED", "no feathers")
         for _ in range(2):
-            assert (await model.call("fail")).status is Status.FAILED
+            assert (await cluster.call("predict")).by_id["a"].status is Status.FAILED
             await next_list(10)
-        assert (await model.call("fail")).status is Status.FAILED
+        assert (await cluster.call("predict")).by_id["a"].status is Status.FAILED
         assert cluster.snapshot().reports_pending == 0
-        await model.call("fail")  # the one too many, if the others still count
+        await cluster.call("predict")  # the one too many, if the others still count
         assert cluster.snapshot().reports_pending == 1
         await next_list(10)
         assert cluster.snapshot().reports_pending == 1

@@ -9,7 +9,7 @@ import pytest
 import trio
 from grpclib.const import Status as GRPCStatus
 from helpers.coordinating import Model, coordinating
-from helpers.insides import actor_of
+from helpers.insides import failures_of, timeouts_of
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import (
@@ -26,9 +26,12 @@ from trio_model_runner import (
     TrainInferStreamService,
     encode,
 )
-from trio_model_runner.config import Limits
+from trio_model_runner.config import Health, Limits
 from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.testing import Service as ServiceName
+
+ALONE = Health(require_witness=False)
+"""Everything counts, also where no other model shows that it could be done."""
 
 
 async def test_results_come_as_they_are_completed(autojump_clock: MockClock) -> None:
@@ -54,7 +57,7 @@ async def test_results_come_as_they_are_completed(autojump_clock: MockClock) -> 
 async def test_leaving_as_completed_early_resets_the_calls_and_blames_nobody(
     autojump_clock: MockClock,
 ) -> None:
-    async with coordinating({"a": Model(), "b": Model()}) as (crunch, cluster):
+    async with coordinating({"a": Model(), "b": Model()}, health=ALONE) as (crunch, cluster):
         async with cluster.as_completed("sleep", Arguments(3.0)) as results:
             await crunch.node("a").wait_for_calls(1)
         assert cluster.snapshot().last_round is None
@@ -68,7 +71,7 @@ async def test_leaving_as_completed_early_resets_the_calls_and_blames_nobody(
         for _ in range(5):
             (result,) = (await cluster.call("predict", timeout=0.1, models=["a"])).values()
             assert result.status is Status.TIMEOUT
-        assert actor_of(cluster.models["a"]).conduct.record.timeouts == 0
+        assert timeouts_of(cluster.models["a"]) == 0
         await trio.sleep(3)
         assert len((await cluster.call("predict")).succeeded) == 2
 
@@ -118,14 +121,14 @@ async def test_predict_on_the_services_that_infer(service: Any, name: ServiceNam
 
 
 async def test_what_does_not_fit_returns_has_failed_and_is_not_to_blame() -> None:
-    async with coordinating({"a": Model()}) as (_, cluster):
+    async with coordinating({"a": Model()}, health=ALONE) as (_, cluster):
         results = await cluster.call("predict", Arguments(["x"]), returns=list[int])
         result = results.by_id["a"]
         assert result.status is Status.FAILED
         assert result.value is None
         assert isinstance(result.error, InvalidAnswer)
         assert result.error.value == ["x"]
-        assert actor_of(cluster.models["a"]).conduct.record.failures == 0
+        assert failures_of(cluster.models["a"]) == 0
         assert (await cluster.call("predict", Arguments([5]), returns=list[int])).by_id["a"].value == [5]
         assert (await cluster.predict(7, returns=float)).by_id["a"].value == 7.0
 
@@ -147,13 +150,21 @@ async def test_answers_can_be_had_as_they_came() -> None:
 
 @pytest.mark.parametrize("blamed", [False, True])
 async def test_invalid_answers_are_blamed_if_configured(blamed: bool) -> None:
-    def refuse(_: Any) -> Any:
-        raise ValueError("too high")
+    class High(Model):
+        def predict(self, value: Any = 100.0) -> Any:
+            return value
 
-    async with coordinating({"a": Model()}, blame_invalid_answers=blamed) as (_, cluster):
-        result = (await cluster.call("predict", returns=refuse)).by_id["a"]
+    def refuse(value: Any) -> Any:
+        if value > 10:
+            raise ValueError("too high")
+        return value
+
+    async with coordinating({"a": High(), "b": Model()}, blame_invalid_answers=blamed) as (_, cluster):
+        results = await cluster.call("predict", returns=refuse)
+        result = results.by_id["a"]
         assert (result.status, "too high" in result.detail) == (Status.FAILED, True)
-        assert actor_of(cluster.models["a"]).conduct.record.failures == blamed
+        assert results.by_id["b"].status is Status.SUCCESS
+        assert failures_of(cluster.models["a"]) == blamed
 
 
 async def test_calls_on_one_model_go_one_after_the_other_in_order(autojump_clock: MockClock) -> None:
@@ -173,7 +184,7 @@ async def test_calls_on_one_model_go_one_after_the_other_in_order(autojump_clock
 
 
 async def test_each_queued_call_keeps_its_own_deadline(autojump_clock: MockClock) -> None:
-    async with coordinating({"a": Model()}) as (crunch, cluster):
+    async with coordinating({"a": Model()}, health=ALONE) as (crunch, cluster):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cluster.call, "sleep", Arguments(5.0))
             await crunch.node("a").wait_for_calls(1)
@@ -181,7 +192,7 @@ async def test_each_queued_call_keeps_its_own_deadline(autojump_clock: MockClock
             result = (await cluster.call("tick", timeout=2)).by_id["a"]
             assert trio.current_time() - before == pytest.approx(2, abs=1e-6)
             assert result.status is Status.TIMEOUT
-            assert actor_of(cluster.models["a"]).conduct.record.timeouts == 0  # it never got the chance
+            assert timeouts_of(cluster.models["a"]) == 0  # it never got the chance
         assert crunch.node("a").call_count == 1
 
 
@@ -219,26 +230,29 @@ async def test_answers_in_the_kernel_at_the_deadline_are_delivered(autojump_cloc
 
 
 async def test_a_node_that_tells_of_our_deadline_first_changes_nothing(autojump_clock: MockClock) -> None:
-    async with coordinating({"a": Model()}, timeout=2) as (crunch, cluster):
+    async with coordinating({"a": Model(), "b": Model()}, timeout=2) as (crunch, cluster):
+        assert len((await cluster.call("predict", models=["b"])).succeeded) == 1  # the witness
         # Private: only the node's own stream can be made slow from here.
         (stream,) = crunch.node("a")._endpoint._streams
         send_stream = stream._transport.send_stream  # type: ignore[attr-defined]
         deliver = send_stream.send_all_hook
 
         async def deliver_at_the_deadline() -> None:
+            send_stream.send_all_hook = deliver
             await deliver()
             autojump_clock.jump(2)
 
         crunch.node("a").faults.grpc_error = GRPCStatus.DEADLINE_EXCEEDED, "Deadline Exceeded"
         send_stream.send_all_hook = deliver_at_the_deadline
-        result = (await cluster.call("predict")).by_id["a"]
+        result = (await cluster.call("predict", models=["a"])).by_id["a"]
         assert (result.status, result.detail) == (Status.TIMEOUT, "no answer before the deadline")
         assert isinstance(result.error, TimeoutError)
-        assert actor_of(cluster.models["a"]).conduct.record.timeouts == 1
+        await wait_all_tasks_blocked()  # the node is asked for a sign of life
+        assert timeouts_of(cluster.models["a"]) == 1
 
 
 async def test_what_we_overslept_is_not_counted(autojump_clock: MockClock) -> None:
-    async with coordinating({"a": Model()}, timeout=2) as (crunch, cluster):
+    async with coordinating({"a": Model()}, timeout=2, health=ALONE) as (crunch, cluster):
         async with trio.open_nursery() as nursery:
 
             @nursery.start_soon
@@ -247,7 +261,7 @@ async def test_what_we_overslept_is_not_counted(autojump_clock: MockClock) -> No
                 autojump_clock.jump(10)
 
             result = (await cluster.call("hang")).by_id["a"]
-        assert (result.status, actor_of(cluster.models["a"]).conduct.record.timeouts) == (Status.TIMEOUT, 0)
+        assert (result.status, timeouts_of(cluster.models["a"])) == (Status.TIMEOUT, 0)
 
 
 async def test_a_nearer_deadline_around_a_round_costs_no_answers(autojump_clock: MockClock) -> None:
@@ -270,7 +284,7 @@ async def test_a_nearer_deadline_around_a_round_costs_no_answers(autojump_clock:
             assert not scope.cancelled_caught
             assert results.by_id["b"].value == "awake"
             assert results.by_id["a"].status is Status.TIMEOUT
-            assert actor_of(cluster.models["a"]).conduct.record.timeouts == 0  # it still had time
+            assert timeouts_of(cluster.models["a"]) == 0  # it still had time
 
 
 async def test_answers_that_take_past_a_nearer_deadline_to_convert_are_not_lost(
@@ -286,7 +300,7 @@ async def test_answers_that_take_past_a_nearer_deadline_to_convert_are_not_lost(
             results = await cluster.call("predict", returns=oversleep)
         assert results is not None
         assert [results.by_id[each].status for each in "ab"] == [Status.SUCCESS, Status.TIMEOUT]
-        assert actor_of(cluster.models["b"]).conduct.record.timeouts == 0
+        assert timeouts_of(cluster.models["b"]) == 0
 
 
 class _Hanging(Model):
@@ -315,7 +329,7 @@ async def test_what_is_cancelled_already_is_not_sent(monkeypatch: pytest.MonkeyP
 
 
 async def test_an_explicit_cancel_is_no_deadline(autojump_clock: MockClock) -> None:
-    async with coordinating({"a": Model(), "b": Model()}) as (crunch, cluster):
+    async with coordinating({"a": Model(), "b": Model()}, health=ALONE) as (crunch, cluster):
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
 
@@ -329,7 +343,7 @@ async def test_an_explicit_cancel_is_no_deadline(autojump_clock: MockClock) -> N
         # Meanwhile the nodes are busy, by our own doing.
         results = await cluster.call("predict", timeout=1)
         assert len(results.timed_out) == 2
-        assert {actor_of(model).conduct.record.timeouts for model in cluster.models.values()} == {0}
+        assert {timeouts_of(model) for model in cluster.models.values()} == {0}
         assert len((await cluster.call("predict")).succeeded) == 2
         assert cluster.snapshot().last_round is not None
 

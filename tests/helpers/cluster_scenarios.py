@@ -12,9 +12,10 @@ from h2.events import ConnectionTerminated, RequestReceived
 from trio.testing import wait_all_tasks_blocked
 
 from helpers.coordinating import SERVICE, Model, until
-from helpers.insides import actor_of
+from helpers.insides import actor_of, timeouts_of
 from helpers.remains import count_connections, our_tasks
 from trio_model_runner import Arguments, ChangeKind, Cluster, Join, Status
+from trio_model_runner.config import Health
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.orchestrator import OrchestratorFeed
 from trio_model_runner.testing import LocalCrunch
@@ -124,7 +125,8 @@ class Scene:
 
     def new_cluster(self) -> Cluster:
         self.history = [-1]  # so that every join has something to say
-        self.cluster = Cluster(self.crunch.config(), SERVICE, on_join=self.catch_up)
+        config = self.crunch.config(health=Health(require_witness=False))  # so that everything counts
+        self.cluster = Cluster(config, SERVICE, on_join=self.catch_up)
         return self.cluster
 
 
@@ -248,4 +250,4 @@ async def still_usable(scene: Scene, _: bool) -> None:
     await wait_all_tasks_blocked()
     assert len(scene.witness.called) == len(MODELS)
     assert all(connection._h2.open_inbound_streams == 0 for connection in scene.witness.called)
-    assert {actor_of(model).conduct.record.timeouts for model in cluster.models.values()} == {0}
+    assert {timeouts_of(model) for model in cluster.models.values()} == {0}

@@ -12,8 +12,9 @@ from trio_model_runner.model.handle import operator_of
 
 if TYPE_CHECKING:
     from trio_model_runner import ModelRunner
+    from trio_model_runner.model.policy import Standing
 
-__all__ = ["actor_of"]
+__all__ = ["actor_of", "counts_of", "failures_of", "standings_of", "timeouts_of"]
 
 
 def actor_of(model: ModelRunner) -> ModelActor:
@@ -21,3 +22,23 @@ def actor_of(model: ModelRunner) -> ModelActor:
     operator = operator_of(model)
     assert isinstance(operator, ModelActor)
     return operator
+
+
+def standings_of(model: ModelRunner) -> list[Standing]:
+    """How a model stands with all methods that were called on it, and with Setup."""
+    return list(actor_of(model).conduct.record.standings.values())
+
+
+def failures_of(model: ModelRunner) -> int:
+    """How many failures count against a model, of all methods together."""
+    return sum(standing.failures for standing in standings_of(model))
+
+
+def timeouts_of(model: ModelRunner) -> int:
+    """How many timeouts count against a model, of all methods together."""
+    return sum(standing.timeouts for standing in standings_of(model))
+
+
+def counts_of(model: ModelRunner) -> tuple[int, int, int]:
+    """The failures and timeouts that count against a model, and the calls that it sits out."""
+    return failures_of(model), timeouts_of(model), sum(each.sitting_out for each in standings_of(model))

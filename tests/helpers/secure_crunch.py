@@ -20,7 +20,7 @@ import trustme
 
 from helpers.secure_nodes import HOTKEY, Metadata, Wallet, public_key_of
 from trio_model_runner import Cluster, DynamicSubclassService
-from trio_model_runner.config import Backoff
+from trio_model_runner.config import Backoff, Health
 from trio_model_runner.network import Network, TCPNetwork
 from trio_model_runner.proto.commons import Status, Variant, VariantType
 from trio_model_runner.proto.dynamic_subclass import CallRequest, CallResponse, SetupRequest, SetupResponse
@@ -36,6 +36,7 @@ PARTICIPANT = Wallet()
 STRANGER = Wallet()
 SERVICE = DynamicSubclassService("crunch.ClassifiedName")
 PROMPT = Backoff(attempts=3, initial=0.001, maximum=0.01)
+ALONE = Health(require_witness=False, mass_window=0.05)
 
 Behaviour = Callable[[CallRequest, grpc.ServicerContext], CallResponse]
 
@@ -227,9 +228,10 @@ class Scene:
 async def coordinating(
     *nodes: Node | dict[str, Any], service: NodeService = SERVICE, on_join: Any = None, **settings: Any
 ) -> AsyncIterator[Scene]:
-    """Coordinate these nodes, or what an orchestrator says of them."""
+    """Coordinate these nodes, or what an orchestrator says of them; one that is alone can be reported."""
     network = CountingNetwork()
-    settings = {"network": network, "backoff": PROMPT, "startup_timeout": 30.0} | settings
+    defaults = {"network": network, "backoff": PROMPT, "startup_timeout": 30.0, "health": ALONE}
+    settings = defaults | settings
     async with LocalCrunch() as crunch:
         crunch.orchestrator.announce(*(each.entry() if isinstance(each, Node) else each for each in nodes))
         async with Cluster(crunch.config(**settings), service, on_join=on_join) as cluster:

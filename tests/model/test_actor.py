@@ -11,12 +11,13 @@ import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 import attrs
 import pytest
 import trio
-from helpers.coordinating import Model, coordinating
+from helpers.coordinating import Model, coordinating, until
 from helpers.insides import actor_of
 from helpers.lives import ANSWERS, STATES_OF
 from hypothesis import given, settings
@@ -25,7 +26,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import Arguments, Cluster, Join, ModelRunner, ModelState, Status
 from trio_model_runner.model.actor import ModelActor
+from trio_model_runner.model.bringing_up import BringUpError, connect
 from trio_model_runner.model.lifecycle import CONNECTED, Event, Step
+from trio_model_runner.model.node_connection import NodeConnection
+from trio_model_runner.model.policy import Fact, outcome_of_fact
 from trio_model_runner.model.steps import StepResult
 from trio_model_runner.testing import Faults, LocalCrunch
 
@@ -141,6 +145,10 @@ class Story:
         for model in self.announced():
             self.meanwhile.start_soon(partial(model.call, "sleep", Arguments(4.0), timeout=2))
 
+    async def is_called(self) -> None:
+        for model in self.announced():
+            self.meanwhile.start_soon(partial(model.call, "predict", timeout=5))
+
     async def has_no_instance(self) -> None:
         self.faults.call_status = ("FAILED_PRECONDITION", "no instance")
         for model in self.announced():
@@ -194,6 +202,7 @@ HAPPENINGS = (
     Story.is_reported,
     Story.is_reset,
     Story.is_late,
+    Story.is_called,
     Story.has_no_instance,
 )
 Happening = tuple[Callable[[Story], Awaitable[None]], float]
@@ -221,26 +230,31 @@ class Watch(trio.abc.Instrument):
                 self._lost_at.pop(model, None)
             elif trio.current_time() > self._lost_at.setdefault(model, trio.current_time()):
                 self.mistakes.append(f"{model.model_id} is ready, and has lost its connection before")
-        ready = {name: each for name, each in self._cluster.announced.items() if is_ready(each)}
-        if self._cluster.models != ready:
-            self.mistakes.append(f"{self._cluster.models}, and ready are {ready}")
+        called = {name: each for name, each in self._cluster.announced.items() if is_called(each)}
+        if self._cluster.models != called:
+            self.mistakes.append(f"{self._cluster.models}, and called are {called}")
 
 
 def is_ready(model: ModelRunner) -> bool:
     return model.state is ModelState.READY
 
 
+def is_called(model: ModelRunner) -> bool:
+    """Whether a model is in rounds: it is ready, or its calls wait for the next connection."""
+    return is_ready(model) or model.state is ModelState.REPLACING
+
+
 async def check_agreement(cluster: Cluster) -> None:
     """What a cluster says in several ways is the same, once nothing is left to be noticed."""
     await wait_all_tasks_blocked()
-    announced, ready = cluster.announced, cluster.models
-    assert ready == {name: model for name, model in announced.items() if is_ready(model)}
+    announced, called = cluster.announced, cluster.models
+    assert called == {name: model for name, model in announced.items() if is_called(model)}
     assert cluster.snapshot().models == Counter(model.state.value for model in announced.values())
-    for model in ready.values():
-        assert actor_of(model).usable(joining=False) is not None
-        assert model.error is None
-    assert await comes_back_at_once(cluster.wait_for_models, len(ready))
-    assert not await comes_back_at_once(cluster.wait_for_models, len(ready) + 1)
+    for model in called.values():
+        assert (actor_of(model).usable(joining=False) is not None) == is_ready(model)
+        assert model.error is None or not is_ready(model)
+    assert await comes_back_at_once(cluster.wait_for_models, len(called))
+    assert not await comes_back_at_once(cluster.wait_for_models, len(called) + 1)
 
 
 async def comes_back_at_once(wait: Callable[[int], Awaitable[None]], count: int) -> bool:
@@ -301,11 +315,11 @@ WORDS: dict[str, Callable[[ModelActor], object]] = {
 
 @pytest.mark.parametrize("word", WORDS)
 async def test_a_word_may_come_after_any_step(autojump_clock: MockClock, word: str) -> None:
-    for steps in itertools.count(1):
+    for count in itertools.count(1):
         async with coordinating({"a": Model}, on_join=Joining(), startup_timeout=0) as (_, cluster):
             watch, actor = Watch(cluster), actor_of(cluster.announced["a"])
             trio.lowlevel.add_instrument(watch)
-            speaker = SaysAWord(WORDS[word], actor, steps)
+            speaker = SaysAWord(WORDS[word], actor, count)
             trio.lowlevel.add_instrument(speaker)
             await wait_all_tasks_blocked()
             if speaker.left > 0:
@@ -318,16 +332,50 @@ async def test_a_word_may_come_after_any_step(autojump_clock: MockClock, word: s
             await check_agreement(cluster)
             assert watch.mistakes == []
             assert actor._steps.node is None or actor.ready
-    assert steps > 10
+    assert count > 10
 
 
-Steps = set[tuple[ModelState, Step, Event]]
+async def test_a_node_that_drops_each_connection_once_it_is_set_up_is_given_up(
+    autojump_clock: MockClock,
+) -> None:
+    """No call succeeded on any of these connections, so each of them was a failed attempt."""
+    async with coordinating({"a": Model, "b": Model}) as (crunch, cluster):
+        model, times = cluster.models["a"], list[float]()
+        while model.state is ModelState.READY and len(times) < 10:
+            times.append(trio.current_time())
+            crunch.node("a").break_connections()
+            await until(cluster, lambda: model.state is not ModelState.READY)
+            await until(cluster, lambda: model.state in (ModelState.READY, ModelState.FAILED))
+        assert [round(after - before) for before, after in itertools.pairwise(times)] == [2, 4, 8, 16]
+        assert model.state is ModelState.FAILED
+
+
+async def test_a_node_that_never_proves_itself_fails_once_more_and_is_reported(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # private: real proofs need real servers, and real time
+    async def connect_to(nursery: trio.Nursery, model: ModelRunner, *others: Any) -> NodeConnection:
+        if model.model_id == "a":
+            raise BringUpError(outcome_of_fact(Fact.PROOF_UNANSWERED), "the health check was not answered")
+        return await connect(nursery, model, *others)
+
+    async with coordinating(dict.fromkeys("abcdefgh", Model)) as (crunch, cluster):
+        monkeypatch.setattr("trio_model_runner.model.steps.connect", connect_to)
+        crunch.node("a").break_connections()
+        await trio.sleep(59)
+        assert crunch.orchestrator.reports == []
+        await trio.sleep(60)
+        assert [report["failure_code"] for report in crunch.orchestrator.reports] == ["CONNECTION_FAILED"]
+        assert len(cluster.models) == 7
+
+
+StepsTaken = set[tuple[ModelState, Step, Event]]
 
 
 @pytest.fixture(scope="module")
-def steps_taken() -> Iterator[Steps]:
+def steps_taken() -> Iterator[StepsTaken]:
     """The steps that actors took to their end, in which state, and what came of each."""
-    taken: Steps = set()
+    taken: StepsTaken = set()
     event_of = ModelActor._event_of  # private: what comes of each step is told to nobody
 
     def remember(actor: ModelActor, result: StepResult) -> Event:
@@ -343,18 +391,23 @@ def steps_taken() -> Iterator[Steps]:
 @settings(max_examples=100)
 @given(st.lists(st.tuples(st.sampled_from(HAPPENINGS), st.sampled_from(WAITS)), max_size=25))
 def test_whatever_happens_all_agree_and_it_is_ready_in_the_end(
-    steps_taken: Steps,
+    steps_taken: StepsTaken,
     happenings: list[Happening],
 ) -> None:
     trio.run(play, happenings, clock=MockClock(autojump_threshold=0))
 
 
-async def test_each_step_ends_as_it_can(steps_taken: Steps, autojump_clock: MockClock) -> None:
+async def test_each_step_ends_as_it_can(steps_taken: StepsTaken, autojump_clock: MockClock) -> None:
     """What the tests of the table take for granted is so, in all these stories and in one more."""
-    await play([(Story.is_announced, 1.0), (Story.is_redeployed, 1.0)])
-    assert {Event.CONNECTED, Event.MUST_JOIN, Event.JOINED, Event.DRAINED} <= {
-        event for *_, event in steps_taken
-    }
+    await play([(Story.is_called, 1.0), (Story.says_goodbye, 1.0), (Story.is_redeployed, 1.0)])
+    assert {
+        Event.CONNECTED,
+        Event.MUST_JOIN,
+        Event.JOINED,
+        Event.RETIRED_IN_PEACE,
+        Event.SET_UP,
+        Event.DRAINED,
+    } <= {event for *_, event in steps_taken}
     for state, step, event in steps_taken:
         assert state in STATES_OF[step]
         assert event in ANSWERS[step]

@@ -45,7 +45,12 @@ async def test_a_call_that_was_forgotten_keeps_no_place(autojump_clock: MockCloc
         del stream
         gc.collect()
         await wait_all_tasks_blocked()
-        assert "the node was busy" in (await model.call("predict", timeout=1.0)).detail  # it can't be stopped
+        waited = await model.call("predict", timeout=1.0)  # the model can't be stopped
+        assert (waited.status, waited.sent) == (Status.TIMEOUT, False)
+        assert "behind another call" not in waited.detail
+        skipped = await model.call("predict", timeout=1.0)
+        assert skipped.status is Status.SKIPPED
+        assert f"still busy with {CALL[1:]}" in skipped.detail
 
 
 async def test_a_call_whose_connection_ended_keeps_no_place(autojump_clock: MockClock) -> None:

@@ -20,6 +20,7 @@ from trio_model_runner.model.lifecycle import CONNECTED, TABLE, WORDS, Event, Li
 
 OWN = frozenset(Event) - WORDS
 CONNECTIONS = frozenset({Event.CONNECTED, Event.UNPROVED})
+REPLACEMENTS = frozenset({Event.MUST_JOIN, Event.SET_UP})
 BEGINNING = (ModelState.ANNOUNCED, Step.BEGIN)
 WAY_UP = (
     Event.BEGUN,
@@ -45,16 +46,21 @@ class Place:
         return f"{self.state.value}, {self.step.name}{' connected' if self.connected else ''}"
 
     def after(self, event: Event) -> Place:
-        """Where an event leads; a connection is made by two events, and let go of with the states."""
+        """Where an event leads; a connection is let go of with the states."""
         life = life_at(self.state, self.step)
         life.happened(event)
-        connected = (self.connected or event in CONNECTIONS) and life.state in CONNECTED
+        connected = (self.connected or makes_a_connection(self.step, event)) and life.state in CONNECTED
         return Place(life.state, life.step, connected)
 
     def nexts(self) -> Iterator[Place]:
         for event in ANSWERS[self.step] | WORDS:
             if event in TABLE[self.state]:
                 yield self.after(event)
+
+
+def makes_a_connection(step: Step, event: Event) -> bool:
+    """Whether there is a connection after an event, or the step that ended with it has brought one."""
+    return event in CONNECTIONS or (step is Step.REPLACE and event in REPLACEMENTS)
 
 
 def life_at(state: ModelState, step: Step = Step.WAIT) -> Lifecycle:
@@ -106,7 +112,7 @@ def test_there_is_a_connection_in_the_connected_states_and_in_no_others(place: P
     assert place.connected == (place.state in CONNECTED)
 
 
-def test_ready_is_a_connected_state_and_is_entered_from_one() -> None:
+def test_ready_is_a_connected_state_and_is_entered_with_a_connection() -> None:
     entered_from = {
         state
         for state, entries in TABLE.items()
@@ -114,8 +120,8 @@ def test_ready_is_a_connected_state_and_is_entered_from_one() -> None:
         if target is ModelState.READY and state is not ModelState.READY
     }
     assert ModelState.READY in CONNECTED
-    assert entered_from == {ModelState.SETTING_UP, ModelState.JOINING}
-    assert entered_from <= CONNECTED
+    assert entered_from == {ModelState.SETTING_UP, ModelState.JOINING, ModelState.REPLACING}
+    assert entered_from - CONNECTED == {ModelState.REPLACING}  # whose step brings a connection that is set up
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
@@ -215,9 +221,11 @@ class Life(RuleBasedStateMachine):
         assert (place.state is ModelState.GONE) or self._happened(Event.STOPPED)
 
     def _happened(self, event: Event) -> bool:
+        step = self.life.step
         if not self.life.happened(event):
             return False
-        self.connected = (self.connected or event in CONNECTIONS) and self.life.state in CONNECTED
+        made = makes_a_connection(step, event)
+        self.connected = (self.connected or made) and self.life.state in CONNECTED
         return True
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 from helpers.coordinating import Model, coordinating, until
-from helpers.insides import actor_of
+from helpers.insides import actor_of, timeouts_of
 from trio.testing import MockClock
 
 from trio_model_runner import (
@@ -17,6 +17,7 @@ from trio_model_runner import (
     Status,
     TrainInferService,
 )
+from trio_model_runner.config import Health
 from trio_model_runner.testing import Service as ServiceName
 
 HISTORY = (1, 2, 3)
@@ -91,13 +92,14 @@ async def test_a_model_that_does_not_come_back_from_a_reset_in_time_is_late_and_
         if slow:
             await trio.sleep(5)
 
-    async with coordinating({"a": Model}, on_join=on_join) as (_, cluster):
+    health = Health(require_witness=False)
+    async with coordinating({"a": Model}, on_join=on_join, health=health) as (_, cluster):
         model = cluster.models["a"]
         slow = True
         result = await model.reset(timeout=2)
         assert trio.current_time() == pytest.approx(2, abs=0.1)
         assert (result.status, result.detail) == (Status.TIMEOUT, "it was reset, and is still joining")
-        assert actor_of(model).conduct.record.timeouts == 0
+        assert timeouts_of(model) == 0
         assert (await model.reset()).status is Status.ABSENT
         await until(cluster, lambda: actor_of(model).ready)
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 from helpers.checkpoints import cancel_everywhere
 from helpers.coordinating import Model, coordinating, until
-from helpers.insides import actor_of
+from helpers.insides import actor_of, counts_of
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import (
@@ -23,6 +23,7 @@ from trio_model_runner import (
     PredictResult,
     Status,
 )
+from trio_model_runner.config import Health
 from trio_model_runner.testing import LocalCrunch
 
 Subject = tuple[LocalCrunch, Cluster]
@@ -34,7 +35,7 @@ async def catch_up(join: Join) -> None:
 
 
 def a_model() -> AbstractAsyncContextManager[Subject]:
-    return coordinating({"a": Model}, on_join=catch_up)
+    return coordinating({"a": Model}, on_join=catch_up, health=Health(require_witness=False))
 
 
 async def usable(cluster: Cluster) -> None:
@@ -46,8 +47,7 @@ async def usable(cluster: Cluster) -> None:
     # Private: a place that was forgotten shows in no other way.
     assert (len(actor_of(model)._queue), len(actor_of(model)._joining_queue)) == (0, 0)
     assert not cluster._caller._rounds
-    record = actor_of(model).conduct.record
-    assert (record.failures, record.timeouts, record.sitting_out) == (0, 0, 0)
+    assert counts_of(model) == (0, 0, 0)
 
 
 async def test_a_reset_of_a_draining_cluster_is_refused_and_does_nothing() -> None:

@@ -8,9 +8,11 @@ import pytest
 import trio
 from grpclib.const import Status as GRPCStatus
 from helpers.coordinating import Model, coordinating
+from helpers.insides import counts_of
 from trio.testing import MockClock
 
 from trio_model_runner import Arguments, Cluster, ModelState, PredictResult, Status
+from trio_model_runner.config import Health
 from trio_model_runner.testing import Faults, LocalCrunch
 
 
@@ -53,7 +55,9 @@ async def test_what_was_never_written_was_not_sent(autojump_clock: MockClock) ->
         assert (waited.status, waited.sent) == (Status.TIMEOUT, False)
         await trio.sleep(5)
         await call(cluster, "hang", timeout=1.0)
-        skipped = await call(cluster)
+        behind = await call(cluster, timeout=1.0)
+        assert (behind.status, behind.sent) == (Status.TIMEOUT, False)
+        skipped = await call(cluster, timeout=1.0)
         assert (skipped.status, skipped.sent) == (Status.SKIPPED, False)
         crunch.node("a").kill()
         await trio.sleep(0.1)
@@ -78,10 +82,13 @@ async def test_what_a_node_without_an_instance_was_asked_was_not_sent(autojump_c
 
 
 async def test_with_sit_out_false_models_are_called_that_sit_out(autojump_clock: MockClock) -> None:
-    async with coordinating({"a": Model()}, timeout=1) as (crunch, cluster):
+    health = Health(require_witness=False)
+    async with coordinating({"a": Model()}, timeout=1, health=health) as (crunch, cluster):
         crunch.node("a").faults.delay = 1.5
-        assert (await call(cluster)).status is Status.TIMEOUT
-        await trio.sleep(1)
+        for status in (Status.TIMEOUT, Status.SKIPPED, Status.TIMEOUT):
+            assert (await call(cluster)).status is status
+            await trio.sleep(1)
+        assert counts_of(cluster.models["a"]) == (0, 2, 1)
         crunch.node("a").faults.delay = 0.0
         assert (await call(cluster, sit_out=False)).status is Status.SUCCESS
         assert (await call(cluster)).status is Status.SUCCESS  # a success ends the sitting out

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
+import grpc
 import trio
 
 from trio_model_runner import (
@@ -31,6 +32,7 @@ __all__ = [
     "joined_by",
     "settings",
     "statuses",
+    "take_instance_away",
 ]
 
 SERVICE = DynamicSubclassService("tracker.Tracker", Arguments("first", [1, None], start=3, scale=0.5))
@@ -68,6 +70,14 @@ def statuses(results: PredictionRound[Any]) -> dict[str, str]:
 def hold_only(model_id: str, release: Release) -> Callable[[ModelRunner], Arguments]:
     """Arguments for the method `hold`: one model holds until it is released, the others don't."""
     return lambda model: Arguments(release.path if model.model_id == model_id else "")
+
+
+def take_instance_away(node: NodeProcess) -> None:
+    """Reset a node, if it has an instance, as another client can. This blocks."""
+    with grpc.insecure_channel(f"127.0.0.1:{node.port}") as channel:
+        call = channel.unary_unary("/dynamic_subclass.DynamicSubclassService/Rest")
+        answer = call(b"", timeout=PATIENT)
+        assert b"Instance successfully reset" in answer or b"No instance exists to reset" in answer
 
 
 class JoinLog:

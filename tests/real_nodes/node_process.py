@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +149,9 @@ class NodePool:
         self._nodes.append(node)
         return node
 
-    def start(self, *tempers: str) -> list[NodeProcess]:
-        """Start nodes side by side, and wait until all of them listen."""
-        nodes = [self.create(temper) for temper in tempers]
+    def start(self, *tempers: str, model_ids: Sequence[str] | None = None) -> list[NodeProcess]:
+        """Start nodes side by side, and wait until all of them listen; by default, tempers are the ids."""
+        nodes = [self.create(*pair) for pair in zip(tempers, model_ids or tempers, strict=True)]
         for node in nodes:
             node.start()
         for node in nodes:

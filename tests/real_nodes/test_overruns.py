@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -18,7 +21,7 @@ def nodes(shared_pool: NodePool) -> list[NodeProcess]:
     return shared_pool.start("steady", "unfinished")
 
 
-async def test_a_model_that_overruns_sits_out_is_busy_and_well_again(
+async def test_a_model_that_overruns_is_waited_for_then_skipped_sits_out_and_is_well_again(
     nodes: list[NodeProcess], release: Release
 ) -> None:
     async with joined_by(nodes) as cluster:
@@ -27,36 +30,58 @@ async def test_a_model_that_overruns_sits_out_is_busy_and_well_again(
         assert statuses(results) == {"steady": "TIMEOUT", "unfinished": "SUCCESS"}
         assert results.by_id["steady"].detail == "no answer before the deadline"
         assert results.by_id["steady"].elapsed > 0.25  # from handing it over, not from the round's start
-        results = await cluster.call("tick", Arguments("sat out"))
-        assert statuses(results) == {"steady": "SKIPPED", "unfinished": "SUCCESS"}
-        results = await cluster.call("tick", Arguments("busy"), timeout=0.5)
+        results = await cluster.call("tick", Arguments("waits"), timeout=0.5)
         assert statuses(results) == {"steady": "TIMEOUT", "unfinished": "SUCCESS"}
-        assert results.by_id["steady"].detail == "the node was busy until the deadline"
+        assert results.by_id["steady"].detail.startswith("the deadline passed while waiting")
+        assert not results.by_id["steady"].sent
+        results = await cluster.call("tick", Arguments("skipped"), timeout=0.5)
+        assert statuses(results) == {"steady": "SKIPPED", "unfinished": "SUCCESS"}
+        assert results.by_id["steady"].detail.startswith("still busy with hold, sent 1.")
 
         async with trio.open_nursery() as nursery:  # this one finds the node busy first
             nursery.start_soon(cluster.call, "tick", Arguments("well again"))
             await wait_all_tasks_blocked()
             release.now()
         ticks = (await cluster.call("ticks", models=["steady"])).by_id["steady"].value
-        assert ticks == [*before, "well again"]
+        assert ticks == [*before, "well again"]  # other methods are not sat out
+        results = await cluster.call("hold")
+        assert statuses(results) == {"steady": "SKIPPED", "unfinished": "SUCCESS"}
+        assert results.by_id["steady"].detail.startswith("sits out hold after ")
+        assert statuses(await cluster.call("hold")) == {"steady": "SUCCESS", "unfinished": "SUCCESS"}
 
 
-async def test_many_timeouts_cost_no_connection(nodes: list[NodeProcess], release: Release) -> None:
-    """Each asks with a PING whether the connection lives, and nodes count those."""
+async def test_a_long_overrun_costs_no_connection(nodes: list[NodeProcess], release: Release) -> None:
+    """The node is asked again and again whether it is through, with PINGs, and nodes count those."""
     log = JoinLog()
     async with announced(nodes) as crunch:
         config = settings(crunch, max_consecutive_timeouts=None)
         async with Cluster(config, SERVICE, on_join=log) as cluster:
             joined = list(log.entries)
-            timeouts = 0
-            while timeouts < 6:
-                results = await cluster.call("hold", hold_only("steady", release), timeout=0.1)
-                assert results.by_id["unfinished"].value == "held"
-                timeouts += len(results.timed_out)
+            for _ in range(20):  # in which it is asked at least once
+                results = await cluster.call("hold", hold_only("steady", release), timeout=0.1, sit_out=False)
+                assert statuses(results) == {"steady": "TIMEOUT", "unfinished": "SUCCESS"}
             release.now()
             with trio.fail_after(PATIENT):
                 while (await cluster.call("hold")).by_id["steady"].status is not Status.SUCCESS:
                     pass
+        assert log.entries == joined
+
+
+async def test_many_overruns_cost_no_connection(nodes: list[NodeProcess], tmp_path: Path) -> None:
+    log = JoinLog()
+    async with announced(nodes) as crunch:
+        config = settings(crunch, max_consecutive_timeouts=None)
+        async with Cluster(config, SERVICE, on_join=log) as cluster:
+            joined = list(log.entries)
+            for number in range(6):
+                directory = tmp_path / str(number)
+                directory.mkdir()
+                held = Release(directory)
+                options: Any = {"timeout": 0.1, "sit_out": False}
+                results = await cluster.call("hold", hold_only("steady", held), **options)
+                assert statuses(results) == {"steady": "TIMEOUT", "unfinished": "SUCCESS"}
+                held.now()
+                assert statuses(await cluster.call("tick", Arguments(number)))["steady"] == "SUCCESS"
         assert log.entries == joined
 
 

@@ -8,8 +8,9 @@ import pytest
 import trio
 
 from trio_model_runner import Arguments, Cluster, DynamicSubclassService, ModelState, Status
+from trio_model_runner.config import Health
 
-from .clusters import SERVICE, announced, joined_by, settings, statuses
+from .clusters import SERVICE, announced, joined_by, settings, statuses, take_instance_away
 from .waiting import PATIENT, wait_for_holding, wait_until
 
 if TYPE_CHECKING:
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def nodes(shared_pool: NodePool) -> dict[str, NodeProcess]:
     tempers = ("steady", "unfinished", "raising", "broken", "hanging", "empty")
-    return {node.model_id: node for node in shared_pool.start(*tempers)}
+    started = [*shared_pool.start(*tempers), *shared_pool.start("steady", model_ids=["steady too"])]
+    return {node.model_id: node for node in started}
 
 
 async def test_models_that_can_not_be_set_up_keep_no_other_waiting(nodes: dict[str, NodeProcess]) -> None:
-    five = [node for node in nodes.values() if node.model_id != "empty"]
+    five = [node for node in nodes.values() if node.model_id not in ("empty", "steady too")]
     async with joined_by(five, startup_timeout=0) as cluster:
         with trio.fail_after(PATIENT):
             await cluster.wait_for_models(3)
@@ -52,20 +54,26 @@ async def test_a_model_that_raises_fails_with_its_text(nodes: dict[str, NodeProc
 
 
 async def test_a_model_that_exits_never_answers_and_is_there_again(nodes: dict[str, NodeProcess]) -> None:
-    async with joined_by([nodes["steady"], nodes["raising"]]) as cluster:
+    alone = Health(require_witness=False)
+    async with joined_by([nodes["steady"], nodes["raising"]], health=alone) as cluster:
         results = await cluster.call("refuse", models=["raising"], timeout=0.5)
         assert statuses(results) == {"raising": "TIMEOUT"}
-        assert statuses(await cluster.call("hold")) == {"steady": "SUCCESS", "raising": "SKIPPED"}
+        assert statuses(await cluster.call("hold")) == {"steady": "SUCCESS", "raising": "SUCCESS"}
+        assert statuses(await cluster.call("refuse", models=["raising"])) == {"raising": "SKIPPED"}
         assert statuses(await cluster.call("hold")) == {"steady": "SUCCESS", "raising": "SUCCESS"}
 
 
 async def reported(nodes: list[NodeProcess], method: str = "") -> dict[str, Any]:
-    """What is reported first of these nodes: of so few, at once."""
-    async with announced(nodes) as crunch, Cluster(settings(crunch), SERVICE) as cluster:
-        if method:
-            await cluster.call(method)
-        with trio.fail_after(PATIENT):
-            (report,) = await crunch.wait_for_reports()
+    """What is reported first of these nodes, which have no instance before."""
+    for node in nodes:
+        await trio.to_thread.run_sync(take_instance_away, node)
+    async with announced(nodes) as crunch:
+        health = Health(mass_window=0.5)
+        async with Cluster(settings(crunch, health=health), SERVICE) as cluster:
+            if method:
+                await cluster.call(method)
+            with trio.fail_after(PATIENT):
+                (report,) = await crunch.wait_for_reports()
         return report
 
 
@@ -79,7 +87,7 @@ async def test_a_constructor_that_raises_is_reported(nodes: dict[str, NodeProces
 
 
 async def test_code_without_a_subclass_is_reported_as_such(nodes: dict[str, NodeProcess]) -> None:
-    assert await reported([nodes["steady"], nodes["empty"]]) == {
+    assert await reported([nodes["steady"], nodes["unfinished"], nodes["empty"]]) == {
         "model_id": "empty",
         "failure_code": "BAD_IMPLEMENTATION",
         "failure_reason": (
@@ -90,7 +98,7 @@ async def test_code_without_a_subclass_is_reported_as_such(nodes: dict[str, Node
 
 
 async def test_a_method_that_only_another_model_has_is_reported(nodes: dict[str, NodeProcess]) -> None:
-    assert await reported([nodes["steady"], nodes["unfinished"]], "calibrate") == {
+    assert await reported([nodes["steady"], nodes["steady too"], nodes["unfinished"]], "calibrate") == {
         "model_id": "unfinished",
         "failure_code": "BAD_IMPLEMENTATION",
         "failure_reason": 'BAD_IMPLEMENTATION: Method "calibrate" not found in class "Unfinished"',

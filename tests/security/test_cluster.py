@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+import trio
 import trustme
 from helpers.coordinating import until
 from helpers.insides import actor_of
 from helpers.secure_crunch import AUTHORITY, PARTICIPANT, PROMPT, STRANGER, Node, coordinating
 from helpers.secure_nodes import Metadata, public_key_of, write_credentials
-from trio.testing import wait_all_tasks_blocked
 
 from trio_model_runner import Arguments, DynamicSubclassService, ProofFailed, SecureCredentials, Status
+from trio_model_runner.config import Health
 from trio_model_runner.security.delegation import SIGNATURE, WALLET, UnknownIdentity
 
 if TYPE_CHECKING:
@@ -159,9 +160,11 @@ async def test_failed_proofs_of_all_nodes_are_reported_of_none(credentials: Secu
     with ExitStack() as stack:
         nodes = [stack.enter_context(Node(str(number), wallet=STRANGER)) for number in range(3)]
         entries = [each.entry(cruncher_wallet_pubkey=PARTICIPANT.address) for each in nodes]
-        async with coordinating(*entries, credentials=credentials) as scene:
-            await wait_all_tasks_blocked()
-            assert scene.cluster.snapshot().reports_held == 3
+        async with coordinating(*entries, credentials=credentials, health=Health(mass_window=2)) as scene:
+            with trio.fail_after(20):
+                # The first two are held when they have waited.
+                while scene.cluster.snapshot().reports_held < 3:  # noqa: ASYNC110 - no event tells of all
+                    await trio.sleep(0.01)
             assert {scene.state(each) for each in nodes} == {"failed"}
             assert {scene.connections(each) for each in nodes} == {1}
         assert scene.crunch.reports == []
@@ -219,7 +222,7 @@ async def test_a_plaintext_node_is_no_secure_one(credentials: SecureCredentials)
             report = await scene.first_report()
             assert report["failure_code"] == "CONNECTION_FAILED"
             assert "plaintext" in report["failure_reason"]
-            assert scene.connections(node) == PROMPT.attempts
+            assert scene.connections(node) > PROMPT.attempts  # once more, at least, to make sure
         assert node.visits == []
 
 

@@ -10,7 +10,7 @@ import grpc
 import pytest
 import trio
 from helpers.coordinating import until
-from helpers.insides import actor_of
+from helpers.insides import counts_of, failures_of
 from helpers.secure_crunch import STRANGER, Node, Scene, answer, busy, changed_proofs, coordinating
 
 from trio_model_runner import Arguments, ProofFailed, SecureCredentials, Status
@@ -124,8 +124,7 @@ async def test_a_busy_node_is_asked_again_and_not_blamed(credentials: SecureCred
     async with coordinating(node, credentials=credentials) as scene:
         assert (await call(scene)).unwrap() == "here"
         assert node.methods == ["Check", "Setup", "Call", "Call", "Call"]
-        record = actor_of(scene.cluster.models["7"]).conduct.record
-        assert (record.failures, record.timeouts) == (0, 0)
+        assert counts_of(scene.cluster.models["7"]) == (0, 0, 0)
 
 
 async def test_an_error_without_metadata_is_taken_as_it_is_and_no_failed_proof(
@@ -137,7 +136,7 @@ async def test_an_error_without_metadata_is_taken_as_it_is_and_no_failed_proof(
         assert result.status is Status.FAILED
         assert "UNAUTHENTICATED" in result.detail
         assert scene.state(node) == "ready"
-        assert actor_of(scene.cluster.models["7"]).conduct.record.failures == 0
+        assert failures_of(scene.cluster.models["7"]) == 0
 
 
 async def test_an_error_behind_a_forged_proof_is_a_failed_proof(

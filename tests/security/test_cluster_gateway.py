@@ -10,7 +10,7 @@ import grpc
 import pytest
 import trustme
 from helpers.gateways import PUBLIC_KEY, gateway, make_credentials, read_token, trust_alone
-from helpers.insides import actor_of
+from helpers.insides import failures_of
 from helpers.secure_crunch import AUTHORITY, PROMPT, Node, answer, busy, coordinating
 
 from trio_model_runner import Arguments, GatewayCredentials, Status
@@ -95,7 +95,7 @@ async def test_a_gateway_of_an_authority_that_the_system_does_not_know_is_sent_n
             report = await scene.first_report()
             assert report["failure_code"] == "CONNECTION_FAILED"
             assert "certificate is not to be trusted" in report["failure_reason"]
-            assert scene.connections(node) == PROMPT.attempts
+            assert scene.connections(node) > PROMPT.attempts  # once more, at least, to make sure
         assert node.visits == []
 
 
@@ -121,7 +121,7 @@ async def test_a_gateway_that_refuses_the_token_blames_no_model(
         result = (await scene.cluster.call("predict")).by_id["7"]
         assert result.status is Status.FAILED
         assert "UNAUTHENTICATED" in result.detail
-        assert actor_of(scene.cluster.models["7"]).conduct.record.failures == 0
+        assert failures_of(scene.cluster.models["7"]) == 0
     assert scene.crunch.reports == []
 
 

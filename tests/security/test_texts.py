@@ -10,7 +10,7 @@ import grpc
 import pytest
 from grpclib.exceptions import GRPCError
 from helpers.coordinating import Model, coordinating, until
-from helpers.secure_crunch import Node
+from helpers.secure_crunch import ALONE, Node
 from helpers.secure_crunch import coordinating as coordinating_nodes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,7 +65,7 @@ class Unmakeable(Model):
 
 
 async def test_what_a_model_says_of_its_failure_is_readable(autojump_clock: Any) -> None:
-    async with coordinating({"a": Vandal}, max_consecutive_failures=0) as (crunch, cluster):
+    async with coordinating({"a": Vandal}, max_consecutive_failures=0, health=ALONE) as (crunch, cluster):
         result = (await cluster.call("fail")).by_id["a"]
         assert HARMLESS in result.detail
         with pytest.raises(ModelError) as raised:
@@ -79,7 +79,7 @@ async def test_what_a_model_says_of_its_failure_is_readable(autojump_clock: Any)
 async def test_what_a_model_says_of_its_setup_is_readable(
     autojump_clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with coordinating({"a": Unmakeable}) as (crunch, cluster):
+    async with coordinating({"a": Unmakeable}, health=ALONE) as (crunch, cluster):
         error = cluster.announced["a"].error
         assert HARMLESS in str(error)
         assert is_readable("".join(traceback.format_exception(error)))
@@ -89,8 +89,12 @@ async def test_what_a_model_says_of_its_setup_is_readable(
 
 
 async def test_texts_of_models_are_cut(autojump_clock: Any) -> None:
-    limits = Limits(max_detail_length=50)
-    async with coordinating({"a": Vandal}, limits=limits, max_consecutive_failures=0) as (crunch, cluster):
+    settings: dict[str, Any] = {
+        "limits": Limits(max_detail_length=50),
+        "max_consecutive_failures": 0,
+        "health": ALONE,
+    }
+    async with coordinating({"a": Vandal}, **settings) as (crunch, cluster):
         result = (await cluster.call("fail")).by_id["a"]
         assert len(result.detail) == 50
         await crunch.orchestrator.wait_for_reports()

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import itertools
 import math
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Unpack
 
 import trio
@@ -20,6 +20,7 @@ from ..errors import ClusterDraining
 from ..groups import open_nursery_for_body
 from ..model.actor import ModelActor
 from ..model.handle import ModelRunner
+from ..model.policy import RoundEvidence
 from ..model.reset import ResetCall, wait_ready_again
 from ..model.round_spec import CallOptions, Requests, RoundSpec, check_is_number
 from ..signal import Signal
@@ -30,7 +31,7 @@ from .rounds import Round
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
-    from ..services.base import NodeService
+    from ..services.base import NodeService, Request
     from .fleet import Fleet
 
 __all__ = ["ArgumentsFor", "Caller", "Models"]
@@ -137,7 +138,7 @@ class Caller:
         request = self._service.reset_request()
         now = trio.current_time()
         spec = RoundSpec.make(self._config, request.path, self._service.read_reset, now, timeout=timeout)
-        requests = Requests(lambda _: request, Arguments(), self._config.limits.max_message_bytes)
+        requests = self._requests(lambda _: request, Arguments(), request.path, now)
         enclosing = trio.current_effective_deadline() - self._config.scope_margin
         new_round = self._make_round(spec, requests, [actor], call_type=ResetCall)
         result = (await self._prepare_and_play(new_round))[actor.runner]
@@ -172,15 +173,30 @@ class Caller:
         now = trio.current_time()
         spec = RoundSpec.make(self._config, method, self._service.read_call, now, **options)
         make = functools.partial(self._service.call_request, method)
-        requests = Requests(make, arguments, self._config.limits.max_message_bytes)
+        requests = self._requests(make, arguments, method, now)
         self._check_taking_calls()
         if models is None:
             return self._make_round(spec, requests, list(self._fleet.members.values()), **more)
         return self._make_round(spec, requests, *self._fleet.choose(models), **more)
 
+    def _requests(
+        self,
+        make: Callable[[Arguments], Request],
+        arguments: Arguments | ArgumentsFor,
+        method: str,
+        now: float,
+    ) -> Requests:
+        judge = self._fleet.judge
+
+        def new_evidence(shape: Hashable) -> RoundEvidence:
+            return RoundEvidence(judge.forms.get((method, shape)) or judge.new_form(method, shape), now)
+
+        return Requests(make, arguments, self._config.limits.max_message_bytes, new_evidence)
+
     def _make_round(self, *arguments: Any, **more: Any) -> Round:
         round_id = str(next(self._round_ids))
-        return Round(round_id, *arguments, scope_margin=self._config.scope_margin, **more)
+        margin, judge = self._config.scope_margin, self._fleet.judge
+        return Round(round_id, *arguments, scope_margin=margin, judge=judge, **more)
 
     async def _prepare_and_play(self, new_round: Round) -> PredictionRound[Any]:
         """Play a round, at once: between its making and this, a Ctrl-C would leave its places taken."""

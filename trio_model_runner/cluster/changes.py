@@ -35,8 +35,9 @@ class ChangeKind(enum.StrEnum):
         LOST: the connection to a model that was ready is gone, and is being made again: see `Change.error`.
             JOINED follows, or FAILED.
         REDEPLOYED: a new deployment is ready, and has taken the place of `Change.previous`.
-        UPDATED: the orchestrator says something new about a model: see its `infos`. With an error: a report
-            about the model was held, since too many models would have been reported at once.
+        UPDATED: the orchestrator says something new about a model: see its `infos`.
+        HELD: a report about a model is held, since the model is not alone with its trouble: see
+            `Change.error`. It is not sent, unless something new happens.
         LEFT: a model is gone, or a deployment that was not ready yet.
         FAILED: a model crashed, or is given up until it is announced again: see `Change.error`.
         RESYNC: changes were missed. A listener with ``initial=True`` gets the whole picture next.
@@ -47,6 +48,7 @@ class ChangeKind(enum.StrEnum):
     LOST = "lost"
     REDEPLOYED = "redeployed"
     UPDATED = "updated"
+    HELD = "held"
     LEFT = "left"
     FAILED = "failed"
     RESYNC = "resync"
@@ -60,7 +62,7 @@ class Change:
         kind: what happened.
         model: the model; None for RESYNC.
         previous: for REDEPLOYED, the deployment that was replaced.
-        error: for FAILED and LOST, the reason; for UPDATED, what would have been reported.
+        error: for FAILED and LOST, the reason; for HELD, what would have been reported.
     """
 
     kind: ChangeKind

@@ -47,6 +47,11 @@ _OUT: Final = frozenset({ModelState.FAILED, ModelState.RECOVERING})
 _AGAIN: Final = frozenset({ModelState.LOST, ModelState.CONNECTING})
 """The connection is gone, and will be made again."""
 
+_TAKING_PART: Final = frozenset({ModelState.READY, ModelState.REPLACING})
+
+_HELD_AT_ONCE: Final = 10
+"""So many models that can't be reached, and that nobody is told of, are tried again at the same time."""
+
 logger = logging.getLogger("trio_model_runner.cluster")
 
 
@@ -75,6 +80,7 @@ class Fleet:
     Attributes:
         calls: makes calls on single models. It must be set before a model runs.
         changes: the listeners.
+        judge: decides what counts against the models.
         reporting: where reports are kept back.
         losses: lost connections that the log does not have yet.
         initialised: set when the orchestrator's first list has come.
@@ -98,7 +104,9 @@ class Fleet:
         self.security = node_security(config.credentials, clock_leeway=config.clock_leeway)
         self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects)
         self.changes = Broadcast()
+        self.held_limiter = trio.CapacityLimiter(_HELD_AT_ONCE)
         self.reporting = Reporting(config, feed, self)
+        self.judge = self.reporting.judge
         self.losses = Losses()
         self.initialised = trio.Event()
         self.changed = Signal()
@@ -111,6 +119,7 @@ class Fleet:
         self._ready: dict[str, ModelRunner] = {}
         self._crowded = False
         self._living: dict[ModelRunner, ModelActor] = {}
+        self._told_out: dict[ModelRunner, tuple[ModelState, int]] = {}
         self._nursery: trio.Nursery | None = None
 
     def open(self, nursery: trio.Nursery) -> None:
@@ -275,32 +284,41 @@ class Fleet:
         if self._nursery is None:
             return
         actor, state = self._living[model], model.state
-        if state is ModelState.READY:
+        if previous is ModelState.REPLACING and state is ModelState.READY:
+            pass  # it took part in rounds all the time
+        elif state is ModelState.READY:
             self._take_in(actor)
-        elif self._ready.get(model.model_id) is model:
+        elif state is not ModelState.REPLACING and self._ready.get(model.model_id) is model:
             del self._ready[model.model_id]
-        if previous is ModelState.READY and state in _AGAIN:
+        if previous in _TAKING_PART and state in _AGAIN:
             self.losses.note_loss(model)
             self._tell(Change(ChangeKind.LOST, model, error=model.error))
         elif state in _OUT:
-            logger.warning(
-                "model %s is %s: %s", quoted(model.model_id), state.value, quoted(str(model.error))
-            )
-            self._tell(Change(ChangeKind.FAILED, model, error=model.error))
+            self._tell_out(model, state)
         elif state is ModelState.GONE:
             self._see_off(actor)
         self.changed.send()
 
+    def _tell_out(self, model: ModelRunner, state: ModelState) -> None:
+        """Tell that a model is given up or recovers, but not each time when it was tried again in vain."""
+        told = state, self._living[model].conduct.record.beginnings
+        if self._told_out.get(model) == told:
+            return
+        self._told_out[model] = told
+        logger.warning("model %s is %s: %s", quoted(model.model_id), state.value, quoted(str(model.error)))
+        self._tell(Change(ChangeKind.FAILED, model, error=model.error))
+
     def _take_in(self, actor: ModelActor) -> None:
         """A model is ready. If it is a successor, it replaces another deployment now."""
         model = actor.runner
+        self._told_out.pop(model, None)
         self.losses.note_ready(model)
         replaced = self._membership.promote(model.model_id, actor)
         self._ready[model.model_id] = model
         if replaced is None:
             self._tell(Change(ChangeKind.JOINED, model))
         else:
-            self.reporting.withdraw(replaced.runner)
+            self.judge.dismiss(replaced.conduct.record)
             self._feed.withdraw(model.model_id)  # the new one may be at the same host
             self._tell(Change(ChangeKind.REDEPLOYED, model, previous=replaced.runner))
 
@@ -309,7 +327,8 @@ class Fleet:
         model = actor.runner
         del self._living[model]
         self.losses.forget(model)
-        self.reporting.withdraw(model)
+        self._told_out.pop(model, None)
+        self.judge.dismiss(actor.conduct.record)
         if model.model_id not in self._membership:
             self._feed.withdraw(model.model_id)
         if not actor.replaced:
@@ -318,20 +337,6 @@ class Fleet:
     def infos_changed(self, model: ModelRunner) -> None:
         """See `Supervisor.infos_changed`."""
         self._tell(Change(ChangeKind.UPDATED, model))
-
-    def add_report(
-        self, model: ModelRunner, code: FailureCode, reason: str, *, lacking: str | None = None
-    ) -> None:
-        """See `Supervisor.add_report`."""
-        self.reporting.add(model, code, reason, lacking=lacking)
-
-    def note_success(self, model: ModelRunner, name: str) -> None:
-        """See `Supervisor.note_success`."""
-        self.reporting.note_success(model, name)
-
-    def withdraw_reports(self, model: ModelRunner) -> None:
-        """See `Supervisor.withdraw_reports`."""
-        self.reporting.withdraw(model)
 
     async def call_model(
         self, model: ModelRunner, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
@@ -358,13 +363,28 @@ class Fleet:
 
     def let_go(self, model: ModelRunner, reason: str) -> None:
         """See `Reportable.let_go`."""
-        self._actor(model).let_go(reason)
+        actor = self._actor(model)
+        self.judge.reports.note_report(actor.conduct.record)
+        actor.let_go(reason)
 
-    def tell_held(self, report: PendingReport[ModelRunner]) -> None:
+    def tell_held(self, model: ModelRunner, report: PendingReport) -> None:
         """See `Reportable.tell_held`."""
-        error = ModelError(f"{report.code} is not reported, since too many would be: {report.reason}")
-        self._tell(Change(ChangeKind.UPDATED, report.model, error=error))
-        self._actor(report.model).try_later()
+        error = ModelError(f"{report.code} is not reported, since others have the trouble: {report.reason}")
+        self._tell(Change(ChangeKind.HELD, model, error=error))
+
+    def try_later(self, model: ModelRunner) -> None:
+        """See `Reportable.try_later`."""
+        self._actor(model).try_later()
+
+    def try_now(self, model: ModelRunner) -> None:
+        """See `Reportable.try_now`."""
+        self._actor(model).try_now()
+
+    async def ping_all(self, timeout: float) -> None:
+        """See `Reportable.ping_all`."""
+        async with trio.open_nursery() as nursery:
+            for actor in self.members.values():
+                nursery.start_soon(actor.answers_ping, timeout)
 
     def _tell(self, change: Change) -> None:
         self.changes.tell(change)

@@ -2,14 +2,12 @@
 
 A model that has just joined has no history. Two guarantees make it possible to give it exactly the calls that
 it missed, none of them twice. A round chooses its members before its first checkpoint. And there is no
-checkpoint between the end of `on_join` and the moment when the model is ready. So this loop can't miss a tick
-that comes meanwhile: nothing happens between its last check and that moment.
+checkpoint between the end of `on_join` and the moment when the model is ready. So a loop that looks for what
+is missing can't miss a tick that comes meanwhile: nothing happens between its last look and that moment.
 
-    async def on_join(join: Join) -> None:
-        sent = 0
-        while sent < len(history):
-            new, sent = history[sent:], len(history)
-            (await join.model.call("tick", Arguments(new))).unwrap()
+What is missing is for the coordinator to know. A model may have its history, although it joins for the first
+time in this process, or comes back after it had stopped: `Join.fresh` says whether its instance is new. The
+README has the loop.
 """
 
 from __future__ import annotations

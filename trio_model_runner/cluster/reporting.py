@@ -1,6 +1,6 @@
 """Where reports about models are kept back, and from where they are sent.
 
-`model.policy.reports` decides which reports are released and which are held; this module has the clock and
+`model.policy` decides which reports are released and which are held; this module has the clock, the log, and
 the way to the orchestrator. A model that is reported is let go of until the orchestrator announces it again.
 While reporting is off, nothing is reported, and models stay, however much they fail.
 
@@ -15,26 +15,41 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ..groups import one_by_itself
 from ..model.handle import ModelRunner
-from ..model.policy import Decision, PendingReport, PendingReports, may_be_sent
+from ..model.policy import (
+    Decision,
+    Judge,
+    Limits,
+    News,
+    NewsKind,
+    PendingReport,
+    Stage,
+    may_be_sent,
+)
 from ..orchestrator import FailureReport
+from ..security import GatewayCredentials
 from ..signal import Signal
 from ..text import quoted
 from ..values.failure_codes import FailureCode
 from ..values.results import ModelState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..config import ClusterConfig
     from ..orchestrator import OrchestratorFeed
 
 __all__ = ["Reportable", "Reporting"]
 
 _LEFT: Final = frozenset({ModelState.RETIRING, ModelState.GONE})
+_MOST_NAMED: Final = 5
+_SECONDS_BETWEEN_REMINDERS: Final = 60.0
 
 logger = logging.getLogger("trio_model_runner.cluster")
 
@@ -51,8 +66,17 @@ class Reportable(Protocol):
     def let_go(self, model: ModelRunner, reason: str) -> None:
         """Let go of a model: it was reported."""
 
-    def tell_held(self, report: PendingReport[ModelRunner]) -> None:
-        """Tell that a report is held and will not be sent."""
+    def tell_held(self, model: ModelRunner, report: PendingReport) -> None:
+        """Tell listeners that a report is held."""
+
+    def try_later(self, model: ModelRunner) -> None:
+        """If a model was given up, try it again with growing waits."""
+
+    def try_now(self, model: ModelRunner) -> None:
+        """If a model was given up, try it again at once."""
+
+    async def ping_all(self, timeout: float) -> None:
+        """Ask all members for a sign of life. Those that give none within `timeout` seconds are lost."""
 
 
 class Reporting:
@@ -62,66 +86,41 @@ class Reporting:
         config: the settings.
         feed: where reports go.
         models: the models.
+
+    Attributes:
+        judge: decides what counts against the models, and what is reported.
     """
 
     def __init__(self, config: ClusterConfig, feed: OrchestratorFeed, models: Reportable) -> None:
+        self.judge = Judge(
+            limits=Limits(config.max_consecutive_failures, config.max_consecutive_timeouts),
+            health=config.health,
+            enabled=config.report_failures,
+            gateway=isinstance(config.credentials, GatewayCredentials),
+            tell=self._take_news,
+        )
         self._enabled = config.report_failures
+        self._timeout = config.health.timeout
         self._feed = feed
         self._models = models
-        self._pending: PendingReports[ModelRunner] = PendingReports(
-            config.health, name_of=lambda model: model.model_id
-        )
         self._changed = False
         self._change = Signal()
         self._unproved: set[str] = set()
+        self._switched_off: set[tuple[str, FailureCode]] = set()
 
     @property
     def pending(self) -> int:
         """How many reports are pending."""
-        return len(self._pending)
+        return self.judge.reports.pending
 
     @property
     def held(self) -> int:
-        """How many reports were held, since too many came at once."""
-        return self._pending.held
+        """How many reports are held."""
+        return self.judge.reports.held
 
-    def add(self, model: ModelRunner, code: FailureCode, reason: str, *, lacking: str | None = None) -> None:
-        """Let a report wait until it is certain enough.
-
-        Args:
-            model: the model.
-            code: what to report.
-            reason: the text that the model's author will read.
-            lacking: the class or method that the model lacks. The report counts only if another model has it.
-        """
-        if self._has_left(model):
-            return
-        if not self._enabled:
-            logger.info(
-                "model %s would be reported as %s, but reporting is off: %s",
-                quoted(model.model_id),
-                code,
-                quoted(reason),
-            )
-            return
-        if lacking is not None and lacking not in self._unproved and not self._pending.proved(lacking, model):
-            self._unproved.add(lacking)
-            logger.error(
-                "no model has shown yet that %r exists; is it spelt right? %s", lacking, quoted(reason)
-            )
-        self._pending.add(PendingReport(model, code, reason, trio.current_time(), lacking))
-        self.look_again()
-
-    def note_success(self, model: ModelRunner, name: str) -> None:
-        """Note that a model succeeded with a class or method, and withdraw its pending report."""
-        proved = self._pending.is_proved(name)  # nearly always, and then this must be quick
-        if not proved and self._pending.prove(name, model, trio.current_time()):
-            self.look_again()
-        self._pending.note_success(model, name)
-
-    def withdraw(self, model: ModelRunner) -> None:
-        """Withdraw the pending report about a model that begins anew, or is gone."""
-        self._pending.withdraw(model)
+    def rows(self) -> list[dict[str, Any]]:
+        """The reports that are pending or held, in plain values."""
+        return self.judge.reports.rows()
 
     def send(self, model: ModelRunner, code: FailureCode, reason: str | None) -> None:
         """Report a model now, and let go of it until it is announced again."""
@@ -133,7 +132,6 @@ class Reporting:
                 "model %s is not reported as %s: this deployment has left", quoted(model.model_id), code
             )
             return
-        self._pending.withdraw(model)
         report = FailureReport(
             model_id=model.model_id,
             deployment_id=model.deployment_id,
@@ -152,34 +150,125 @@ class Reporting:
     @enable_ki_protection
     async def run(self) -> None:
         """Send or hold reports when their time has come, or when something has changed, until cancelled."""
-        while True:
-            self._changed = False
-            now = trio.current_time()
-            members = self._models.count()
-            self._act_on(self._pending.due(now, members))
-            next_at = self._pending.next_due(now, members)
-            with trio.move_on_at(math.inf if next_at is None else next_at):
-                await self._change.wait_until(lambda: self._changed)
-                await trio.lowlevel.checkpoint()
+        with one_by_itself():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._remind)
+                while True:
+                    self._changed = False
+                    now = trio.current_time()
+                    decision = self.judge.reports.decide(now, self._models.count())
+                    self._act_on(decision)
+                    if decision.to_confirm:
+                        nursery.start_soon(self._confirm, decision.to_confirm)
+                    next_at = self.judge.reports.next_decision(now)
+                    with trio.move_on_at(math.inf if next_at is None else next_at):
+                        await self._change.wait_until(lambda: self._changed)
+                        await trio.lowlevel.checkpoint()
 
-    def _act_on(self, decision: Decision[ModelRunner]) -> None:
-        if decision.held:
-            logger.error(
-                "%d models would be reported at once, which says more about us or the network than about "
-                "them: none is. The first: %s: %s",
-                len(decision.held),
-                decision.held[0].code,
-                quoted(decision.held[0].reason),
-            )
+    @enable_ki_protection
+    async def _confirm(self, reports: Sequence[PendingReport]) -> None:
+        """Have models tried once more, and ask all others whether it is the network."""
+        for report in reports:
+            self._models.try_now(_model_of(report))
+        await self._models.ping_all(self._timeout)
+        for report in reports:
+            self.judge.reports.note_members_asked(report)
+        self.look_again()
+
+    @enable_ki_protection
+    async def _remind(self) -> None:
+        """Say again what is held, every hour."""
+        while True:
+            await trio.sleep(_SECONDS_BETWEEN_REMINDERS)
+            self._say_held(self.judge.reports.say_again(trio.current_time()))
+
+    def _act_on(self, decision: Decision) -> None:
+        for report in decision.pending:
+            logger.info("model %s may be reported: %s", *_described(report))
         for report in decision.held:
-            self._models.tell_held(report)
+            if report.said_at == -math.inf:
+                self._models.tell_held(_model_of(report), report)
+            self._models.try_later(_model_of(report))
+        if decision.held:
+            self._say_held([each for each in decision.held if each.said_at == -math.inf])
         for report in decision.released:
-            if not may_be_sent(report.code, orchestrator_connected=self._feed.connected):
-                logger.info(
-                    "model %s is not reported: the orchestrator is away, too", quoted(report.model.model_id)
+            self._release(report)
+
+    def _release(self, report: PendingReport) -> None:
+        model = _model_of(report)
+        if not may_be_sent(report.code, orchestrator_connected=self._feed.connected):
+            logger.info("model %s is not reported: the orchestrator is away, too", quoted(model.model_id))
+        elif not self._has_left(model):
+            logger.warning("model %s is reported: %s", *_described(report))
+            self.send(model, report.code, report.reason)
+
+    def _say_held(self, reports: Sequence[PendingReport]) -> None:
+        if not reports:
+            return
+        now = trio.current_time()
+        for report in reports:
+            report.said_at = now
+        names = ", ".join(quoted(report.record.model_id) for report in reports[:_MOST_NAMED])
+        logger.error(
+            "%s not reported, since too many have trouble at the same time; it may be us, or the network: "
+            "%s%s (the first: %s)",
+            "1 model is" if len(reports) == 1 else f"{len(reports)} models are",
+            names,
+            ", ..." if len(reports) > _MOST_NAMED else "",
+            _described(reports[0])[1],
+        )
+
+    def _take_news(self, news: News) -> None:
+        """Log what the judge has to tell, and look at the reports again."""
+        report = news.report
+        match news.kind:
+            case NewsKind.NO_WITNESS:
+                logger.error(
+                    "no other model has succeeded with %s and such arguments, so nobody is blamed; "
+                    "it may be us: %s",
+                    quoted(news.method.lstrip("/")),
+                    quoted(news.text),
                 )
-            elif not self._has_left(report.model):
-                self.send(report.model, report.code, report.reason)
+            case NewsKind.WITHDRAWN if report is not None and report.stage is not Stage.UNPROVED:
+                logger.info("model %s is not reported after all: %s: %s", *_described(report), news.text)
+            case NewsKind.SWITCHED_OFF if report is not None:
+                self._log_switched_off(report)
+            case NewsKind.DUE if report is not None and report.stage is Stage.UNPROVED:
+                self._log_unproved(report)
+            case _:
+                pass
+        self.look_again()
+
+    def _log_unproved(self, report: PendingReport) -> None:
+        if report.method not in self._unproved:
+            self._unproved.add(report.method)
+            logger.error(
+                "no more models have shown yet that %s exists than lack it; is it spelt right? %s",
+                quoted(report.method.lstrip("/")),
+                quoted(report.reason),
+            )
+
+    def _log_switched_off(self, report: PendingReport) -> None:
+        key = (report.record.model_id, report.code)
+        if key not in self._switched_off:
+            self._switched_off.add(key)
+            logger.info("model %s would be reported, but reporting is off: %s", *_described(report))
 
     def _has_left(self, model: ModelRunner) -> bool:
         return model.state in _LEFT or self._models.is_moving(model)
+
+
+def _model_of(report: PendingReport) -> ModelRunner:
+    return cast("ModelRunner", report.record.key)
+
+
+def _described(report: PendingReport) -> tuple[str, str]:
+    """The model of a report, and the report in words: code, method, counts, witness and reason."""
+    row = report.to_dict()
+    parts = [report.code.value]
+    if report.method:
+        counts = f"{row['failures']} failures, {row['timeouts']} timeouts"
+        parts.append(f"{report.method.lstrip('/')}: {counts} since its last success")
+    if row["witness"]:
+        parts.append(f"witness: {quoted(row['witness'])}")
+    return quoted(report.record.model_id), "; ".join([*parts, quoted(report.reason)])

@@ -29,6 +29,7 @@ from ..values.results import PredictResult
 
 if TYPE_CHECKING:
     from ..model.actor import ModelActor
+    from ..model.policy import Judge
 
 __all__ = ["Round"]
 
@@ -45,6 +46,7 @@ class Round:
         members: whom, each once.
         missing: ids that were asked for and never announced.
         scope_margin: seconds before the deadline of an enclosing scope at which the round ends.
+        judge: told at the end what is known of requests that something still waits for.
         call_type: what makes the calls.
         on_result: told each result, as it comes.
         may_be_joining: a model that `on_join` is catching up is called, too.
@@ -59,11 +61,13 @@ class Round:
         missing: Sequence[str] = (),
         *,
         scope_margin: float,
+        judge: Judge,
         call_type: type[Call] = Call,
         on_result: Callable[[PredictResult[Any]], None] | None = None,
         may_be_joining: bool = False,
     ) -> None:
         self._id = round_id
+        self._judge = judge
         self._spec = spec
         self._requests = requests
         self._members = members
@@ -105,13 +109,11 @@ class Round:
         Raises:
             RuntimeError: a result is missing, which is a bug.
         """
-        if self._preparation.cancelled_caught:
-            for call in self._calls:
-                call.leave()
-                call.expire(cut_short=True)
-            await trio.lowlevel.checkpoint()
-        else:
-            await _fan_out(self._calls, self._cutoff)
+        try:
+            await self._make_calls()
+        finally:
+            for evidence in self._requests.waiting():
+                self._judge.close(evidence)
         results = {call.result.model: call.result for call in self._calls if call.result is not None}
         if len(results) != len(self._members):
             raise RuntimeError(f"round {self._id} has {len(results)} results of {len(self._members)} members")
@@ -124,6 +126,15 @@ class Round:
             timeout=self._spec.timeout,
             missing=self._missing,
         )
+
+    async def _make_calls(self) -> None:
+        if self._preparation.cancelled_caught:
+            for call in self._calls:
+                call.leave()
+                call.expire(cut_short=True)
+            await trio.lowlevel.checkpoint()
+        else:
+            await _fan_out(self._calls, self._cutoff)
 
 
 async def _fan_out(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:

@@ -29,7 +29,10 @@ class ClusterSnapshot:
         models: how many announced models are in each state, by `ModelState` value.
         last_round: the last round's id, method, counts by status, elapsed seconds; None before the first.
         reports_pending: how many reports wait until they are certain enough.
-        reports_held: how many reports were held: they will not be sent, since too many came at once.
+        reports_held: how many reports are held: they are not sent, since the models are not alone with their
+            trouble.
+        reports: these reports, each with the keys ``model_id``, ``code``, ``stage`` (such as "pending" or
+            "held"), ``method``, ``failures``, ``timeouts``, ``witness`` (a model id or None) and ``reason``.
         reports_unsent: how many reports wait for a connection to the orchestrator.
         draining: whether `Cluster.drain` was called. Then no new calls are taken.
     """
@@ -42,6 +45,7 @@ class ClusterSnapshot:
     last_round: Mapping[str, Any] | None
     reports_pending: int
     reports_held: int
+    reports: tuple[Mapping[str, Any], ...]
     reports_unsent: int
     draining: bool
 
@@ -49,6 +53,7 @@ class ClusterSnapshot:
         """Return the same as a dict that `json.dumps` takes."""
         row = attrs.asdict(self, recurse=False)
         row["models"] = dict(self.models)
+        row["reports"] = [dict(report) for report in self.reports]
         row["last_round"] = dict(self.last_round) if self.last_round is not None else None
         return row
 
@@ -70,6 +75,7 @@ def take_snapshot(
         last_round=last_round,
         reports_pending=fleet.reporting.pending,
         reports_held=fleet.reporting.held,
+        reports=tuple(fleet.reporting.rows()),
         reports_unsent=feed.pending_reports,
         draining=caller.draining,
     )

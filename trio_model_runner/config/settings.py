@@ -136,17 +136,23 @@ class Health:
     """How to find out what failed: a model, its connection, or this program.
 
     Attributes:
-        verify_timeouts: after a timeout, find out whether the connection is alive before the timeout counts.
-        timeout: seconds that the answer to a PING or a health check may take.
-        mass_fraction: fraction of the members, 0 to 1. If so many would be reported together, none is.
-        mass_minimum: at least so many members must be concerned for that.
-        mass_window: seconds that a report waits, to see whether other models would be reported as well.
+        timeout: seconds in which a node must give a sign of life when it is asked for one. Else its
+            connection is made anew.
+        require_witness: a failure or a timeout counts only if another model succeeded with the same request.
+            False is for a crunch of one model.
+        unserved: seconds. If calls of a method come to nothing for so long, each time for a reason on the
+            model's side such as a lost connection, while most other models succeed, the model is reported.
+        mass_fraction: fraction, 0 to 1. If so many of the models that were asked the same have trouble, none
+            of them is reported.
+        mass_minimum: at least so many models must have trouble for that, or all that there are.
+        mass_window: seconds that a report waits, to see whether the model is alone with its trouble.
     """
 
     SECTION: ClassVar[str] = "health."
 
-    verify_timeouts: bool = attrs.field(default=True, validator=TrueOrFalse())
     timeout: float = attrs.field(default=5.0, converter=to_float, validator=_POSITIVE)
+    require_witness: bool = attrs.field(default=True, validator=TrueOrFalse())
+    unserved: float = attrs.field(default=900.0, converter=to_float, validator=_POSITIVE)
     mass_fraction: float = attrs.field(
         default=0.5, converter=to_float, validator=Number(unit="", above=0, at_most=1)
     )

@@ -1,13 +1,13 @@
 """One model: the life of its deployment on one node, and the calls on it.
 
-Nothing here may know of other models (except that `policy.reports` counts them), or of the cluster. Read in
-this order:
+Nothing here may know of other models (except that `policy` compares them), or of the cluster. What counts
+against a model, for people: `README.md`. Read in this order:
 
 1. `handle` is the `ModelRunner` that a coordinator holds.
 2. `lifecycle` is the table of all states and events. `actor` does what the table says: it has the `steps`
-   taken, and does what follows from them. `attempts` says how many attempts to connect are left, and how long
-   to wait before the next. `bringing_up` is connecting, proof and Setup; `node_connection` is a connection
-   that belongs to this model. `supervisor` is the interface of the object that runs all models
+   taken; `aftermath` is what follows from their ends. `attempts` says how many attempts to connect are left,
+   and how long to wait before the next. `bringing_up` is connecting, proof and Setup; `node_connection` is a
+   connection that belongs to this model. `supervisor` is the interface of the object that runs all models
    (`cluster.fleet`).
 3. `round_spec` has what all calls of a round share: what is asked, and what is sent. `call` makes one call,
    and takes its place in the queue; `cluster.rounds` makes many side by side, until their deadline.
@@ -16,5 +16,5 @@ this order:
    that Ctrl-C can end them.
 4. `policy` decides what events mean. `Call.expire` asks its `facts.outcome_of_cut_off` what a passed
    deadline means, and the table in `outcomes` makes it a TIMEOUT that counts, or one that does not. `conduct`
-   does what follows: it finds out whether a model was slow, or its connection was dead, and adds reports.
+   tells the judge, with the time. `watch` asks a node whether it is through with a call that was cut off.
 """

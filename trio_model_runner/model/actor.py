@@ -10,6 +10,7 @@ leads out of these states also lets go of the connection.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
@@ -19,26 +20,28 @@ from trio.lowlevel import enable_ki_protection
 from ..channel import Peer
 from ..errors import ProofFailed
 from ..groups import describe, one_by_itself
+from ..rpc.ending import EndCause
 from ..security.delegation import UnknownIdentity
 from ..signal import Signal
 from ..text import readable
 from ..values.results import ModelError, ModelState
+from .aftermath import Aftermath
 from .attempts import Attempts
-from .bringing_up import BringUpError
 from .conduct import Conduct
 from .handle import ModelRunner
 from .lifecycle import CONNECTED, Event, JoinReason, Lifecycle, Step
 from .node_connection import NodeConnection
 from .policy import (
     Outcome,
-    is_coordinators,
-    outcome_of_unreachable,
-    tried_again,
+    Overrun,
+    RoundEvidence,
+    outcome_of_distrust,
     tried_again_when_held,
 )
 from .queueing import CallQueue, Turn
 from .route import ModelRoute
 from .steps import StepResult, Steps
+from .watch import Watch
 
 if TYPE_CHECKING:
     import grpclib.client
@@ -50,6 +53,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelActor", "ModelUnavailableError"]
 
+logger = logging.getLogger("trio_model_runner.model")
+
 _UNAVAILABLE: Final = frozenset(
     {ModelState.RECOVERING, ModelState.FAILED, ModelState.RETIRING, ModelState.GONE}
 )
@@ -59,8 +64,7 @@ _UNAVAILABLE: Final = frozenset(
 _BEGINNINGS: Final = frozenset({Event.BEGUN, Event.ANNOUNCED_AGAIN, Event.MOVED})
 """After these events, the attempts to connect are counted from the first again."""
 
-_LOSSES: Final = frozenset({Event.CONNECTION_ENDED, Event.INSTANCE_LOST})
-_SETUPS: Final = frozenset({Event.MUST_JOIN, Event.SET_UP})
+_LOSSES: Final = frozenset({Event.CONNECTION_ENDED, Event.RETIRED_IN_PEACE, Event.INSTANCE_LOST})
 
 
 class ModelUnavailableError(Exception):
@@ -79,7 +83,8 @@ class ModelActor:
         error: why it is not ready, or None.
         our_error: the same, if it is an exception of the coordinator's code or of this machine; else None.
         conduct: what counts for and against it.
-        overrunning: a call of ours was cut off, and the model may still run it.
+        watch: asks the node whether it is through with a call that was cut off.
+        retired: the last connection that its node has retired, or None.
         replaced: another deployment has taken its place.
     """
 
@@ -101,7 +106,7 @@ class ModelActor:
         self.port = port
         self.error: BaseException | None = None
         self.our_error: Exception | None = None
-        self.overrunning = False
+        self.retired: NodeConnection | None = None
         self.replaced = False
         self.runner = ModelRunner(
             self,
@@ -109,7 +114,8 @@ class ModelActor:
             deployment_id=deployment_id,
             longest_text=config.limits.max_detail_length,
         )
-        self.conduct = Conduct(self.runner, supervisor)
+        self.conduct = Conduct(self.runner, host, supervisor.judge)
+        self.watch = Watch(self, supervisor)
         self._supervisor = supervisor
         self._config = config
         self._life = Lifecycle()
@@ -117,7 +123,8 @@ class ModelActor:
         self._queue = CallQueue(config.limits.max_queued_calls)
         self._joining_queue = CallQueue(config.limits.max_queued_calls)
         self._attempts = Attempts(config.backoff)
-        self._steps = Steps(self.runner, supervisor, self._attempts, self._queue.wait_empty, reason)
+        self._steps = Steps(self, supervisor, self._attempts, self._queue.wait_empty, reason)
+        self._aftermath = Aftermath(self.conduct, self._steps, self._attempts, config)
         self._step = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._channel: grpclib.client.Channel | None = None
@@ -132,9 +139,14 @@ class ModelActor:
         """Whether it takes part in rounds. This becomes False at once when its connection is lost.
 
         The state changes a little later. A call that was made meanwhile would wait for the next connection.
+        Calls do wait where the node has retired the connection in peace, and it is replaced at once.
         """
-        node = self._steps.node
-        return self._life.state is ModelState.READY and node is not None and node.connection.accepts_calls
+        if self._life.state is ModelState.READY:
+            node = self._steps.node
+            return node is not None and (
+                node.connection.accepts_calls or self._aftermath.will_be_replaced(node)
+            )
+        return self._life.state is ModelState.REPLACING
 
     @property
     def joining(self) -> bool:
@@ -180,7 +192,7 @@ class ModelActor:
         """Take the steps of the model's life. This is shielded: only `stop` and `retire` end it."""
         with trio.CancelScope(shield=True), one_by_itself():
             async with trio.open_nursery() as nursery:
-                self._nursery = self.conduct.nursery = nursery
+                self._nursery = self.watch.nursery = nursery
                 try:
                     await self._take_steps(nursery)
                 finally:
@@ -215,6 +227,7 @@ class ModelActor:
         """It is announced at another address."""
         if self._life.heeds(Event.MOVED):
             self.host, self.port = host, port
+            self.conduct.record.host = host
             self._channel = None  # it has the old address
             self.conduct.begin_anew()
             self._happened(Event.MOVED)
@@ -231,17 +244,35 @@ class ModelActor:
     def let_go(self, reason: str) -> None:
         """It was reported: let go of it until it is announced again."""
         if self._life.heeds(Event.REPORTED):
-            if self.error is None or self.state is ModelState.RECOVERING:
+            if self.error is None or self.state is not ModelState.FAILED:
                 self.error = ModelError(self.shorten(reason))
             self._happened(Event.REPORTED)
 
     def try_later(self) -> None:
-        """A report about it was held: if it was given up, try it again after a while.
+        """A report about it is held: if it was given up, try it again, with waits that grow.
 
         If it could not prove its identity, it is not tried again before it is announced again.
         """
-        if tried_again_when_held(self.error):
+        if not tried_again_when_held(self.error):
+            return
+        waits_already = self._attempts.held and self._life.step is Step.WAIT_TO_RETRY
+        self._attempts.held = True
+        if not waits_already:
             self._happened(Event.HELD)
+
+    def try_now(self) -> None:
+        """If it was given up, make the next attempt at once."""
+        self._steps.retry_now()
+
+    async def answers_ping(self, timeout: float) -> None:
+        """Ask for a sign of life; without one, the connection counts as lost, and is given up."""
+        node = self._steps.node
+        if node is None or not node.connection.accepts_calls or not node.connection.may_ping:
+            return
+        if not await node.connection.ping(timeout) and node is self._steps.node:
+            self.conduct.note_loss(stood=trio.current_time() - node.made_at, silent=True)
+            text = f"no answer to a PING within {timeout:g} s"
+            node.connection.abort(text, cause=EndCause.NO_ANSWER_TO_PING)
 
     # Events from calls.
 
@@ -251,18 +282,47 @@ class ModelActor:
             self.error = error
             self._happened(Event.DISTRUSTED)
 
+    def note_distrust(self, path: str, error: ProofFailed) -> None:
+        """The same, for an answer on `ModelRunner.channel`."""
+        self.conduct.note_distrust(path, outcome_of_distrust(error, answer=True), str(error))
+        self.distrust(error)
+
     def renew(self, reason: str) -> None:
         """Its node has no instance: go through setup again at once, on a new connection."""
-        if self._steps.node is not None:
+        if self._steps.node is not None and self._life.heeds(Event.INSTANCE_LOST):
+            self._steps.forget_instance()
             self._steps.node.connection.retire(reason)
+            self.conduct.note_loss(stood=0.0, peaceful=True)
             self._happened(Event.INSTANCE_LOST)
 
-    def note(self, outcome: Outcome, method: str, detail: str) -> None:
-        """Count the outcome of a call, and do what follows from it."""
-        if (outcome, method) in self.conduct.record.no_news:
-            return  # as nearly always, and then this must cost nothing
-        given_up = self._life.state is ModelState.FAILED
-        self.conduct.note_call(outcome, method, detail, given_up=given_up)
+    def retire_connection(self, node: NodeConnection, reason: str) -> None:
+        """The way to its node is broken: make the connection anew."""
+        node.connection.retire(reason, cause=EndCause.BROKEN)
+
+    def note(
+        self, evidence: RoundEvidence, outcome: Outcome, detail: str, overrun: Overrun | None = None
+    ) -> None:
+        """Count the outcome of a call, and do what follows from it.
+
+        Args:
+            evidence: what else is known of the request.
+            outcome: what happened.
+            detail: the same in words, for the model's author.
+            overrun: the overrun that the call has become, if it has.
+        """
+        record, form = self.conduct.record, evidence.form
+        standing = record.no_news.get((outcome, form.method))
+        if standing is None or evidence.waiting:
+            self.conduct.note_call(evidence, outcome, detail, overrun)
+            return
+        # A success, as nearly always, and nothing counts against the model: this must cost next to nothing.
+        standing.succeeded_at = trio.current_time()
+        evidence.witness = record.model_id
+        mark = record.success_mark
+        if form.latest is not mark:
+            if form.latest[0] != mark[0]:
+                form.before = form.latest
+            form.latest = mark
 
     def belongs_to(self, supervisor: object) -> bool:
         """Whether this is its supervisor."""
@@ -290,6 +350,13 @@ class ModelActor:
         if joining:
             return node if state is ModelState.JOINING else None
         return node if state is ModelState.READY or state is ModelState.RETIRING else None
+
+    @property
+    def kept_by_us(self) -> bool:
+        """Whether it is not ready because of us: our code raised, or its node is busy with a call of ours."""
+        overrun = self.conduct.record.overrun
+        busy = self._life.state is ModelState.SETTING_UP and overrun is not None and overrun.ours
+        return self.our_error is not None or busy
 
     async def wait_usable(self, *, joining: bool) -> NodeConnection:
         """Wait for the connection for a call. This is no checkpoint if there is one now.
@@ -323,28 +390,12 @@ class ModelActor:
 
     def _event_of(self, result: StepResult) -> Event:
         """Do what follows from a step, and give the event that came of it."""
-        if result.failure is not None:
-            return self._give_up(result.failure)
-        if result.error is not None:
-            self.error = result.error
-            if not self._attempts.next(result.stood):
-                outcome = outcome_of_unreachable(result.error)
-                attempts = self._config.backoff.attempts
-                reason = f"no connection after {attempts} attempts: {describe(result.error)}"
-                return self._give_up(BringUpError(outcome, reason, result.error))
-        if result.event in _SETUPS:
-            self.conduct.note_setup()
-            self.overrunning = False
-        return result.event
-
-    def _give_up(self, failure: BringUpError) -> Event:
-        reason = self.shorten(str(failure))
-        self.error = _error_of(failure, reason)
-        if is_coordinators(failure.outcome) and isinstance(self.error, Exception):
-            self.our_error = self.error
-        self.conduct.note_giving_up(failure.outcome, reason)
-        later = tried_again(failure.outcome, reports_enabled=self._config.report_failures)
-        return Event.GIVEN_UP_FOR_NOW if later else Event.GIVEN_UP
+        after = self._aftermath.of(result)
+        if after.error is not None:
+            self.error = after.error
+        if after.our_error is not None:
+            self.our_error = after.our_error
+        return after.event
 
     def _happened(self, event: Event) -> None:
         """Change the state as an event says, if the table has an entry for it, and do what follows."""
@@ -353,17 +404,16 @@ class ModelActor:
             return
         state = self._life.state
         self._step.cancel()
-        if event in _BEGINNINGS or previous is ModelState.FAILED:
+        if event in _BEGINNINGS:
             self._attempts.start_over()
         if state not in CONNECTED:
             self._let_go(gently=previous is ModelState.READY and event in _LOSSES)
-        if state is ModelState.JOINING or state is ModelState.READY:
-            self.conduct.connection = self._steps.connected.connection
         if state is not previous and state is not ModelState.FAILED:
             self.our_error = None
         if state is ModelState.READY:
             self.error = None
             self._steps.reason = JoinReason.RESTARTED
+            self.watch.go_on(self._steps.connected)
         if state is not previous:
             self._changed.send()
             self._supervisor.state_changed(self.runner, previous)
@@ -374,20 +424,13 @@ class ModelActor:
         Args:
             gently: open calls may end first.
         """
-        node, self._steps.node, self.conduct.connection = self._steps.node, None, None
+        node, self._steps.node = self._steps.node, None
         if node is None:
             return
+        self.retired = node if gently else None
+        if self.conduct.record.connected:
+            self.conduct.note_loss(stood=0.0, peaceful=True)
         assert self._nursery is not None
         connection = node.connection
         close = connection.finish if gently and not connection.lost else connection.aclose
         self._nursery.start_soon(close, self._config.shutdown_grace)
-
-
-def _error_of(failure: BringUpError, reason: str) -> BaseException:
-    """The coordinator's own exception or the failed proof itself; everything else becomes a `ModelError`."""
-    ours = is_coordinators(failure.outcome) or isinstance(failure.error, ProofFailed)
-    if ours and failure.error is not None:
-        return failure.error
-    error = ModelError(reason)
-    error.__cause__ = failure.error
-    return error

@@ -3,24 +3,29 @@
 A new connection may lead to another process than the last one, so both are done on each. If a proof is
 needed, it comes first, by a health check: a Setup has the class and its arguments, and only the model's own
 node may see these.
+
+A node that is busy answers a Setup with "Server busy". That is an answer, so nobody is blamed for it: the
+`watch` waits until the node is through. A Setup that is not answered in time is an overrun as any other.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import enum
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import trio
 from grpclib.exceptions import GRPCError
 
 from ..network.tls import TLSNetwork
 from ..rpc.connecting import open_connection
-from ..services.base import NodeService, Request
+from ..services.base import NodeService, Request, SetupAnswer
 from .node_connection import NodeBusyError, NodeConnection, status_text
 from .policy import (
     Fact,
     Outcome,
-    is_about_the_connection,
+    is_about_the_way,
     is_unknown_method,
+    may_still_run,
     outcome_of_fact,
     outcome_of_proof,
     outcome_of_setup,
@@ -29,13 +34,18 @@ from .policy import (
 )
 
 if TYPE_CHECKING:
-    from ..rpc.call import Answer
+    from collections.abc import Callable
+
+    from ..rpc.call import Answer, UnaryCall
     from .handle import ModelRunner
     from .supervisor import Supervisor
 
-__all__ = ["BringUpError", "connect", "prove", "set_up"]
+__all__ = ["BringUpError", "SetupWatch", "connect", "prove", "set_up"]
 
 _BUSY_RETRY: Final = 0.1
+_NEARLY_ALL: Final = 0.9
+"""Of a Setup's time. A node that says earlier that the deadline has passed does not mean our deadline."""
+
 _HEALTH_CHECK: Final = Request("/grpc.health.v1.Health/Check")
 
 
@@ -45,21 +55,46 @@ class BringUpError(Exception):
     Attributes:
         outcome: what this means.
         error: the exception behind it, if there is one.
+        setup_sent_at: when the Setup was sent whose answer says this; None if it is no such answer.
     """
 
-    def __init__(self, outcome: Outcome, reason: str, error: BaseException | None = None) -> None:
+    def __init__(
+        self,
+        outcome: Outcome,
+        reason: str,
+        error: BaseException | None = None,
+        *,
+        setup_sent_at: float | None = None,
+    ) -> None:
         super().__init__(reason)
         self.outcome = outcome
         self.error = error
+        self.setup_sent_at = setup_sent_at
 
 
-async def connect(nursery: trio.Nursery, model: ModelRunner, supervisor: Supervisor) -> NodeConnection:
+class SetupWatch(Protocol):
+    """What a Setup needs, to wait for a node that is busy."""
+
+    async def wait_while_busy(self, node: NodeConnection) -> None:
+        """The node said that it is busy: wait until it is through, or its connection is gone."""
+
+    async def wait_after_overrun(self, node: NodeConnection, began: float) -> None:
+        """A Setup that was sent at `began` was not answered in time: wait likewise."""
+
+    def note_sent(self) -> None:
+        """A Setup may have reached the node."""
+
+
+async def connect(
+    nursery: trio.Nursery, model: ModelRunner, supervisor: Supervisor, limiter: trio.CapacityLimiter
+) -> NodeConnection:
     """Connect to a model's node.
 
     Args:
         nursery: the connection's tasks run in it.
         model: the model.
         supervisor: has the settings, the credentials, and the reader of sockets.
+        limiter: limits how many connect at the same time.
 
     Raises:
         ProofFailed: the node's certificate is not the model's.
@@ -70,7 +105,7 @@ async def connect(nursery: trio.Nursery, model: ModelRunner, supervisor: Supervi
     if (tls := security.tls(model.model_id)) is not None:
         network = TLSNetwork(tls.context, network, server_hostname=tls.server_hostname)
     try:
-        async with supervisor.connect_limiter:
+        async with limiter:
             connection = await open_connection(
                 nursery,
                 network,
@@ -113,7 +148,7 @@ async def prove(node: NodeConnection, service: NodeService, timeout: float) -> N
                 raise
         if node.must_prove:
             empty_setup = Request(service.setup_request().path)
-            await _ask(node, empty_setup, timeout, "an empty Setup")
+            await _ask(node, empty_setup, timeout, "an empty Setup", exempt=False)
     except GRPCError as error:
         if node.must_prove:
             text = f"the node did not prove itself: {status_text(error)}"
@@ -123,51 +158,100 @@ async def prove(node: NodeConnection, service: NodeService, timeout: float) -> N
             raise ConnectionError(text) from error
 
 
-async def set_up(node: NodeConnection, service: NodeService, timeout: float) -> bool:
-    """Set a model up, and return whether that made a new instance.
+async def set_up(node: NodeConnection, service: NodeService, timeout: float, watch: SetupWatch) -> bool:
+    """Set a model up, and return whether the node said that it made an instance.
+
+    This takes as long as the node is busy. Only the end of the connection ends that.
 
     Args:
         node: the connection.
         service: the gRPC service that the node has.
-        timeout: seconds that the setup may take.
+        timeout: seconds that one Setup may take.
+        watch: waits while the node is busy.
 
     Raises:
-        BringUpError: the Setup failed, or was not answered in time.
+        BringUpError: the Setup failed.
         ProofFailed: the answer does not come from the model's node.
         OSError, CallInterrupted: the connection failed.
     """
+    while True:
+        began = trio.current_time()
+        setup = await _try_setup(node, service, timeout, watch.note_sent)
+        if setup is _NoAnswer.BUSY:
+            await watch.wait_while_busy(node)
+        elif setup is _NoAnswer.TOO_LATE:
+            await watch.wait_after_overrun(node, began)
+        else:
+            outcome = outcome_of_setup(setup.code)
+            if not succeeded(outcome):
+                raise BringUpError(outcome, f"Setup: {setup.code}: {setup.message}", setup_sent_at=began)
+            return setup.fresh
+
+
+class _NoAnswer(enum.Enum):
+    """Why there is no answer to a Setup."""
+
+    BUSY = enum.auto()
+    TOO_LATE = enum.auto()
+
+
+async def _try_setup(
+    node: NodeConnection, service: NodeService, timeout: float, note_sent: Callable[[], None]
+) -> SetupAnswer | Literal[_NoAnswer.BUSY, _NoAnswer.TOO_LATE]:
+    """Send a Setup once.
+
+    Args:
+        node: the connection.
+        service: the gRPC service that the node has.
+        timeout: seconds that it may take.
+        note_sent: told that the Setup may have reached the node, if its answer is not read.
+    """
+    began = trio.current_time()
+    call: UnaryCall | None = None
+    answered = False
     try:
-        answer = await _ask(node, service.setup_request(), timeout, "Setup")
-        setup = service.read_setup(answer.message)
+        with trio.move_on_after(timeout):
+            call = await node.new_call(service.setup_request())
+            await call.run(timeout)
+            answered = call.error is None
+            return service.read_setup(_answer(node, call, "Setup").message)
+    except NodeBusyError:
+        return _NoAnswer.BUSY
     except GRPCError as error:
+        if may_still_run(error) and trio.current_time() >= began + timeout * _NEARLY_ALL:
+            return _NoAnswer.TOO_LATE
         text = f"Setup: {status_text(error)}"
-        raise BringUpError(outcome_of_setup_error(error), text, error) from error
+        raise BringUpError(outcome_of_setup_error(error), text, error, setup_sent_at=began) from error
     except ValueError as error:
         text = f"Setup: the answer can't be read: {error}"
-        raise BringUpError(outcome_of_setup_error(error), text, error) from error
-    outcome = outcome_of_setup(setup.code)
-    if not succeeded(outcome):
-        raise BringUpError(outcome, f"Setup: {setup.code}: {setup.message}")
-    return setup.fresh
+        raise BringUpError(outcome_of_setup_error(error), text, error, setup_sent_at=began) from error
+    finally:
+        if call is not None and call.handed_over and not answered:
+            note_sent()
+    return _NoAnswer.TOO_LATE
 
 
-async def _ask(
-    node: NodeConnection, request: Request, timeout: float, what: str, *, exempt: bool = False
-) -> Answer:
+async def _ask(node: NodeConnection, request: Request, timeout: float, what: str, *, exempt: bool) -> Answer:
     """Send a request, again and again while the node is busy with something else."""
     with trio.move_on_after(timeout):
         while True:
             call = await node.new_call(request)
             await call.run(timeout)
             try:
-                return node.answer(call, exempt=exempt)
-            except GRPCError as error:
-                if is_about_the_connection(error):
-                    raise ConnectionError(f"{what}: {status_text(error)}") from error
-                raise
+                return _answer(node, call, what, exempt=exempt)
             except NodeBusyError:
                 pass
             await trio.sleep(_BUSY_RETRY)
     raise BringUpError(
-        outcome_of_fact(Fact.SETUP_UNANSWERED), f"{what} was not answered within {timeout:g} s"
+        outcome_of_fact(Fact.PROOF_UNANSWERED), f"{what} was not answered within {timeout:g} s"
     )
+
+
+def _answer(node: NodeConnection, call: UnaryCall, what: str, *, exempt: bool = False) -> Answer:
+    """The answer to a call that has ended; a broken way to the node is an error of the connection."""
+    try:
+        return node.answer(call, exempt=exempt)
+    except GRPCError as error:
+        if is_about_the_way(error):
+            raise ConnectionError(f"{what}: {status_text(error)}") from error
+        raise

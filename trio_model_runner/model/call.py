@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from types import MappingProxyType
 from typing import Any, Final
 
 import trio
@@ -33,15 +32,21 @@ from ..workers import run_in_worker
 from .actor import ModelActor, ModelUnavailableError
 from .node_connection import NodeBusyError, NodeConnection, status_text
 from .policy import (
+    CUT_OFF_TEXTS,
+    NOT_SENT,
     OUTCOME_OF_A_VALUE,
     RULES,
     Fact,
     Outcome,
+    Overrun,
     Progress,
+    RoundEvidence,
+    is_about_the_way,
     is_coordinators,
     is_our_deadline,
     may_still_run,
     must_be_set_up_again,
+    outcome_of_absence,
     outcome_of_answer,
     outcome_of_cut_off,
     outcome_of_distrust,
@@ -59,16 +64,6 @@ _FIRST_RETRY_AFTER: Final = 0.0015
 _LONGEST_RETRY_AFTER: Final = 0.0375
 _RETRY_JITTER: Final = 1 / 3
 """A request is sent again after 1 to 2 ms, then after longer, up to 50 ms."""
-
-_CUT_OFF_TEXTS: Final = MappingProxyType(
-    {
-        Progress.WAITING: "the deadline passed while waiting",
-        Progress.CALLING: "the deadline passed before the request was sent",
-        Progress.CUT_OFF: "no answer before the deadline",
-        Progress.BUSY: "the node was busy until the deadline",
-        Progress.READING: "the answer came, and was not decoded by the deadline",
-    }
-)
 
 
 class Call:
@@ -91,12 +86,13 @@ class Call:
 
     __slots__ = (
         "_actor",
-        "_behind_ours",
+        "_evidence",
         "_first_handed_over_at",
         "_handed_over_at",
         "_joining",
         "_node",
         "_on_result",
+        "_overrun",
         "_progress",
         "_renewed",
         "_request",
@@ -127,8 +123,9 @@ class Call:
         self._requests = requests
         self._on_result = on_result
         self._joining = may_be_joining and actor.joining
+        self._evidence: RoundEvidence = requests.evidence
+        self._overrun: Overrun | None = None
         self._progress = Progress.WAITING
-        self._behind_ours = False
         self._renewed = False
         self._waits: Iterator[float] | None = None
         self._first_handed_over_at: float | None = None
@@ -139,17 +136,37 @@ class Call:
         self._undecoded: Encoded | None = None
         self._turn: Turn | None = None
         self._was_behind = False
-        record = actor.conduct.record
+        overrun = actor.conduct.record.overrun
+        if overrun is not None:
+            overrun.open_window(trio.current_time(), self.deadline)
+        standing = actor.conduct.record.standings.get(spec.method)
+        in_trouble = overrun is not None or (standing is not None and standing.sitting_out)
         if not (self._joining or actor.ready):
-            self._end(outcome_of_fact(Fact.NOT_READY), actor.condition, error=actor.our_error)
-        elif record.sitting_out and spec.sit_out and not self._joining and record.sit_out():
-            text = f"sits out after {record.timeouts} timeouts in a row"
-            self._end(outcome_of_fact(Fact.SITS_OUT), text)
+            outcome = outcome_of_absence(actor.state, ours=actor.kept_by_us)
+            self._end(outcome, actor.condition, error=actor.our_error)
+        elif in_trouble and spec.sit_out and self._is_skipped(overrun):
+            pass
         else:
             try:
                 self._turn = actor.take_turn(joining=self._joining)
             except QueueFullError as error:
                 self._end(outcome_of_fact(Fact.QUEUE_FULL), str(error))
+
+    def _is_skipped(self, overrun: Overrun | None) -> bool:
+        """Skip the call if the node has been busy for too long, or the model sits out this method."""
+        now, method, record = trio.current_time(), self._spec.method, self._actor.conduct.record
+        if overrun is not None and overrun.outlasts(self._spec.timeout, now):
+            if overrun.ours:
+                text = f"still busy with {overrun.name}, sent {now - overrun.sent_at:.1f} s ago"
+                self._end(outcome_of_fact(Fact.OVERRUN_GOES_ON), text)
+            else:
+                text = f"busy with another coordinator for {now - overrun.sent_at:.1f} s"
+                self._end(outcome_of_fact(Fact.BUSY_GOES_ON), text)
+        elif record.sit_out(method, now):
+            timeouts = record.standing(method).timeouts
+            text = f"sits out {method} after {timeouts} timeout{'s' * (timeouts != 1)} in a row"
+            self._end(outcome_of_fact(Fact.SITS_OUT), text)
+        return self.result is not None
 
     def begin(self, on_end: Callable[[Call], None]) -> bool:
         """Send the request right now, if there is nothing to wait for.
@@ -165,6 +182,8 @@ class Call:
         self._request = self._requests.same
         node = self._actor.usable(joining=self._joining)
         if self._request is None or node is None or self._turn is None or not self._turn.first:
+            return False
+        if self._actor.conduct.record.overrun is not None:
             return False
         unary = node.new_call_now(self._request)
         if unary is None:
@@ -207,11 +226,20 @@ class Call:
         if self._unary is not None and self.result is None and self._progress is Progress.CALLING:
             if self._unary.sent:
                 self._progress = Progress.CUT_OFF
-                self._actor.overrunning = True
+                self._watch_overrun()
             self._unary.leave()
         self._was_behind = not self._turn.first
         self._turn.leave()
         self._turn = None
+
+    def _watch_overrun(self) -> None:
+        """The request has reached the node, and this call ends before its answer: the model may run on."""
+        # A call that was cut short overruns only from its own deadline on, since the model knows that one.
+        since = trio.current_time() if math.isinf(self.deadline) else self.deadline
+        self._overrun = Overrun(
+            self._spec.method, self._handed_over_at, since, self._spec.timeout, counts_from=self.deadline
+        )
+        self._actor.watch.begin(self._overrun, self._node)
 
     def expire(self, *, seconds_late: float = 0.0, cut_short: bool = False) -> None:
         """Make the result of a call that was cut off; nothing happens to one that has its result.
@@ -223,21 +251,25 @@ class Call:
         if self.result is not None:
             return
         progress = self._progress
-        if self._behind_ours and progress is not Progress.WAITING:
-            progress = Progress.BUSY
-        text = _CUT_OFF_TEXTS[progress]
-        if progress is Progress.WAITING:
-            text = f"{text}: {'behind another call' if self._was_behind else self._actor.condition}"
-        outcome = outcome_of_cut_off(
-            progress, behind_ours=self._behind_ours, seconds_late=seconds_late, cut_short=cut_short
-        )
+        text = "it was cut off before its deadline" if cut_short else CUT_OFF_TEXTS[progress]
+        if progress is Progress.WAITING and not cut_short:
+            text = f"{text}: {self._waited_for()}"
+        elif progress is Progress.BUSY and not cut_short and self._node is not None:
+            self._actor.watch.begin_for_others(self._node)
+        outcome = outcome_of_cut_off(progress, seconds_late=seconds_late, cut_short=cut_short)
         self._end(outcome, text, error=TimeoutError(text))
+
+    def _waited_for(self) -> str:
+        if self._was_behind:
+            return "behind another call"
+        overrun = self._actor.conduct.record.overrun
+        return self._actor.condition if overrun is None else f"still busy with {overrun.name}"
 
     async def _make_request(self) -> bool:
         """Make the request, once; False if that fails."""
         if self._request is None:
             try:
-                self._request = await self._requests.for_model(self._actor.runner)
+                self._request, self._evidence = await self._requests.for_model(self._actor.runner)
             except Exception as error:  # the coordinator's code: any error is this model's result
                 outcome = outcome_of_fact(Fact.COORDINATORS_CODE_RAISED)
                 self._end(outcome, f"arguments: {error!r}", error=error)
@@ -250,7 +282,7 @@ class Call:
         if self._waits is not None:
             await trio.sleep(next(self._waits))
         try:
-            node = await self._actor.wait_usable(joining=self._joining)
+            node = await self._wait_usable()
             unary = await node.new_call(self._request)
         except ModelUnavailableError as error:
             self._end(outcome_of_fact(Fact.MODEL_LEFT), str(error))
@@ -259,6 +291,19 @@ class Call:
         else:
             await unary.run(self._hand_over(node, unary))
             self._settle()
+
+    async def _wait_usable(self) -> NodeConnection:
+        """Wait for a connection whose node is through with what was cut off. Mostly no checkpoint."""
+        actor = self._actor
+        while True:
+            if actor.usable(joining=self._joining) is None and self._progress is Progress.WAITING:
+                self._progress = Progress.CONNECTING
+            node = await actor.wait_usable(joining=self._joining)
+            overrun = actor.conduct.record.overrun
+            if overrun is None:
+                return node
+            self._progress = Progress.WAITING if overrun.ours else Progress.WAITING_FOR_OTHERS
+            await actor.watch.wait_through(node)
 
     def _try_again(self, progress: Progress) -> None:
         """Nothing can have come of the request: it will be sent again, after a short wait."""
@@ -290,22 +335,27 @@ class Call:
         except GRPCError as error:
             self._settle_error(error)
         except NodeBusyError:
-            self._behind_ours = self._behind_ours or self._actor.overrunning
+            self._actor.conduct.note_stranger()
             self._try_again(Progress.BUSY)
         except CallInterrupted as error:
             if error.unprocessed:
-                self._try_again(Progress.WAITING)
+                self._try_again(Progress.REFUSED)
             else:
+                if error.connection_lost and self._unary.handed_over:
+                    self._watch_overrun()  # the model may still run it, when it is connected again
                 outcome = outcome_of_interruption(connection_lost=error.connection_lost)
                 self._end(outcome, str(error), error=error)
         else:
             self._read(answer)
 
     def _settle_error(self, error: GRPCError) -> None:
-        if may_still_run(error):
-            self._actor.overrunning = True
+        assert self._node is not None
         deadline_passed = trio.current_time() >= self.deadline
-        if is_our_deadline(error, behind_ours=self._behind_ours, deadline_passed=deadline_passed):
+        if may_still_run(error):
+            self._watch_overrun()
+        elif is_about_the_way(error):
+            self._actor.retire_connection(self._node, status_text(error))
+        if is_our_deadline(error, deadline_passed=deadline_passed):
             self._progress = Progress.CUT_OFF
             self.expire()
         else:
@@ -317,7 +367,6 @@ class Call:
 
     def _read(self, answer: Answer) -> None:
         """Make the result of an answer; none, if the model must be set up first, or the value is large."""
-        self._actor.overrunning = False
         try:
             read = self._spec.read(answer.message)
         except ValueError as error:
@@ -337,6 +386,8 @@ class Call:
             self._progress = Progress.WAITING
         if must_be_set_up and not (self._renewed or self._joining):
             self._renewed = True
+            if self._requests.same is None:
+                self._request = None  # `on_join` may change what the coordinator's function returns
             self._actor.renew(f"the node has no instance: {read.message}")
         else:
             outcome = outcome_of_answer(read.code, optional=self._spec.optional)
@@ -368,7 +419,7 @@ class Call:
             self._end(outcome, value.detail, error=value.error)
 
     def _may_have_reached_the_model(self) -> bool:
-        if self._unary is None or self._progress is Progress.WAITING or self._progress is Progress.BUSY:
+        if self._unary is None or self._progress in NOT_SENT:
             return False  # never written, or certainly not processed
         return self._unary.handed_over
 
@@ -394,7 +445,7 @@ class Call:
             error=error,
             sent=self._may_have_reached_the_model(),
         )
-        self._actor.note(outcome, self._spec.method, detail)
+        self._actor.note(self._evidence, outcome, detail, self._overrun)
         if self._on_result is not None:
             self._on_result(self.result)
 

@@ -1,27 +1,22 @@
-"""After a timeout: was the model slow, or was its connection dead?
-
-A dead connection and a slow model look the same from here. So a PING is sent to the node before the model is
-reported. If the node does not answer it, the model did not cause the timeouts: they are taken back, and the
-connection is made anew.
-"""
+"""What one model does, told to the judge with the time. `policy.judge` decides what it means."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import trio
-from trio.lowlevel import enable_ki_protection
 
-from ..rpc.connection import Connection
-from ..rpc.ending import EndCause
-from ..values.failure_codes import FailureCode
-from .policy import Outcome, Record, may_ask_with_ping, report_after_call, report_after_ping
+from ..text import quoted
+from .policy import Form, Outcome, Overrun, RoundEvidence
 
 if TYPE_CHECKING:
     from .handle import ModelRunner
-    from .supervisor import Supervisor
+    from .policy import Judge
 
 __all__ = ["Conduct"]
+
+logger = logging.getLogger("trio_model_runner.model")
 
 
 class Conduct:
@@ -29,98 +24,116 @@ class Conduct:
 
     Args:
         model: the model.
-        supervisor: gets the reports, and the classes and methods that the model has.
+        host: where its node listens.
+        judge: the judge of all models.
 
     Attributes:
-        record: the model's counts.
-        nursery: PINGs wait for their answers in it; None until the actor runs.
-        connection: the connection that carries the model's calls; None if there is none.
+        record: what the judge knows of the model.
     """
 
-    def __init__(self, model: ModelRunner, supervisor: Supervisor) -> None:
-        config = supervisor.config
-        self.record = Record(config.max_consecutive_failures, config.max_consecutive_timeouts)
-        self.nursery: trio.Nursery | None = None
-        self.connection: Connection | None = None
-        self._model = model
-        self._supervisor = supervisor
-        self._health = config.health
-        self._unanswered: dict[Connection, list[tuple[FailureCode | None, str]]] = {}
+    def __init__(self, model: ModelRunner, host: str, judge: Judge) -> None:
+        self.record = judge.admit(model, model.model_id, host)
+        self._judge = judge
 
-    def note_call(self, outcome: Outcome, method: str, detail: str, *, given_up: bool) -> None:
-        """Count the outcome of a call, and do what follows from it.
+    def note_call(
+        self, evidence: RoundEvidence, outcome: Outcome, detail: str, overrun: Overrun | None
+    ) -> None:
+        """Note the outcome of a call.
 
         Args:
+            evidence: about the request.
             outcome: what happened.
-            method: what was called.
             detail: the same in words, for the model's author.
-            given_up: the model was given up meanwhile, so nothing is reported.
+            overrun: the overrun that the call has become, if it has.
         """
-        consequence = self.record.note(outcome, method)
-        if consequence.proves:
-            self._supervisor.note_success(self._model, method)
-        elif consequence.unsure and self._ask(consequence.report, detail):
-            pass  # the answer decides
-        elif (code := report_after_call(consequence, given_up=given_up)) is not None:
-            lacking = method if consequence.lacks else None
-            self._supervisor.add_report(self._model, code, detail, lacking=lacking)
+        self._judge.note(
+            self.record,
+            evidence,
+            outcome,
+            began=evidence.began,
+            now=trio.current_time(),
+            detail=detail,
+            overrun=overrun,
+        )
 
-    def note_giving_up(self, outcome: Outcome, reason: str) -> None:
-        """Count the outcome of a Setup or a proof that failed, and do what follows from it.
+    def note_distrust(self, path: str, outcome: Outcome, detail: str) -> None:
+        """Note that an answer on `ModelRunner.channel` did not prove that it comes from the model's node."""
+        self.note_call(RoundEvidence(Form(path), trio.current_time()), outcome, detail, None)
+
+    def note_setup_failure(
+        self, outcome: Outcome, detail: str, *, began: float, overrun: Overrun | None = None
+    ) -> None:
+        """Note that a Setup failed, or was not answered in time.
 
         Args:
             outcome: what happened.
-            reason: the same in words, for the model's author.
+            detail: the same in words, for the model's author.
+            began: when the Setup was sent.
+            overrun: the overrun that it has become, if it has.
         """
-        consequence = self.record.note(outcome)
-        if consequence.report is not None:
-            lacking = self._supervisor.service.instance_name if consequence.lacks else None
-            self._supervisor.add_report(self._model, consequence.report, reason, lacking=lacking)
+        self._judge.note(
+            self.record,
+            self._judge.setups,
+            outcome,
+            began=began,
+            now=trio.current_time(),
+            detail=detail,
+            overrun=overrun,
+        )
 
-    def note_setup(self) -> None:
-        """Note that the model has an instance of the class that was asked for."""
-        self._supervisor.note_success(self._model, self._supervisor.service.instance_name)
+    def note_giving_up(self, outcome: Outcome, detail: str) -> bool:
+        """Note that the model can't be brought up. Whether a report about it waits that needs no more proof.
+
+        Args:
+            outcome: what happened.
+            detail: the same in words, for the model's author.
+        """
+        now = trio.current_time()
+        self._judge.note_giving_up(self.record, outcome, now=now, detail=detail)
+        return self._judge.is_due(self.record)
+
+    def note_setup(self, *, created: bool) -> None:
+        """Note that the model has an instance, and whether it was made just now."""
+        self._judge.note_setup(self.record, created=created, now=trio.current_time())
+
+    def note_loss(self, *, stood: float, peaceful: bool = False, silent: bool = False) -> None:
+        """Note that the connection has ended.
+
+        Args:
+            stood: how long it had stood, seconds.
+            peaceful: the node retired it, or has no instance any more.
+            silent: the node gave no sign of life.
+        """
+        now = trio.current_time()
+        self._judge.note_loss(self.record, stood=stood, peaceful=peaceful, silent=silent, now=now)
+
+    def note_failed_attempt(self, began: float) -> None:
+        """Note that an attempt to connect, begun at this time, has failed."""
+        self._judge.note_failed_attempt(self.record, began=began, now=trio.current_time())
+
+    def note_way(self, overrun: Overrun, *, good: bool) -> None:
+        """Note whether the node gave a sign of life in time after a call was cut off."""
+        self._judge.note_way(self.record, overrun, good=good, now=trio.current_time())
+
+    def note_still_busy(self, overrun: Overrun, seen_at: float) -> None:
+        """Note that the node was still at an overrunning call at this time."""
+        self._judge.note_still_busy(self.record, overrun, seen_at=seen_at, now=trio.current_time())
+
+    def note_through(self) -> None:
+        """Note that the node is through with what was cut off."""
+        self._judge.note_through(self.record, trio.current_time())
+
+    def would_be_due(self, overrun: Overrun) -> bool:
+        """Whether a report would become due if the model was still at it."""
+        return self._judge.windows_would_be_due(self.record, overrun, trio.current_time())
+
+    def note_stranger(self) -> None:
+        """Note that the node is busy with a call that is not ours, and say so, once."""
+        if not self.record.strangers_told:
+            self.record.strangers_told = True
+            name = quoted(self.record.model_id)
+            logger.error("another coordinator calls %s: its node is busy, and not with our calls", name)
 
     def begin_anew(self) -> None:
         """Forget what the model did, and withdraw its reports."""
-        self.record.clear()
-        self._supervisor.withdraw_reports(self._model)
-
-    def _ask(self, code: FailureCode | None, detail: str) -> bool:
-        """Send a PING in the background, if one may be sent. Later timeouts wait for the same answer.
-
-        Args:
-            code: what to report if the model was slow, or None.
-            detail: the reason, for the model's author.
-        """
-        connection = self.connection
-        if not self._health.verify_timeouts or connection is None or not connection.accepts_calls:
-            return False
-        timeouts = self._unanswered.get(connection)
-        if timeouts is not None:
-            timeouts.append((code, detail))
-            return True
-        if not may_ask_with_ping(connection.pings_without_answer, code):
-            return False
-        assert self.nursery is not None
-        self._unanswered[connection] = [(code, detail)]
-        self.nursery.start_soon(self._wait_for_answer, connection)
-        return True
-
-    @enable_ki_protection
-    async def _wait_for_answer(self, connection: Connection) -> None:
-        timeout = self._health.timeout
-        try:
-            answered = await connection.ping(timeout)
-        finally:
-            timeouts = self._unanswered.pop(connection)
-        code, detail = timeouts[-1]
-        if not answered:
-            for _ in timeouts:
-                self.record.forgive_timeout()
-            connection.abort(f"no answer to a PING within {timeout:g} s", cause=EndCause.NO_ANSWER_TO_PING)
-            return
-        same = connection is self.connection
-        code = report_after_ping(code, timeouts=self.record.timeouts, same_connection=same)
-        if code is not None:
-            self._supervisor.add_report(self._model, code, detail)
+        self._judge.begin_anew(self.record)

@@ -42,7 +42,7 @@ class Event(enum.Enum):
         REPLACED: another deployment has taken its place.
         STOPPED: the orchestrator stopped it, or the cluster ends.
         REPORTED: it was reported to the orchestrator.
-        HELD: a report about it was held. So the reason why it was given up may lie elsewhere.
+        HELD: a report about it is held. So the reason why it was given up may lie elsewhere.
         DISTRUSTED: an answer did not prove that it comes from the model's node.
         INSTANCE_LOST: its node has no instance to call: it was restarted, or reset.
         BEGUN: the actor has begun to run.
@@ -53,6 +53,7 @@ class Event(enum.Enum):
         SET_UP: it is set up, and has its history.
         JOINED: the coordinator has caught it up.
         CONNECTION_ENDED: the connection is gone, or could not be made. Another attempt follows.
+        RETIRED_IN_PEACE: its node has retired the connection, which is replaced at once.
         WAITED: the wait before the next attempt is over.
         GIVEN_UP: it can't be set up, and trying again would not help.
         GIVEN_UP_FOR_NOW: it can't be set up, and trying again later may help.
@@ -76,6 +77,7 @@ class Event(enum.Enum):
     SET_UP = enum.auto()
     JOINED = enum.auto()
     CONNECTION_ENDED = enum.auto()
+    RETIRED_IN_PEACE = enum.auto()
     WAITED = enum.auto()
     GIVEN_UP = enum.auto()
     GIVEN_UP_FOR_NOW = enum.auto()
@@ -93,6 +95,7 @@ class Step(enum.Enum):
         SET_UP: ask the node to make an instance.
         JOIN: let the coordinator catch it up.
         SERVE: carry calls, until the connection takes no more.
+        REPLACE: make the next connection and set the model up, while calls wait for that.
         DRAIN: let the present calls end, and take no new ones.
         WAIT: wait for an event from outside.
         WAIT_TO_RETRY: wait for an event from outside, but try again after a while.
@@ -106,6 +109,7 @@ class Step(enum.Enum):
     SET_UP = enum.auto()
     JOIN = enum.auto()
     SERVE = enum.auto()
+    REPLACE = enum.auto()
     DRAIN = enum.auto()
     WAIT = enum.auto()
     WAIT_TO_RETRY = enum.auto()
@@ -194,6 +198,15 @@ TABLE: Final[Mapping[ModelState, Mapping[Event, Transition]]] = MappingProxyType
             **_WORDS_TO_THE_LIVING,
             Event.REPLACED: (ModelState.RETIRING, Step.DRAIN),
             Event.INSTANCE_LOST: (ModelState.CONNECTING, Step.CONNECT),
+            Event.CONNECTION_ENDED: (ModelState.LOST, Step.BACK_OFF),
+            Event.RETIRED_IN_PEACE: (ModelState.REPLACING, Step.REPLACE),
+            Event.GIVEN_UP: (ModelState.FAILED, Step.WAIT),
+            Event.GIVEN_UP_FOR_NOW: (ModelState.FAILED, Step.WAIT_TO_RETRY),
+        },
+        ModelState.REPLACING: {
+            **_WORDS_TO_THE_LIVING,
+            Event.MUST_JOIN: (ModelState.JOINING, Step.JOIN),
+            Event.SET_UP: (ModelState.READY, Step.SERVE),
             Event.CONNECTION_ENDED: (ModelState.LOST, Step.BACK_OFF),
             Event.GIVEN_UP: (ModelState.FAILED, Step.WAIT),
             Event.GIVEN_UP_FOR_NOW: (ModelState.FAILED, Step.WAIT_TO_RETRY),

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
 from grpclib.exceptions import GRPCError
 
 from ..config import Limits
 from ..network import address_text, ascii_host
 from ..rpc.call import Answer, UnaryCall
+from ..rpc.ending import EndCause
 from ..rpc.protocol import request_fields
 from ..security.delegation import NodeIdentity, carries_proof
 from ..text import readable
@@ -42,6 +44,10 @@ class NodeConnection:
         security: how it is secured.
         limits: the largest answer and the longest text that are taken.
 
+    Attributes:
+        connection: the connection.
+        made_at: when it was made, on Trio's clock, seconds.
+
     Raises:
         OSError: the model's host has no form that an authority could have.
     """
@@ -57,12 +63,14 @@ class NodeConnection:
         "_scheme",
         "_security",
         "connection",
+        "made_at",
     )
 
     def __init__(
         self, connection: Connection, model: ModelRunner, security: NodeSecurity, limits: Limits
     ) -> None:
         self.connection = connection
+        self.made_at = trio.current_time()
         self._model = model
         self._security = security
         self._has_tokens = security.has_tokens
@@ -78,6 +86,18 @@ class NodeConnection:
     def must_prove(self) -> bool:
         """Whether an answer must have proved who is there before anything of value is sent."""
         return self._proof is not None and not self._proof.proved
+
+    @property
+    def retired_in_peace(self) -> bool:
+        """Whether the node takes no new calls on it, and said so in peace."""
+        loss = self.connection.loss
+        return loss is not None and loss.peaceful
+
+    @property
+    def fell_silent(self) -> bool:
+        """Whether it was given up since the node gave no sign of life."""
+        loss = self.connection.loss
+        return loss is not None and loss.cause is EndCause.NO_ANSWER_TO_PING
 
     def new_call_now(self, request: Request) -> UnaryCall | None:
         """The same as `new_call`, if there is nothing to wait for."""

@@ -11,7 +11,7 @@ runs in that model's own call: its exception is that model's result, and costs n
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import attrs
@@ -28,6 +28,7 @@ from .callbacks import call_interruptibly
 
 if TYPE_CHECKING:
     from ..values.results import Model
+    from .policy import RoundEvidence
 
 __all__ = ["CallOptions", "Requests", "RoundSpec", "Value", "check_is_number", "check_size"]
 
@@ -208,27 +209,38 @@ def check_size(request: Request, limit: int) -> None:
 
 
 class Requests:
-    """The requests of one round.
+    """The requests of one round, and what becomes known of them.
 
     Args:
         make: makes the request that carries these arguments; raises TypeError or ValueError for some.
         arguments: for all models, or a function that makes them for each.
         max_message_bytes: the largest request that is sent, bytes.
+        new_evidence: begins the evidence about a request with arguments of this shape.
 
     Attributes:
         same: the request where it is the same for all models, once `prepare` has made it.
+        evidence: what is known of that request; of no request, where a function makes them.
 
     Raises:
         TypeError: `arguments` is neither.
     """
 
-    __slots__ = ("_arguments", "_make", "_max_message_bytes", "same")
+    __slots__ = (
+        "_arguments",
+        "_evidence_of",
+        "_make",
+        "_max_message_bytes",
+        "_new_evidence",
+        "evidence",
+        "same",
+    )
 
     def __init__(
         self,
         make: Callable[[Arguments], Request],
         arguments: Arguments | Callable[[Any], Any],
         max_message_bytes: int,
+        new_evidence: Callable[[Hashable], RoundEvidence],
     ) -> None:
         if not (isinstance(arguments, Arguments) or callable(arguments)) or arguments is Arguments:
             raise TypeError(
@@ -240,6 +252,9 @@ class Requests:
         self._make = make
         self._arguments = arguments
         self._max_message_bytes = max_message_bytes
+        self._new_evidence = new_evidence
+        self._evidence_of: dict[Hashable, RoundEvidence] = {}
+        self.evidence = new_evidence(arguments.shape if isinstance(arguments, Arguments) else None)
         self.same: Request | None = None
 
     async def prepare(self) -> None:
@@ -252,17 +267,29 @@ class Requests:
         if self.same is None and isinstance(self._arguments, Arguments):
             self.same = await self._encode(self._arguments)
 
-    async def for_model(self, model: Model) -> Request:
-        """The request for one model, where there is none for all. No checkpoint where the values are small.
+    async def for_model(self, model: Model) -> tuple[Request, RoundEvidence]:
+        """The request for one model, and what is known of it. No checkpoint where the values are small.
+
+        Models whose arguments have the same shape are each other's witnesses.
 
         Raises:
             Exception: whatever the coordinator's function raises, or what it made can't be sent.
         """
+        if self.same is not None:
+            return self.same, self.evidence
         assert callable(self._arguments)
         arguments = call_interruptibly(self._arguments, model)
         if not isinstance(arguments, Arguments):
             raise TypeError(f"arguments: must return Arguments, got {type(arguments).__name__}")
-        return await self._encode(arguments)
+        request = await self._encode(arguments)
+        evidence = self._evidence_of.get(arguments.shape)
+        if evidence is None:
+            evidence = self._evidence_of[arguments.shape] = self._new_evidence(arguments.shape)
+        return request, evidence
+
+    def waiting(self) -> list[RoundEvidence]:
+        """The evidence in which something still waits for a witness."""
+        return [each for each in (self.evidence, *self._evidence_of.values()) if each.waiting]
 
     async def _encode(self, arguments: Arguments) -> Request:
         if arguments.takes_long_to_encode:

@@ -8,18 +8,22 @@ answer with a failed proof ends the connection, since no other answer on it can 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
 
 from ..channel import CallInterrupted
 from ..errors import ProofFailed
 from .node_connection import NodeConnection
-from .policy import outcome_of_distrust
+from .policy import Overrun
 from .queueing import QueueFullError, Turn
 
 if TYPE_CHECKING:
     from ..rpc.connection import Connection
     from ..rpc.headers import Fields, RawFields
-    from .policy import Outcome
+    from .conduct import Conduct
+    from .watch import Watch
 
 __all__ = ["ModelRoute", "RoutedModel"]
 
@@ -31,10 +35,12 @@ class RoutedModel(Protocol):
     """What a route needs of the model's actor.
 
     Attributes:
-        overrunning: a call of ours was cut off, and the model may still run it.
+        conduct: has the overrun that the node may not be through with.
+        watch: asks the node whether it is through.
     """
 
-    overrunning: bool
+    conduct: Conduct
+    watch: Watch
 
     @property
     def joining(self) -> bool:
@@ -50,10 +56,7 @@ class RoutedModel(Protocol):
     def usable(self, *, joining: bool) -> NodeConnection | None:
         """The connection, if there is one now."""
 
-    def note(self, outcome: Outcome, method: str, detail: str) -> None:
-        """Count an outcome, and do what follows from it."""
-
-    def distrust(self, error: ProofFailed) -> None:
+    def note_distrust(self, path: str, error: ProofFailed) -> None:
         """Let go of a node that did not prove that it belongs to the model."""
 
 
@@ -80,6 +83,7 @@ class ModelRoute:
         try:
             if turn is not None:
                 await turn.wait()
+                await self._wait_through()
             token = await self._node().token(path)
             return NodeCall(self._actor, self._node(), path, token, turn)
         except BaseException:
@@ -92,6 +96,12 @@ class ModelRoute:
             return self._actor.take_turn(joining=self._actor.joining)
         except QueueFullError as error:
             raise CallInterrupted(str(error), unprocessed=True) from error
+
+    async def _wait_through(self) -> None:
+        """Wait until the node is through with what was cut off."""
+        while self._actor.conduct.record.overrun is not None:
+            await self._actor.watch.wait_through(self._node())
+            await trio.lowlevel.checkpoint()
 
     def _node(self) -> NodeConnection:
         node = self._actor.usable(joining=self._actor.joining)
@@ -108,15 +118,16 @@ class NodeCall:
         self, actor: RoutedModel, node: NodeConnection, path: str, token: RawFields, turn: Turn | None
     ) -> None:
         self._actor = actor
-        self._node = node
+        self._node_connection = node
         self._path = path
         self._token = token
         self._turn = turn
+        self._began = trio.current_time()
 
     @property
     def connection(self) -> Connection:
         """See `RoutedCall.connection`."""
-        return self._node.connection
+        return self._node_connection.connection
 
     @property
     def volatile(self) -> RawFields:
@@ -125,7 +136,7 @@ class NodeCall:
 
     def fields(self, content_type: str) -> RawFields:
         """See `RoutedCall.fields`."""
-        return self._node.request_fields(self._path, content_type)
+        return self._node_connection.request_fields(self._path, content_type)
 
     def check(self, headers: Fields, *, trailers_only: bool) -> None:
         """See `RoutedCall.check`. An answer that is only a status needs no proof: it has no value in it.
@@ -136,16 +147,16 @@ class NodeCall:
         if trailers_only:
             return
         try:
-            self._node.verify(headers, exempt=self._path.startswith(_HEALTH_SERVICE))
+            self._node_connection.verify(headers, exempt=self._path.startswith(_HEALTH_SERVICE))
         except ProofFailed as error:
-            self._actor.note(outcome_of_distrust(error, answer=True), self._path, str(error))
-            self._actor.distrust(error)
+            self._actor.note_distrust(self._path, error)
             raise
 
     def end(self, *, sent: bool, ended: bool) -> None:
         """See `RoutedCall.end`."""
         if self._turn is None:
             return
-        if sent and not ended:
-            self._actor.overrunning = True
+        if sent and not ended:  # nothing that happens here counts
+            now = trio.current_time()
+            self._actor.watch.begin(Overrun(self._path, self._began, now, math.inf), self._node_connection)
         self._turn.leave()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import trio
 
 from ..errors import ProofFailed
 from ..rpc.receiver import CallInterrupted
+from ..signal import Signal
 from ..text import quoted
 from .bringing_up import BringUpError, connect, prove, set_up
 from .lifecycle import Event, JoinReason, Step
@@ -22,9 +23,11 @@ from .policy import Fact, outcome_of_distrust, outcome_of_fact
 
 if TYPE_CHECKING:
     from .attempts import Attempts
+    from .conduct import Conduct
     from .handle import ModelRunner
     from .node_connection import NodeConnection
     from .supervisor import Supervisor
+    from .watch import Watch
 
 __all__ = ["StepResult", "Steps"]
 
@@ -38,34 +41,52 @@ class StepResult:
     Attributes:
         event: the event that follows.
         error: why the connection ended, for CONNECTION_ENDED.
-        stood: how long the connection carried calls before it ended, seconds.
+        peaceful: the node retired the connection in peace.
         failure: why the model can't be brought up, for GIVEN_UP.
     """
 
     event: Event
     error: Exception | None = None
-    stood: float = 0.0
+    peaceful: bool = False
     failure: BringUpError | None = None
+
+
+class SteppingActor(Protocol):
+    """What the steps need of the model's actor.
+
+    Attributes:
+        runner: the model's handle.
+        conduct: what counts for and against the model.
+        watch: asks the node whether it is through.
+        retired: the last connection that its node has retired, or None.
+    """
+
+    runner: ModelRunner
+    conduct: Conduct
+    watch: Watch
+    retired: NodeConnection | None
 
 
 class Steps:
     """Takes the steps of one model.
 
     Args:
-        model: the model.
+        actor: the model's actor.
         supervisor: runs all models.
         attempts: says how long to wait before the next attempt to connect.
         wait_no_calls: waits until no call is made and none waits.
+        reason: why the model joins.
 
     Attributes:
         reason: why the model joins next time.
         node: the connection, as soon as there is one; None when `actor` has let go of it.
+        began: when the present attempt to connect began.
         keepalive_interval: seconds of silence before a PING; longer for a node that objects to PINGs.
     """
 
     def __init__(
         self,
-        model: ModelRunner,
+        actor: SteppingActor,
         supervisor: Supervisor,
         attempts: Attempts,
         wait_no_calls: Callable[[], Awaitable[None]],
@@ -73,19 +94,34 @@ class Steps:
     ) -> None:
         self.reason = reason
         self.node: NodeConnection | None = None
+        self.began = 0.0
         self.keepalive_interval = supervisor.config.keepalive.interval
-        self._model = model
+        self._actor = actor
+        self._model = actor.runner
         self._supervisor = supervisor
         self._config = supervisor.config
         self._attempts = attempts
         self._wait_no_calls = wait_no_calls
         self._fresh = False
+        self._seen = False  # an answer has said that there is an instance
+        self._setup_unread = False  # a Setup may have made one, and its answer was not read
+        self._retry_now = False
+        self._asked_to_retry = Signal()
 
     @property
     def connected(self) -> NodeConnection:
         """The connection, in a step that has one."""
         assert self.node is not None
         return self.node
+
+    def retry_now(self) -> None:
+        """Make the next attempt of a model that was given up at once."""
+        self._retry_now = True
+        self._asked_to_retry.send()
+
+    def forget_instance(self) -> None:
+        """The node has no instance, or another one than was seen."""
+        self._seen = False
 
     async def take(self, step: Step, nursery: trio.Nursery) -> StepResult:
         """Take one step.
@@ -112,7 +148,7 @@ class Steps:
         service, timeout = self._supervisor.service, self._config.setup_timeout
         match step:
             case Step.CONNECT:
-                self.node = await connect(nursery, self._model, self._supervisor)
+                self.node = await self._connect(nursery)
                 return Event.UNPROVED if self.node.must_prove else Event.CONNECTED
             case Step.BACK_OFF:
                 await trio.sleep(self._attempts.wait)
@@ -121,9 +157,9 @@ class Steps:
                 await prove(self.connected, service, timeout)
                 return Event.PROVED
             case Step.SET_UP:
-                self._fresh = await set_up(self.connected, service, timeout)
-                must_join = self._fresh or self.reason is not JoinReason.RESTARTED
-                return Event.MUST_JOIN if must_join else Event.SET_UP
+                return await self._set_up(self.connected)
+            case Step.REPLACE:
+                return await self._replace(nursery)
             case Step.JOIN:
                 await self._join(self.connected)
                 return Event.JOINED
@@ -131,11 +167,52 @@ class Steps:
                 await self._wait_no_calls()
                 return Event.DRAINED
             case Step.WAIT_TO_RETRY:
-                await trio.sleep(self._config.backoff.maximum)
+                await self._wait_to_retry()
                 return Event.WAITED
             case _:  # only an event from outside ends this step
                 await trio.sleep_forever()
                 raise AssertionError
+
+    async def _connect(self, nursery: trio.Nursery) -> NodeConnection:
+        self.began = trio.current_time()
+        held, supervisor = self._attempts.held, self._supervisor
+        limiter = supervisor.held_limiter if held else supervisor.connect_limiter
+        return await connect(nursery, self._model, supervisor, limiter)
+
+    async def _set_up(self, node: NodeConnection) -> Event:
+        watch = _BusyNode(self._actor, self)
+        unread, self._setup_unread = self._setup_unread, False
+        try:
+            created = await set_up(node, self._supervisor.service, self._config.setup_timeout, watch)
+        except BaseException:
+            self._setup_unread = unread or self._setup_unread
+            raise
+        unread, self._setup_unread = unread or self._setup_unread, False
+        self._fresh = created or (unread and not self._seen)
+        self._seen = True
+        self._actor.conduct.note_setup(created=created)
+        must_join = self._fresh or self.reason is not JoinReason.RESTARTED
+        return Event.MUST_JOIN if must_join else Event.SET_UP
+
+    def note_setup_sent(self) -> None:
+        """A Setup may have reached the node, and its answer was not read."""
+        self._setup_unread = True
+
+    async def _replace(self, nursery: trio.Nursery) -> Event:
+        """Make the next connection, and set the model up there when the calls on the old one have ended."""
+        old = self._actor.retired
+        node = await self._connect(nursery)
+        try:
+            if node.must_prove:
+                await prove(node, self._supervisor.service, self._config.setup_timeout)
+            if old is not None:
+                await old.connection.wait_idle()
+            event = await self._set_up(node)
+        except BaseException:
+            node.connection.abort("the model could not be set up on it")
+            raise
+        self.node = node  # without a checkpoint after this
+        return event
 
     async def _join(self, node: NodeConnection) -> None:
         try:
@@ -151,12 +228,18 @@ class Steps:
 
     async def _serve(self, node: NodeConnection) -> StepResult:
         """Carry calls until the connection takes no more."""
-        connection, began = node.connection, trio.current_time()
+        connection = node.connection
         await connection.watch(self.keepalive_interval, self._config.keepalive.timeout)
         if connection.too_many_pings:
             self.keepalive_interval *= 2  # as gRPC's specification of keepalive says
         error = ConnectionError(str(connection.loss))
-        return StepResult(Event.CONNECTION_ENDED, error, stood=trio.current_time() - began)
+        return StepResult(Event.CONNECTION_ENDED, error, peaceful=node.retired_in_peace)
+
+    async def _wait_to_retry(self) -> None:
+        with trio.move_on_after(self._attempts.retry_wait()):
+            await self._asked_to_retry.wait_until(lambda: self._retry_now)
+        self._retry_now = False
+        await trio.lowlevel.checkpoint()
 
     async def _why_interrupted(self, error: CallInterrupted) -> CallInterrupted:
         """The same error, or a better one: a call can end a moment before the connection knows why it did."""
@@ -164,3 +247,28 @@ class Steps:
             return error
         await self.node.connection.watch()  # which it knows at the next turn of its reader
         return CallInterrupted(self.node.connection.loss or str(error))
+
+
+class _BusyNode:
+    """What a Setup does while the node is busy; a `bringing_up.SetupWatch`."""
+
+    def __init__(self, actor: SteppingActor, steps: Steps) -> None:
+        self._actor = actor
+        self._steps = steps
+
+    async def wait_while_busy(self, node: NodeConnection) -> None:
+        self._actor.watch.begin_for_others(node)
+        await self._wait(node)
+
+    async def wait_after_overrun(self, node: NodeConnection, began: float) -> None:
+        self._actor.watch.begin_for_setup(node, began)
+        await self._wait(node)
+
+    def note_sent(self) -> None:
+        self._steps.note_setup_sent()
+
+    async def _wait(self, node: NodeConnection) -> None:
+        await self._actor.watch.wait_through(node)
+        await trio.lowlevel.checkpoint()
+        if not node.connection.accepts_calls:
+            raise CallInterrupted(node.connection.loss or "it has ended")

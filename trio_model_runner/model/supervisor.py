@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from ..security.node_security import NodeSecurity
     from ..services.base import NodeService
     from ..values.data import Arguments
-    from ..values.failure_codes import FailureCode
     from ..values.results import ModelState, PredictResult
     from .handle import ModelRunner
     from .lifecycle import JoinReason
+    from .policy import Judge
     from .round_spec import CallOptions
 
 __all__ = ["Supervisor"]
@@ -44,6 +44,14 @@ class Supervisor(Protocol):
     def connect_limiter(self) -> trio.CapacityLimiter:
         """Limits how many models connect at the same time."""
 
+    @property
+    def held_limiter(self) -> trio.CapacityLimiter:
+        """The same for models that can't be reached, and the report about that is held."""
+
+    @property
+    def judge(self) -> Judge:
+        """Decides what counts against the models."""
+
     async def join(self, model: ModelRunner, reason: JoinReason, *, fresh: bool) -> None:
         """Let the coordinator catch a model up. Exceptions of the coordinator's code are raised."""
 
@@ -52,17 +60,6 @@ class Supervisor(Protocol):
 
     def infos_changed(self, model: ModelRunner) -> None:
         """The orchestrator said something new about a model."""
-
-    def add_report(
-        self, model: ModelRunner, code: FailureCode, reason: str, *, lacking: str | None = None
-    ) -> None:
-        """Take a report about a model; `lacking` is the class or method that the model lacks."""
-
-    def note_success(self, model: ModelRunner, name: str) -> None:
-        """A model succeeded with this class or method."""
-
-    def withdraw_reports(self, model: ModelRunner) -> None:
-        """A model begins anew: withdraw the reports about what it did before."""
 
     async def call_model(
         self, model: ModelRunner, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]

@@ -22,7 +22,7 @@ receivers are told, and whoever waits in `watch`. It is not reopened: a new one 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import trio
@@ -45,6 +45,7 @@ __all__ = ["Connection"]
 
 _LAST_WORDS_SECONDS: Final = 0.5
 _LAST_READ_SECONDS: Final = 1.0
+_MOST_PINGS_WITHOUT_ANSWER: Final = 3
 _LOST: State = State.LOST  # looked up at each piece that is read, which an enum's member takes long for
 
 
@@ -200,11 +201,21 @@ class Connection:
         await trio.lowlevel.checkpoint()
         await self._progress.wait_until(lambda: stream.unsent <= limit or stream.closed)
 
+    @property
+    def may_ping(self) -> bool:
+        """Whether the server would accept one more PING: nodes close the connection at the fifth."""
+        return self.pings_without_answer < _MOST_PINGS_WITHOUT_ANSWER
+
     @enable_ki_protection
-    async def ping(self, timeout: float) -> bool:
-        """Whether the server answers a PING within `timeout` seconds."""
+    async def ping(self, timeout: float, beside: Callable[[], None] = lambda: None) -> bool:
+        """Whether the server gives a sign of life within `timeout` seconds after a PING.
+
+        Args:
+            timeout: seconds.
+            beside: sends something else; that and the PING are one write.
+        """
         self.pings_without_answer += 1
-        return await self._keepalive.ping(timeout) and not self.lost
+        return await self._keepalive.ping(timeout, beside) and not self.lost
 
     @enable_ki_protection
     async def watch(self, interval: float = math.inf, timeout: float = 20.0) -> None:
@@ -244,13 +255,17 @@ class Connection:
         """
         self._retire(Ending(cause, reason))
 
+    async def wait_idle(self) -> None:
+        """Wait until no call is open on a connection that takes no new ones; no checkpoint if none is."""
+        await self._fell_idle.wait_until(lambda: self.idle or self.lost)
+
     @enable_ki_protection
     async def finish(self, grace: float = 1.0) -> None:
         """Take no new calls, wait until those that are open have ended, and close; see `aclose`."""
         try:
             self.retire("the connection is being closed", cause=EndCause.CLOSED_BY_US)
             await trio.lowlevel.checkpoint()
-            await self._fell_idle.wait_until(lambda: self.idle or self.lost)
+            await self.wait_idle()
         finally:
             await self.aclose(grace)  # noqa: ASYNC102 - which shields itself, for `grace` seconds
 
@@ -307,8 +322,9 @@ class Connection:
         self._ready.set()
         self._keepalive.give_up()
 
-    def _send_ping(self, payload: bytes) -> None:
+    def _send_ping(self, payload: bytes, beside: Callable[[], None]) -> None:
         self._http2.ping(payload)
+        beside()
         self._writer.flush()
         if self.lost:
             self._keepalive.give_up()
@@ -340,6 +356,8 @@ class Connection:
             self._enter(State.ENDING)
             return False
         self._keepalive.pieces_read += 1
+        if self._keepalive.unanswered:
+            self._keepalive.heard()
         if len(self._first_bytes) < 8:
             self._first_bytes += data[:8]
         for event in self._http2.receive(data):
@@ -379,8 +397,6 @@ class Connection:
                 text = reason or f"the server reset the call: {error_name(code)}"
                 _interrupt(receiver, CallInterrupted(text, unprocessed=unprocessed))
                 self._progress.send()
-            case events.PingAcknowledged(payload):
-                self._keepalive.answered(payload)
             case events.SettingsReceived():
                 self._enter(State.OPEN)
                 self._ready.set()

@@ -1,4 +1,7 @@
-"""Whether a server that says nothing is still there: PINGs, their answers, and when silence asks for one."""
+"""Whether a server that says nothing is still there: PINGs, their answers, and when silence asks for one.
+
+Anything that arrives is a sign of life, not only the answer to a PING: that may come behind a large message.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ class Keepalive:
     """Asks one connection's server with PINGs, and learns of its answers.
 
     Args:
-        send_ping: sends a PING with these 8 bytes.
+        send_ping: sends a PING with these 8 bytes, and what the function beside it sends, in one write.
 
     Attributes:
         pieces_read: how many pieces have been read from the server; the connection counts them.
@@ -22,29 +25,29 @@ class Keepalive:
         unanswered: the PINGs that wait for their answers, by their bytes.
     """
 
-    def __init__(self, send_ping: Callable[[bytes], None]) -> None:
+    def __init__(self, send_ping: Callable[[bytes, Callable[[], None]], None]) -> None:
         self.pieces_read = 0
         self._send_ping = send_ping
         self.pings_sent = 0
         self.unanswered: dict[bytes, trio.Event] = {}
 
-    async def ping(self, timeout: float) -> bool:
-        """Whether the server answers a PING within `timeout` seconds, and before `give_up`."""
+    async def ping(self, timeout: float, beside: Callable[[], None] = lambda: None) -> bool:
+        """Whether anything comes from the server within `timeout` seconds after a PING, before `give_up`."""
         payload = struct.pack(">Q", self.pings_sent)
         self.pings_sent += 1
         over = self.unanswered[payload] = trio.Event()
         try:
-            self._send_ping(payload)
+            self._send_ping(payload, beside)
             with trio.move_on_after(timeout):
                 await over.wait()
             return payload not in self.unanswered
         finally:
             self.unanswered.pop(payload, None)
 
-    def answered(self, payload: bytes) -> None:
-        """The server has answered the PING with these 8 bytes."""
-        over = self.unanswered.pop(payload, None)
-        if over is not None:
+    def heard(self) -> None:
+        """Something has come from the server: it is alive."""
+        unanswered, self.unanswered = self.unanswered, {}
+        for over in unanswered.values():
             over.set()
 
     def give_up(self) -> None:

@@ -95,6 +95,10 @@ class NodeService(abc.ABC):
     def setup_request(self) -> Request:
         """The request that makes a node ready for calls."""
 
+    def empty_setup_request(self) -> Request | None:
+        """A Setup that changes nothing, and whose answer says whether the node is busy; None if none does."""
+        return None
+
     @abc.abstractmethod
     def read_setup(self, message: bytes) -> SetupAnswer:
         """Read the answer to `setup_request`.

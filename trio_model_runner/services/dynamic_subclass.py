@@ -66,6 +66,13 @@ class DynamicSubclassService(NodeService):
         arguments = self.arguments.once(DynamicSubclassService, _encode_arguments)
         return Request(f"{_PATH}Setup", (_encode_class_name(self.class_name), *arguments))
 
+    def empty_setup_request(self) -> Request:
+        """See `NodeService.empty_setup_request`: a Setup without a class name.
+
+        A node that runs a method says "Server busy", one with an instance says so, and one without refuses.
+        """
+        return Request(f"{_PATH}Setup")
+
     def read_setup(self, message: bytes) -> SetupAnswer:
         """See `NodeService.read_setup`. Only the answer's text says whether there was an instance already."""
         (status,) = _read_setup(message)

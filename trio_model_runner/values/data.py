@@ -153,11 +153,29 @@ class Arguments:
     The use of arguments that can't be sent raises what `encode` raises, every time with the same text. The
     text begins with the argument: ``argument payload.points[3].time: ...``, or
     ``argument 1 at points[3].time: ...``.
+
+    Attributes:
+        shape: the types of the positional arguments, and the keywords with the types of theirs. Calls with
+            the same shape can be compared.
     """
 
-    __slots__ = ("__weakref__", "_count", "_encoded", "_lock", "_made", "_names", "_refused", "_values")
+    __slots__ = (
+        "__weakref__",
+        "_count",
+        "_encoded",
+        "_lock",
+        "_made",
+        "_names",
+        "_refused",
+        "_values",
+        "shape",
+    )
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None:
+        self.shape: Hashable = (
+            tuple(map(type, args)),
+            frozenset((name, type(value)) for name, value in kwargs.items()),
+        )
         self._count = len(args)
         self._names = tuple(kwargs)
         self._values: tuple[tuple[Any, ...], dict[str, Any]] | None = (args, kwargs)

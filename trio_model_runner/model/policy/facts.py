@@ -18,19 +18,23 @@ from grpclib.exceptions import GRPCError
 from ...errors import InvalidAnswer, ProofFailed
 from ...security.delegation import UnknownIdentity
 from ...services.base import AnswerCode
+from ...values.results import ModelState
 from .outcomes import Outcome
 
 __all__ = [
+    "CUT_OFF_TEXTS",
+    "NOT_SENT",
     "OUTCOME_OF_A_VALUE",
     "OVERSLEPT",
     "Fact",
     "Progress",
-    "is_about_the_connection",
+    "is_about_the_way",
     "is_busy",
     "is_our_deadline",
     "is_unknown_method",
     "may_still_run",
     "must_be_set_up_again",
+    "outcome_of_absence",
     "outcome_of_answer",
     "outcome_of_cut_off",
     "outcome_of_distrust",
@@ -57,27 +61,33 @@ _LOCAL_ERRORS: Final = frozenset(
 class Fact(enum.Enum):
     """A fact about a call or a Setup that has no details."""
 
-    NOT_READY = enum.auto()
-    """A call found its model not ready."""
     SITS_OUT = enum.auto()
-    """A call found that its model sits out."""
+    """A call found that its model sits out this method."""
+    OVERRUN_GOES_ON = enum.auto()
+    """A call found its model still at an earlier call of ours, for too long."""
+    BUSY_GOES_ON = enum.auto()
+    """A call found its node busy with something that is not ours, for too long."""
     QUEUE_FULL = enum.auto()
     """A call found too many other calls before it."""
     MODEL_LEFT = enum.auto()
     """While a call waited, its model left."""
-    SETUP_UNANSWERED = enum.auto()
-    """A Setup, or a request for a proof, was not answered in time."""
+    SETUP_OVERRAN = enum.auto()
+    """A Setup was not answered in time."""
+    PROOF_UNANSWERED = enum.auto()
+    """A request for a proof was not answered in time."""
     COORDINATORS_CODE_RAISED = enum.auto()
     """A function of the coordinator's raised."""
 
 
 _FACTS: Final[Mapping[Fact, Outcome]] = MappingProxyType(
     {
-        Fact.NOT_READY: Outcome.NOT_READY,
         Fact.SITS_OUT: Outcome.SITTING_OUT,
+        Fact.OVERRUN_GOES_ON: Outcome.STILL_BUSY,
+        Fact.BUSY_GOES_ON: Outcome.BUSY_WITH_OTHERS,
         Fact.QUEUE_FULL: Outcome.QUEUE_FULL,
         Fact.MODEL_LEFT: Outcome.CONNECTION_LOST,
-        Fact.SETUP_UNANSWERED: Outcome.SETUP_UNANSWERED,
+        Fact.SETUP_OVERRAN: Outcome.SETUP_OVERRAN,
+        Fact.PROOF_UNANSWERED: Outcome.PROOF_UNANSWERED,
         Fact.COORDINATORS_CODE_RAISED: Outcome.COORDINATOR_RAISED,
     }
 )
@@ -92,7 +102,13 @@ class Progress(enum.Enum):
     """How far a call has come."""
 
     WAITING = enum.auto()
-    """It waits in the queue, or for a connection. The model has nothing to do with that."""
+    """It waits in the queue, or behind a call of ours that was cut off."""
+    WAITING_FOR_OTHERS = enum.auto()
+    """It waits until the node is through with something that is not ours."""
+    CONNECTING = enum.auto()
+    """It waits for a connection."""
+    REFUSED = enum.auto()
+    """The node refused the request without running it. The request will be sent again."""
     CALLING = enum.auto()
     """The request is on its way."""
     CUT_OFF = enum.auto()
@@ -106,7 +122,10 @@ class Progress(enum.Enum):
 _CUT_OFF: Final[Mapping[Progress, Outcome]] = MappingProxyType(
     {
         Progress.WAITING: Outcome.NOT_REACHED,
-        Progress.CALLING: Outcome.NOT_REACHED,
+        Progress.WAITING_FOR_OTHERS: Outcome.BUSY,
+        Progress.CONNECTING: Outcome.NOT_SERVED,
+        Progress.REFUSED: Outcome.NOT_SERVED,
+        Progress.CALLING: Outcome.NOT_SERVED,
         Progress.CUT_OFF: Outcome.OVERRAN,
         Progress.BUSY: Outcome.BUSY,
         Progress.READING: Outcome.NOT_REACHED,
@@ -114,21 +133,66 @@ _CUT_OFF: Final[Mapping[Progress, Outcome]] = MappingProxyType(
 )
 
 
-def outcome_of_cut_off(
-    progress: Progress, *, behind_ours: bool, seconds_late: float, cut_short: bool
-) -> Outcome:
+CUT_OFF_TEXTS: Final[Mapping[Progress, str]] = MappingProxyType(
+    {
+        Progress.WAITING: "the deadline passed while waiting",
+        Progress.WAITING_FOR_OTHERS: "the node was busy with another coordinator until the deadline",
+        Progress.CONNECTING: "the deadline passed while waiting for a connection",
+        Progress.REFUSED: "the node refused the request until the deadline",
+        Progress.CALLING: "the deadline passed before the request was sent",
+        Progress.CUT_OFF: "no answer before the deadline",
+        Progress.BUSY: "the node was busy until the deadline",
+        Progress.READING: "the answer came, and was not decoded by the deadline",
+    }
+)
+"""What is said of a call that is cut off by its deadline."""
+
+NOT_SENT: Final = frozenset(
+    {
+        Progress.WAITING,
+        Progress.WAITING_FOR_OTHERS,
+        Progress.CONNECTING,
+        Progress.REFUSED,
+        Progress.BUSY,
+    }
+)
+"""While a call is so far, no request of it may have been processed."""
+
+
+def outcome_of_cut_off(progress: Progress, *, seconds_late: float, cut_short: bool) -> Outcome:
     """What it means that a call was cut off by its deadline.
 
     Args:
         progress: how far the call had come.
-        behind_ours: an earlier call of ours still ran on the node.
         seconds_late: how long after the deadline the call was cut off. If it is more than `OVERSLEPT`, this
             process had no time to look for answers.
         cut_short: the call was cut off before its own deadline, by an enclosing scope or by `Cluster.drain`.
     """
-    if behind_ours or cut_short or seconds_late > OVERSLEPT:
-        return Outcome.NOT_REACHED
-    return _CUT_OFF[progress]
+    return Outcome.NOT_REACHED if cut_short or seconds_late > OVERSLEPT else _CUT_OFF[progress]
+
+
+_OUT_OF_REACH: Final = frozenset(
+    {
+        ModelState.ANNOUNCED,
+        ModelState.CONNECTING,
+        ModelState.PROVING,
+        ModelState.SETTING_UP,
+        ModelState.LOST,
+        ModelState.READY,
+        ModelState.FAILED,
+    }
+)
+"""A model that is not ready in such a state can't be reached, or its node does not answer."""
+
+
+def outcome_of_absence(state: ModelState, *, ours: bool) -> Outcome:
+    """What it means that a model is not ready for a call.
+
+    Args:
+        state: its state. READY means that its connection has just been lost.
+        ours: the reason is the coordinator's code, this machine, or a call of ours that still runs there.
+    """
+    return Outcome.NOT_CONNECTED if state in _OUT_OF_REACH and not ours else Outcome.NOT_READY
 
 
 _NOT_ITS_FAULT: Final = frozenset(
@@ -140,6 +204,7 @@ _ANSWERS: Final[Mapping[AnswerCode, Outcome]] = MappingProxyType(
         AnswerCode.SUCCESS: Outcome.SUCCEEDED,
         AnswerCode.BAD_IMPLEMENTATION: Outcome.BAD_IMPLEMENTATION,
         AnswerCode.INVALID_ARGUMENT: Outcome.NOT_ITS_FAULT,
+        AnswerCode.FAILED_PRECONDITION: Outcome.INSTANCE_LOST,
     }
 )
 
@@ -152,7 +217,7 @@ def outcome_of_answer(code: AnswerCode, *, optional: bool = False) -> Outcome:
         optional: the model need not have the method.
     """
     outcome = _ANSWERS.get(code, Outcome.MODEL_FAILED)
-    return Outcome.NOT_ITS_FAULT if optional and outcome is Outcome.BAD_IMPLEMENTATION else outcome
+    return Outcome.OPTIONAL_MISSING if optional and outcome is Outcome.BAD_IMPLEMENTATION else outcome
 
 
 def must_be_set_up_again(code: AnswerCode) -> bool:
@@ -162,18 +227,29 @@ def must_be_set_up_again(code: AnswerCode) -> bool:
 
 def outcome_of_setup(code: AnswerCode) -> Outcome:
     """What a node's answer to a setup means."""
-    return _ANSWERS.get(code, Outcome.SETUP_FAILED)
+    return _SETUP_ANSWERS.get(code, Outcome.SETUP_FAILED)
+
+
+_SETUP_ANSWERS: Final[Mapping[AnswerCode, Outcome]] = MappingProxyType(
+    {
+        AnswerCode.SUCCESS: Outcome.SUCCEEDED,
+        AnswerCode.BAD_IMPLEMENTATION: Outcome.BAD_IMPLEMENTATION,
+        AnswerCode.INVALID_ARGUMENT: Outcome.NOT_ITS_FAULT,
+    }
+)
 
 
 def outcome_of_grpc_error(error: GRPCError) -> Outcome:
     """What a gRPC status other than OK means; `is_busy` is asked first."""
     if error.status is GRPCStatus.DEADLINE_EXCEEDED:  # the node noticed our deadline before we did
         return Outcome.OVERRAN
+    if is_about_the_way(error):
+        return Outcome.UNAVAILABLE
     return Outcome.NOT_ITS_FAULT if error.status in _NOT_ITS_FAULT else Outcome.MODEL_FAILED
 
 
 _SETUP_ERRORS: Final[Mapping[Outcome, Outcome]] = MappingProxyType(
-    {Outcome.OVERRAN: Outcome.SETUP_UNANSWERED, Outcome.MODEL_FAILED: Outcome.SETUP_FAILED}
+    {Outcome.OVERRAN: Outcome.SETUP_FAILED, Outcome.MODEL_FAILED: Outcome.SETUP_FAILED}
 )
 
 
@@ -182,7 +258,7 @@ def outcome_of_setup_error(error: GRPCError | ValueError) -> Outcome:
     if not isinstance(error, GRPCError):
         return Outcome.SETUP_FAILED
     outcome = outcome_of_grpc_error(error)
-    return _SETUP_ERRORS.get(outcome, outcome)
+    return _SETUP_ERRORS.get(outcome, outcome)  # a deadline that has passed too early is a failure, too
 
 
 def outcome_of_proof(error: GRPCError) -> Outcome | None:
@@ -190,8 +266,11 @@ def outcome_of_proof(error: GRPCError) -> Outcome | None:
     return Outcome.NOT_FOR_US if error.status in _NOT_ITS_FAULT else None
 
 
-def is_about_the_connection(error: GRPCError) -> bool:
-    """Whether an error while a model is brought up says nothing of the model: another attempt is made."""
+def is_about_the_way(error: GRPCError) -> bool:
+    """Whether an error says nothing of the model, but that the way to its node is broken.
+
+    Proxies answer so, in gRPC, or by HTTP pages that `rpc.protocol` translates. The connection is made anew.
+    """
     return error.status is GRPCStatus.UNAVAILABLE
 
 
@@ -214,9 +293,9 @@ def may_still_run(error: GRPCError) -> bool:
     return error.status is GRPCStatus.DEADLINE_EXCEEDED
 
 
-def is_our_deadline(error: GRPCError, *, behind_ours: bool, deadline_passed: bool) -> bool:
+def is_our_deadline(error: GRPCError, *, deadline_passed: bool) -> bool:
     """Whether an error only says that our deadline has passed. The node knows the deadline from us."""
-    return may_still_run(error) and (behind_ours or deadline_passed)
+    return may_still_run(error) and deadline_passed
 
 
 def outcome_of_interruption(*, connection_lost: bool) -> Outcome:
@@ -272,7 +351,7 @@ def _is_local(error: BaseException | None) -> bool:
 
 
 def tried_again_when_held(error: BaseException | None) -> bool:
-    """Whether a model that was given up is tried again after a while, since the report about it was held.
+    """Whether a model that was given up is tried again after a while, since the report about it is held.
 
     A model that could not prove who it is needs another announcement.
 

@@ -1,147 +1,224 @@
-"""What counts against one model, how long it sits out, and what follows from each outcome.
+"""What counts against one model: a `Standing` for each method, and a `Record` with all of them.
 
-The numbers are those of the asyncio client in the field, but for one fault of that client. There, each call
-that a model sits out after a timeout counts as another timeout. So one slow call before a quick series of
-calls is enough for a report.
+The limits are those of the asyncio client in the field, but counts are kept apart for each method: a model
+whose every `predict` fails is not saved by a `tick` that succeeds.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Iterator
 from typing import Final
 
 import attrs
 
-from ...values.failure_codes import FailureCode
-from .outcomes import RULES, Counts, Outcome
+from .outcomes import Outcome
+from .overrun import Overrun
 
-__all__ = ["Consequence", "Record", "may_ask_with_ping", "report_after_call", "report_after_ping"]
+__all__ = ["NEVER", "SETUP", "Limits", "Record", "Standing"]
 
-_MAX_PINGS_WITHOUT_ANSWER: Final = 2
-"""Nodes answer the fourth PING in a row with GOAWAY. The third is kept for a question before a report."""
+NEVER: Final = -math.inf
+"""The time of what has not happened."""
+
+SETUP: Final = "/Setup"
+"""The `Standing.method` of Setups; no method of a model can have this name."""
 
 
 @attrs.frozen
-class Consequence:
-    """What follows from an outcome.
+class Limits:
+    """How often a model may fail with one method in a row. The next time, it is reported.
 
     Attributes:
-        report: the code of the report to make, or None.
-        proves: the model has the class or method that was asked for.
-        lacks: the model lacks the class or method that was asked for.
-        unsure: the connection may be dead. If possible, a PING asks that before the report is made.
+        failures: how many failures are allowed; None for any number.
+        timeouts: the same for timeouts.
     """
 
-    report: FailureCode | None = None
-    proves: bool = False
-    lacks: bool = False
-    unsure: bool = False
+    failures: int | None
+    timeouts: int | None
+
+    @property
+    def unserved(self) -> int | None:
+        """How many calls may come to nothing; None for any number."""
+        return self.failures if self.timeouts is None else self.timeouts
+
+    def escapes(self, standing: Standing, seconds: float, now: float) -> bool:
+        """Whether calls of a method have come to nothing for so many seconds, and too often (rule e).
+
+        Each was hindered on the model's side: its connection was lost or absent, its node was unavailable,
+        busy with others, or without an instance, the way was slow, or an overrun ended with its connection.
+        """
+        limit = self.unserved
+        return limit is not None and standing.hindered > limit and now - standing.hindered_since >= seconds
 
 
-_NOTHING: Final = Consequence()
-_SUCCESS: Final = Consequence(proves=True)
-
-
-@attrs.define
-class Record:
-    """What counts against one model, and how long it sits out.
+@attrs.define(eq=False)
+class Standing:
+    """How a model stands with one method. All times are seconds of the owner's clock.
 
     Attributes:
-        max_failures: how many failures in a row are allowed; None for any number.
-        max_timeouts: the same for timeouts.
-        failures: failures since the last success.
-        timeouts: timeouts since the last success.
-        sitting_out: how many calls it still sits out.
-        no_news: outcomes, each with the class or method that was asked for, that change nothing now: it has
-            succeeded with it before, nothing counts against it, and no report about it waits.
+        method: the method; for a Setup, the path of the request.
+        failures: failures that count since the last success.
+        timeouts: the same for timeouts.
+        first_at: when the call that counted first began, or None.
+        witness: the model that has shown last that such a call can succeed, in words.
+        succeeded_at: when it succeeded last. For models that nothing counts against, only this is kept up.
+        asked_at: when a call ended last that the model was asked, or would have been but for an earlier one,
+            if that was no success.
+        called_at: when a call ended last that was no success, whether the model could be asked or not.
+        lacks: the model said that it lacks the method.
+        hindered: calls that came to nothing on the model's side, since it answered last.
+        hindered_since: when the first of these began.
+        cleared: how often the counts have been cleared.
+        sitting_out: how many calls are still sat out.
+        sitting_out_until: when that ends in any case.
     """
 
-    max_failures: int | None
-    max_timeouts: int | None
+    method: str
     failures: int = 0
     timeouts: int = 0
+    first_at: float | None = None
+    witness: str = ""
+    succeeded_at: float = NEVER
+    asked_at: float = NEVER
+    called_at: float = NEVER
+    lacks: bool = False
+    hindered: int = 0
+    hindered_since: float = NEVER
+    cleared: int = 0
     sitting_out: int = 0
-    no_news: set[tuple[Outcome, str]] = attrs.field(factory=set)
+    sitting_out_until: float = NEVER
 
-    def note(self, outcome: Outcome, name: str | None = None) -> Consequence:
-        """Count an outcome, and return what follows from it.
+    @property
+    def blameless(self) -> bool:
+        """Whether nothing counts against it."""
+        return self.first_at is None and not (self.lacks or self.hindered or self.sitting_out)
 
-        Args:
-            outcome: what happened.
-            name: the class or method that was asked for.
-        """
-        rule = RULES[outcome]
-        report = rule.report
-        if rule.counts is not Counts.CLEARS:
-            self.no_news.clear()
-        match rule.counts:
-            case Counts.CLEARS:
-                self.failures = self.timeouts = self.sitting_out = 0
-                if name is not None:
-                    self.no_news.add((outcome, name))
-                return _SUCCESS
-            case Counts.FAILURE:
-                self.failures += 1
-                if self.max_failures is not None and self.failures > self.max_failures:
-                    report = FailureCode.MULTIPLE_FAILED
-            case Counts.TIMEOUT:
-                self.timeouts += 1
-                self.sitting_out = math.ceil(self.timeouts / 2)
-                if self.max_timeouts is not None and self.timeouts > self.max_timeouts:
-                    report = FailureCode.MULTIPLE_TIMEOUT
-        lacks = outcome is Outcome.BAD_IMPLEMENTATION
-        unsure = outcome is Outcome.OVERRAN
-        return Consequence(report, lacks=lacks, unsure=unsure) if report or lacks or unsure else _NOTHING
+    def asked_since(self, time: float) -> bool:
+        """Whether the model was asked, by a call that has ended at or after this time."""
+        return self.asked_at >= time or self.succeeded_at >= time
+
+    def called_since(self, time: float) -> bool:
+        """Whether a call has ended at or after this time, even if the model could not be asked."""
+        return self.called_at >= time or self.succeeded_at >= time
 
     def clear(self) -> None:
-        """Forget everything."""
-        self.failures = self.timeouts = self.sitting_out = 0
-        self.no_news.clear()
+        """Forget what counts against it."""
+        self.failures = self.timeouts = self.hindered = self.sitting_out = 0
+        self.cleared += 1
+        self.first_at = None
+        self.lacks = False
+        self.witness = ""
 
-    def forgive_timeout(self) -> None:
-        """Take back the last timeout: it was not the model's."""
-        self.timeouts = max(0, self.timeouts - 1)
-        self.sitting_out = 0
+    def count(self, *, failures: int = 0, timeouts: int = 0, began: float, witness: str) -> None:
+        """Count failures or timeouts whose first call began at `began`."""
+        self.failures += failures
+        self.timeouts += timeouts
+        self.witness = witness
+        if self.first_at is None:
+            self.first_at = began
 
-    def sit_out(self) -> bool:
-        """Whether the model sits out the call that is about to be made.
+    def hinder(self, began: float) -> None:
+        """Note a call that came to nothing on the model's side."""
+        if not self.hindered:
+            self.hindered_since = began
+        self.hindered += 1
 
-        After n timeouts in a row it sits out half as many calls (rounded up), then gets one chance.
+    def begin_sitting_out(self, now: float, limit: int | None, longest: float) -> None:
+        """Sit out half as many calls as there were timeouts, now that the model is through with the last.
+
+        Args:
+            now: the time.
+            limit: no more timeouts than this count for it; None for any number.
+            longest: seconds after which this ends in any case.
         """
-        if not self.sitting_out:
+        timeouts = self.timeouts if limit is None else min(self.timeouts, limit)
+        self.sitting_out = math.ceil(timeouts / 2)
+        self.sitting_out_until = now + longest
+
+
+@attrs.define(eq=False)
+class Record:
+    """All that is known of one deployment that can matter for a report.
+
+    Attributes:
+        key: the deployment, for the owner.
+        model_id: the model's id. One deployment of a model proves nothing about another.
+        host: where its node listens.
+        standings: by method.
+        no_news: the standings, by outcome and method, of which such an outcome changes nothing but
+            `succeeded_at`. So nearly all calls need no look at any rule.
+        success_mark: what a success leaves in a `Form`; made once.
+        overrun: what the node has not finished, or None.
+        created: the node said that it made an instance.
+        lost_at: when the connection was lost last, or could not be made for the first time.
+        held_at: when the report that it can't be reached was held last, since it was connected.
+        loss_noted: `lost_at` is about the present absence.
+        stood: how long that connection had stood, seconds.
+        connected: it is set up, and its connection stands.
+        tried_at: when the last attempt to connect that failed had begun.
+        beginnings: how often it has begun anew.
+        reported: it was reported, so nothing more is.
+        strangers_told: the log has said that another coordinator calls it.
+    """
+
+    key: Hashable
+    model_id: str
+    host: str
+    standings: dict[str, Standing] = attrs.field(factory=dict)
+    no_news: dict[tuple[Outcome, str], Standing] = attrs.field(factory=dict)
+    success_mark: tuple[str, bool] = attrs.field(
+        default=attrs.Factory(lambda self: (self.model_id, True), takes_self=True)
+    )
+    overrun: Overrun | None = None
+    created: bool = False
+    lost_at: float = NEVER
+    held_at: float = NEVER
+    loss_noted: bool = False
+    stood: float = 0.0
+    connected: bool = False
+    tried_at: float = NEVER
+    beginnings: int = 0
+    reported: bool = False
+    strangers_told: bool = False
+
+    def standing(self, method: str) -> Standing:
+        """How it stands with a method."""
+        found = self.standings.get(method)
+        if found is None:
+            found = self.standings[method] = Standing(method)
+        return found
+
+    def begin_anew(self) -> None:
+        """Forget what counts against it."""
+        self.no_news.clear()
+        for standing in self.standings.values():
+            standing.clear()
+        self.reported = self.loss_noted = False
+        self.held_at = NEVER
+        self.beginnings += 1
+
+    def sit_out(self, method: str, now: float) -> bool:
+        """Whether the model sits out the call of a method that is about to be made at `now`.
+
+        After n timeouts of a method, half as many calls of it are sat out (rounded up); then there is one
+        chance. Other methods are called meanwhile.
+        """
+        standing = self.standings.get(method)
+        if standing is None or not standing.sitting_out:
             return False
-        self.sitting_out -= 1
+        if now >= standing.sitting_out_until:
+            standing.sitting_out = 0
+            return False
+        standing.sitting_out -= 1
         return True
 
+    def succeeded_since(self, time: float) -> bool:
+        """Whether a call has succeeded since a time: then a connection was good for something."""
+        return any(standing.succeeded_at >= time for standing in self._of_calls())
 
-def may_ask_with_ping(pings_without_answer: int, report: FailureCode | None) -> bool:
-    """Whether a PING may be sent to find out if a model was slow or its connection dead.
+    def answered_since(self, time: float) -> bool:
+        """Whether a call has been answered, or cut off at the model, since a time."""
+        return any(standing.asked_since(time) for standing in self._of_calls())
 
-    Args:
-        pings_without_answer: PINGs since the node last answered a call; nodes accept only a few.
-        report: the code that would be reported if the model was slow, or None.
-    """
-    return pings_without_answer < _MAX_PINGS_WITHOUT_ANSWER + (report is not None)
-
-
-def report_after_call(consequence: Consequence, *, given_up: bool) -> FailureCode | None:
-    """What is reported after a call, if anything.
-
-    Args:
-        consequence: what follows from the call's outcome.
-        given_up: the model was given up meanwhile, and that was reported already.
-    """
-    return None if given_up else consequence.report
-
-
-def report_after_ping(
-    report: FailureCode | None, *, timeouts: int, same_connection: bool
-) -> FailureCode | None:
-    """What is reported when a PING was answered: then the model was slow.
-
-    Args:
-        report: what would be reported.
-        timeouts: how many timeouts the model has now; 0 if it has succeeded meanwhile.
-        same_connection: the connection with the PING still carries the model's calls.
-    """
-    return report if timeouts and same_connection else None
+    def _of_calls(self) -> Iterator[Standing]:
+        return (standing for method, standing in self.standings.items() if method != SETUP)

@@ -1,33 +1,41 @@
-"""Reports wait before they are sent: many reports at once have one cause, and the models are not that cause.
+"""Reports wait before they are sent, and are held where the model is not alone with its trouble.
 
-When our network fails, or a coordinator sends a value that no model can take, every model times out or fails
-at the same time. The reports would stop a whole competition, and each of them, by itself, looks right. So
-each report is pending for a minute (`Health.mass_window`). If at least half of the members, and at least
-three, would be reported within such a time, all these reports are held: they are never sent. If a model
-succeeds while its report is pending, the report is withdrawn.
-
-If no model has a class or method, the coordinator has misspelt it. So a report of BAD_IMPLEMENTATION waits
-for the proof that another model has that class or method. Its minute begins then. A success with another
-method does not withdraw it.
-
-There is no clock here and no I/O: the owner passes the time (in seconds, of any clock), calls
-`PendingReports.due`, and sends what is released.
+Each report is pending for a minute (`Health.mass_window`), and it is looked at twice: when it becomes due,
+and when it has waited. `crowd` says whether the model is alone. The letters of the rules are those of
+`judge`.
 """
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+import enum
+from collections.abc import Callable, Collection, Hashable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from ...config import Health
 from ...values.failure_codes import FailureCode
+from .crowd import Crowd
+from .record import NEVER
 
-__all__ = ["Decision", "PendingReport", "PendingReports", "may_be_sent"]
+if TYPE_CHECKING:
+    from ...config import Health
+    from .record import Limits, Record, Standing
 
-T = TypeVar("T")
+__all__ = [
+    "CONNECTION",
+    "Decision",
+    "News",
+    "NewsKind",
+    "PendingReport",
+    "PendingReports",
+    "Stage",
+    "may_be_sent",
+]
+
+CONNECTION: Final = ""
+"""The `PendingReport.method` of a report about a model that can't be reached, or did not prove itself."""
+
+_SAID_EVERY: Final = 3600.0  # seconds
 
 
 def may_be_sent(code: FailureCode, *, orchestrator_connected: bool) -> bool:
@@ -39,147 +47,333 @@ def may_be_sent(code: FailureCode, *, orchestrator_connected: bool) -> bool:
     return orchestrator_connected or code is not FailureCode.CONNECTION_FAILED
 
 
-@attrs.frozen
-class PendingReport(Generic[T]):
+class Stage(enum.StrEnum):
+    """How far a report has come.
+
+    Attributes:
+        UNPROVED: it says that the model lacks a method, and not enough other models have that method.
+        NEW: it has just become due.
+        PENDING: it waits.
+        CONFIRMING: it has waited; now the model is tried once more, and all members are asked a PING.
+        HELD: it is not sent, since the model is not alone.
+    """
+
+    UNPROVED = "unproved"
+    NEW = "new"
+    PENDING = "pending"
+    CONFIRMING = "confirming"
+    HELD = "held"
+
+
+@attrs.define(eq=False)
+class PendingReport:
     """A report that is not sent yet.
 
     Attributes:
-        model: the model.
+        record: whose.
         code: what to report.
+        method: the method that it is about, or `CONNECTION`.
         reason: the text that the model's author will read.
-        at: since when the report waits, in seconds of the owner's clock.
-        lacking: the class or method that the model lacks, for BAD_IMPLEMENTATION.
+        at: since when it waits, in seconds of the owner's clock.
+        unserved: the model escapes: all calls on it come to nothing. See `Judge`.
+        must_confirm: the model must fail once more before this is sent.
+        stage: how far it has come.
+        confirming_since: when the model was to be tried once more.
+        members_asked: all members have been asked a PING since then.
+        said_at: when the log has said last that it is held.
     """
 
-    model: T
+    record: Record
     code: FailureCode
+    method: str
     reason: str
     at: float
-    lacking: Hashable = None
+    unserved: bool = False
+    must_confirm: bool = False
+    stage: Stage = Stage.NEW
+    confirming_since: float = NEVER
+    members_asked: bool = False
+    said_at: float = NEVER
+
+    @property
+    def identity(self) -> Hashable:
+        """Two reports about a deployment with the same identity are one."""
+        return self.code, self.method
+
+    @property
+    def standing(self) -> Standing:
+        """How the model stands with the method that this is about."""
+        return self.record.standing(self.method)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the model failed once more, and all members were asked."""
+        return self.members_asked and self.record.tried_at >= self.confirming_since
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same in plain values, for snapshots."""
+        standing = self.record.standings.get(self.method)
+        return {
+            "model_id": self.record.model_id,
+            "code": self.code.value,
+            "stage": self.stage.value,
+            "method": self.method or None,
+            "failures": standing.failures if standing is not None else 0,
+            "timeouts": standing.timeouts if standing is not None else 0,
+            "witness": (standing.witness or None) if standing is not None else None,
+            "reason": self.reason,
+        }
 
 
 @attrs.frozen
-class Decision(Generic[T]):
-    """What was decided about pending reports.
+class Decision:
+    """What was decided about reports.
 
     Attributes:
         released: reports to send now.
-        held: reports never to send, since they are part of a mass.
+        held: reports that are held from now on.
+        pending: reports that have become due, and wait from now on.
+        to_confirm: reports whose models are to be tried once more, while all members are asked a PING.
     """
 
-    released: tuple[PendingReport[T], ...] = ()
-    held: tuple[PendingReport[T], ...] = ()
+    released: list[PendingReport] = attrs.field(factory=list)
+    held: list[PendingReport] = attrs.field(factory=list)
+    pending: list[PendingReport] = attrs.field(factory=list)
+    to_confirm: list[PendingReport] = attrs.field(factory=list)
 
 
-class PendingReports(Generic[T]):
-    """The pending reports of one cluster. `T` is the class of its models.
-
-    Args:
-        health: how many reports are a mass, and within how many seconds.
-        name_of: gives the model of a deployment. One deployment of a model proves nothing about another.
+class NewsKind(enum.Enum):
+    """What the judge has to tell.
 
     Attributes:
-        held: how many reports were held, as part of a mass.
+        DUE: a report has become due; look at `Judge.decide`.
+        WITHDRAWN: a report is withdrawn.
+        SWITCHED_OFF: a report would have become due, but reporting is off.
+        NO_WITNESS: something failed that no other model has shown to be possible: it may be us.
+        CHANGED: something has happened that a pending report may have waited for.
     """
 
-    def __init__(self, health: Health, name_of: Callable[[T], Hashable] = lambda model: model) -> None:
+    DUE = enum.auto()
+    WITHDRAWN = enum.auto()
+    SWITCHED_OFF = enum.auto()
+    NO_WITNESS = enum.auto()
+    CHANGED = enum.auto()
+
+
+@attrs.frozen
+class News:
+    """What the judge has to tell.
+
+    Attributes:
+        kind: what it is.
+        report: the report, for all kinds but NO_WITNESS and CHANGED.
+        method: the method, for NO_WITNESS.
+        text: more about it, in words.
+    """
+
+    kind: NewsKind
+    report: PendingReport | None = None
+    method: str = ""
+    text: str = ""
+
+
+class PendingReports:
+    """The reports of one cluster that are not sent yet.
+
+    Args:
+        records: the records of all deployments, as they are.
+        limits: how many failures and timeouts are allowed.
+        health: the other numbers.
+        enabled: whether anything is reported.
+        gateway: all nodes are reached through one gateway.
+        tell: told the news, at once. It must neither raise nor wait.
+    """
+
+    def __init__(
+        self,
+        records: Collection[Record],
+        limits: Limits,
+        health: Health,
+        *,
+        enabled: bool,
+        gateway: bool,
+        tell: Callable[[News], None],
+    ) -> None:
+        self._records = records
+        self._limits = limits
         self._health = health
-        self._name_of = name_of
-        self.held = 0
-        self._pending: dict[T, PendingReport[T]] = {}
-        self._entered: dict[T, float] = {}
-        self._has: dict[Hashable, set[Hashable]] = {}
+        self._enabled = enabled
+        self._gateway = gateway
+        self._tell = tell
+        self._of_record: dict[Record, dict[Hashable, PendingReport]] = {}
 
-    def __len__(self) -> int:
-        return len(self._pending)
+    def __bool__(self) -> bool:
+        """Whether there are any, held ones too."""
+        return bool(self._of_record)
 
-    def add(self, report: PendingReport[T]) -> None:
-        """Take a report. A second one about a model is dropped, unless the first still lacks its proof."""
-        waiting = self._pending.get(report.model)
-        if waiting is None or not self._stands(waiting):
-            self._enter(report)
+    def __iter__(self) -> Iterator[PendingReport]:
+        for reports in self._of_record.values():
+            yield from reports.values()
 
-    def withdraw(self, model: T) -> None:
-        """Withdraw the report about a model: the model begins anew, or is gone."""
-        self._pending.pop(model, None)
-        self._entered.pop(model, None)
+    @property
+    def pending(self) -> int:
+        """How many reports wait."""
+        return sum(report.stage is not Stage.HELD for report in self)
 
-    def note_success(self, model: T, name: Hashable) -> None:
-        """Withdraw the report about a model that succeeded, unless it is about another lacking name."""
-        if not self._pending:
+    @property
+    def held(self) -> int:
+        """How many reports are held now."""
+        return sum(report.stage is Stage.HELD for report in self)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The reports that wait or are held, in plain values."""
+        return [report.to_dict() for report in self]
+
+    def decide(self, now: float, members: int) -> Decision:
+        """Decide what can be decided at `now`, with so many members (rules c, d and e)."""
+        decision = Decision()
+        if self:
+            crowd = Crowd(self._records, members, self._health, gateway=self._gateway)
+            for report in list(self):
+                self._decide(report, crowd, now, decision)
+        return decision
+
+    def _decide(self, report: PendingReport, crowd: Crowd, now: float, decision: Decision) -> None:
+        if report.stage is Stage.HELD:
             return
-        waiting = self._pending.get(model)
-        if waiting is not None and waiting.lacking in (None, name):
-            self.withdraw(model)
+        if not self._stands(report, crowd, now):
+            if report.unserved:
+                self._remove(report)
+        elif not self._has_waited(report, now):
+            pass
+        elif self._shares_trouble(report, crowd):
+            self.fall_back(report)
+            report.stage = Stage.HELD
+            if report.method == CONNECTION:
+                report.record.held_at = now
+            decision.held.append(report)
+        elif report.stage is Stage.NEW:
+            report.stage = Stage.PENDING
+            decision.pending.append(report)
+        elif report.must_confirm and report.stage is Stage.PENDING:
+            report.stage, report.confirming_since, report.members_asked = Stage.CONFIRMING, now, False
+            decision.to_confirm.append(report)
+        else:
+            self._remove(report)
+            decision.released.append(report)
 
-    def is_proved(self, name: Hashable) -> bool:
-        """Whether two models have a class or method: then each model has another one as a proof."""
-        return len(self._has.get(name, ())) > 1
+    def _has_waited(self, report: PendingReport, now: float) -> bool:
+        """Whether it is time to look at a report."""
+        match report.stage:
+            case Stage.PENDING:
+                return now >= report.at + self._health.mass_window
+            case Stage.CONFIRMING:
+                return report.confirmed
+            case _:
+                return True
 
-    def prove(self, name: Hashable, model: T, now: float) -> bool:
-        """Note that a model has a class or method. From now on, a report may say that another lacks it.
+    def next_decision(self, now: float) -> float | None:
+        """When to call `decide` again if nothing else happens; None if there is no need."""
+        times = [report.at + self._health.mass_window for report in self if report.stage is Stage.PENDING]
+        return max(min(times), now) if times else None
 
-        Returns:
-            Whether that is news, so that a report about another model may count from now on.
-        """
-        models, who = self._has.setdefault(name, set()), self._name_of(model)
-        if who in models or self.is_proved(name):
+    def note_members_asked(self, report: PendingReport) -> None:
+        """All members were asked a PING since a report began to be confirmed."""
+        report.members_asked = True
+
+    def note_report(self, record: Record) -> None:
+        """A model was reported: nothing more is, until it begins anew."""
+        record.reported = True
+        self._of_record.pop(record, None)
+
+    def say_again(self, now: float, every: float = _SAID_EVERY) -> list[PendingReport]:
+        """The held reports that the log has not mentioned for so many seconds; they count as said now."""
+        due = [report for report in self if report.stage is Stage.HELD and now - report.said_at >= every]
+        for report in due:
+            report.said_at = now
+        return due
+
+    def add(self, report: PendingReport) -> None:
+        """Take a report. If the same one waits already, it goes on waiting."""
+        if report.record.reported:
+            return
+        if not self._enabled:
+            self.fall_back(report)
+            self._tell(News(NewsKind.SWITCHED_OFF, report))
+            return
+        waiting = self._of_record.get(report.record, {}).get(report.identity)
+        if waiting is not None and waiting.stage is not Stage.HELD:
+            return
+        if waiting is not None:
+            report.said_at = waiting.said_at
+        if report.code is FailureCode.BAD_IMPLEMENTATION and self._health.require_witness:
+            report.stage = Stage.UNPROVED
+        self._of_record.setdefault(report.record, {})[report.identity] = report
+        self._tell(News(NewsKind.DUE, report))
+
+    def withdraw(self, report: PendingReport, why: str) -> None:
+        """Withdraw a report that waits or is held."""
+        if self._remove(report):
+            self._tell(News(NewsKind.WITHDRAWN, report, text=why))
+
+    def _remove(self, report: PendingReport) -> bool:
+        reports = self._of_record.get(report.record, {})
+        if reports.pop(report.identity, None) is None:
             return False
-        waiting = self._pending.values()
-        unproved = [each for each in waiting if each.lacking == name and not self._stands(each)]
-        models.add(who)
-        for report in unproved:
-            if self._stands(report):
-                self._enter(attrs.evolve(report, at=now))
+        if not reports:
+            del self._of_record[report.record]
         return True
 
-    def proved(self, name: Hashable, model: T) -> bool:
-        """Whether another model than this one has a class or method."""
-        return bool(self._has.get(name, set()) - {self._name_of(model)})
+    def withdraw_about(self, record: Record, why: str, method: str | None = None) -> None:
+        """Withdraw all reports about a model, or those about one of its methods."""
+        for report in self.about(record):
+            if method is None or report.method == method:
+                self.withdraw(report, why)
 
-    def due(self, now: float, members: int) -> Decision[T]:
-        """Decide what can be decided at `now`, with so many members. Those reports are no longer pending."""
-        window = self._health.mass_window
-        self._entered = {model: at for model, at in self._entered.items() if at > now - 2 * window}
-        few = members < self._health.mass_minimum
-        standing = [report for report in self._pending.values() if self._stands(report)]
-        mass = self._find_mass(members) if standing and not few else set()
-        held = tuple(report for report in standing if report.model in mass)
-        released = tuple(
-            report for report in standing if report.model not in mass and (few or report.at + window <= now)
-        )
-        for report in held + released:
-            del self._pending[report.model]
-        self.held += len(held)
-        return Decision(released, held)
+    def withdraw_unserved(self, record: Record, method: str, why: str) -> None:
+        """Withdraw the report that calls of a method come to nothing."""
+        for report in self.about(record):
+            if report.unserved and report.method == method:
+                self.withdraw(report, why)
 
-    def next_due(self, now: float, members: int) -> float | None:
-        """When to call `due` again if nothing else happens, in seconds; None if there is no need."""
-        if members < self._health.mass_minimum:
-            return None
-        times = [report.at + self._health.mass_window for report in self._pending.values()]
-        return min((time for time in times if time > now), default=None)
+    def about(self, record: Record) -> list[PendingReport]:
+        """The reports about one deployment."""
+        return list(self._of_record.get(record, {}).values())
 
-    def _enter(self, report: PendingReport[T]) -> None:
-        self._pending[report.model] = report
-        self._entered[report.model] = report.at
+    def fall_back(self, report: PendingReport) -> None:
+        """Count back to the limit, so that a new incident is needed."""
+        standing = report.record.standings.get(report.method)
+        if standing is None:
+            return
+        if report.unserved:
+            standing.hindered = min(standing.hindered, self._limits.unserved or 0)
+        elif report.code is FailureCode.MULTIPLE_TIMEOUT and self._limits.timeouts is not None:
+            standing.timeouts = min(standing.timeouts, self._limits.timeouts)
+        elif report.code is FailureCode.MULTIPLE_FAILED and self._limits.failures is not None:
+            standing.failures = min(standing.failures, self._limits.failures)
 
-    def _stands(self, report: PendingReport[T]) -> bool:
-        """Whether a report needs no proof, or has it."""
-        return report.lacking is None or self.proved(report.lacking, report.model)
+    def _stands(self, report: PendingReport, crowd: Crowd, now: float) -> bool:
+        """Whether a report still has what it needs. One that is proved only now begins to wait now."""
+        if report.unserved:
+            standing = report.standing
+            return self._limits.escapes(standing, self._health.unserved, now) and crowd.most_others_succeeded(
+                standing.method, standing.hindered_since
+            )
+        if report.code is not FailureCode.BAD_IMPLEMENTATION or not self._health.require_witness:
+            return True
+        if not crowd.most_have(report.method):
+            report.stage = Stage.UNPROVED
+            return False
+        if report.stage is Stage.UNPROVED:
+            report.stage, report.at = Stage.NEW, now
+        return True
 
-    def _find_mass(self, members: int) -> set[T]:
-        """The models with reports within one window of time, if there are enough of them to be a mass."""
-        enough = self._health.mass_fraction * members
-        unproved = {model for model, report in self._pending.items() if not self._stands(report)}
-        entered = [(model, at) for model, at in self._entered.items() if model not in unproved]
-        entered.sort(key=lambda each: each[1])
-        times = [at for _, at in entered]
-        mass: set[T] = set()
-        done = 0
-        for first, start in enumerate(times):
-            end = bisect.bisect_right(times, start + self._health.mass_window)
-            if end - first >= enough:
-                mass.update(model for model, _ in entered[max(first, done) : end])
-                done = end
-        return mass
+    def _shares_trouble(self, report: PendingReport, crowd: Crowd) -> bool:
+        """Whether a model is not alone with its trouble (rule d)."""
+        if report.unserved:
+            at_once = {each.record for each in self if each.unserved}
+            return len(at_once) > crowd.lost_by_chance
+        if report.method == CONNECTION:
+            return crowd.lost_with_others(report.record)
+        first_at = report.standing.first_at
+        return first_at is not None and crowd.shares_trouble(report.method, first_at)

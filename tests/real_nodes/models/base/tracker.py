@@ -21,5 +21,8 @@ class Tracker:
                 time.sleep(0.01)
         return answer
 
+    def train(self, release):
+        return "trained"
+
     def pid(self):
         return os.getpid()
