@@ -301,7 +301,8 @@ class PlainJudge:
                 stood, noted = fact.stood, not fact.peaceful
                 at = at if fact.peaceful else fact.at
             elif isinstance(fact, AttemptFailed) or _ends_connection(fact):
-                at, noted = at if noted else fact.at, True
+                at, stood = (at, stood) if noted else (fact.at, 0.0)
+                noted = True
             elif isinstance(fact, SetUp | BegunAnew):
                 noted = False
         return at, stood

@@ -393,7 +393,7 @@ class Judge:
             return
         if overrun.way_was_good is None:
             self.note_way(record, overrun, good=False, now=now)
-        elif overrun.method in record.standings and not overrun.cut:
+        elif overrun.way_was_good and overrun.method in record.standings and not overrun.cut:
             self.hinder(record, record.standings[overrun.method], overrun.sent_at, now)
         overrun.cut = True
 
@@ -410,7 +410,7 @@ class Judge:
         code = RULES[outcome].report
         assert code is not None
         if not record.loss_noted:
-            record.lost_at, record.loss_noted = now, True
+            record.lost_at, record.stood, record.loss_noted = now, 0.0, True
         self.reports.add(
             PendingReport(record, code, CONNECTION, detail, now, must_confirm=RULES[outcome].may_pass)
         )
