@@ -62,7 +62,7 @@ _SETTINGS: dict[str, Any] = {
         pong_timeout=4.0,
         handshake_timeout=3.0,
     ),
-    "health": Health(mass_window=1.5),
+    "health": Health(timeout=2.0, mass_window=1.5),
 }
 
 

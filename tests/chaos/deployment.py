@@ -23,6 +23,7 @@ _EXCUSES: Final = {
     "raising": "MULTIPLE_FAILED",
     "babbling": "MULTIPLE_FAILED",
     "hanging": "MULTIPLE_TIMEOUT",
+    "tardy": "MULTIPLE_TIMEOUT",
 }
 """What a model may be reported as for what its node does, and for nothing else."""
 
@@ -30,11 +31,16 @@ NEVER_READY: Final = frozenset({"dead", "silent", "garbage", "flooding"})
 """In these conditions a node can't be brought up."""
 
 
+_LIKE_HOLDING: Final = frozenset({"frozen", "stalling"})
+"""Then a node doesn't say that it is through, so a call that is late seems to go on."""
+
+
 @attrs.define(eq=False)
 class Deployment:
     """One deployment of one model.
 
     Attributes:
+        relayed: its node is reached through a relay.
         addresses: the numbers of those that it had and may still be reported at; the last one is in use.
         lives: the numbers of its processes; it has a new one after each death.
         condition: "sound", or what is the matter with it.
@@ -46,6 +52,7 @@ class Deployment:
         replaced: one after it was promoted, while this was in the book.
         wavered: it was sound when it was told, and then it was not, and nobody looked in between.
         excuses: what it may be reported as.
+        calm: it was seen to answer, and nothing was done to it since.
         blameless: for how many settled moments it has given no cause.
         version: of its infos.
     """
@@ -55,6 +62,7 @@ class Deployment:
     addresses: list[int]
     lives: list[int]
     grpcio: bool
+    relayed: bool
     condition: str = "sound"
     frozen: bool = False
     booked: str = "RUNNING"
@@ -63,6 +71,7 @@ class Deployment:
     promoted: bool = False
     replaced: bool = False
     wavered: bool = False
+    calm: bool = False
     excuses: set[str] = attrs.field(factory=set)
     blameless: int = 0
     version: int = 0
@@ -90,7 +99,9 @@ class Deployment:
     def suffer(self, condition: str) -> None:
         """Note that something is the matter with it."""
         self.wavered = self.wavered or (self.certain and not self.promoted)
-        self.certain = False
+        if condition in _LIKE_HOLDING and not self.calm:  # it may be at a call that is late
+            self.blame("tardy")
+        self.certain = self.calm = False
         self.blame(condition)
 
     def blame(self, condition: str) -> None:

@@ -20,7 +20,7 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
-from . import node_process, orchestrator_process
+from . import node_process, orchestrator_process, relay_process
 
 __all__ = ["MAX_REQUEST_BYTES"]
 
@@ -58,7 +58,9 @@ def become(request: dict[str, Any], requests: socket.socket, descriptor: int) ->
         control = socket.socket(fileno=descriptor)
         if request["role"] == "orchestrator":
             orchestrator_process.run(request, control)
-        elif request["grpcio"]:
+        elif request["role"] == "relay":
+            relay_process.run(request, control)
+        elif request["role"] == "grpcio-node":
             from . import grpcio_node  # not before: gRPC's own threads don't survive a fork
 
             grpcio_node.run(request, control)

@@ -13,7 +13,10 @@ from trio_model_runner.testing import Faults, LocalNode
 from .control import ControlChannel
 from .frames import FLOOD, GARBAGE, OUTBURSTS
 
-__all__ = ["run"]
+__all__ = ["TARDY_SECONDS", "run"]
+
+TARDY_SECONDS = 1.6
+"""What each call takes on a node that is always late."""
 
 _FAULTS: dict[str, dict[str, Any]] = {
     "babbling": {"raw_answer": b"\xff\xff\xff"},
@@ -34,7 +37,7 @@ def run(request: dict[str, Any], control: socket.socket) -> None:
 
     Args:
         request: its `host`, `port` (0 for any), `temper`, and `life`, which it puts into its answers.
-        control: takes `temper` and `outburst`; tells `listening`.
+        control: takes `temper`, `delay` (seconds of the next call) and `outburst`; tells `listening`.
     """
     trio.run(_serve, request, control)
 
@@ -45,6 +48,7 @@ class _Temper:
     def __init__(self, life: int) -> None:
         self.life = life
         self.name = "sound"
+        self.delay = 0.0
         self.changed = trio.Event()
 
 
@@ -66,6 +70,8 @@ class _Model:
             raise ValueError("no feathers")
         while self._temper.name == "hanging":
             await self._temper.changed.wait()
+        delay, self._temper.delay = self._temper.delay, 0.0
+        await trio.sleep(TARDY_SECONDS if self._temper.name == "tardy" else delay)
         await trio.sleep(0.0005 * (7 * number % 40))  # so that things happen while calls run
         return {"life": self._temper.life, "number": number, "caught_up": self._caught_up}
 
@@ -81,6 +87,8 @@ async def _serve(request: dict[str, Any], control: socket.socket) -> None:
         async for command in channel.receive_all():
             if "temper" in command:
                 _change(node, temper, command["temper"])
+            elif "delay" in command:
+                temper.delay = command["delay"]
             else:
                 node.send_raw(OUTBURSTS[command["outburst"]])
         nursery.cancel_scope.cancel()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 
+from .deployment import Deployment
 from .frames import OUTBURSTS
 from .truth import Action, OrchestratorState, Truth
 
@@ -19,6 +20,7 @@ __all__ = ["MODELS", "TEMPERS", "VERBS", "make_script", "parse_script"]
 
 MODELS = 30
 _GRPCIO_MODELS = 4
+_RELAYED_MODELS = range(2, 10)  # the first ones of them are grpcio's
 _MAX_UNSOUND = 9
 _MIN_LISTED = 24
 _INCIDENTS_PER_ACT = 18
@@ -33,6 +35,9 @@ _INCIDENTS = {
     "thaw": 2,
     "temper": 8,
     "outburst": 5,
+    "overrun": 3,
+    "hold": 2,
+    "cut": 3,
     "redeploy": 3,
     "redeploy dead": 1,
     "retire": 1,
@@ -55,9 +60,17 @@ _INCIDENTS = {
 VERBS = frozenset(kind.partition(" ")[0] for kind in _INCIDENTS)
 
 _HARMFUL = ("kill", "crash", "freeze", "temper", "redeploy", "restart unsaid", "redeploy dead", "remove")
-TEMPERS = ("raising", "babbling", "hanging", "silent", "garbage", "flooding", "stalling", "dropping")
-_REPORTED = ("dead", "raising", "babbling")
-"""These are reported for certain. One that hangs is not: what is behind our own call there doesn't count."""
+TEMPERS = ("raising", "babbling", "hanging", "silent", "garbage", "flooding", "stalling", "dropping", "tardy")
+_OF_THE_MODEL = ("raising", "babbling", "hanging", "tardy")
+"""These are reported for certain. A dead one is, too, if few are away: with more, it may be the network."""
+_MAX_AWAY = 2
+
+_SECONDS = {
+    "overrun": ("0.6", "0.8", "1.3", "2.2", "3.5"),
+    "hold": ("1", "2.2", "4"),
+    "cut": ("up 0.5", "down 1", "both 1", "up 3", "down 3", "both 4"),
+}
+"""How long a call takes, or which way is cut for how long."""
 
 
 def make_script(seed: int, acts: int) -> list[Action]:
@@ -99,10 +112,12 @@ class _Author:
         self._incidents = _Deck(choice, [kind for kind, times in _INCIDENTS.items() for _ in range(times)])
         self._tempers = _Deck(choice, TEMPERS)
         self._outbursts = _Deck(choice, [*OUTBURSTS])
+        self._durations = {verb: _Deck(choice, details) for verb, details in _SECONDS.items()}
 
     def write(self, acts: int) -> Iterator[Action]:
         for number in range(MODELS):
-            yield from self._act("add", f"m{number:02}", "grpcio" if number < _GRPCIO_MODELS else "")
+            traits = {"grpcio": number < _GRPCIO_MODELS, "relayed": number in _RELAYED_MODELS}
+            yield from self._act("add", f"m{number:02}", " ".join(filter(traits.get, traits)))
         yield from self._settle()
         for _ in range(acts):
             yield from self._go_wrong()
@@ -154,6 +169,8 @@ class _Author:
             yield from self._tempers.deal(lambda temper: self._act(verb, target, temper))
         elif verb == "outburst":
             yield from self._outbursts.deal(lambda kind: self._act(verb, target, kind))
+        elif verb in _SECONDS:
+            yield from self._durations[verb].deal(lambda duration: self._act(verb, target, duration))
         else:
             yield from self._act(verb, target, detail)
 
@@ -174,6 +191,8 @@ class _Author:
         """Whom it happens to; what puts something right happens to those who need it."""
         needy = verb in ("restart", "thaw", "retire", "add", "mend", "await-report")
         some = unsound if needy and unsound else self._truth.model_ids
+        if verb in _SECONDS:
+            some = [model_id for model_id in some if self._truth.can_take(verb, model_id)]
         return self._random.choice(some) if some else None
 
     def _await_report(self, model_id: str) -> Iterator[Action]:
@@ -181,7 +200,7 @@ class _Author:
         if (
             deployment is not None
             and self._truth.orchestrator is OrchestratorState.UP
-            and deployment.condition in _REPORTED
+            and (deployment.condition in _OF_THE_MODEL or self._is_surely_missed(deployment))
             and not deployment.frozen
             and deployment.told == "RUNNING"
             and not self._truth.has_two(model_id)
@@ -189,6 +208,11 @@ class _Author:
             yield from self._settle()
             yield Action("await-report", model_id)
             self._truth.take_report(model_id, deployment.address, next(iter(deployment.excuses)))
+
+    def _is_surely_missed(self, deployment: Deployment) -> bool:
+        newest = [self._truth.newest(model_id) for model_id in self._truth.unsound]
+        away = [each for each in newest if each is not None and each.condition not in _OF_THE_MODEL]
+        return deployment.condition == "dead" and len(away) <= _MAX_AWAY
 
     def _mend(self) -> Iterator[Action]:
         yield from self._act("orchestrator-thaw")

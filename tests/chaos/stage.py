@@ -56,7 +56,9 @@ class Stage:
         self._launcher = launcher
         self._truth = truth
         self._nodes: dict[int, ChildProcess] = {}
-        self._ports: dict[int, int] = {}
+        self._relays: dict[int, ChildProcess] = {}
+        self._node_ports: dict[int, int] = {}
+        self._ports: dict[int, int] = {}  # where it is reached: its relay's, if it has one
         self._orchestrator_port = 0
 
     @property
@@ -85,19 +87,33 @@ class Stage:
         """Start the first orchestrator."""
         await self._orchestrator_start()
 
-    async def _start(self, life: int, address: int, condition: str, grpcio: bool) -> None:
+    async def _start(self, deployment: Deployment, condition: str) -> None:
+        life, address = deployment.life, deployment.address
         process = await self._launcher.start(
             f"life {life}",
-            role="node",
-            grpcio=grpcio,
+            role="grpcio-node" if deployment.grpcio else "node",
             host=self.host(address),
-            port=self._ports.get(address, 0),
+            port=self._node_ports.get(address, 0),
             life=life,
             temper=condition,
         )
         self._nodes[life] = process
         await process.wait_listening()
-        self._ports[address] = process.port
+        self._node_ports[address] = self._ports[address] = process.port
+        if deployment.relayed:
+            if address not in self._relays:
+                await self._start_relay(address)
+            self._ports[address] = self._relays[address].port
+
+    async def _start_relay(self, address: int) -> None:
+        relay = await self._launcher.start(
+            f"the relay {address}", role="relay", host=self.host(address), port=self._node_ports[address]
+        )
+        self._relays[address] = relay
+        await relay.wait_listening()
+
+    async def _cut(self, address: int, ways: str, seconds: float) -> None:
+        await self._relays[address].tell(cut=ways, seconds=seconds)
 
     async def _kill(self, life: int) -> None:
         await self._nodes[life].kill()

@@ -1,9 +1,10 @@
 """Thirty node processes and an orchestrator, on sockets of this machine, and everything happens to them.
 
 A random script, which depends on its seed alone (`script`), kills, freezes, thaws and restarts processes,
-lets nodes raise, hang, babble and flood, redeploys and moves models while rounds run, and spares the
-orchestrator as little. A plain model (`truth`) says at each line what should be so, and a cluster in this
-process must come to agree with it (`campaign`); what must hold throughout is checked throughout.
+lets nodes raise, hang, babble, flood, overrun and hold the interpreter, cuts the way to some of them for
+seconds (`relay_process`), redeploys and moves models while rounds run, and spares the orchestrator as little.
+A plain model (`truth`) says at each line what should be so, and a cluster in this process must come to agree
+with it (`campaign`); what must hold throughout is checked throughout.
 
 **Why not hypothesis's stateful testing.** It could drive Trio through a thread, but what it is good at,
 shrinking, plays a failing case again and again and wants it to fail each time. Here an example takes half
@@ -42,7 +43,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:record_property is incompatible:pytest.PytestWarning"),
 ]
 
-DEFAULT_SEEDS = "29,250"  # which have everything between them
+DEFAULT_SEEDS = "2206,3706"  # which have everything between them
 DEFAULT_ACTS = 2
 
 

@@ -23,6 +23,8 @@ from .deployment import NEVER_READY, Deployment
 __all__ = ["Action", "Effect", "Expectation", "OrchestratorState", "Truth"]
 
 _SETTLES_UNTIL_ACQUITTED: Final = 2
+_BLAMELESS_SECONDS: Final = 2.8
+"""A call that takes no longer overruns by three timeouts of 0.7 s, as many as are allowed in a row."""
 
 Effect = tuple[Any, ...]
 
@@ -73,6 +75,7 @@ class Truth:
         self.deployments: list[Deployment] = []
         self.orchestrator = OrchestratorState.UP
         self._models: dict[str, list[Deployment]] = {}
+        self._relayed: set[str] = set()
         self._lives = 0
 
     @property
@@ -93,6 +96,13 @@ class Truth:
     def has_two(self, model_id: str) -> bool:
         """Whether one deployment is replacing another."""
         return len(self._models.get(model_id, ())) > 1
+
+    def can_take(self, verb: str, model_id: str) -> bool:
+        """Whether an "overrun", "hold" or "cut" can happen to a model: one at a time, or they add up."""
+        newest = self.newest(model_id)
+        if newest is None or not newest.calm or not self._is_well(model_id):
+            return False
+        return {"hold": newest.grpcio, "cut": newest.relayed}.get(verb, True)
 
     def in_use(self, model_id: str) -> list[Deployment]:
         """The deployments of a model that the cluster should have: two while one is replacing another."""
@@ -127,7 +137,7 @@ class Truth:
         for model_id in self._models:
             expectation, deployment = self.expected(model_id)
             if expectation is Expectation.READY and deployment is not None:
-                deployment.promoted = True
+                deployment.promoted = deployment.calm = True
                 for each in self._models[model_id]:
                     each.replaced = each is not deployment
         for deployment in self.deployments:
@@ -172,7 +182,9 @@ class Truth:
     def _add(self, model_id: str, detail: str) -> Iterator[Effect]:
         """A model runs, that is not in the book."""
         if not self._models.get(model_id):
-            yield from self._deploy(model_id, "sound", grpcio=detail == "grpcio")
+            if "relayed" in detail:
+                self._relayed.add(model_id)
+            yield from self._deploy(model_id, "sound", grpcio="grpcio" in detail)
 
     def _redeploy(self, model_id: str, condition: str) -> Iterator[Effect]:
         """A new deployment runs beside the one that is there."""
@@ -182,10 +194,11 @@ class Truth:
     def _deploy(self, model_id: str, condition: str, *, grpcio: bool) -> Iterator[Effect]:
         self._lives += 1
         number = self._lives
-        deployment = Deployment(model_id, f"deployment-{number}", [number], [number], grpcio, condition)
+        name, relayed = f"deployment-{number}", model_id in self._relayed
+        deployment = Deployment(model_id, name, [number], [number], grpcio, relayed, condition)
         self.deployments.append(deployment)
         self._models.setdefault(model_id, []).append(deployment)
-        yield "start", number, number, "sound" if condition == "dead" else condition, grpcio
+        yield "start", deployment, "sound" if condition == "dead" else condition
         if condition == "dead":
             yield "kill", number
         yield from self._announce(deployment, "RUNNING")
@@ -240,7 +253,7 @@ class Truth:
         deployment.lives.append(self._lives)
         if detail == "elsewhere":
             deployment.addresses.append(self._lives)
-        yield "start", deployment.life, deployment.address, "sound", deployment.grpcio
+        yield "start", deployment, "sound"
         if detail != "unsaid":
             yield from self._announce(deployment, "RUNNING")
 
@@ -262,7 +275,7 @@ class Truth:
     def _temper(self, model_id: str, condition: str) -> Iterator[Effect]:
         """A node begins to misbehave, and goes on with it."""
         deployment = self.newest(model_id)
-        of_the_model = condition in ("raising", "hanging")
+        of_the_model = condition in ("raising", "hanging", "tardy")
         if deployment is not None and deployment.sound and (of_the_model or not deployment.grpcio):
             deployment.condition = condition
             deployment.suffer(condition)
@@ -274,6 +287,30 @@ class Truth:
         if deployment is not None and deployment.sound and not deployment.grpcio:
             deployment.blame("outburst")
             yield "tell", deployment.life, {"outburst": kind}
+
+    def _overrun(self, model_id: str, seconds: str) -> Iterator[Effect]:
+        """The next call takes so long."""
+        yield from self._delay("overrun", model_id, float(seconds))
+
+    def _hold(self, model_id: str, seconds: str) -> Iterator[Effect]:
+        """The next call takes so long, and nothing else in Python runs on its node meanwhile."""
+        yield from self._delay("hold", model_id, float(seconds))
+
+    def _delay(self, verb: str, model_id: str, seconds: float) -> Iterator[Effect]:
+        deployment = self.newest(model_id)
+        if deployment is not None and self.can_take(verb, model_id):
+            deployment.calm = False
+            if seconds > _BLAMELESS_SECONDS:
+                deployment.blame("tardy")
+            yield "tell", deployment.life, {"delay": seconds, "hold": verb == "hold"}
+
+    def _cut(self, model_id: str, detail: str) -> Iterator[Effect]:
+        """The way swallows all that is sent "up", "down" or "both" for some seconds: nobody's fault."""
+        deployment = self.newest(model_id)
+        if deployment is not None and self.can_take("cut", model_id):
+            deployment.calm = False
+            way, seconds = detail.split()
+            yield "cut", deployment.address, way, float(seconds)
 
     def _repeat(self, model_id: str, _: str) -> Iterator[Effect]:
         """A deployment is announced as it was, with other infos."""
