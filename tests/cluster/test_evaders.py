@@ -5,6 +5,7 @@ Their innocent doubles are not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,9 +16,12 @@ from helpers.coordinating import Model, coordinating
 from helpers.insides import standings_of
 from trio.testing import MockClock
 
-from trio_model_runner import Arguments, Cluster, ModelState, Status
+from trio_model_runner import Arguments, Cluster, ModelState, Status, TrainInferService
 from trio_model_runner.config import Health
+from trio_model_runner.proto.commons import Status as StatusMessage
+from trio_model_runner.proto.dynamic_subclass import SetupResponse
 from trio_model_runner.testing import Faults, LocalCrunch
+from trio_model_runner.testing import Service as ServiceName
 
 WINDOW = 60.0
 UNSERVED = 120.0
@@ -241,3 +245,86 @@ async def test_a_model_that_hung_before_this_coordinator_began_is_reported(autoj
             took = await play_until_reported(crunch, again, 2000, gap=5)
             assert [report["failure_code"] for report in crunch.reports] == ["CONNECTION_FAILED"]
             assert took < UNSERVED + WINDOW + 30
+
+
+async def test_a_hang_in_a_call_without_a_deadline_is_counted(autojump_clock: MockClock) -> None:
+    async with coordinating(fleet(6, Hung), timeout=1.0) as (crunch, cluster):
+        with trio.move_on_after(2):
+            await cluster.models["bad"].call("predict", timeout=math.inf)
+        took = await play_until_reported(crunch, cluster, 2000, gap=5)
+        assert [report["failure_code"] for report in crunch.reports] == ["MULTIPLE_TIMEOUT"]
+        assert took < 4 * 300 + WINDOW + 30
+
+
+async def test_one_long_call_does_not_hide_a_hang(autojump_clock: MockClock) -> None:
+    async with coordinating(fleet(6, Hung), timeout=1.0) as (crunch, cluster), trio.open_nursery() as nursery:
+        await cluster.call("predict")
+        nursery.start_soon(lambda: cluster.call("nothing", timeout=3600))
+        took = await play_until_reported(crunch, cluster, 3000, gap=5)
+        nursery.cancel_scope.cancel()
+        assert [report["failure_code"] for report in crunch.reports] == ["MULTIPLE_TIMEOUT"]
+        assert took < 300 + 4 * 6 + WINDOW + 30
+
+
+async def test_resets_by_the_coordinator_are_no_escape(autojump_clock: MockClock) -> None:
+    class Slow3(Model):
+        async def predict(self, value: Any = 1.5) -> Any:
+            await trio.sleep(3)
+            return value
+
+    async with coordinating(fleet(6, Slow3), timeout=1.0) as (crunch, cluster):
+        begin = reset_at = trio.current_time()
+        while not crunch.reports and trio.current_time() - begin < 600:
+            await cluster.call("predict")
+            await trio.sleep(0.5)
+            if trio.current_time() - reset_at > 30 and "bad" in cluster.models:
+                reset_at = trio.current_time()
+                await cluster.models["bad"].reset(timeout=10)
+        assert [report["failure_code"] for report in crunch.reports] == ["MULTIPLE_TIMEOUT"]
+
+
+async def test_a_node_that_is_busy_and_says_that_it_has_no_instance_is_asked_seldom(
+    autojump_clock: MockClock,
+) -> None:
+    """A node may look at the class name before it looks whether it is busy."""
+    async with coordinating(fleet(6, Hung), timeout=1.0) as (crunch, cluster):
+        node, questions = crunch.node("bad"), 0
+        run_exclusively = node.run_exclusively
+
+        async def answer(work: Any) -> Any:
+            nonlocal questions
+            questions += 1
+            if node.busy and questions % 2 == 0:
+                return SetupResponse(status=StatusMessage("INVALID_ARGUMENT", "no class name"))
+            return await run_exclusively(work)
+
+        node.run_exclusively = answer  # type: ignore[method-assign]
+        await play_until_reported(crunch, cluster, 60)
+        assert questions < 300
+
+
+async def test_pings_do_not_cost_the_connection_where_there_is_no_other_question(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The services that infer can't be asked whether they are busy."""
+
+    class Inferring:
+        async def infer(self, value: float) -> float:
+            await trio.sleep(value)
+            return value
+
+    def value(model: Any) -> Arguments:
+        return Arguments(3.0 if model.model_id == "bad" else 0.1)
+
+    async with coordinating(
+        dict.fromkeys(["bad", *"abcde"], Inferring),
+        service=TrainInferService(),
+        services=(ServiceName.TRAIN_INFER,),
+        timeout=1.0,
+    ) as (crunch, cluster):
+        begin = trio.current_time()
+        while not crunch.reports and trio.current_time() - begin < 300:
+            await cluster.call("Infer", value)
+            await trio.sleep(4)
+        assert [report["failure_code"] for report in crunch.reports] == ["MULTIPLE_TIMEOUT"]
+        assert "too_many_pings" not in caplog.text

@@ -137,16 +137,13 @@ async def test_a_kept_report_is_not_sent_about_who_was_replaced_meanwhile(autoju
     """The orchestrator still lists both, at one host, so it might stop the new one."""
     async with coordinating(dict.fromkeys(MODELS, Model)) as (crunch, cluster):
         old = cluster.models["a"]
-        node = await crunch.redeploy("a", Model, announce=False)
-        node.faults.setup_delay = 50
-        crunch.announce("a")
-        await trio.sleep(1)
         crunch.orchestrator.kill()
         await trio.sleep(1)
         await cluster.report_failure(old, "LOW_PERFORMANCE")
         assert cluster.snapshot().reports_unsent == 1
-        await until(cluster, lambda: "a" in cluster.models)
+        node = await crunch.redeploy("a", Model)
         crunch.orchestrator.start()
+        await until(cluster, lambda: "a" in cluster.models)
         await trio.sleep(1000)
         assert crunch.reports == []
         assert cluster.models["a"].port == node.port
@@ -200,4 +197,19 @@ async def test_an_announcement_during_the_last_attempt_makes_it_the_first(autoju
         crunch.node("a").restart()
         await trio.sleep(100)
         assert cluster.announced["a"].state is ModelState.READY
+        assert crunch.reports == []
+
+
+async def test_a_report_that_is_due_is_not_sent_while_another_deployment_comes_up_at_the_same_host(
+    autojump_clock: MockClock,
+) -> None:
+    async with coordinating(dict.fromkeys(MODELS, Model)) as (crunch, cluster):
+        await fail_too_often(crunch, cluster, "a")
+        node = await crunch.redeploy("a", Model, announce=False)
+        node.faults.setup_delay = 100
+        crunch.announce("a")
+        await trio.sleep(90)
+        assert crunch.reports == []
+        await until(cluster, lambda: cluster.models["a"].port == node.port)
+        await trio.sleep(100)
         assert crunch.reports == []

@@ -442,7 +442,7 @@ class PlainJudge:
     def is_over(self, title: Title, report: _Waiting, fact: Fact) -> bool:
         """Whether a fact about a model ends a report about it (a, c, e, 8)."""
         name, code, method = title
-        if isinstance(fact, Lost) and code is FailureCode.MULTIPLE_TIMEOUT:
+        if isinstance(fact, Lost) and not fact.peaceful and code is FailureCode.MULTIPLE_TIMEOUT:
             self.history.append(_FellBack(fact.at, name, method, timeouts=True))
             return True
         if report.unserved and isinstance(fact, Ended) and fact.method == method:

@@ -143,8 +143,10 @@ async def test_who_others_keep_busy_at_setup_is_hindered_and_who_we_keep_busy_is
             assert actor_of(model).conduct.record.standing("predict").hindered == (0 if ours else 1)
 
 
-async def test_a_call_without_a_deadline_that_is_cut_short_counts_nothing(autojump_clock: MockClock) -> None:
-    """The model was not told that it had to end, however long it goes on."""
+async def test_a_call_without_a_deadline_that_is_cut_short_counts_from_then_on(
+    autojump_clock: MockClock,
+) -> None:
+    """It has the longest windows, and needs a witness as any other."""
     async with coordinating(SIX, max_consecutive_timeouts=0) as (crunch, cluster):
         model = cluster.models["a"]
         with trio.move_on_after(5):
@@ -154,8 +156,8 @@ async def test_a_call_without_a_deadline_that_is_cut_short_counts_nothing(autoju
             await trio.sleep(1)
         overrun = actor_of(model).conduct.record.overrun
         assert overrun is not None
-        assert overrun.counts_from == math.inf
-        assert not overrun.window_ends
+        assert overrun.counts_from == overrun.since == pytest.approx(5, abs=0.01)
+        assert overrun.window_ends == [pytest.approx(305, abs=0.01)]
         assert timeouts_of(model) == 0
         await trio.sleep(100)
         assert crunch.reports == []

@@ -127,11 +127,15 @@ class Membership(Generic[D]):
         return model_id in self._slots
 
     def is_moving(self, model_id: str, deployment: D) -> bool:
-        """Whether a deployment is still used at its old address, but announced at another one."""
+        """Whether a deployment is still used, but announced at another address, or replaced at the same host.
+
+        The orchestrator finds a deployment by its host, so a report could hit the other one.
+        """
         slot = self._slots.get(model_id)
         if slot is None or slot.current is not deployment or slot.successor is None:
             return False
-        return slot.successor.deployment_id == deployment.deployment_id is not None
+        moves = slot.successor.deployment_id == deployment.deployment_id is not None
+        return moves or slot.successor.host == deployment.host
 
     def apply(self, event: Init | Update) -> None:
         """Apply what the orchestrator says."""

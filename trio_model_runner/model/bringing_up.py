@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 import trio
 from grpclib.exceptions import GRPCError
 
+from ..backoff import growing_waits
 from ..network.tls import TLSNetwork
 from ..rpc.connecting import open_connection
 from ..services.base import NodeService, Request, SetupAnswer
@@ -40,13 +41,15 @@ if TYPE_CHECKING:
     from .handle import ModelRunner
     from .supervisor import Supervisor
 
-__all__ = ["BringUpError", "SetupWatch", "connect", "prove", "set_up"]
+__all__ = ["HEALTH_CHECK", "BringUpError", "SetupWatch", "connect", "prove", "set_up"]
 
 _BUSY_RETRY: Final = 0.1
 _NEARLY_ALL: Final = 0.9
 """Of a Setup's time. A node that says earlier that the deadline has passed does not mean our deadline."""
 
-_HEALTH_CHECK: Final = Request("/grpc.health.v1.Health/Check")
+_SHORTEST_WAIT: Final = 0.001
+_LONGEST_WAIT: Final = 1.0
+HEALTH_CHECK: Final = Request("/grpc.health.v1.Health/Check")
 
 
 class BringUpError(Exception):
@@ -142,7 +145,7 @@ async def prove(node: NodeConnection, service: NodeService, timeout: float) -> N
     node.identity()  # raises if no node could prove it
     try:
         try:
-            await _ask(node, _HEALTH_CHECK, timeout, "the health check", exempt=True)
+            await _ask(node, HEALTH_CHECK, timeout, "the health check", exempt=True)
         except GRPCError as error:
             if not is_unknown_method(error):
                 raise
@@ -174,11 +177,13 @@ async def set_up(node: NodeConnection, service: NodeService, timeout: float, wat
         ProofFailed: the answer does not come from the model's node.
         OSError, CallInterrupted: the connection failed.
     """
+    waits = growing_waits(_SHORTEST_WAIT, maximum=_LONGEST_WAIT)
     while True:
         began = trio.current_time()
         setup = await _try_setup(node, service, timeout, watch.note_sent)
         if setup is _NoAnswer.BUSY:
             await watch.wait_while_busy(node)
+            await trio.sleep(next(waits))  # a node may say that it is through, and be busy all the same
         elif setup is _NoAnswer.TOO_LATE:
             await watch.wait_after_overrun(node, began)
         else:

@@ -237,7 +237,7 @@ class Call:
         # A call that was cut short overruns only from its own deadline on, since the model knows that one.
         since = trio.current_time() if math.isinf(self.deadline) else self.deadline
         self._overrun = Overrun(
-            self._spec.method, self._handed_over_at, since, self._spec.timeout, counts_from=self.deadline
+            self._spec.method, self._handed_over_at, since, self._spec.timeout, counts_from=since
         )
         self._actor.watch.begin(self._overrun, self._node)
 

@@ -10,6 +10,7 @@ Then the Setup stays open, and PINGs are sent only where their answer can decide
 connection at the fifth PING in a row that they have no other answer to.
 
 The services that infer have no such question. Their calls wait in a queue on the node, so one PING is enough.
+A health check goes with it, whose answer is data: else the PINGs of several timeouts would be too many.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..errors import ProofFailed
 from ..rpc.ending import EndCause
 from ..rpc.receiver import CallInterrupted
 from ..signal import Signal
+from .bringing_up import HEALTH_CHECK
 from .node_connection import NodeBusyError
 from .policy import SETUP, Answer, Fact, Overrun, answer_of_code, answer_of_error, outcome_of_fact
 
@@ -164,7 +166,10 @@ class Watch:
         self, node: NodeConnection, overrun: Overrun, question: Request | None
     ) -> Answer | None:
         """What the node says; None if its connection is dead."""
-        call = None if question is None else await node.new_call(question)
+        if question is None and not node.connection.may_ping:
+            self._conduct.note_way(overrun, good=False)  # nobody can say
+            return Answer.THROUGH
+        call = await node.new_call(question or HEALTH_CHECK)
         ended = trio.Event()
         asked_at = trio.current_time()
         try:
@@ -173,24 +178,24 @@ class Watch:
                 return None
             answered_at = trio.current_time()
             self._conduct.note_way(overrun, good=answered_at - asked_at <= overrun.timeout / 2)
-            if call is None:
+            if question is None:
+                with trio.move_on_after(self._timeout):
+                    await ended.wait()
                 return Answer.THROUGH
             if not await self._wait_ended(node, overrun, ended):
                 return None
             return self._read(node, overrun, call, asked_at)
         finally:
-            if call is not None:
-                call.leave()
+            call.leave()
 
-    async def _is_alive(self, node: NodeConnection, call: UnaryCall | None, ended: trio.Event) -> bool:
+    async def _is_alive(self, node: NodeConnection, call: UnaryCall, ended: trio.Event) -> bool:
         """Ask, and wait for a sign of life; without one, the connection is given up."""
         connection = node.connection
 
         def send_question() -> None:
-            if call is not None:
-                call.begin(math.inf, ended.set)
+            call.begin(math.inf, ended.set)
 
-        if connection.may_ping or call is None:
+        if connection.may_ping:
             alive = await connection.ping(self._timeout, send_question)
         else:
             send_question()

@@ -193,13 +193,15 @@ class OrchestratorFeed:
         if not self._connected:
             self._connected, self._since = True, time.time()
             logger.info("connected to the orchestrator, which lists %d deployments", len(init.entries))
-        running = {
-            (entry.model_id, entry.deployment_id, entry.host)
+        # Of several deployments at one host the last is the newest. The orchestrator finds a model by its
+        # host, so a report about an older one could hit that.
+        newest = {
+            (entry.model_id, entry.host): (entry.deployment_id,)
             for entry in init.entries
             if entry.state is RunState.RUNNING
         }
         for report in list(self._reports.values()):
-            if (report.model_id, report.deployment_id, report.host) not in running:
+            if newest.get((report.model_id, report.host)) != (report.deployment_id,):
                 del self._reports[report.model_id]
                 logger.info("not reporting %s: it does not run there any more", report)
         deliver(init)

@@ -381,7 +381,7 @@ class Judge:
         if not peaceful and not record.loss_noted:
             record.lost_at, record.stood, record.loss_noted = now, stood, True
         record.connected = False
-        for report in self.reports.about(record):
+        for report in () if peaceful else self.reports.about(record):
             if report.code is FailureCode.MULTIPLE_TIMEOUT:  # it needs a new proof, on a new connection
                 self.reports.fall_back(report)
                 self.reports.withdraw(report, "its connection is gone")

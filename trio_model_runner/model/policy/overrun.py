@@ -31,7 +31,7 @@ from ...services.base import AnswerCode
 __all__ = ["LONGEST_WINDOW", "Answer", "Overrun", "answer_of_code", "answer_of_error"]
 
 LONGEST_WINDOW: Final = 300.0
-"""Seconds. A window need not last longer than this, however long the overrunning call was allowed to take."""
+"""Seconds. No window lasts longer than this, however long calls are allowed to take."""
 
 
 class Answer(enum.Enum):
@@ -116,7 +116,9 @@ class Overrun:
         if now < self._window_until:
             return
         end = now + min(self.timeout, LONGEST_WINDOW)
-        self._window_until = end if math.isinf(deadline) else max(end, deadline)
+        if not math.isinf(deadline):
+            end = max(end, min(deadline, now + LONGEST_WINDOW))
+        self._window_until = end
         self.window_ends.append(self._window_until)
 
     def lose_sight(self) -> None:
