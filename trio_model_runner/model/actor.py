@@ -271,8 +271,7 @@ class ModelActor:
             return
         if not await node.connection.ping(timeout) and node is self._steps.node:
             self.conduct.note_loss(stood=trio.current_time() - node.made_at, silent=True)
-            text = f"no answer to a PING within {timeout:g} s"
-            node.connection.abort(text, cause=EndCause.NO_ANSWER_TO_PING)
+            node.connection.abort_silent(timeout)
 
     # Events from calls.
 

@@ -203,12 +203,8 @@ class Watch:
                 await ended.wait()
             alive = ended.is_set()
         if not alive:
-            self._give_up(node)
+            node.connection.abort_silent(self._timeout)
         return alive
-
-    def _give_up(self, node: NodeConnection) -> None:
-        text = f"no answer to a PING within {self._timeout:g} s"
-        node.connection.abort(text, cause=EndCause.NO_ANSWER_TO_PING)
 
     async def _wait_ended(self, node: NodeConnection, overrun: Overrun, ended: trio.Event) -> bool:
         """Wait for the answer; False if the connection turns out to be dead meanwhile."""
@@ -219,7 +215,7 @@ class Watch:
             if not ended.is_set() and connection.may_ping and self._conduct.would_be_due(overrun):
                 asked_at = trio.current_time()
                 if not await connection.ping(self._timeout):
-                    self._give_up(node)
+                    node.connection.abort_silent(self._timeout)
                     return False
                 if not ended.is_set():
                     self._conduct.note_still_busy(overrun, asked_at)

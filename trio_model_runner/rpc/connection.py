@@ -232,7 +232,7 @@ class Connection:
         while not self._retired.is_set():
             silent = await self._keepalive.wait_silent(interval, self._retired)
             if silent and self.accepts_calls and not self.idle and not await self.ping(timeout):
-                self.abort(f"no answer to a PING within {timeout:g} s", cause=EndCause.NO_ANSWER_TO_PING)
+                self.abort_silent(timeout)
 
     @enable_ki_protection
     def abort(self, reason: str, *, cause: EndCause = EndCause.CLOSED_BY_US) -> None:
@@ -245,6 +245,10 @@ class Connection:
         self._lose(Ending(cause, reason))
         self._writer.close()
         self._scope.cancel()
+
+    def abort_silent(self, timeout: float) -> None:
+        """Give the connection up: the server gave no sign of life within `timeout` seconds."""
+        self.abort(f"no answer to a PING within {timeout:g} s", cause=EndCause.NO_ANSWER_TO_PING)
 
     @enable_ki_protection
     def retire(self, reason: str, *, cause: EndCause = EndCause.RETIRED) -> None:

@@ -199,13 +199,16 @@ _NOT_ITS_FAULT: Final = frozenset(
     {GRPCStatus.UNIMPLEMENTED, GRPCStatus.UNAUTHENTICATED, GRPCStatus.PERMISSION_DENIED}
 )
 
-_ANSWERS: Final[Mapping[AnswerCode, Outcome]] = MappingProxyType(
+_SETUP_ANSWERS: Final[Mapping[AnswerCode, Outcome]] = MappingProxyType(
     {
         AnswerCode.SUCCESS: Outcome.SUCCEEDED,
         AnswerCode.BAD_IMPLEMENTATION: Outcome.BAD_IMPLEMENTATION,
         AnswerCode.INVALID_ARGUMENT: Outcome.NOT_ITS_FAULT,
-        AnswerCode.FAILED_PRECONDITION: Outcome.INSTANCE_LOST,
     }
+)
+
+_ANSWERS: Final[Mapping[AnswerCode, Outcome]] = MappingProxyType(
+    {**_SETUP_ANSWERS, AnswerCode.FAILED_PRECONDITION: Outcome.INSTANCE_LOST}
 )
 
 
@@ -228,15 +231,6 @@ def must_be_set_up_again(code: AnswerCode) -> bool:
 def outcome_of_setup(code: AnswerCode) -> Outcome:
     """What a node's answer to a setup means."""
     return _SETUP_ANSWERS.get(code, Outcome.SETUP_FAILED)
-
-
-_SETUP_ANSWERS: Final[Mapping[AnswerCode, Outcome]] = MappingProxyType(
-    {
-        AnswerCode.SUCCESS: Outcome.SUCCEEDED,
-        AnswerCode.BAD_IMPLEMENTATION: Outcome.BAD_IMPLEMENTATION,
-        AnswerCode.INVALID_ARGUMENT: Outcome.NOT_ITS_FAULT,
-    }
-)
 
 
 def outcome_of_grpc_error(error: GRPCError) -> Outcome:

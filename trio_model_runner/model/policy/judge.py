@@ -113,8 +113,11 @@ class Judge:
         self._forget(record)
 
     def _forget(self, record: Record) -> None:
-        self.setups.waiting = [each for each in self.setups.waiting if each.record is not record]
+        self._forget_setups(record)
         self.reports.withdraw_about(record, "it begins anew, or is gone")
+
+    def _forget_setups(self, record: Record) -> None:
+        self.setups.waiting = [each for each in self.setups.waiting if each.record is not record]
 
     def new_form(self, method: str, shape: Hashable) -> Form:
         """Begin the form of a method with arguments of a shape, which is not in `forms`."""
@@ -232,7 +235,7 @@ class Judge:
         standing = record.standing(SETUP)
         standing.clear()
         standing.succeeded_at = now
-        self.setups.waiting = [each for each in self.setups.waiting if each.record is not record]
+        self._forget_setups(record)
         self.reports.withdraw_about(record, "Setup succeeded", SETUP)
         if not created:
             return
@@ -378,8 +381,8 @@ class Judge:
         if silent and record.overrun is not None:
             record.overrun.lose_sight()
         self._note_overrun_cut(record, now)
-        if not peaceful and not record.loss_noted:
-            record.lost_at, record.stood, record.loss_noted = now, stood, True
+        if not peaceful:
+            record.note_loss(now, stood)
         record.connected = False
         for report in () if peaceful else self.reports.about(record):
             if report.code is FailureCode.MULTIPLE_TIMEOUT:  # it needs a new proof, on a new connection
@@ -401,16 +404,14 @@ class Judge:
         """An attempt to connect has failed."""
         record.tried_at = began
         record.connected = False
-        if not record.loss_noted:
-            record.lost_at, record.stood, record.loss_noted = began, 0.0, True
+        record.note_loss(began)
         if any(report.stage is Stage.CONFIRMING for report in self.reports.about(record)):
             self._tell(News(NewsKind.CHANGED))
 
     def _report_at_once(self, record: Record, outcome: Outcome, now: float, detail: str) -> None:
         code = RULES[outcome].report
         assert code is not None
-        if not record.loss_noted:
-            record.lost_at, record.stood, record.loss_noted = now, 0.0, True
+        record.note_loss(now)
         self.reports.add(
             PendingReport(record, code, CONNECTION, detail, now, must_confirm=RULES[outcome].may_pass)
         )

@@ -23,10 +23,10 @@ from types import MappingProxyType
 from typing import Final
 
 import attrs
-from grpclib.const import Status as GRPCStatus
 from grpclib.exceptions import GRPCError
 
 from ...services.base import AnswerCode
+from .facts import is_about_the_way
 
 __all__ = ["LONGEST_WINDOW", "Answer", "Overrun", "answer_of_code", "answer_of_error"]
 
@@ -62,7 +62,7 @@ def answer_of_code(code: AnswerCode) -> Answer:
 
 def answer_of_error(error: GRPCError) -> Answer:
     """What a gRPC status other than OK and "Server busy" says."""
-    return Answer.WAY_BROKEN if error.status is GRPCStatus.UNAVAILABLE else Answer.THROUGH
+    return Answer.WAY_BROKEN if is_about_the_way(error) else Answer.THROUGH
 
 
 @attrs.define(eq=False)

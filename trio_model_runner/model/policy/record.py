@@ -188,6 +188,11 @@ class Record:
             found = self.standings[method] = Standing(method)
         return found
 
+    def note_loss(self, at: float, stood: float = 0.0) -> None:
+        """Note when the model was lost, if that is not known of the present absence."""
+        if not self.loss_noted:
+            self.lost_at, self.stood, self.loss_noted = at, stood, True
+
     def begin_anew(self) -> None:
         """Forget what counts against it."""
         self.no_news.clear()
