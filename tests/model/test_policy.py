@@ -159,7 +159,7 @@ def test_what_a_node_answers_has_its_outcome(code: AnswerCode, call: Outcome, se
 EXCUSED = {GRPCStatus.UNIMPLEMENTED, GRPCStatus.UNAUTHENTICATED, GRPCStatus.PERMISSION_DENIED}
 
 
-@pytest.mark.parametrize("status", set(GRPCStatus) - {GRPCStatus.OK})
+@pytest.mark.parametrize("status", [status for status in GRPCStatus if status is not GRPCStatus.OK])
 def test_a_grpc_status_has_its_outcome(status: GRPCStatus) -> None:
     error = GRPCError(status, "Server busy")
     if status in EXCUSED:
