@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -157,11 +159,13 @@ async def test_a_constructor_that_hangs_is_reported_and_never_given_up_before(
 
 
 async def test_a_model_that_holds_the_interpreter_for_long_is_well_again_and_not_reported(
-    node: NodeProcess, well: list[NodeProcess]
+    node: NodeProcess, well: list[NodeProcess], tmp_path: Path
 ) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
     health = attrs.evolve(HEALTH, mass_window=PATIENT)
     async with playing(node.entry(), well, health=health) as game:
-        assert (await game.play("predict", "backtrack 14")).status is Status.TIMEOUT
+        assert (await game.play("predict", f"block {pipe}")).status is Status.TIMEOUT
         assert (await game.play("predict", "well")).status is Status.TIMEOUT
         due: Sequence[Mapping[str, Any]] = ()
         with trio.fail_after(PATIENT):
@@ -175,6 +179,7 @@ async def test_a_model_that_holds_the_interpreter_for_long_is_well_again_and_not
         connection = game.stuck_connection
         assert 1 <= connection.pings_without_answer <= 3  # only PINGs are answered, and only a few sent
 
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
         result = await game.play("tick", "when it is through", timeout=PATIENT)
         assert result.status is Status.SUCCESS
         for _ in range(2):  # half of 3 timeouts, rounded up; and of this method alone

@@ -1,3 +1,5 @@
+import ctypes
+import os
 import re
 import time
 
@@ -15,8 +17,8 @@ class Stuck(Tracker):
         return self.history
 
     def predict(self, how):
-        """Sleep or spin for ever, or hold the interpreter for so many seconds; or be well."""
-        how, _, seconds = how.partition(" ")
+        """Sleep or spin for ever, or hold the interpreter for some seconds or until a pipe opens; or be well."""
+        how, _, detail = how.partition(" ")
         if how != "well":
             print("Stuck is holding", flush=True)
         if how == "sleep":
@@ -24,7 +26,9 @@ class Stuck(Tracker):
         while how == "spin":
             pass
         if how == "backtrack":
-            backtrack(float(seconds))
+            backtrack(float(detail))
+        if how == "block":
+            block(detail)
         return how
 
     def train(self, release):
@@ -38,3 +42,8 @@ def backtrack(seconds):
     re.findall("(?:a+)+c", text * 8)
     one = (time.perf_counter() - began) / 8
     re.findall("(?:a+)+c", text * int(seconds / one))
+
+
+def block(pipe):
+    """Wait until somebody opens a pipe's other end: in one call, which lets go of nothing."""
+    ctypes.PyDLL(None).open(pipe.encode(), os.O_RDONLY)
