@@ -8,30 +8,32 @@ from pathlib import Path
 import pytest
 
 from .installation import InstallationError, installed_python
-from .node_process import NodePool
+from .node_process import NodeLauncher, NodePool
 from .waiting import Release
 
 
 @pytest.fixture(scope="session")
-def node_python() -> Path:
+def launcher() -> Iterator[NodeLauncher]:
     try:
-        return installed_python()
+        launcher = NodeLauncher(installed_python())
     except InstallationError as error:
         pytest.fail(f"the node software can't be installed: {error}", pytrace=False)
+    yield launcher
+    launcher.close()
 
 
 @pytest.fixture(scope="module")
-def shared_pool(node_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodePool]:
+def shared_pool(launcher: NodeLauncher, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodePool]:
     """Nodes for all tests of a module."""
-    pool = NodePool(node_python, tmp_path_factory.mktemp("nodes"))
+    pool = NodePool(launcher, tmp_path_factory.mktemp("nodes"))
     yield pool
     pool.close()
 
 
 @pytest.fixture
-def pool(node_python: Path, tmp_path: Path) -> Iterator[NodePool]:
+def pool(launcher: NodeLauncher, tmp_path: Path) -> Iterator[NodePool]:
     """Nodes for one test."""
-    pool = NodePool(node_python, tmp_path)
+    pool = NodePool(launcher, tmp_path)
     yield pool
     pool.close()
 

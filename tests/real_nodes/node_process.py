@@ -8,23 +8,70 @@ dead; whoever connects then is refused, as it should be.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NodePool", "NodeProcess"]
+__all__ = ["NodeLauncher", "NodePool", "NodeProcess"]
 
 HOST = "127.0.0.1"
 MODELS = Path(__file__).parent / "models"
+FORKING = Path(__file__).parent / "forking.py"
 START_TIMEOUT = 60.0  # seconds until a node listens
 POLL_INTERVAL = 0.01  # seconds
 
 _deployments = itertools.count(1)
+
+
+class NodeLauncher:
+    """Starts processes with the node software, and waits for them: they are children of a process of its own.
+
+    Args:
+        python: the interpreter of the node software.
+    """
+
+    def __init__(self, python: Path) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment |= {"PYTHONPATH": str(MODELS / "base"), "PYTHONUNBUFFERED": "1"}
+        environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._parent = subprocess.Popen(
+            [str(python), "-P", str(FORKING)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._asking = threading.Lock()
+
+    def start(self, arguments: Sequence[str], output: Path) -> int:
+        """Start a process whose output is appended to a file, and give its id."""
+        process = self._ask(do="start", arguments=arguments, output=str(output))
+        assert process is not None
+        return process
+
+    def wait(self, process: int, options: int = 0) -> int | None:
+        """Wait as `os.waitpid` does, and give the status; None if there is none yet, with WNOHANG."""
+        return self._ask(do="wait", node=process, options=options)
+
+    def _ask(self, **request: Any) -> int | None:
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        with self._asking:
+            self._parent.stdin.write(json.dumps(request) + "\n")
+            self._parent.stdin.flush()
+            answer: int | None = json.loads(self._parent.stdout.readline())
+            return answer
+
+    def close(self) -> None:
+        """End all processes."""
+        self._parent.communicate(timeout=10.0)
 
 
 class NodeProcess:
@@ -36,27 +83,25 @@ class NodeProcess:
         port: where it listens, on `HOST`.
     """
 
-    def __init__(self, python: Path, temper: str, directory: Path, *, model_id: str | None = None) -> None:
+    def __init__(
+        self, launcher: NodeLauncher, temper: str, directory: Path, *, model_id: str | None = None
+    ) -> None:
         self.model_id = temper if model_id is None else model_id
         self.deployment_id = f"deployment-{next(_deployments)}"
         self._reservation = socket.socket()
         self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._reservation.bind((HOST, 0))
         self.port: int = self._reservation.getsockname()[1]
-        self._command = [str(python), "-P", "-m", "model_runner.server", "--address", f"{HOST}:{self.port}"]
-        self._command += ["--code-directory", str(MODELS / temper), "--log-level", "debug"]
+        self._arguments = ["--address", f"{HOST}:{self.port}", "--log-level", "debug"]
+        self._arguments += ["--code-directory", str(MODELS / temper)]
         self._output = directory / f"{self.deployment_id}-{self.model_id}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._launcher = launcher
+        self._pid: int | None = None
+        self._ended = True
 
     def start(self) -> None:
         """Start the process; `wait_ready` waits for it."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        environment |= {"PYTHONPATH": str(MODELS / "base"), "PYTHONUNBUFFERED": "1"}
-        environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
-        with self._output.open("ab") as output:
-            self._process = subprocess.Popen(
-                self._command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
+        self._pid, self._ended = self._launcher.start(self._arguments, self._output), False
 
     def wait_ready(self) -> None:
         """Wait until it listens; not for Trio's thread while Trio has anything else to do."""
@@ -76,13 +121,15 @@ class NodeProcess:
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
-        return self._process is not None and self._process.poll() is None
+        if not self._ended:
+            self._ended = self._launcher.wait(self.pid, os.WNOHANG) is not None
+        return not self._ended
 
     @property
     def pid(self) -> int:
         """The process's id, of its latest life."""
-        assert self._process is not None
-        return self._process.pid
+        assert self._pid is not None
+        return self._pid
 
     @property
     def output(self) -> str:
@@ -95,14 +142,17 @@ class NodeProcess:
 
     def kill(self) -> None:
         """End it as an abrupt death does, frozen or not."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(timeout=10.0)
+        if self.alive:
+            os.kill(self.pid, signal.SIGKILL)
+            self._launcher.wait(self.pid)
+            self._ended = True
 
     def freeze(self) -> None:
         """Stop it in its tracks; its sockets stay open."""
         os.kill(self.pid, signal.SIGSTOP)
-        os.waitpid(self.pid, os.WUNTRACED)  # until then, some of its threads may still run, and answer
+        self._launcher.wait(
+            self.pid, os.WUNTRACED
+        )  # until then, some of its threads may still run, and answer
 
     def thaw(self) -> None:
         """Let it go on."""
@@ -129,12 +179,12 @@ class NodePool:
     """Nodes that live until the pool is closed.
 
     Args:
-        python: the interpreter of the node software.
+        launcher: what starts them.
         directory: for their output.
     """
 
-    def __init__(self, python: Path, directory: Path) -> None:
-        self._python = python
+    def __init__(self, launcher: NodeLauncher, directory: Path) -> None:
+        self._launcher = launcher
         self._directory = directory
         self._nodes: list[NodeProcess] = []
 
@@ -145,7 +195,7 @@ class NodePool:
 
     def create(self, temper: str, model_id: str | None = None) -> NodeProcess:
         """Make a node, which is not started."""
-        node = NodeProcess(self._python, temper, self._directory, model_id=model_id)
+        node = NodeProcess(self._launcher, temper, self._directory, model_id=model_id)
         self._nodes.append(node)
         return node
 

@@ -17,7 +17,7 @@ class Stuck(Tracker):
         return self.history
 
     def predict(self, how):
-        """Sleep or spin for ever, or hold the interpreter for some seconds or until a pipe opens; or be well."""
+        """Be well, sleep or spin for ever, or hold the interpreter for seconds or until a pipe opens."""
         how, _, detail = how.partition(" ")
         if how != "well":
             print("Stuck is holding", flush=True)
