@@ -21,7 +21,6 @@ from grpclib.events import (
     listen,
 )
 from grpclib.exceptions import GRPCError, ProtocolError
-from helpers.channel_scenarios import connections_of
 from helpers.channel_servers import (
     ANSWER,
     CALL,
@@ -102,32 +101,6 @@ async def test_a_large_message_goes_both_ways():
             stub = DynamicSubclassServiceStub(channel)
             response = await stub.call(CallRequest(method_name="x" * (3 << 20)), **options)
     assert response.method_response.value == value
-
-
-async def test_metadata_goes_both_ways():
-    received = []
-
-    def call(request: CallRequest, context: grpc.ServicerContext) -> CallResponse:
-        received.extend(context.invocation_metadata())
-        context.send_initial_metadata((("who", "node"), ("key-bin", b"\x00\xff")))
-        context.set_trailing_metadata((("took", "long"), ("sum-bin", b"\x01\x02\x03")))
-        return ANSWER
-
-    with grpcio_server(Call=unary(call)) as port:
-        async with Channel("127.0.0.1", port) as channel:
-            metadata = {"token": "secret", "blob-bin": b"\xfe\x00\x01"}
-            async with channel.request(
-                CALL, Cardinality.UNARY_UNARY, CallRequest, CallResponse, metadata=metadata
-            ) as stream:
-                assert stream.initial_metadata is None
-                await stream.send_message(CallRequest(), end=True)
-                assert await stream.recv_message() == ANSWER
-                assert stream.peer.addr() == ("127.0.0.1", port)
-            assert dict(stream.initial_metadata) == {"who": "node", "key-bin": b"\x00\xff"}
-            assert stream.trailing_metadata["took"] == "long"
-            assert stream.trailing_metadata["sum-bin"] == b"\x01\x02\x03"
-    assert ("token", "secret") in received
-    assert ("blob-bin", b"\xfe\x00\x01") in received
 
 
 @pytest.mark.parametrize("status", NOT_OK, ids=lambda status: status.name)
@@ -266,23 +239,6 @@ async def test_listeners_hear_of_calls_and_may_change_them():
             assert await DynamicSubclassServiceStub(channel).call(CallRequest()) == ANSWER.status
     assert heard == [(CALL, "application/grpc"), "node", GrpcStatus.OK]
     assert received == [("changed", "here")]
-
-
-@pytest.mark.parametrize(
-    ("metadata", "error"),
-    [
-        ({"grpc-timeout": "1S"}, ValueError),
-        ({"Upper": "case"}, ValueError),
-        ({"line": "a\r\nb"}, ValueError),
-        ({"key-bin": "text"}, TypeError),
-        ({"key": b"bytes"}, TypeError),
-    ],
-)
-async def test_bad_metadata_is_refused_before_anything_is_sent(metadata, error):
-    async with h2_channel(answering_server()) as (channel, stub):
-        with pytest.raises(error, match="Invalid metadata"):
-            await stub.call(CallRequest(), metadata=metadata)
-        assert not connections_of(channel)
 
 
 async def test_a_message_of_another_type_is_refused_before_anything_is_sent():

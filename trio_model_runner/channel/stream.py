@@ -32,7 +32,6 @@ import trio
 from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import GRPC_CONTENT_TYPE
 from grpclib.exceptions import GRPCError, ProtocolError
-from grpclib.metadata import decode_bin_value, encode_metadata
 from grpclib.stream import StreamIterator
 from multidict import MultiDict
 from trio.lowlevel import enable_ki_protection
@@ -40,7 +39,8 @@ from trio.lowlevel import enable_ki_protection
 from ..rpc.headers import Fields, RawFields
 from ..rpc.http2 import Buffer
 from ..rpc.messages import message_prefix
-from ..rpc.protocol import Metadata, check_headers, read_metadata, read_status
+from ..rpc.metadata import Metadata, binary_values, encode_metadata, read_metadata
+from ..rpc.protocol import check_headers, read_status
 from ..rpc.receiver import CallInterrupted
 from .exchange import Exchange
 from .peer import Peer
@@ -330,9 +330,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         (metadata,) = await self._dispatch.send_request(
             self._metadata, method_name=self._method_name, deadline=None, content_type=self._content_type
         )
-        self._encoded_metadata = tuple(
-            (name.encode("ascii"), value.encode("ascii")) for name, value in encode_metadata(metadata)
-        )
+        self._encoded_metadata = encode_metadata(metadata)
 
     async def _open(self) -> Exchange:
         """Open a stream on a connection that takes it; its headers go out with whatever is sent next."""
@@ -403,11 +401,12 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
 
     def _details_of(self, fields: Fields, status: Status, message: str | None) -> Any:
         codec = self._settings.status_details_codec
-        encoded = dict(fields).get(_STATUS_DETAILS_KEY)
-        if codec is None or encoded is None or status is Status.OK:
+        text = dict(fields).get(_STATUS_DETAILS_KEY)
+        values = None if text is None else binary_values(text)
+        if codec is None or not values or status is Status.OK:
             return None
         try:
-            return codec.decode(status, message, decode_bin_value(encoded.encode("ascii")))
+            return codec.decode(status, message, values[-1])
         except Exception:  # the status is worth more than its details
             return None
 

@@ -13,9 +13,9 @@ To be read in this order:
    two places: `http2` resets the calls that the server won't answer, and `Connection._on_goaway` takes no new
    ones. `ending` is the value that says why a connection ended, and `receiver` has the exception with which
    calls learn of it.
-3. gRPC. `protocol` is what gRPC adds to HTTP/2: headers, timeouts, statuses. `messages` cuts a body into
-   messages. `call` is one call: what all calls share, and the kind with one message each way (`channel` has
-   calls with many).
+3. gRPC. `protocol` is what gRPC adds to HTTP/2: headers, timeouts, statuses. `metadata` says what a call's
+   metadata may be. `messages` cuts a body into messages. `call` is one call: what all calls share, and the
+   kind with one message each way (`channel` has calls with many).
 
 `message_reader` stands apart: it turns a message into a plain tuple, fast.
 """

@@ -1,6 +1,7 @@
 """What gRPC puts on HTTP/2: request headers, timeouts, statuses. Messages are in `messages`.
 
-Pure functions, after the specification "gRPC over HTTP2". Statuses and metadata are grpclib's types.
+Pure functions, after the specification "gRPC over HTTP2". Statuses are grpclib's type. A call's metadata are
+in `metadata`.
 """
 
 from __future__ import annotations
@@ -10,27 +11,21 @@ import math
 import platform
 from collections.abc import Iterable
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib.metadata import decode_metadata
-from multidict import MultiDict
 
 from .headers import Fields, RawFields
 
 __all__ = [
-    "Metadata",
     "check_headers",
     "encode_timeout",
     "raise_for_status",
-    "read_metadata",
     "read_status",
     "request_fields",
 ]
-
-Metadata = MultiDict[Any]  # of text, and of bytes where the key ends in "-bin"
 
 _USER_AGENT: Final = (
     f"grpc-python-trio-model-runner/{version('trio-model-runner')} ({platform.system()})".lower().encode()
@@ -141,15 +136,3 @@ def read_status(last: Fields) -> tuple[Status, str | None]:
     if code not in _STATUS_OF_CODE:
         raise GRPCError(Status.UNKNOWN, f"the unknown grpc-status {code!r}: {message}")
     return _STATUS_OF_CODE[code], message or None
-
-
-def read_metadata(fields: Fields) -> Metadata:
-    """The metadata in a response's block of fields: all that has no meaning for gRPC or HTTP.
-
-    Raises:
-        GRPCError: a value of a "-bin" key is not base64.
-    """
-    try:
-        return decode_metadata(fields)
-    except ValueError as error:
-        raise GRPCError(Status.INTERNAL, f"the answer's metadata can't be read: {error}") from error
