@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from typing import Any
 
 import pytest
 import trio
@@ -21,7 +22,14 @@ from trio_model_runner import (
 )
 from trio_model_runner.config import Backoff
 from trio_model_runner.config.validators import is_host
-from trio_model_runner.network import MemoryNetwork, Network, RestrictedNetwork, TCPNetwork, ascii_host
+from trio_model_runner.network import (
+    MemoryNetwork,
+    Network,
+    RestrictedNetwork,
+    TCPNetwork,
+    ascii_host,
+    authority_host,
+)
 from trio_model_runner.testing import LocalCrunch
 
 SERVICE = DynamicSubclassService("any.Name")
@@ -85,12 +93,33 @@ def test_a_name_is_sent_in_ascii(host: str, sent: str) -> None:
     assert ascii_host(sent) == sent
 
 
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("localhost", "localhost"),
+        ("node.example.", "node.example"),
+        ("B\xdcCHER.example.", "xn--bcher-kva.example"),
+        ("b\xfccher.example\u3002", "xn--bcher-kva.example"),  # a final dot of Japanese
+        ("10.0.0.1", "10.0.0.1"),
+        ("::1", "::1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("fe80::1%eth0.100", "fe80::1"),
+        ("fe80::1%wlan.", "fe80::1"),
+    ],
+)
+def test_the_other_end_is_told_no_final_dot_and_no_zone(host: str, told: str) -> None:
+    assert authority_host(host) == told
+    assert authority_host(told) == told
+
+
 @pytest.mark.parametrize("host", EITHER, ids=[*UNRESOLVABLE, *NO_HOSTS])
 def test_what_has_no_spelling_in_ascii_is_an_error_of_the_network(host: str) -> None:
     with pytest.raises(socket.gaierror, match="can't be a host's name") as caught:
         ascii_host(host)
     assert caught.value.errno == socket.EAI_NONAME
     assert str(caught.value).isprintable()
+    with pytest.raises(socket.gaierror, match="can't be a host's name"):
+        authority_host(host)
 
 
 @given(st.text() | st.from_regex(r"[a-z\xfc.:%-]*", fullmatch=True))
@@ -104,6 +133,9 @@ def test_any_text_has_a_spelling_or_is_an_error_of_the_network(host: str) -> Non
         return
     assert sent.isascii()
     assert sent.isprintable()
+    told = authority_host(host)
+    assert sent.startswith(told)
+    assert not told.endswith(".") or ":" in told
     sent.encode("idna")  # which Python's own resolver does with it
 
 
@@ -143,3 +175,35 @@ async def test_an_orchestrator_at_such_a_host_is_unavailable(
     with pytest.raises(OrchestratorUnavailable, match="can't be a host's name"):
         async with Cluster(config, SERVICE):
             pytest.fail("it was entered")
+
+
+class Renamed(MemoryNetwork):
+    """Has a second name for a host, and keeps what it was asked for."""
+
+    def __init__(self, name: str, host: str) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+        self._name, self._host = name, host
+
+    async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
+        self.asked.add(host)
+        return await super().connect(self._host if host == self._name else host, port)
+
+
+@pytest.mark.parametrize(
+    ("host", "told"), [("node.example.", "node.example"), ("fe80::1%eth0", "[fe80::1]")], ids=["dot", "zone"]
+)
+async def test_a_node_is_told_neither_and_the_network_both(
+    host: str, told: str, autojump_clock: MockClock
+) -> None:
+    network = Renamed(host, "node")
+    async with LocalCrunch({}, network=network) as crunch, Cluster(crunch.config(), SERVICE) as cluster:
+        node = await crunch.add("a", Model(), host="node")
+        await cluster.wait_for_models()
+        entry = {"model_id": "b", "deployment_id": "d", "state": "RUNNING", "ip": host, "port": node.port}
+        crunch.orchestrator.announce(entry)
+        await cluster.wait_for_models(count=2)
+        await cluster.call("predict", models=[cluster.models["b"]])
+        metadata: Any = node.calls[-1].metadata
+        assert metadata[":authority"] == f"{told}:{node.port}"
+        assert host in network.asked

@@ -223,6 +223,15 @@ async def test_an_ipv4_address_in_ipv6_form_is_that_ipv4_address() -> None:
     await restricted(network, "10.0.0.0/8").connect("::ffff:10.1.2.3", 1)
 
 
+async def test_an_address_with_a_zone_is_allowed_by_the_address_and_reached_in_the_zone() -> None:
+    network = MemoryNetwork()
+    zone = socket.if_nametoindex("lo")
+    network.listen(f"fe80::1%{zone}", 1)
+    await restricted(network, "fe80::/10").connect("fe80::1%lo", 1)
+    with pytest.raises(PermissionError, match=rf"fe80::1%lo\]:1: fe80::1%{zone} is in no allowed network"):
+        await restricted(network, "fd00::/8").connect("fe80::1%lo", 1)
+
+
 async def test_a_name_that_nobody_knows_is_an_error_of_the_network(names: Names) -> None:
     with pytest.raises(OSError, match="no such name"):
         await restricted(MemoryNetwork(), "10.0.0.0/8").connect("unknown", 1)

@@ -17,7 +17,7 @@ from helpers.channel_servers import ANSWER, SERVICE, answering_server, hanging_s
 from helpers.h2_server import Address, H2Server, call, frame, h2_server, serving
 
 from trio_model_runner.channel import Channel
-from trio_model_runner.network import TCPNetwork
+from trio_model_runner.network import MemoryNetwork, TCPNetwork
 from trio_model_runner.network.tls import TLSNetwork
 from trio_model_runner.proto.dynamic_subclass import CallRequest, DynamicSubclassServiceStub
 from trio_model_runner.rpc import frames
@@ -178,6 +178,41 @@ async def test_a_certificate_may_have_another_name_where_that_is_said(authority:
         connection = await open_connection(nursery, network, address.host, address.port)
         assert await call(connection, b"x" * 500_000) == b"x" * 500_000
         await connection.aclose()
+
+
+@pytest.mark.parametrize(
+    ("host", "server_hostname", "told"),
+    [
+        ("node.example", None, "node.example"),
+        ("node.example.", None, "node.example"),
+        ("elsewhere", "node.example.", "node.example"),
+        ("n\xf6de.example.", None, "xn--nde-sna.example"),
+        ("fe80::1%eth0", None, None),  # which is no name: SNI has none of it (RFC 6066, section 3)
+        ("elsewhere", "fe80::1%eth0", None),
+    ],
+)
+async def test_a_final_dot_and_a_zone_are_in_no_certificate_and_not_sent(
+    authority: trustme.CA, host: str, server_hostname: str | None, told: str | None
+) -> None:
+    named = []
+    context = server_context(authority, "node.example", "xn--nde-sna.example", "fe80::1")
+    context.sni_callback = lambda stream, name, context: named.append(name)
+    server = answering_server()
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        await server(trio.SSLStream(stream, context, server_side=True, https_compatible=True))
+
+    network = MemoryNetwork()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, serve, [network.listen(host, 50051)])
+        async with Channel(
+            host, ssl=client_context(authority), server_hostname=server_hostname, network=network
+        ) as channel:
+            assert await DynamicSubclassServiceStub(channel).call(CallRequest()) == ANSWER
+        nursery.cancel_scope.cancel()
+    assert named == [told]
+    hosts = {"fe80::1%eth0": "[fe80::1]", "elsewhere": "elsewhere"}
+    assert server.requests[1][":authority"] == f"{hosts.get(host, told)}:50051"
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,8 @@ def test_host_header() -> None:
     assert host_header("example.org", 80) == "example.org"
     assert host_header("example.org", 9091) == "example.org:9091"
     assert host_header("fe80::1%eth0", 9091) == "[fe80::1]:9091"
+    assert host_header("example.org.", 9091) == "example.org:9091"
+    assert host_header("example.org.", 80) == "example.org"
 
 
 async def fuzzed(answers: list[bytes]) -> None:

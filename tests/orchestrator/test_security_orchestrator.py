@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trustme
-from helpers.websocket_server import EXACT, configured, entry, feeding, report_on, sent_report, serving
+from helpers.websocket_server import (
+    EXACT,
+    configured,
+    entry,
+    feeding,
+    read_handshake,
+    report_on,
+    sent_report,
+    serving,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -158,6 +167,19 @@ async def test_tls_to_an_orchestrator_that_speaks_plaintext_is_told(
         text = await unavailable(config_for(network, port, tls_ca_file=ca_file, orchestrator_timeout=3))
         nursery.cancel_scope.cancel()
     assert "the server does not speak TLS: its port is plaintext" in text
+
+
+async def test_a_final_dot_is_in_no_certificate_and_not_sent(ca_file: Path) -> None:
+    named = []
+    context = server_context("orchestrator.example")
+    context.sni_callback = lambda stream, name, context: named.append(name)
+    network = MemoryNetwork()
+    listener = encrypted(network.listen("orchestrator.example.", 9091), context)
+    config = config_for(network, 9091, "orchestrator.example.", tls_ca_file=ca_file)
+    async with feeding(config), await listener.accept() as stream:
+        request = await read_handshake(stream)
+    assert named == ["orchestrator.example"]
+    assert b"\r\nHost: orchestrator.example:9091\r\n" in request
 
 
 async def test_plaintext_to_an_orchestrator_that_wants_tls_is_told(

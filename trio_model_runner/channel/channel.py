@@ -34,7 +34,7 @@ from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from trio.lowlevel import enable_ki_protection
 
 from ..groups import one_by_itself
-from ..network import Network, TCPNetwork, UnixNetwork, address_text, ascii_host
+from ..network import Network, TCPNetwork, UnixNetwork, address_text, authority_host
 from ..network.tls import TLSNetwork
 from ..rpc.connecting import open_connection
 from ..rpc.connection import Connection
@@ -81,7 +81,7 @@ class _OwnRoute:
 
     async def begin(self, path: str) -> _OwnCall:
         connection = await self.keeper.connect(wait_for_ready=self.wait_for_ready)
-        host = ascii_host(self.host)
+        host = authority_host(self.host)
         authority = host if self.port is None else address_text(host, self.port)
         return _OwnCall(connection, path, self.scheme, authority)
 

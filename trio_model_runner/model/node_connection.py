@@ -13,7 +13,7 @@ import trio
 from grpclib.exceptions import GRPCError
 
 from ..config import Limits
-from ..network import address_text, ascii_host
+from ..network import address_text, authority_host
 from ..rpc.call import Answer, UnaryCall
 from ..rpc.ending import EndCause
 from ..rpc.protocol import request_fields
@@ -76,7 +76,7 @@ class NodeConnection:
         self._has_tokens = security.has_tokens
         self._max_message_bytes = limits.max_message_bytes
         self._max_text = limits.max_detail_length
-        address = address_text(ascii_host(model.host), model.port)
+        address = address_text(authority_host(model.host), model.port)
         self._authority = security.authority(model.model_id, address)
         self._scheme = "http" if security.tls(model.model_id) is None else "https"
         self._proof = security.proof(connection.peer_certificate)

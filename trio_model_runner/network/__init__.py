@@ -4,13 +4,13 @@ All other rooms ask a `Network` for a stream, and never use sockets themselves. 
 real sockets and, in tests, in memory, with Trio's autojump clock. A network knows hosts and ports. It must
 not know what is sent over the stream.
 
-Read in this order: `base` (the interface), `addresses` (spells host names for the resolver, and says which
-can't be resolved), `tcp`, `unix`, `memory`, `black_holes` (where a network in memory loses what is sent).
-Then come two networks on top of another network: `restricted` (connects to some addresses only) and `tls`.
-`tls` is not imported here, since not every program uses it.
+Read in this order: `base` (the interface), `addresses` (spells host names for the resolver and the other end,
+and says which can't be resolved), `tcp`, `unix`, `memory`, `black_holes` (where a network in memory loses
+what is sent). Then come two networks on top of another one: `restricted` (connects to some addresses only),
+and `tls`, which is not imported here, since not every program uses it.
 """
 
-from .addresses import address_text, ascii_host
+from .addresses import address_text, ascii_host, authority_host
 from .base import Network
 from .black_holes import Cut, Direction
 from .memory import MemoryListener, MemoryNetwork
@@ -30,4 +30,5 @@ __all__ = [
     "UnixNetwork",
     "address_text",
     "ascii_host",
+    "authority_host",
 ]

@@ -8,6 +8,15 @@ can mean different hosts. Here the rules of 2008 apply everywhere: for the resol
 Many texts look like a name but have no such spelling: a snowman, an emoji, a label of more than 63 letters.
 Python's and Trio's resolvers raise UnicodeError for them. A program that connects expects an OSError if a
 host can't be reached. So it is an OSError here.
+
+Two parts of a name are for this machine alone, and must not be sent to the other end:
+
+- The final dot of ``node.example.`` tells the resolver not to try search domains. No certificate has it, and
+  SNI must not (RFC 6066, section 3).
+- The zone of ``fe80::1%eth0`` says through which interface that address is reached from here. Zones are
+  local to a machine (RFC 4007, section 6), so a client takes them out of what it sends (RFC 6874, section 4).
+
+The resolver gets the name with both: `ascii_host`. The other end is told the name without: `authority_host`.
 """
 
 from __future__ import annotations
@@ -19,7 +28,7 @@ import idna
 
 from ..text import quoted
 
-__all__ = ["address_text", "ascii_host"]
+__all__ = ["address_text", "ascii_host", "authority_host"]
 
 _LONGEST_NAME: Final = 254  # with a final dot (RFC 1035, section 2.3.4)
 _LONGEST_LABEL: Final = 63
@@ -31,7 +40,7 @@ def address_text(host: str, port: int) -> str:
 
 
 def ascii_host(host: str) -> str:
-    """A host name as it is sent, in ASCII. A name in ASCII stays as it is, and so does an IP address.
+    """A host name as resolvers take it, in ASCII. A name in ASCII stays as it is, and so does an IP address.
 
     Raises:
         OSError: no resolver can resolve such a name (`socket.gaierror`, EAI_NONAME); the text says why.
@@ -45,6 +54,19 @@ def ascii_host(host: str) -> str:
     if not text.isprintable() or not all(map(_is_label, text.removesuffix(".").split("."))):
         raise _unresolvable(host, f"between its dots must be 1 to {_LONGEST_LABEL} printable characters")
     return text
+
+
+def authority_host(host: str) -> str:
+    """A host name as the other end is told it: in ``:authority`` and ``Host``, in SNI and certificates.
+
+    It is in ASCII, and has neither a final dot nor an IPv6 zone; an IPv6 address has no brackets yet, which
+    `address_text` adds.
+
+    Raises:
+        OSError: see `ascii_host`.
+    """
+    name = ascii_host(host)
+    return name.partition("%")[0] if ":" in name else name.removesuffix(".")
 
 
 def _is_label(text: str) -> bool:

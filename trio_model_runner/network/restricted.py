@@ -12,7 +12,7 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import trio
 
@@ -51,7 +51,7 @@ class RestrictedNetwork(Network):
             OSError: the host can't be resolved, or see `Network.connect`.
         """
         found = await trio.socket.getaddrinfo(ascii_host(host), port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        addresses = list(dict.fromkeys(_text_of(address) for *_, address in found))
         for address in addresses:
             if not self._allows(address):
                 raise PermissionError(
@@ -66,3 +66,10 @@ class RestrictedNetwork(Network):
         address = ipaddress.ip_address(text)
         mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:10.0.0.1 is 10.0.0.1 to the kernel
         return any((mapped or address) in network for network in self._allowed)
+
+
+def _text_of(address: tuple[Any, ...]) -> str:
+    """The text of an address as `socket.getaddrinfo` gives it, with its zone, which it has as a number."""
+    host, _, *more = address
+    zone = more[1] if len(more) == 2 else 0  # IPv6: the flow label and the zone
+    return f"{host}%{zone}" if zone and "%" not in host else str(host)

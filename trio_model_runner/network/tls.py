@@ -23,7 +23,7 @@ from typing import Final
 import trio
 
 from ..text import quoted
-from .addresses import address_text, ascii_host
+from .addresses import address_text, authority_host
 from .base import Network
 from .tcp import TCPNetwork
 
@@ -40,7 +40,8 @@ class TLSNetwork(Network):
     Args:
         context: the trusted authorities, and our certificate. Its ALPN protocols are set to `protocol` alone.
         network: opens the streams beneath; TCP by default.
-        server_hostname: the name that the server's certificate must have; None for the host's own name.
+        server_hostname: the name that the server's certificate must have; None for the host's own name. A
+            final dot and an IPv6 zone are left out, here and in SNI; see `addresses`.
         protocol: the protocol that the server must choose by ALPN. None does not change the context's ALPN,
             and accepts any protocol.
     """
@@ -70,10 +71,10 @@ class TLSNetwork(Network):
         """
         peer = address_text(host, port)
         beneath = await self._network.connect(host, port)
-        name = self._server_hostname or host.partition("%")[0]  # an IPv6 zone is in no certificate
+        name = self._server_hostname or host
         try:
             stream = trio.SSLStream(
-                beneath, self._context, server_hostname=ascii_host(name), https_compatible=True
+                beneath, self._context, server_hostname=authority_host(name), https_compatible=True
             )
             await stream.do_handshake()
             self._check_protocol(stream, peer)

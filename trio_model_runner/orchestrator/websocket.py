@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import trio
 
-from ..network.addresses import ascii_host
+from ..network.addresses import authority_host
 from ..network.tls import explain
 from ..text import quoted
 
@@ -201,15 +201,15 @@ class _WatchedStream(trio.abc.Stream):
 def host_header(host: str, port: int, *, default_port: int = 80) -> str:
     """Make the ``Host`` header for a server (RFC 9110, section 7.2).
 
-    An IPv6 address has brackets there. Its zone is left out: it has a meaning on this machine only. The port
-    is left out if it is the scheme's, 80 for ``ws`` and 443 for ``wss``.
+    It is the host as the other end is told it (`authority_host`); an IPv6 address has brackets there. The
+    port is left out if it is the scheme's, 80 for ``ws`` and 443 for ``wss``.
 
     Raises:
-        OSError: no host can have that name; see `ascii_host`.
+        OSError: no host can have that name.
     """
-    host = ascii_host(host)
+    host = authority_host(host)
     if ":" in host:
-        host = f"[{host.partition('%')[0]}]"
+        host = f"[{host}]"
     return host if port == default_port else f"{host}:{port}"
 
 
