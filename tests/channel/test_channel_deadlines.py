@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -29,6 +29,7 @@ from helpers.h2_server import RESPONSE, H2Server, message, serving
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner.channel import Channel
+from trio_model_runner.channel.exchange import Exchange
 from trio_model_runner.proto.dynamic_subclass import CallRequest, CallResponse, DynamicSubclassServiceStub
 from trio_model_runner.proto.grpc.health.v1 import (
     HealthCheckRequest,
@@ -134,6 +135,145 @@ async def test_a_server_that_ends_the_call_at_its_deadline_is_a_timeout_as_well(
     async with h2_channel(jumping_after(mock_clock, respond)) as (_, stub):
         with pytest.raises(TimeoutError, match="the deadline passed"):
             await stub.call(CallRequest(), timeout=10)
+
+
+@pytest.mark.parametrize("respond", [say_deadline_exceeded, reset])
+async def test_a_server_that_ends_the_call_at_a_scopes_deadline_leaves_it_to_the_scope(
+    mock_clock, monkeypatch, respond
+):
+    """The event loop is so busy that the deadline passes between the reading of the answer and its use."""
+    take_end = Exchange._ended
+
+    def take_end_late(self: Exchange) -> None:
+        take_end(self)
+        mock_clock.jump(1000)
+
+    monkeypatch.setattr(Exchange, "_ended", take_end_late)
+    async with h2_channel(server_that(respond)) as (_, stub):
+        with trio.move_on_after(10) as scope:
+            await stub.call(CallRequest())
+        assert scope.cancelled_caught
+
+
+async def say_it_after(server: H2Server, seconds: float) -> None:
+    """Say DEADLINE_EXCEEDED so many seconds after the request came."""
+    await server.wait(lambda: 1 in server.requests)
+    await trio.sleep(seconds)
+    server.h2.send_headers(1, [*RESPONSE, ("grpc-status", "4")], end_stream=True)
+    await server.flush()
+
+
+@pytest.mark.parametrize("early", [0.0, 0.001, 0.005, 0.0099])
+async def test_a_server_may_say_a_little_early_that_our_deadline_has_passed(autojump_clock, early):
+    """The answer is that deadline, when it comes: `TimeoutError`, or the scope's cancellation."""
+    for own in (True, False):
+        async with h2_channel(server := hanging_server()) as (channel, stub), trio.open_nursery() as nursery:
+            await channel.connect()
+            nursery.start_soon(say_it_after, server, 1 - early)
+            begun = trio.current_time()
+            if own:
+                with pytest.raises(TimeoutError, match="the deadline passed"):
+                    await stub.call(CallRequest(), timeout=1)
+            else:
+                with trio.move_on_after(1) as scope:
+                    await stub.call(CallRequest())
+                assert scope.cancelled_caught
+            assert trio.current_time() == pytest.approx(begun + 1, abs=1e-9)
+
+
+@pytest.mark.parametrize("early", [0.02, 0.5])
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_server_that_says_it_much_earlier_means_a_deadline_of_its_own(autojump_clock, early, own):
+    async with h2_channel(server := hanging_server()) as (channel, stub), trio.open_nursery() as nursery:
+        await channel.connect()
+        nursery.start_soon(say_it_after, server, 1 - early)
+        with trio.move_on_after(1000 if own else 1), pytest.raises(GRPCError) as caught:
+            await stub.call(CallRequest(), timeout=1 if own else None)
+    assert caught.value.status is GrpcStatus.DEADLINE_EXCEEDED
+
+
+async def test_a_scope_that_does_not_end_the_call_leaves_the_servers_status(autojump_clock):
+    """Its deadline was moved while the call waited for it; or the call is shielded from it."""
+    async with h2_channel(server := hanging_server()) as (channel, stub), trio.open_nursery() as nursery:
+        await channel.connect()
+        nursery.start_soon(say_it_after, server, 0.995)
+        with trio.move_on_after(1) as scope:
+
+            async def move() -> None:
+                await trio.sleep(0.997)
+                scope.deadline += 100
+
+            nursery.start_soon(move)
+            with pytest.raises(GRPCError) as caught:
+                await stub.call(CallRequest())
+        assert caught.value.status is GrpcStatus.DEADLINE_EXCEEDED
+        assert not scope.cancel_called
+    async with h2_channel(server := hanging_server()) as (channel, stub), trio.open_nursery() as nursery:
+        await channel.connect()
+        nursery.start_soon(say_it_after, server, 0.995)
+        with trio.move_on_after(1), trio.CancelScope(shield=True), pytest.raises(GRPCError) as caught:
+            await stub.call(CallRequest())
+        assert caught.value.status is GrpcStatus.DEADLINE_EXCEEDED
+
+
+async def receive_initial(stream: Any) -> None:
+    await stream.recv_initial_metadata()
+
+
+async def receive_message(stream: Any) -> None:
+    await stream.recv_message()
+
+
+async def receive_trailing(stream: Any) -> None:
+    await stream.recv_initial_metadata()
+    assert await stream.recv_message() is None
+    await stream.end()
+    await stream.recv_trailing_metadata()
+
+
+async def leave(stream: Any) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+async def send(stream: Any) -> None:
+    await trio.sleep(0.997)
+    await stream.send_message(CallRequest())
+
+
+@pytest.mark.parametrize("headers_first", [False, True])
+@pytest.mark.parametrize("use", [receive_initial, receive_message, receive_trailing, leave, send])
+async def test_it_holds_wherever_a_call_waits(autojump_clock, use, headers_first):
+    async def say_it() -> None:
+        await server.wait(lambda: 1 in server.requests)
+        if headers_first:
+            server.h2.send_headers(1, RESPONSE)
+        await server.flush()
+        await trio.sleep(0.995)
+        headers = () if headers_first else RESPONSE
+        server.h2.send_headers(1, [*headers, ("grpc-status", "4")], end_stream=True)
+        await server.flush()
+
+    async def call(timeout: float | None) -> None:
+        async with channel.request(
+            CALL, Cardinality.STREAM_UNARY, CallRequest, CallResponse, timeout=timeout
+        ) as stream:
+            await stream.send_request()
+            await use(stream)
+            await stream.end()
+
+    for timeout in (1, None):
+        async with h2_channel(server := hanging_server()) as (channel, _), trio.open_nursery() as nursery:
+            await channel.connect()
+            nursery.start_soon(say_it)
+            begun = trio.current_time()
+            with trio.move_on_after(1000 if timeout else 1) as scope:
+                if timeout:
+                    with pytest.raises(TimeoutError, match="the deadline passed"):
+                        await call(timeout)
+                else:
+                    await call(timeout)
+            assert scope.cancelled_caught == (timeout is None)
+            assert trio.current_time() == pytest.approx(begun + 1, abs=1e-9)
 
 
 async def test_a_deadline_of_the_servers_own_is_a_status():

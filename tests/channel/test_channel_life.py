@@ -19,7 +19,7 @@ from helpers.channel_servers import (
     hanging_server,
     server_that,
 )
-from helpers.h2_server import Address, H2Server, frame, message, serving, use_up_stream_ids
+from helpers.h2_server import Address, H2Server, frame, serving, use_up_stream_ids
 from trio.testing import wait_all_tasks_blocked
 
 import trio_model_runner.rpc
@@ -149,37 +149,6 @@ async def test_a_killed_server_interrupts_its_calls():
                 process.kill()
         finally:
             process.kill()
-
-
-def send_goaway(server: H2Server, stream_id: int, body: bytes) -> None:
-    server.h2.close_connection(last_stream_id=stream_id - 2 if stream_id > 1 else 0)
-
-
-def refuse(server: H2Server, stream_id: int, body: bytes) -> None:
-    server.h2.reset_stream(stream_id, 7)
-
-
-@pytest.mark.parametrize("respond", [send_goaway, refuse])
-async def test_a_unary_call_that_was_certainly_not_processed_is_sent_once_more(respond):
-    first, second = H2Server(), answering_server()
-
-    def respond_once(server: H2Server, stream_id: int, body: bytes) -> None:
-        server.on_request = answering
-        respond(server, stream_id, body)
-
-    first.on_request = respond_once
-    async with h2_channel(first, second) as (_, stub):
-        assert await stub.call(CallRequest(method_name="tick")) == ANSWER
-    bodies = [*first.bodies.values(), *second.bodies.values()]
-    assert bodies == [message(bytes(CallRequest(method_name="tick")))] * 2
-
-
-async def test_a_call_that_is_refused_twice_is_given_up():
-    async with h2_channel(server := server_that(refuse)) as (_, stub):
-        with pytest.raises(CallInterrupted, match="REFUSED_STREAM") as caught:
-            await stub.call(CallRequest())
-        assert caught.value.unprocessed
-        assert len(server.bodies) == 2
 
 
 async def test_a_call_that_was_reset_is_not_sent_again():

@@ -295,11 +295,29 @@ async def stream_of_requests(line: RoutedLine) -> None:
         server.on_request = line.servers.answer
 
 
+async def refused(line: RoutedLine) -> None:
+    """Make a call that the server refuses twice."""
+    refusals = iter((True, True))
+
+    def refuse_twice(server: H2Server, stream_id: int, body: bytes) -> None:
+        if next(refusals, False):
+            server.h2.reset_stream(stream_id, frames.ErrorCode.REFUSED_STREAM)
+        else:
+            answer(1)(server, stream_id, body)
+
+    server = serve(line, refuse_twice)
+    try:
+        await unary(line)  # type: ignore[arg-type]
+    finally:
+        server.on_request = line.servers.answer
+
+
 SCENARIOS: dict[str, Callable[[Any], Awaitable[None]]] = {
     "unary": unary,
     "streaming": streaming,
     "abandoned": abandoned,
     "stream of requests": stream_of_requests,
+    "refused": refused,
 }
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
 

@@ -5,7 +5,8 @@ The room knows gRPC and connections, and nothing of models, tokens or proofs: wh
 
 1. `route`: what a channel asks of whoever has the connection.
 2. `routed`: `RoutedChannel`, a grpclib channel on a route; `peer` says who is at the other end.
-3. `stream`: one call, as stubs know it: its order of events, its deadline.
+3. `stream`: one call, as stubs know it: its order of events. `deadline` says what ends it when, `retries`
+   when its request is sent again.
 4. `exchange`: what has arrived for a call and was not read yet; flow control.
 5. `channel`: `Channel`, which connects by itself: it uses `keeper`, which connects when a call needs it, and
    again after a loss.

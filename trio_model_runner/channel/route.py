@@ -9,8 +9,8 @@ connection already, with turns, tokens and proofs on it, writes another route an
 3. `RoutedCall.check`: may the program have this answer?
 4. `RoutedCall.end`: the call is over.
 
-Where a request was certainly not processed and is sent once more, that is a new `RoutedCall`: the first one
-is ended, and `begin` is asked again.
+Where a request was certainly not processed and is sent again, that is a new `RoutedCall`: the one before is
+ended, and `begin` is asked again, after a wait.
 """
 
 from __future__ import annotations

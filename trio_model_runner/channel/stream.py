@@ -12,18 +12,18 @@ task. So the methods are protected from it: it comes out where they wait, and on
 The order of events in a call is grpclib's, as are the names, the `ProtocolError` for calling methods out of
 order, and the events for listeners. Where we differ, it is on purpose:
 
-- A deadline that has passed is a `TimeoutError`, unless the whole answer has come by then.
+- A deadline that has passed is a `TimeoutError`, unless the whole answer has come by then; see `deadline`.
 - Leaving a call before its stream of answers has ended cancels it, where grpclib waits for the end.
-- A unary call that certainly was not processed, for its connection ended, is sent once more on a new one.
+- A request that certainly was not processed is sent again until the deadline; see `retries`. What was sent
+  is kept for that until the answer begins: a unary request, or the first 64 KiB of a stream.
 - The answer of a call is shown to the channel's route before anything of it is given to the program.
 - What a server sends wrong is a `GRPCError` with status INTERNAL, never an assertion.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
@@ -39,11 +39,13 @@ from trio.lowlevel import enable_ki_protection
 from ..rpc.headers import Fields, RawFields
 from ..rpc.http2 import Buffer
 from ..rpc.messages import message_prefix
-from ..rpc.metadata import Metadata, binary_values, encode_metadata, read_metadata
+from ..rpc.metadata import Metadata, encode_metadata, read_metadata
 from ..rpc.protocol import check_headers, read_status
 from ..rpc.receiver import CallInterrupted
+from .deadline import SERVER_EARLY_SECONDS, CallDeadline
 from .exchange import Exchange
 from .peer import Peer
+from .retries import Retries
 from .settings import CallSettings
 
 __all__ = ["Stream"]
@@ -52,7 +54,7 @@ SendT = TypeVar("SendT")
 ReceiveT = TypeVar("ReceiveT")
 
 _SEND_BUFFER_BYTES: Final = 64 << 10
-_STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
+_MOST_KEPT_BYTES: Final = 64 << 10
 
 
 @attrs.frozen
@@ -109,11 +111,13 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         self._cardinality = cardinality
         self._send_type = send_type
         self._receive_type = receive_type
-        self._deadline = deadline
+        self._deadline = CallDeadline(deadline, method_name)
         self._dispatch = settings.dispatch
         self._content_type = ""
         self._encoded_metadata: RawFields = ()
-        self._request: tuple[Buffer, ...] = ()  # a unary request that may have to be sent once more
+        self._kept: list[Buffer] | None = []  # all that was sent, as long as it may have to be sent again
+        self._retries = Retries()
+        self._retrying = trio.Lock()
         self._message_sent = False
         self._end_sent = False
         self._initial_metadata_received = False
@@ -136,7 +140,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             raise ProtocolError("a unary request has a message before its end")
         if self._exchange is not None:
             raise ProtocolError("the request was sent already")
-        with self._limited():
+        with self._deadline.limiting():
             await self._prepare()
             exchange = await self._open()
         exchange.send((), end_stream=end)
@@ -162,7 +166,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         if self._end_sent or (unary and self._message_sent):
             raise ProtocolError("the only message was sent already" if unary else "the request was ended")
         exchange = self._exchange
-        with self._limited():
+        with self._deadline.limiting():
             if exchange is None:
                 await self._prepare()
             (message,) = await self._dispatch.send_message(message)
@@ -171,12 +175,14 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
                 exchange = await self._open()
             else:
                 await exchange.wait_unsent(_SEND_BUFFER_BYTES)
-        self._raise_failure(exchange)
+                while self._may_be_sent_again(exchange):
+                    exchange = await self._send_again(exchange)
+        await self._raise_failure(exchange)
         buffers = (message_prefix(len(data)), data)
         exchange.send(buffers, end_stream=end or unary)
         self._message_sent = True
         self._end_sent = end
-        self._request = buffers if unary else ()
+        self._keep(buffers)
 
     @enable_ki_protection
     async def end(self) -> None:
@@ -211,6 +217,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             raise exchange.error
         exchange.accept()
         self._initial_metadata_received = True
+        self._kept = None
         check_headers(exchange.headers, exchange.headers)
         initial: Metadata = MultiDict() if exchange.trailers_only else read_metadata(exchange.headers)
         (self.initial_metadata,) = await self._dispatch.recv_initial_metadata(initial)
@@ -349,73 +356,75 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         return self._exchange
 
     async def _wait(self, arrived: Callable[[Exchange], bool]) -> Exchange:
-        """Wait until that is true of the response, or it ended; send an unprocessed request once more."""
+        """Wait until that is true of the response, or it ended; send an unprocessed request again."""
         while True:
             exchange = self._begun()
-            if not await exchange.wait(arrived, self._deadline):
-                raise self._timed_out()
+            if not await exchange.wait(arrived, self._deadline.at):
+                raise self._deadline.error()
             error = exchange.error
-            if not isinstance(error, CallInterrupted):
+            if not isinstance(error, CallInterrupted) or self._cancelled:
                 return exchange
-            if trio.current_time() >= self._deadline and not self._cancelled:
-                raise self._timed_out() from error
-            if not (error.unprocessed and self._request):
+            await self._deadline.meet(error)
+            if not self._may_be_sent_again(exchange):
                 return exchange
-            buffers, self._request = self._request, ()
-            exchange.leave()
-            with self._limited():
-                exchange = await self._open()
-            exchange.send(buffers, end_stream=True)
+            await self._send_again(exchange)
 
-    def _raise_failure(self, exchange: Exchange) -> None:
-        """Raise what the call has failed with already, if it has, and no waiting for its answer mends it."""
+    def _may_be_sent_again(self, exchange: Exchange) -> bool:
+        """Whether a request certainly was not processed, and is there to be sent again."""
+        error = exchange.error
+        if not isinstance(error, CallInterrupted) or not error.unprocessed or exchange.headers:
+            return False
+        return self._kept is not None and self._retries.left(self._deadline.nearest)
+
+    def _keep(self, buffers: tuple[Buffer, ...]) -> None:
+        """Keep what was sent of the request, if it may have to be sent again, and is not too much."""
+        if self._kept is not None:
+            self._kept += buffers
+            if self._cardinality.client_streaming and sum(map(len, self._kept)) > _MOST_KEPT_BYTES:
+                self._kept = None
+
+    async def _send_again(self, exchange: Exchange) -> Exchange:
+        """Send all that was sent of an unprocessed request again, after a wait; the new exchange.
+
+        Of a call with streams one task may send and another one receive. The first one that comes does it.
+        """
+        with self._deadline.limiting(exchange.error):
+            async with self._retrying:
+                if self._exchange is exchange:
+                    exchange.leave()
+                    await self._retries.wait()
+                    new = await self._open()
+                    unary = not self._cardinality.client_streaming
+                    new.send(self._kept or (), end_stream=self._end_sent or (unary and self._message_sent))
+        return self._begun()
+
+    async def _raise_failure(self, exchange: Exchange) -> None:
+        """Raise what the call has failed with already, if it has."""
         error = exchange.error
         if error is not None:
-            unprocessed = isinstance(error, CallInterrupted) and error.unprocessed
-            if self._cardinality.client_streaming or not unprocessed:
-                raise error
-        elif exchange.ended and exchange.headers:
+            await self._deadline.meet(error)
+            raise error
+        if exchange.ended and exchange.headers:
             exchange.accept()
             last = exchange.headers if exchange.trailers is None else exchange.trailers
             check_headers(exchange.headers, last)
-            self._raise_unless_ok(*read_status(last))
+            await self._raise_unless_ok(*read_status(last))
 
-    def _raise_unless_ok(self, status: Status, message: str | None, details: Any = None) -> None:
-        """Raise an error's status; a server's DEADLINE_EXCEEDED is our own deadline, if that has passed."""
+    async def _raise_unless_ok(self, status: Status, message: str | None, details: Any = None) -> None:
+        """Raise an error's status; a server's DEADLINE_EXCEEDED at our own deadline is that deadline."""
         if status is Status.OK:
             return
         error = GRPCError(status, message, details)
-        if status is Status.DEADLINE_EXCEEDED and trio.current_time() >= self._deadline:
-            raise self._timed_out() from error
+        if status is Status.DEADLINE_EXCEEDED:
+            await self._deadline.meet(error, early=SERVER_EARLY_SECONDS)
         raise error
 
     async def _receive_status(self, fields: Fields) -> None:
         status, message = read_status(fields)
-        details = self._details_of(fields, status, message)
+        details = self._settings.details_of(fields, status, message)
         (self.trailing_metadata,) = await self._dispatch.recv_trailing_metadata(
             read_metadata(fields), status=status, status_message=message, status_details=details
         )
         self._status_received = True
-        self._raise_unless_ok(status, message, details)
+        await self._raise_unless_ok(status, message, details)
         self._begun().check_end()
-
-    def _details_of(self, fields: Fields, status: Status, message: str | None) -> Any:
-        codec = self._settings.status_details_codec
-        text = dict(fields).get(_STATUS_DETAILS_KEY)
-        values = None if text is None else binary_values(text)
-        if codec is None or not values or status is Status.OK:
-            return None
-        try:
-            return codec.decode(status, message, values[-1])
-        except Exception:  # the status is worth more than its details
-            return None
-
-    @contextlib.contextmanager
-    def _limited(self) -> Iterator[None]:
-        with trio.move_on_at(self._deadline) as scope:
-            yield
-        if scope.cancelled_caught:
-            raise self._timed_out()
-
-    def _timed_out(self) -> TimeoutError:
-        return TimeoutError(f"{self._method_name}: the deadline passed")

@@ -15,9 +15,9 @@ Two documents say what is allowed: RFC 9113, sections 8.1 to 8.3, and gRPC's "gR
 - Where a key ends in "-bin", the value is any bytes, sent in base64.
 - Some names are taken (`_TAKEN`), and all that begin with "grpc-".
 
-A proxy may join several values of one key by commas (RFC 9110, section 5.3). gRPC gives no meaning to commas
-in text, so text stays as it came. Base64 has no commas, and "implementations must split binary headers on
-',' before decoding" (gRPC, "Requests"): they are several values again. They come with padding or without.
+A proxy may join several values of one key by commas (RFC 9110, section 5.3). In text a comma may be part of
+the value, so text stays as it came. Base64 has no commas, and gRPC says: "Implementations must split
+Binary-Headers on ',' before decoding the Base64-encoded values". They come with padding or without.
 """
 
 from __future__ import annotations
