@@ -96,8 +96,8 @@ class OrchestratorConfig:
         reconnect_jitter: fraction, 0 to 1, by which each wait is randomly longer or shorter.
         ping_interval: seconds between our pings; ``math.inf`` is never. Only pings show that a connection is
             half open, and an orchestrator may send none itself.
-        pong_timeout: seconds that the answer to a ping may take. An ``init`` of thousands of entries may come
-            before it.
+        pong_timeout: seconds without any byte in which the answer to a ping must come. An ``init`` of
+            thousands of entries may come before it; however long that takes, the connection lives.
         handshake_timeout: seconds that connecting and the WebSocket handshake may take together.
         resync_interval: seconds after which the list of models is fetched anew, a tenth more or less at
             random; ``math.inf`` is never. This needs a second connection, which then replaces the first one.

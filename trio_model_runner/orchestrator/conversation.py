@@ -75,6 +75,11 @@ class Conversation:
         self._sends: set[trio.CancelScope] = set()
         self._changed = Signal()
 
+    @property
+    def received(self) -> int:
+        """How many bytes have come."""
+        return 0 if self._websocket is None else self._websocket.received
+
     async def wait_listed(self) -> None:
         """Wait until an `Init` has come, or the connection has ended."""
         await self._changed.wait_until(lambda: self.listed or self.ended)
@@ -207,7 +212,7 @@ class Conversation:
         settings = self._config.orchestrator
         while True:
             await trio.sleep(settings.ping_interval)
-            with trio.move_on_after(settings.pong_timeout) as scope:
+            with websocket.until_silent(settings.pong_timeout) as patience:
                 await websocket.ping()
-            if scope.cancelled_caught:
+            if patience.cancelled_caught:
                 raise WebSocketLost(f"no answer to a ping within {settings.pong_timeout:g} s")

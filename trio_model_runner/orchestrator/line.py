@@ -42,6 +42,7 @@ logger = logging.getLogger("trio_model_runner.orchestrator")
 _JITTER: Final = 0.1  # of the interval, so that many coordinators don't come at the same moment
 _OVERLAP: Final = 5.0  # seconds for which the old connection is read beside the new one
 _FIRST_RETRY: Final = 5.0  # seconds, and twice as long each time
+_LEAST_PROGRESS: Final = 1024  # bytes; the answers to pings are a few
 
 
 class Line:
@@ -147,8 +148,7 @@ class Line:
         old, new = self._in_use, self._begin(self._hear)
         self._second, self._overlap = new, Overlap()
         nursery.start_soon(self._converse, new)
-        with trio.move_on_after(timeout):
-            await new.wait_listed()
+        await _wait_listed(new, timeout)
         if self._in_use is old:
             self._second = None
             self._warn(new.error or f"no init within {timeout:g} s")
@@ -171,3 +171,14 @@ class Line:
     async def _close(self, conversation: Conversation) -> None:
         with trio.move_on_after(self._config.shutdown_grace):
             await conversation.aclose()
+
+
+async def _wait_listed(conversation: Conversation, timeout: float) -> None:
+    """Wait for a list until `timeout` seconds bring hardly a byte: a large one may take long on the line."""
+    received = -_LEAST_PROGRESS
+    while not (conversation.listed or conversation.ended):
+        if conversation.received - received < _LEAST_PROGRESS:
+            return
+        received = conversation.received
+        with trio.move_on_after(timeout):
+            await conversation.wait_listed()

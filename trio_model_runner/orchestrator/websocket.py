@@ -9,6 +9,11 @@ at the first bytes that come.
 The reader of trio-websocket waits until each message is taken, and answers no pings meanwhile. So a program
 with a `WebSocket` must call `WebSocket.receive` again soon after each message. This module knows nothing of
 what messages say.
+
+A ping asks whether the connection is dead. RFC 6455 (section 5.5.2) wants its answer "as soon as is
+practical", and a peer in the middle of a large message can't send it before the end (section 5.4 lets it come
+between fragments, but few peers send fragments). On a slow line that takes minutes. But a line that brings
+bytes is not dead. So each byte that comes starts the wait for an answer anew.
 """
 
 from __future__ import annotations
@@ -45,9 +50,17 @@ class WebSocketLost(Exception):
 class WebSocket:
     """An open connection."""
 
-    def __init__(self, connection: trio_websocket.WebSocketConnection, reader: _Reader) -> None:
+    def __init__(
+        self, connection: trio_websocket.WebSocketConnection, reader: _Reader, stream: _WatchedStream
+    ) -> None:
         self._connection = connection
         self._reader = reader
+        self._stream = stream
+
+    @property
+    def received(self) -> int:
+        """How many bytes have come, the handshake's included."""
+        return self._stream.received
 
     @classmethod
     async def open(
@@ -79,7 +92,7 @@ class WebSocket:
                 receive_buffer_size=_RECEIVE_BYTES,
             )
             watched.shaking_hands = False
-            return cls(connection, reader)
+            return cls(connection, reader, watched)
         encrypted = isinstance(stream, trio.SSLStream)
         raise WebSocketLost(
             _describe_failed_handshake(reader.error, watched.first_bytes, encrypted=encrypted)
@@ -102,12 +115,22 @@ class WebSocket:
         await self._until_lost(self._connection.send_message, message)
 
     async def ping(self) -> None:
-        """Send a ping and wait for the answer to it.
+        """Send a ping and wait for the answer to it; see also `until_silent`.
 
         Raises:
             WebSocketLost: the connection is gone.
         """
         await self._until_lost(self._connection.ping)
+
+    @contextlib.contextmanager
+    def until_silent(self, timeout: float) -> Iterator[trio.CancelScope]:
+        """Leave the block when no byte has come for `timeout` seconds; for one task at a time."""
+        with trio.move_on_after(timeout) as patience:
+            self._stream.patience, self._stream.timeout = patience, timeout
+            try:
+                yield patience
+            finally:
+                self._stream.patience = None
 
     async def aclose(self) -> None:
         """Send a close frame, wait for the peer's, and close the stream. If cancelled, close the stream."""
@@ -170,14 +193,18 @@ class _WatchedStream(trio.abc.Stream):
 
     Attributes:
         first_bytes: the first bytes that were received.
+        received: how many bytes were received.
         shaking_hands: whether the handshake is not done yet.
+        patience: its deadline is put off to `timeout` seconds from now whenever something is received.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.first_bytes = b""
+        self.received = 0
         self.shaking_hands = True
+        self.patience: trio.CancelScope | None = None
+        self.timeout = 0.0
         self._stream = stream
-        self._received = 0
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)
@@ -187,10 +214,12 @@ class _WatchedStream(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         data = await self._stream.receive_some(max_bytes)
+        self.received += len(data)
+        if self.patience is not None:
+            self.patience.deadline = trio.current_time() + self.timeout
         if self.shaking_hands:
             self.first_bytes += data[: _FIRST_BYTES - len(self.first_bytes)]
-            self._received += len(data)
-            if self._received > _HANDSHAKE_BYTES:
+            if self.received > _HANDSHAKE_BYTES:
                 raise trio.BrokenResourceError("too long an answer to the handshake")
         return data
 
