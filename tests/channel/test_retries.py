@@ -6,12 +6,14 @@ import itertools
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 import trio
 from grpclib.const import Cardinality
+from grpclib.events import SendMessage, listen
 from h2.events import RequestReceived
 from helpers.channel_scenarios import connections_of
 from helpers.channel_servers import (
@@ -25,7 +27,7 @@ from helpers.channel_servers import (
     server_that,
     unary,
 )
-from helpers.h2_server import RESPONSE, H2Server, message
+from helpers.h2_server import RESPONSE, TRAILERS, H2Server, message
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner.channel import CallInterrupted, Channel
@@ -219,6 +221,60 @@ async def test_one_task_may_wait_for_answers_while_another_one_sends() -> None:
     assert received == [ANSWER]
     assert len(server.bodies) == 4
     assert bodies_of(server)[-1] == message(bytes(TICK)) * 2
+
+
+async def test_a_task_that_sends_follows_one_that_has_heard_the_new_answer_begin() -> None:
+    server = server_that_refuses_headers(1)
+    async with (
+        h2_channel(server) as (channel, _),
+        requests(channel, Cardinality.STREAM_STREAM) as stream,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def listen_to_messages(event: SendMessage) -> None:
+            await heard.wait()
+
+        async def receive() -> None:
+            await stream.recv_initial_metadata()
+            heard.set()
+
+        heard = trio.Event()
+        listen(channel, SendMessage, listen_to_messages)
+        await stream.send_request()
+        nursery.start_soon(receive)
+        nursery.start_soon(partial(stream.send_message, TICK, end=True))
+        await server.wait(lambda: 3 in server.requests)
+        server.h2.send_headers(3, RESPONSE)
+        server.on_request = lambda server, stream_id, _: server.h2.send_headers(
+            stream_id, TRAILERS, end_stream=True
+        )
+        await server.flush()
+        await server.wait(lambda: server.bodies[3] == message(bytes(TICK)))
+    assert len(server.bodies) == 2
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+async def test_a_call_that_is_given_up_while_it_waits_is_not_sent_again(
+    cancel: bool, autojump_clock: MockClock
+) -> None:
+    """Another task cancels it, or leaves its block."""
+    async with h2_channel(server := server_that(refuse)) as (channel, _), trio.open_nursery() as nursery:
+
+        async def receive() -> None:
+            with pytest.raises(CallInterrupted):
+                await stream.recv_message()
+
+        async with requests(channel, Cardinality.UNARY_STREAM) as stream:
+            await stream.send_message(TICK)
+            nursery.start_soon(receive)
+            await trio.sleep(10)
+            if cancel:
+                await stream.cancel()
+        sent = len(server.bodies)
+        await trio.sleep(10)
+        assert len(server.bodies) == sent
+        (connection,) = connections_of(channel)
+        assert connection.idle
 
 
 async def test_a_stream_of_which_little_was_sent_is_sent_again() -> None:

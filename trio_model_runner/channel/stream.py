@@ -124,6 +124,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         self._status_received = False
         self._end_read = False
         self._cancelled = False
+        self._given_up = False  # cancelled, or left
 
     @enable_ki_protection
     async def send_request(self, *, end: bool = False) -> None:
@@ -174,9 +175,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             if exchange is None:
                 exchange = await self._open()
             else:
-                await exchange.wait_unsent(_SEND_BUFFER_BYTES)
-                while self._may_be_sent_again(exchange):
-                    exchange = await self._send_again(exchange)
+                exchange = await self._wait_unsent()
         await self._raise_failure(exchange)
         buffers = (message_prefix(len(data)), data)
         exchange.send(buffers, end_stream=end or unary)
@@ -274,7 +273,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         exchange = self._begun()
         if self._cancelled:
             raise ProtocolError("the call was cancelled already")
-        self._cancelled = True
+        self._cancelled = self._given_up = True
         exchange.leave()
         await trio.lowlevel.checkpoint()
 
@@ -305,6 +304,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             else:
                 await self._finish()
         finally:
+            self._given_up = True
             if self._exchange is not None:
                 self._exchange.leave()
 
@@ -362,19 +362,31 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             if not await exchange.wait(arrived, self._deadline.at):
                 raise self._deadline.error()
             error = exchange.error
-            if not isinstance(error, CallInterrupted) or self._cancelled:
+            if not isinstance(error, CallInterrupted) or self._given_up:
                 return exchange
             await self._deadline.meet(error)
-            if not self._may_be_sent_again(exchange):
-                return exchange
-            await self._send_again(exchange)
+            if exchange is self._exchange:
+                if not self._may_be_sent_again(exchange):
+                    return exchange
+                await self._send_again(exchange)
+
+    async def _wait_unsent(self) -> Exchange:
+        """Wait until most of what was sent is on its way; send an unprocessed request again."""
+        while True:
+            exchange = self._begun()
+            await exchange.wait_unsent(_SEND_BUFFER_BYTES)
+            if exchange is self._exchange:
+                if not self._may_be_sent_again(exchange):
+                    return exchange
+                await self._send_again(exchange)
 
     def _may_be_sent_again(self, exchange: Exchange) -> bool:
         """Whether a request certainly was not processed, and is there to be sent again."""
         error = exchange.error
         if not isinstance(error, CallInterrupted) or not error.unprocessed or exchange.headers:
             return False
-        return self._kept is not None and self._retries.left(self._deadline.nearest)
+        kept = self._kept is not None and not self._given_up
+        return kept and self._retries.left(self._deadline.nearest)
 
     def _keep(self, buffers: tuple[Buffer, ...]) -> None:
         """Keep what was sent of the request, if it may have to be sent again, and is not too much."""
@@ -383,20 +395,24 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
             if self._cardinality.client_streaming and sum(map(len, self._kept)) > _MOST_KEPT_BYTES:
                 self._kept = None
 
-    async def _send_again(self, exchange: Exchange) -> Exchange:
-        """Send all that was sent of an unprocessed request again, after a wait; the new exchange.
+    async def _send_again(self, exchange: Exchange) -> None:
+        """Send all that was sent of an unprocessed request again, after a wait, in a new exchange.
 
         Of a call with streams one task may send and another one receive. The first one that comes does it.
         """
         with self._deadline.limiting(exchange.error):
             async with self._retrying:
-                if self._exchange is exchange:
-                    exchange.leave()
-                    await self._retries.wait()
-                    new = await self._open()
-                    unary = not self._cardinality.client_streaming
-                    new.send(self._kept or (), end_stream=self._end_sent or (unary and self._message_sent))
-        return self._begun()
+                if self._exchange is not exchange:
+                    return
+                exchange.leave()
+                await self._retries.wait()
+                new = await self._open()
+                if self._given_up:
+                    new.leave()
+                    return
+                unary = not self._cardinality.client_streaming
+                ended = self._end_sent or (unary and self._message_sent)
+                new.send(tuple(self._kept or ()), end_stream=ended)
 
     async def _raise_failure(self, exchange: Exchange) -> None:
         """Raise what the call has failed with already, if it has."""
