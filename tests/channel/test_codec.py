@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from trio_model_runner.channel.codec import BetterprotoCodec
 from trio_model_runner.proto.commons import Status
 from trio_model_runner.proto.dynamic_subclass import CallRequest
+from trio_model_runner.rpc.message_reader import message_reader
 
 
 @given(any_message())
@@ -49,3 +50,10 @@ def test_the_codec_raises_value_errors_alone_for_garbage(message_type, data):
 def test_the_codec_refuses_text_that_was_cut_off():
     with pytest.raises(ValueError, match="not a Status"):
         BetterprotoCodec().decode(b"\x0a\x05abc", Status)
+
+
+@pytest.mark.parametrize("message_type", [WithMap, WithOneof, Recursive])
+def test_a_message_that_no_reader_is_made_for_is_read_by_betterproto(message_type):
+    with pytest.raises(TypeError):
+        message_reader(message_type)
+    assert BetterprotoCodec().decode(b"", message_type) == message_type()

@@ -36,7 +36,7 @@ async def test_an_answer_that_takes_long_on_the_line_arrives(autojump_clock: Moc
             network=network,
             ssl=client_side if tls else None,
             keepalive_interval=0.01,
-            keepalive_timeout=3,
+            keepalive_timeout=1,  # in which not even a whole TLS record arrives
         ) as channel:
             connection = await channel.connect()
             begun = trio.current_time()

@@ -112,9 +112,8 @@ class Exchange:
 
     def request(self, *pieces: bytes, fields: Any = FIELDS, volatile: Any = ()) -> Http2Stream:
         """Queue a whole request."""
-        stream = self.client.open_stream(fields, volatile, end_stream=not pieces)
-        if pieces:
-            self.client.send_data(stream, pieces, end_stream=True)
+        stream = self.client.open_stream(fields, volatile)
+        self.client.send_data(stream, pieces, end_stream=True)
         return stream
 
     def change_settings(self, changes: dict[int, int]) -> None:

@@ -75,7 +75,7 @@ def test_after_a_connection_they_go_on_unless_it_was_good_for_something(
     assert attempts.next()
     assert attempts.next()
     attempts.held = True
-    assert attempts.next_after(peaceful=peaceful, answered=answered, good=good)
+    assert attempts.next_after(0, peaceful=peaceful, answered=answered, good=good)
     assert [attempts.wait, *waits_of(attempts)] == waits
     assert attempts.held == (waits == [8, 16])
 
@@ -83,16 +83,42 @@ def test_after_a_connection_they_go_on_unless_it_was_good_for_something(
 def test_the_last_connection_that_was_good_for_nothing_ends_them() -> None:
     attempts = Attempts(Backoff())
     waits_of(attempts)
-    assert not attempts.next_after(peaceful=False, answered=True, good=False)
-    assert not attempts.next_after(peaceful=True, answered=False, good=True)
-    assert attempts.next_after(peaceful=True, answered=True, good=False)
+    assert not attempts.next_after(0, peaceful=False, answered=True, good=False)
+    assert not attempts.next_after(0, peaceful=True, answered=False, good=True)
+    assert attempts.next_after(0, peaceful=True, answered=True, good=False)
 
 
 def test_with_one_attempt_alone_nothing_waits() -> None:
     attempts = Attempts(Backoff(attempts=1))
-    assert attempts.next_after(peaceful=True, answered=True, good=False)
+    assert attempts.next_after(0, peaceful=True, answered=True, good=False)
     assert attempts.wait == 0
     assert not attempts.next()
+
+
+def test_after_a_flood_no_good_connection_makes_them_begin_anew() -> None:
+    attempts = Attempts(Backoff())
+    waits = []
+    for now in (0, 5, 10):
+        attempts.note_flood(now)
+        assert attempts.next_after(now, peaceful=False, answered=True, good=True)
+        waits.append(attempts.wait)
+        assert not attempts.may_replace(now + 899)
+        assert attempts.may_replace(now + 900)
+    assert attempts.next_after(909, peaceful=False, answered=True, good=True)
+    waits.append(attempts.wait)
+    assert waits == [2, 4, 8, 16]
+    assert not attempts.next_after(909, peaceful=True, answered=True, good=True)
+    assert attempts.next_after(910, peaceful=False, answered=True, good=True)
+    assert [attempts.wait, *waits_of(attempts)] == [0, 2, 4, 8, 16]
+
+
+def test_another_announcement_lets_a_flood_be_forgotten() -> None:
+    attempts = Attempts(Backoff())
+    attempts.note_flood(0)
+    assert attempts.flooded(1)
+    attempts.start_over()
+    assert attempts.next_after(1, peaceful=False, answered=True, good=True)
+    assert attempts.wait == 0
 
 
 # The waits of a model that was given up.

@@ -78,6 +78,7 @@ TABLE = {
     Outcome.PROOF_UNANSWERED: Rule(ABSENT, report=CONNECTION_FAILED, may_pass=True),
     Outcome.UNREACHABLE: Rule(ABSENT, report=CONNECTION_FAILED, may_pass=True),
     Outcome.UNREACHABLE_FROM_HERE: Rule(ABSENT, may_pass=True),
+    Outcome.FLOODED: Rule(ABSENT, report=CONNECTION_FAILED),
     Outcome.NOT_FOR_US: Rule(ABSENT, may_pass=True),
     Outcome.PROOF_FAILED: Rule(ABSENT, report=CONNECTION_FAILED),
     Outcome.ANSWER_UNPROVED: Rule(FAILED, report=CONNECTION_FAILED),

@@ -289,7 +289,7 @@ def test_infos_of_todays_size_and_much_more_are_kept() -> None:
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=400,
+    max_leaves=80,
 )
 
 

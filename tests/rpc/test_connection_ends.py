@@ -15,6 +15,7 @@ from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.rpc.connecting import open_connection
 from trio_model_runner.rpc.connection import Connection
 from trio_model_runner.rpc.ending import EndCause, Ending, explain_no_settings
+from trio_model_runner.rpc.reader import Want
 from trio_model_runner.rpc.receiver import CallInterrupted
 from trio_model_runner.rpc.state import State
 
@@ -215,7 +216,7 @@ async def test_used_up_stream_ids_make_a_connection_unusable(kind: str) -> None:
 class Faulty:
     """A receiver with a bug."""
 
-    def headers_received(self, fields: object, *, end_stream: bool) -> None:
+    def headers_received(self, fields: object, *, end_stream: bool, over_limit: bool) -> None:
         raise ZeroDivisionError
 
     def data_received(self, data: bytes, flow_controlled_length: int, *, end_stream: bool) -> None:
@@ -434,7 +435,10 @@ async def test_no_call_is_taken_from_the_moment_in_which_the_end_is_seen(last: b
     stream, _ = memory_stream_pair()
     connection = Connection(stream)
     assert connection.accepts_calls
-    assert not connection._take_in(last)
+    if last:
+        assert connection.take_in(last) is Want.NOTHING
+    else:
+        connection.end()
     assert not connection.accepts_calls
     with pytest.raises(CallInterrupted) as caught:
         connection.open(FIELDS, (), UnaryCall(connection, FIELDS, (), max_message_bytes=1))
@@ -533,3 +537,11 @@ def test_an_end_before_any_settings_is_explained_by_what_came(
     guessed = not first_bytes and cause in (EndCause.CLOSED_BY_SERVER, EndCause.BROKEN)
     assert ("before its HTTP/2 SETTINGS" in str(ending)) == guessed
     assert (str(ending) == "it ended") == (expected is cause and not guessed)
+
+
+@pytest.mark.parametrize(("encrypted", "text"), [(False, "a port that wants TLS"), (True, "our certificate")])
+def test_what_a_server_that_closes_at_once_may_mean_depends_on_tls(encrypted: bool, text: str) -> None:
+    for cause in (EndCause.CLOSED_BY_SERVER, EndCause.BROKEN):
+        ending = explain_no_settings(Ending(cause, "gone"), b"", encrypted=encrypted)
+        assert text in str(ending)
+        assert ending.cause is cause

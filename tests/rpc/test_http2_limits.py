@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import pytest
 from helpers.h2_server import FIELDS, RESPONSE, TRAILERS, Exchange, frame, parse_frames
 from hpack import Encoder
@@ -22,7 +25,7 @@ WIDE_OPEN = frames.settings_frame([(Setting.INITIAL_WINDOW_SIZE, 2**31 - 1)]) + 
 )
 
 
-def ready_client(settings: bytes = WIDE_OPEN, **options: int) -> Http2Client:
+def ready_client(settings: bytes = WIDE_OPEN, **options: Any) -> Http2Client:
     """A client that has said hello to a server with these SETTINGS."""
     client = Http2Client(**options)
     client.receive(settings)
@@ -117,7 +120,7 @@ def test_a_request_waits_for_a_place_and_takes_it() -> None:
     assert (first.id, second.id) == (1, 0)
     client.reset_stream(first)
     kinds = [(kind, stream_id) for kind, _, stream_id, _ in sent(client)]
-    assert kinds == [(FrameType.RST_STREAM, 1), (FrameType.HEADERS, 3)]
+    assert kinds == [(FrameType.RST_STREAM, 1), (FrameType.HEADERS, 3), (FrameType.DATA, 3)]
 
 
 def test_a_body_may_come_in_pieces_but_not_after_its_end() -> None:
@@ -147,7 +150,7 @@ def test_a_stream_reset_before_it_was_handed_out_never_reaches_the_wire() -> Non
     assert stream.closed
     assert client.data_to_send() == []
     assert request(client) is not stream
-    assert [stream_id for _, _, stream_id, _ in sent(client)] == [1]
+    assert {stream_id for _, _, stream_id, _ in sent(client)} == {1}
 
 
 def test_a_client_that_refuses_streams_opens_none_even_where_a_reset_makes_room() -> None:
@@ -217,7 +220,8 @@ def test_streams_are_accepted_only_as_far_as_there_are_ids() -> None:
         client.open_stream(FIELDS)
     client.reset_stream(first)
     another = request(client)
-    assert [stream_id for kind, _, stream_id, _ in sent(client)] == [2**31 - 3, 2**31 - 1]
+    opened = [stream_id for kind, _, stream_id, _ in sent(client) if kind == FrameType.HEADERS]
+    assert opened == [2**31 - 3, 2**31 - 1]
     assert (last.id, another.id) == (2**31 - 3, 2**31 - 1)
     assert not client.accepts_streams
 
@@ -287,6 +291,40 @@ BAD_RESPONSES = {
     "upper case": response(Encoder(), 1, ((":status", "200"), ("Name", "x")), end=True),
     "pseudo-header in the middle": response(Encoder(), 1, ((":status", "200"), (":status", "200")), end=True),
     "trailers that end nothing": 2 * response(Encoder(), 1, ((":status", "200"),), end=False),
+    "a status that is no number": response(Encoder(), 1, ((":status", "xyz"),), end=True),
+    "HTTP/1's 101": response(Encoder(), 1, ((":status", "101"),), end=False),
+    "an interim response that ends it": response(Encoder(), 1, ((":status", "103"),), end=True),
+    "a blank before a value": response(Encoder(), 1, ((":status", "200"), ("a", " b")), end=True),
+    "a tab after a value": response(Encoder(), 1, ((":status", "200"), ("a", "b\t")), end=True),
+    "NUL in a value": response(Encoder(), 1, ((":status", "200"), ("a", "b\0c")), end=True),
+    "CR in a value": response(Encoder(), 1, ((":status", "200"), ("a", "b\rc")), end=True),
+    "LF in a value": response(Encoder(), 1, ((":status", "200"), ("a", "b\nc")), end=True),
+    "a blank in a name": response(Encoder(), 1, ((":status", "200"), ("a b", "c")), end=True),
+    "a colon in a name": response(Encoder(), 1, ((":status", "200"), ("a:b", "c")), end=True),
+    "no name": response(Encoder(), 1, ((":status", "200"), ("", "c")), end=True),
+    "connection": response(Encoder(), 1, ((":status", "200"), ("connection", "close")), end=True),
+    "transfer-encoding": response(Encoder(), 1, ((":status", "200"), ("transfer-encoding", "x")), end=True),
+    "te": response(Encoder(), 1, ((":status", "200"), ("te", "gzip")), end=True),
+    "no length": response(Encoder(), 1, ((":status", "200"), ("content-length", "-1")), end=False),
+    "two lengths": response(
+        Encoder(), 1, ((":status", "200"), ("content-length", "1"), ("content-length", "2")), end=False
+    ),
+    "a length and no body": response(Encoder(), 1, ((":status", "200"), ("content-length", "1")), end=True),
+    "more body than its length": response(
+        Encoder(), 1, ((":status", "200"), ("content-length", "3")), end=False
+    )
+    + frame(FrameType.DATA, 0, 1, b"abcd"),
+    "less body than its length": response(
+        Encoder(), 1, ((":status", "200"), ("content-length", "3")), end=False
+    )
+    + frame(FrameType.DATA, Flag.END_STREAM, 1, b"ab"),
+    "trailers before all of its length": response(
+        Encoder(), 1, ((":status", "200"), ("content-length", "3")), end=False
+    )
+    + frame(FrameType.DATA, 0, 1, b"ab")
+    + response(Encoder(), 1, TRAILERS, end=True),
+    "a pseudo-header in trailers": response(Encoder(), 1, RESPONSE, end=False)
+    + response(Encoder(), 1, ((":status", "200"),), end=True),
     "no window update": frames.window_update_frame(1, 0),
     "too large a window": frames.window_update_frame(1, 2**31 - 1),
 }
@@ -302,6 +340,38 @@ def test_a_malformed_response_costs_its_stream_alone(data: bytes) -> None:
     assert (reset.stream, reset.unprocessed, bool(reset.reason)) == (stream, False, True)
     assert client.streams == [other]
     assert [kind for kind, *_ in sent(client)] == [FrameType.RST_STREAM]
+
+
+GOOD_RESPONSES = {
+    "a body of its length": response(
+        Encoder(), 1, ((":status", "200"), ("content-length", "3"), ("content-length", "3")), end=False
+    )
+    + frame(FrameType.DATA, Flag.PADDED, 1, b"\x05ab" + bytes(5))
+    + frame(FrameType.DATA, Flag.END_STREAM, 1, b"c"),
+    "no body, as its length says": response(
+        Encoder(), 1, ((":status", "200"), ("content-length", "0")), end=True
+    ),
+    "the length of what it does not send": response(
+        Encoder(), 1, ((":status", "304"), ("content-length", "9")), end=True
+    ),
+    "an interim response before it": response(Encoder(), 1, ((":status", "103"), ("a", "b")), end=False)
+    + response(Encoder(), 1, RESPONSE, end=True),
+    "no text and odd text": response(
+        Encoder(), 1, ((":status", "200"), ("a", ""), ("b!#$", "c d\te\x80\xff")), end=True
+    ),
+}
+
+
+@pytest.mark.parametrize("data", GOOD_RESPONSES.values(), ids=GOOD_RESPONSES)
+def test_a_response_that_looks_odd_and_is_well_formed_is_taken(data: bytes) -> None:
+    client = ready_client()
+    stream = request(client)
+    sent(client)
+    events = client.receive(data)
+    assert isinstance(events[-1], HeadersReceived | DataReceived)
+    assert events[-1].end_stream
+    assert stream.closed
+    assert sent(client) == []
 
 
 def test_a_server_keeps_to_a_streams_window() -> None:
@@ -330,45 +400,36 @@ def test_a_window_is_returned_as_its_data_is_consumed() -> None:
 
 
 def test_a_flood_of_continuations_ends_the_connection_soon() -> None:
-    for part in (b"", b"\x00", bytes(5000)):
+    for part in (b"", b"\x00", bytes(16_000)):
         client = ready_client()
         request(client)
         sent(client)
         assert how_it_ended(client, frame(FrameType.HEADERS, 0, 1, part)) is None
-        more = (how_it_ended(client, frame(FrameType.CONTINUATION, 0, 1, part)) for _ in range(64))
+        more = (how_it_ended(client, frame(FrameType.CONTINUATION, 0, 1, part)) for _ in range(128))
         ends = [end for end in more if end is not None]
         assert ends == [(ErrorCode.ENHANCE_YOUR_CALM, "a header block over the limit")]
 
 
-def test_a_small_block_for_a_huge_list_of_headers_ends_the_connection() -> None:
-    client = ready_client()
-    request(client)
-    sent(client)
-    block = Encoder().encode([(":status", "200"), ("x-large", "z" * 3000)]) + b"\xbe" * 1000
-    end = how_it_ended(client, frame(FrameType.HEADERS, Flag.END_HEADERS, 1, block))
-    assert end == (ErrorCode.ENHANCE_YOUR_CALM, "headers over the limit")
-
-
 @pytest.mark.parametrize("demand", [frames.ping_frame(bytes(8), ack=False), frames.settings_frame([(3, 9)])])
-def test_a_flood_of_demands_is_answered_if_answers_are_read_and_else_ends(demand: bytes) -> None:
-    client = ready_client()
+def test_a_flood_of_demands_that_nobody_reads_the_answers_to_ends_the_connection(demand: bytes) -> None:
+    client = ready_client(clock=itertools.count(0, 10).__next__)
     for _ in range(10):
-        assert how_it_ended(client, demand * 500) is None
-        assert len(sent(client)) == 500
+        assert how_it_ended(client, demand * 100) is None
+        assert len(sent(client)) == 100
     ends = [end for end in (how_it_ended(client, demand) for _ in range(3000)) if end]
-    assert [code for code, _ in ends] == [ErrorCode.ENHANCE_YOUR_CALM]
+    assert ends == [(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that want an answer")]
     assert len(sent(client)) < 1100
 
 
 def test_a_flood_of_table_sizes_is_announced_in_two_numbers() -> None:
-    client = ready_client()
+    client = ready_client(clock=itertools.count(0, 10).__next__)
     for _ in range(20):
         client.receive(
             frames.settings_frame([(Setting.HEADER_TABLE_SIZE, size % 90) for size in range(2000)])
         )
         client.data_to_send()
     request(client)
-    [(_, _, _, block), *_] = sent(client)
+    [(_, _, _, block), _] = sent(client)
     assert block.startswith(b"\x20\x33")  # 0, the smallest; then 1999 % 90, the last
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import betterproto
@@ -254,3 +255,22 @@ def test_a_message_has_no_more_fields_than_the_reader_takes():
 
 def test_a_reader_is_compiled_once():
     assert message_reader(CallResponse) is message_reader(CallResponse)
+
+
+@pytest.mark.parametrize("number", [3, 4, 5, 6, 7, 8, 13, 16])
+def test_a_varint_of_more_than_64_bits_is_cut_as_the_official_implementation_cuts_it(number):
+    data = varint(number << 3) + b"\xff" * 9 + b"\x7f"
+    official = OFFICIAL_EVERYTHING.FromString(data)
+    assert same(message_reader(Everything)(data), as_tuple_of_official(official))
+
+
+@dataclass(eq=False, repr=False)
+class WithOptional(betterproto.Message):
+    """An optional field as betterproto's compiler writes it: in a group of its own."""
+
+    maybe: int | None = betterproto.int32_field(1, optional=True, group="_maybe")
+
+
+def test_an_optional_field_of_generated_code_may_be_absent():
+    read = message_reader(WithOptional)
+    assert [read(b""), read(b"\x08\x00"), read(b"\x08\x07")] == [(None,), (0,), (7,)]

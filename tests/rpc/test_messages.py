@@ -11,7 +11,7 @@ from helpers.h2_server import message
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trio_model_runner.rpc.messages import MessageCutter
+from trio_model_runner.rpc.messages import MessageCutter, message_prefix
 
 bodies = st.lists(st.binary(max_size=40), max_size=5)
 
@@ -82,3 +82,11 @@ def test_cutters_share_nothing() -> None:
     first.clear()
     second.feed(b"\x00\x00")
     assert (first.gathered, second.gathered) == (0, 2)
+
+
+def test_a_second_message_is_refused_though_the_first_was_taken_already() -> None:
+    cutter = MessageCutter(100, single=True)
+    cutter.feed(message_prefix(1) + b"a")
+    assert cutter.messages.popleft() == b"a"
+    with pytest.raises(GRPCError, match="more than one message"):
+        cutter.feed(message_prefix(1) + b"b")

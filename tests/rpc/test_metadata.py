@@ -157,3 +157,12 @@ def test_what_is_grpcs_or_https_is_no_metadata() -> None:
         ("date", "today"),
         ("x-a", "2"),
     ]
+
+
+def test_binary_values_are_sent_without_padding() -> None:
+    """As "gRPC over HTTP2" wants it; peers take both."""
+    assert encode_metadata({"a-bin": b"x", "b-bin": b"xy", "c-bin": b"xyz"}) == (
+        (b"a-bin", b"eA"),
+        (b"b-bin", b"eHk"),
+        (b"c-bin", b"eHl6"),
+    )

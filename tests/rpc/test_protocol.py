@@ -142,7 +142,9 @@ def test_an_answer_that_is_not_grpcs_has_the_status_that_http_gives_it(
 
 def test_a_status_of_grpcs_counts_more_than_https() -> None:
     headers = ((":status", "503"), ("content-type", "application/grpc"))
-    assert refusal(headers, (("grpc-status", "5"),)) == (Status.NOT_FOUND, None)
+    assert refusal((*headers, ("grpc-status", "5")), None) == (Status.NOT_FOUND, None)
+    page = (Status.UNAVAILABLE, "the server answered with HTTP status '503'")
+    assert refusal(headers, (("grpc-status", "5"),)) == page  # what is between the two is a page
 
 
 def test_an_answer_without_status_or_of_another_type_is_unknown() -> None:
@@ -174,7 +176,10 @@ def test_a_message_is_percent_decoded_as_far_as_it_can_be(escaped: str, text: st
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["grpc-status", "grpc-message", "x"]), st.text(max_size=5) | st.just("0"))
+        st.tuples(
+            st.sampled_from(["grpc-status", "grpc-message", "x"]),
+            st.text(st.characters(max_codepoint=255), max_size=5) | st.just("0"),
+        )
     )
 )
 def test_only_a_status_0_is_fine_and_all_else_is_a_grpc_error(fields: list[tuple[str, str]]) -> None:

@@ -371,3 +371,13 @@ async def test_an_answer_that_came_just_before_the_cancellation_is_not_lost() ->
             call.headers_received(TRAILERS, end_stream=True)
             nursery.cancel_scope.cancel()
         assert [answer.message for answer in answers] == [b"abc"]
+
+
+async def test_the_first_reason_to_refuse_an_answer_stays() -> None:
+    async with connected("memory") as (connection, _):
+        call = unary(connection, "echo")
+        call.begin(60, lambda: None)
+        for reason in ("first", "second"):
+            call.refuse(GRPCError(Status.INTERNAL, reason))
+        with pytest.raises(GRPCError, match="first"):
+            call.answer()

@@ -99,7 +99,7 @@ async def test_addresses_outside_the_allowed_networks_are_not_connected_to_and_n
             assert set(scene.cluster.models) == {"7"}
 
 
-async def test_more_headers_than_allowed_end_a_connection_and_the_model_is_given_up() -> None:
+async def test_more_headers_than_allowed_cost_the_setup_and_the_model_is_given_up() -> None:
     with Node(authority=None) as node:
         many = tuple((f"x-header-{number}", "x" * 100) for number in range(12))
         node.proof = lambda method: many
@@ -107,7 +107,7 @@ async def test_more_headers_than_allowed_end_a_connection_and_the_model_is_given
         async with coordinating_nodes(node, limits=limits) as scene:
             report = await scene.first_report()
             assert scene.state(node) == "failed"
-            assert "a header block over the limit" in report["failure_reason"]
+            assert "the answer's headers are over the limit" in report["failure_reason"]
         enough = Limits(max_header_bytes=4096)
         async with coordinating_nodes(node, limits=enough) as scene:
             assert set(scene.cluster.models) == {"7"}

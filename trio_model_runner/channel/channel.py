@@ -105,7 +105,7 @@ class Channel(RoutedChannel):
             attempts fail meanwhile; by default, it fails with the attempt that it waits for.
         connect_timeout: seconds for a connection to be made, without `on_connect`.
         max_message_bytes: the largest message taken as an answer, bytes.
-        max_header_bytes: the largest list of headers taken, bytes.
+        max_header_bytes: the largest list of headers taken, bytes. A larger one costs its call.
         keepalive_interval: seconds of silence, with calls open, after which the server is asked for a sign
             of life.
         keepalive_timeout: seconds in which that must come, else the connection is given up.

@@ -23,6 +23,7 @@ from ..rpc.call import Call
 from ..rpc.headers import Fields, RawFields
 from ..rpc.http2 import Buffer, Http2Stream
 from ..rpc.messages import MESSAGE_PREFIX_LENGTH, MessageCutter
+from ..rpc.protocol import over_limit_error
 from ..rpc.reader import let_readers_catch_up
 from ..rpc.receiver import CallInterrupted
 from ..signal import Signal
@@ -51,6 +52,7 @@ class Exchange(Call):
         "_accepted",
         "_cutter",
         "_left",
+        "_many_answers",
         "_many_requests",
         "_news",
         "_route_told",
@@ -74,6 +76,7 @@ class Exchange(Call):
         self._cutter = MessageCutter(max_message_bytes, single=not many_answers)
         self._routed = routed
         self._many_requests = many_requests
+        self._many_answers = many_answers
         self._unacknowledged = 0
         self._news = Signal()
         self._accepted = False
@@ -125,7 +128,13 @@ class Exchange(Call):
         return message
 
     def check_end(self) -> None:
-        """Check that the messages may end where they did; see `MessageCutter.check_end`."""
+        """Check that the response may end as it did, with a status of OK; see `MessageCutter.check_end`.
+
+        Raises:
+            GRPCError: it may not.
+        """
+        if self._over_limit:
+            raise over_limit_error()
         self._cutter.check_end()
 
     async def wait(self, arrived: Callable[[Exchange], bool], deadline: float) -> bool:
@@ -146,6 +155,7 @@ class Exchange(Call):
                 return True
         with trio.CancelScope(shield=True):
             await let_readers_catch_up()
+        await trio.lowlevel.checkpoint_if_cancelled()
         return self.ended
 
     def accept(self) -> None:
@@ -184,13 +194,17 @@ class Exchange(Call):
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self.leave)
 
-    def headers_received(self, fields: Fields, *, end_stream: bool) -> None:
+    def headers_received(self, fields: Fields, *, end_stream: bool, over_limit: bool = False) -> None:
         """See `receiver.Receiver`."""
-        super().headers_received(fields, end_stream=end_stream)
+        super().headers_received(fields, end_stream=end_stream, over_limit=over_limit)
         self._news.send()
 
     def _take_in(self, data: bytes) -> None:
+        before = len(self._cutter.messages)
         self._cutter.feed(data)
+        if self._many_answers and len(self._cutter.messages) > before:
+            assert self._stream is not None
+            self._connection.note_message(self._stream)
 
     def _let_go(self) -> None:
         self._cutter.clear()

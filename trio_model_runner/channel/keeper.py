@@ -187,7 +187,7 @@ class ConnectionKeeper:
         except BaseException:
             connection.retire("it could not be prepared")
             raise
-        if not connection.accepts_calls:
+        if not connection.accepts_calls and not (connection.loss and connection.loss.peaceful):
             raise ConnectionError(f"the connection was lost as soon as it was made: {connection.loss}")
         return connection
 

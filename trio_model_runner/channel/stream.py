@@ -217,7 +217,8 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         exchange.accept()
         self._initial_metadata_received = True
         self._kept = None
-        check_headers(exchange.headers, exchange.headers)
+        if exchange.trailers_only:
+            check_headers(exchange.headers, exchange.headers)
         initial: Metadata = MultiDict() if exchange.trailers_only else read_metadata(exchange.headers)
         (self.initial_metadata,) = await self._dispatch.recv_initial_metadata(initial)
         if exchange.trailers_only:
@@ -436,6 +437,7 @@ class Stream(StreamIterator[ReceiveT], Generic[SendT, ReceiveT]):
         raise error
 
     async def _receive_status(self, fields: Fields) -> None:
+        check_headers(self._begun().headers, fields)
         status, message = read_status(fields)
         details = self._settings.details_of(fields, status, message)
         (self.trailing_metadata,) = await self._dispatch.recv_trailing_metadata(

@@ -167,7 +167,8 @@ class Limits:
     Attributes:
         max_message_bytes: the largest gRPC message that is sent or read, in bytes. Deployed nodes have the
             same limit of 64 MiB.
-        max_header_bytes: the largest header list that is read from a node, in bytes.
+        max_header_bytes: the largest list of headers that is taken from a node, in bytes. A larger one costs
+            its call alone.
         max_frame_bytes: how large a data frame in an answer may become when it is read, in bytes. Each value
             counts as 8 bytes or more. A small file can hold an enormous frame.
         max_queued_calls: how many calls may wait for one model; further calls are SKIPPED.

@@ -430,6 +430,11 @@ class ModelActor:
         if self.conduct.record.connected:
             self.conduct.note_loss(stood=0.0, peaceful=True)
         assert self._nursery is not None
+        self._nursery.start_soon(self._close, node, gently and not node.connection.lost)
+
+    async def _close(self, node: NodeConnection, gently: bool) -> None:
         connection = node.connection
-        close = connection.finish if gently and not connection.lost else connection.aclose
-        self._nursery.start_soon(close, self._config.shutdown_grace)
+        close = connection.finish if gently else connection.aclose
+        await close(self._config.shutdown_grace)
+        if node.flooded_us:  # it may have been on a connection that its node has retired
+            self._attempts.note_flood(trio.current_time())

@@ -72,24 +72,28 @@ class Aftermath:
         """Whether a connection that its node has retired in peace is replaced at once."""
         return (
             node.retired_in_peace
-            and self._conduct.record.answered_since(node.made_at)
+            and (self._conduct.record.answered_since(node.made_at) or not node.connection.idle)
             and self._attempts.may_replace(trio.current_time())
         )
 
     def _of_end(self, result: StepResult, error: Exception) -> After:
         """A connection has ended, or could not be made."""
         node, record = self._steps.node, self._conduct.record
+        now = trio.current_time()
+        if node is not None and node.flooded_us:
+            self._attempts.note_flood(now)
         if node is None or not record.connected:
             self._conduct.note_failed_attempt(self._steps.began)
             another = self._attempts.next()
         elif result.peaceful and self.will_be_replaced(node):
             self._conduct.note_loss(stood=0.0, peaceful=True)
-            self._attempts.replace(trio.current_time())
+            self._attempts.replace(now)
             return After(Event.RETIRED_IN_PEACE, error)
         else:
-            stood = trio.current_time() - node.made_at
+            stood = now - node.made_at
             self._conduct.note_loss(stood=stood, peaceful=result.peaceful, silent=node.fell_silent)
             another = self._attempts.next_after(
+                now,
                 peaceful=result.peaceful,
                 answered=record.answered_since(node.made_at),
                 good=record.succeeded_since(node.made_at) or stood >= self._config.health.mass_window,
@@ -98,7 +102,8 @@ class Aftermath:
             return After(result.event, error)
         attempts = self._config.backoff.attempts
         reason = f"no connection after {attempts} attempts: {describe(error)}"
-        return self._give_up(BringUpError(outcome_of_unreachable(error), reason, error))
+        outcome = outcome_of_unreachable(error, flooded=self._attempts.flooded(now))
+        return self._give_up(BringUpError(outcome, reason, error))
 
     def _give_up(self, failure: BringUpError) -> After:
         reason = readable(str(failure), self._config.limits.max_detail_length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -12,6 +13,9 @@ __all__ = ["Attempts"]
 
 _REPLACEMENTS_AT_ONCE: Final = 3
 _LONGEST_RETRY: Final = 300.0  # seconds
+
+_FLOOD_REMEMBERED: Final = 900.0
+"""Seconds after a flood in which no good connection makes the attempts count from the first again."""
 
 
 class Attempts:
@@ -35,9 +39,14 @@ class Attempts:
         self._retry_waits = self._growing()
         self._replacements = float(_REPLACEMENTS_AT_ONCE)
         self._replaced_at = 0.0
+        self._flooded_until = -math.inf
 
     def start_over(self) -> None:
-        """Count from the first again."""
+        """Count from the first again, as if nothing had happened."""
+        self._flooded_until = -math.inf
+        self._start_over()
+
+    def _start_over(self) -> None:
         self._waits = self._backoff.delays()
         self._retry_waits = self._growing()
         self.held = False
@@ -48,21 +57,32 @@ class Attempts:
         self.wait = wait or 0.0
         return wait is not None
 
-    def next_after(self, *, peaceful: bool, answered: bool, good: bool) -> bool:
+    def note_flood(self, now: float) -> None:
+        """The node has sent too much for nothing: for a while, each connection that ends has failed."""
+        self._flooded_until = now + _FLOOD_REMEMBERED
+
+    def flooded(self, now: float) -> bool:
+        """Whether that was not long ago."""
+        return now < self._flooded_until
+
+    def next_after(self, now: float, *, peaceful: bool, answered: bool, good: bool) -> bool:
         """The same, now that a connection has ended which the model was set up on.
 
         Args:
+            now: the time.
             peaceful: its node retired it in peace.
             answered: it carried a call.
             good: a call succeeded on it, or it stood long enough. Then the next attempt is made at once, and
                 is the first, unless its node retired it: that node would have it made again for ever.
         """
+        if self.flooded(now):
+            return self.next()
         if peaceful and answered:  # no failed attempt
-            self.start_over()
+            self._start_over()
             self.wait = next(self._backoff.delays(), 0.0)
             return True
         if good and not peaceful:
-            self.start_over()
+            self._start_over()
             self.wait = 0.0
             return True
         return self.next()
@@ -71,13 +91,13 @@ class Attempts:
         """Whether a connection that its node has retired in peace is replaced at once.
 
         Three may be at such a time, and one more for each `Backoff.initial` that has passed. So a node that
-        retires each connection after one call can't keep this process busy.
+        retires each connection after one call can't keep this process busy. None is soon after a flood.
         """
-        return self._replacements_at(now) >= 1
+        return not self.flooded(now) and self._replacements_at(now) >= 1
 
     def replace(self, now: float) -> None:
         """Note that a connection is replaced at once. Attempts are counted from the first again."""
-        self.start_over()
+        self._start_over()
         self._replacements = self._replacements_at(now) - 1
         self._replaced_at = now
 

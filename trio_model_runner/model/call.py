@@ -21,6 +21,7 @@ import trio
 from grpclib.exceptions import GRPCError
 
 from ..backoff import growing_waits
+from ..channel.deadline import SERVER_EARLY_SECONDS
 from ..errors import InvalidAnswer, ProofFailed
 from ..rpc.call import Answer, UnaryCall
 from ..rpc.receiver import CallInterrupted
@@ -41,11 +42,11 @@ from .policy import (
     Overrun,
     Progress,
     RoundEvidence,
-    is_about_the_way,
     is_coordinators,
     is_our_deadline,
     may_still_run,
     must_be_set_up_again,
+    must_connect_anew,
     outcome_of_absence,
     outcome_of_answer,
     outcome_of_cut_off,
@@ -350,10 +351,10 @@ class Call:
 
     def _settle_error(self, error: GRPCError) -> None:
         assert self._node is not None
-        deadline_passed = trio.current_time() >= self.deadline
+        deadline_passed = trio.current_time() >= self.deadline - SERVER_EARLY_SECONDS
         if may_still_run(error):
             self._watch_overrun()
-        elif is_about_the_way(error):
+        elif must_connect_anew(error):
             self._actor.retire_connection(self._node, status_text(error))
         if is_our_deadline(error, deadline_passed=deadline_passed):
             self._progress = Progress.CUT_OFF

@@ -99,6 +99,12 @@ class NodeConnection:
         loss = self.connection.loss
         return loss is not None and loss.cause is EndCause.NO_ANSWER_TO_PING
 
+    @property
+    def flooded_us(self) -> bool:
+        """Whether it was ended since the node sent too much that brings no call forward."""
+        loss = self.connection.loss
+        return loss is not None and loss.cause is EndCause.TOO_MUCH_WORK
+
     def new_call_now(self, request: Request) -> UnaryCall | None:
         """The same as `new_call`, if there is nothing to wait for."""
         if not self._has_tokens:
@@ -193,7 +199,7 @@ class NodeConnection:
         if error.message is None:
             return error
         message = readable(error.message, self._max_text)
-        return error if message == error.message else GRPCError(error.status, message)
+        return error if message == error.message else type(error)(error.status, message)
 
     def _before_any_message(self, call: UnaryCall) -> bool:
         """Whether an error came before the model can have run; secure nodes send their proof even earlier."""

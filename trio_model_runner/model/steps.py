@@ -230,6 +230,8 @@ class Steps:
         """Carry calls until the connection takes no more."""
         connection = node.connection
         await connection.watch(self.keepalive_interval, self._config.keepalive.timeout)
+        for _ in range(3):  # a call that was answered in the same read notes that first
+            await trio.lowlevel.checkpoint()
         if connection.too_many_pings:
             self.keepalive_interval *= 2  # as gRPC's specification of keepalive says
         error = ConnectionError(str(connection.loss))

@@ -32,6 +32,8 @@ __all__ = ["address_text", "ascii_host", "authority_host"]
 
 _LONGEST_NAME: Final = 254  # with a final dot (RFC 1035, section 2.3.4)
 _LONGEST_LABEL: Final = 63
+_FORBIDDEN: Final = frozenset(" /?#@[]\\")
+"""They end a host's name in an authority (RFC 3986, section 3.2), or stand around it."""
 
 
 def address_text(host: str, port: int) -> str:
@@ -51,6 +53,8 @@ def ascii_host(host: str) -> str:
         text = host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
     except UnicodeError as error:
         raise _unresolvable(host, str(error)) from error
+    if not _FORBIDDEN.isdisjoint(text):
+        raise _unresolvable(host, "a name has no blanks, brackets, slashes, '?', '#' and '@'")
     if not text.isprintable() or not all(map(_is_label, text.removesuffix(".").split("."))):
         raise _unresolvable(host, f"between its dots must be 1 to {_LONGEST_LABEL} printable characters")
     return text

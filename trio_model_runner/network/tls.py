@@ -11,6 +11,9 @@ to recognise:
 - **A server that does not speak HTTP/2** finishes the handshake, but does not choose HTTP/2 by ALPN. gRPC's
   own clients refuse such a server, and so do we: neither side would understand the other.
 
+What arrives is seen in whole TLS records of up to 16 KiB (RFC 8446, section 5.1), each of which takes seconds
+on a slow line. Whoever takes bytes for a sign of life must see them beneath TLS; see `BeneathTLS`.
+
 A server may close without TLS's own goodbye, as many do: in HTTP/2, the end of each answer is marked.
 """
 
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -27,11 +31,42 @@ from .addresses import address_text, authority_host
 from .base import Network
 from .tcp import TCPNetwork
 
-__all__ = ["TLSNetwork", "explain"]
+__all__ = ["BeneathTLS", "TLSNetwork", "explain"]
 
 _ALPN: Final = "h2"
 _NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 _ABOUT_OUR_CERTIFICATE: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
+
+
+class BeneathTLS(trio.abc.Stream):
+    """The stream beneath TLS, which tells when something arrives.
+
+    Attributes:
+        on_bytes: called then; it must neither raise nor wait.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.on_bytes: Callable[[], None] = lambda: None
+        self._stream = stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """See `trio.abc.SendStream`."""
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See `trio.abc.SendStream`."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """See `trio.abc.ReceiveStream`."""
+        data = await self._stream.receive_some(max_bytes)
+        if data:
+            self.on_bytes()
+        return data
+
+    async def aclose(self) -> None:
+        """See `trio.abc.AsyncResource`."""
+        await self._stream.aclose()
 
 
 class TLSNetwork(Network):
@@ -70,10 +105,10 @@ class TLSNetwork(Network):
             ConnectionError: the handshake failed; the text says why.
         """
         peer = address_text(host, port)
-        beneath = await self._network.connect(host, port)
+        beneath = BeneathTLS(await self._network.connect(host, port))
         name = self._server_hostname or host
         try:
-            stream = trio.SSLStream(
+            stream: trio.SSLStream[trio.abc.Stream] = trio.SSLStream(
                 beneath, self._context, server_hostname=authority_host(name), https_compatible=True
             )
             await stream.do_handshake()

@@ -5,14 +5,16 @@ tokens or proofs. Nor does it reconnect: a connection that ended is not used aga
 
 To be read in this order:
 
-1. HTTP/2 without I/O. `frames` and `headers` are its parts; `streams` has the requests, and in which order
-   they are sent; `http2` is the state of one connection: bytes in, `events` out. Sizes of frames, header
-   blocks and windows are bounded there.
+1. HTTP/2 without I/O. `frames` and `headers` (with `field_reader`) are its parts; `streams` has the requests,
+   and in which order they are sent; `http2` is the state of one connection: bytes in, `events` out, with
+   `control_frames` for what is about no single stream. Sizes of frames, header blocks and windows are
+   bounded there. `validation` says which responses are malformed, and `budget` how much a peer may make us
+   do that brings no call forward.
 2. One connection on a byte stream. `connection` is its life, in the states of `state`, with the tasks of
    `writer` and `reader`; `keepalive` has its PINGs; `connecting` makes one. A server's GOAWAY is handled in
-   two places: `http2` resets the calls that the server won't answer, and `Connection._on_goaway` takes no new
-   ones. `ending` is the value that says why a connection ended, and `receiver` has the exception with which
-   calls learn of it.
+   two places: `control_frames` ends the calls that the server won't answer, and `Connection._on_goaway` takes
+   no new ones. `ending` is the value that says why a connection ended, and `receiver` has the exception with
+   which calls learn of it.
 3. gRPC. `protocol` is what gRPC adds to HTTP/2: headers, timeouts, statuses. `metadata` says what a call's
    metadata may be. `messages` cuts a body into messages. `call` is one call: what all calls share, and the
    kind with one message each way (`channel` has calls with many).

@@ -27,7 +27,7 @@ from trio.lowlevel import enable_ki_protection
 from .connection import Connection
 from .headers import Fields, RawFields
 from .messages import MESSAGE_PREFIX, MESSAGE_PREFIX_LENGTH, MessageCutter
-from .protocol import encode_timeout, raise_for_status
+from .protocol import NotGRPC, encode_timeout, over_limit_error, page_error, raise_for_status
 from .receiver import CallInterrupted
 from .streams import Buffer, Http2Stream
 
@@ -49,7 +49,16 @@ class Call:
         ended_at: when the whole response or another end came, on Trio's clock, in seconds; None until then.
     """
 
-    __slots__ = ("_connection", "_error", "_stream", "ended_at", "headers", "trailers")
+    __slots__ = (
+        "_connection",
+        "_error",
+        "_over_limit",
+        "_page",
+        "_stream",
+        "ended_at",
+        "headers",
+        "trailers",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -57,6 +66,8 @@ class Call:
         self.headers: Fields = ()
         self.trailers: Fields | None = None
         self._error: Exception | None = None
+        self._over_limit = False  # the last block of the response
+        self._page = False  # the response is none of gRPC's
         self.ended_at: float | None = None
 
     @property
@@ -71,7 +82,12 @@ class Call:
 
     @property
     def trailers_only(self) -> bool:
-        """Whether the server answered with a status and nothing else, not even metadata before it."""
+        """Whether the server answered with a status and nothing else, not even metadata before it.
+
+        A page that is none of gRPC's is taken for its HTTP status, whether it has a body or not.
+        """
+        if self._page:
+            return True
         if self.ended_at is None or self._error is not None:
             return False
         return bool(self.headers) and self.trailers is None and not self.has_message
@@ -89,14 +105,29 @@ class Call:
             self._connection.leave(self._stream)  # not `self.leave`: whoever waits is still to be told
         self._end()
 
-    def headers_received(self, fields: Fields, *, end_stream: bool) -> None:
+    def headers_received(self, fields: Fields, *, end_stream: bool, over_limit: bool = False) -> None:
         """See `receiver.Receiver`."""
         if not self.headers:
             self.headers = fields
+            if not end_stream:
+                if fields is not self._connection.usual_headers:
+                    self._check_beginning(fields, over_limit=over_limit)
+                return
         else:
             self.trailers = fields
+        self._over_limit = over_limit
         if end_stream:
             self._end()
+
+    def _check_beginning(self, fields: Fields, *, over_limit: bool) -> None:
+        """Refuse an answer whose headers say that it is none, before its body."""
+        if (page := page_error(fields)) is not None:
+            self._page = True
+            self.refuse(NotGRPC(*page))
+        elif over_limit:
+            self.refuse(over_limit_error())
+        else:
+            self._connection.usual_headers = fields
 
     def data_received(self, data: bytes, flow_controlled_length: int, *, end_stream: bool) -> None:
         """See `receiver.Receiver`."""
@@ -300,6 +331,8 @@ class UnaryCall(Call):
         if self._error is not None:
             raise self._error
         raise_for_status(self.headers, self.trailers)
+        if self._over_limit:
+            raise over_limit_error()
         if self._whole:
             return Answer(self._whole[MESSAGE_PREFIX_LENGTH:], self.headers)
         cutter = self._gathering()

@@ -28,15 +28,16 @@ from typing import Any, Final
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ..network.tls import BeneathTLS
 from ..signal import Signal
 from . import events
 from .ending import EndCause, Ending, explain_no_settings
 from .events import DataReceived, Event, HeadersReceived
 from .frames import ErrorCode, error_name
-from .headers import RawFields
+from .headers import Fields, RawFields
 from .http2 import Buffer, Http2Client, Http2Stream
 from .keepalive import Keepalive
-from .reader import SocketHub, read_until_end
+from .reader import SocketHub, Want, read_until_end
 from .receiver import CallInterrupted, Receiver
 from .state import State
 from .writer import Writer
@@ -47,6 +48,7 @@ _LAST_WORDS_SECONDS: Final = 0.5
 _LAST_READ_SECONDS: Final = 1.0
 _MOST_PINGS_WITHOUT_ANSWER: Final = 3
 _LOST: State = State.LOST  # looked up at each piece that is read, which an enum's member takes long for
+_NOTHING, _BYTES, _TURN = Want
 
 
 class Connection:
@@ -64,6 +66,7 @@ class Connection:
         accepts_calls: a new call has a chance here: the connection stands, and takes new calls.
         loss: why it takes no new calls; None as long as it does. The first reason stays: where the server
             said GOAWAY and then closed, that is the GOAWAY.
+        usual_headers: those of a good answer, which are the same object as long as they don't change.
         pings_without_answer: PINGs sent since the last piece of any call's answer. Servers take offence
             at many.
     """
@@ -79,11 +82,12 @@ class Connection:
         self.peer = peer
         self.accepts_calls = True
         self.loss: Ending | None = None
+        self.usual_headers: Fields = ()
         self.pings_without_answer = 0
         self.state = State.STARTING
         self._stream = stream
         self._hub = hub
-        self._http2 = Http2Client(max_header_bytes=max_header_bytes)
+        self._http2 = Http2Client(max_header_bytes=max_header_bytes, clock=trio.current_time)
         self._progress = Signal()  # something of the requests' bodies was taken to be written
         self._writer = Writer(stream, self._http2, self._progress)
         self._scope = trio.CancelScope(shield=True)
@@ -93,6 +97,8 @@ class Connection:
         self._fell_idle = Signal()  # the last open call may have ended
         self._first_bytes = b""
         self._keepalive = Keepalive(self._send_ping)
+        if isinstance(stream, trio.SSLStream) and isinstance(stream.transport_stream, BeneathTLS):
+            stream.transport_stream.on_bytes = self._keepalive.note_bytes
 
     @property
     def peer_certificate(self) -> bytes | None:
@@ -190,6 +196,10 @@ class Connection:
             self._progress.send()
         if not self.accepts_calls:  # or nobody is in `finish`
             self._fell_idle.send()
+
+    def note_message(self, stream: Http2Stream) -> None:
+        """A whole message has come, in a response that may have many."""
+        self._http2.note_message(stream)
 
     def acknowledge(self, stream: Http2Stream, flow_controlled_length: int) -> None:
         """Give back the window that a consumed piece of a body took, and tell the server now and then."""
@@ -318,6 +328,8 @@ class Connection:
         """
         if self.lost:
             return
+        if ending.cause is EndCause.TOO_MUCH_WORK:
+            self.loss = ending  # who says GOAWAY first and then sends too much has not retired in peace
         self._retire(ending, State.LOST)
         if not last_words:
             self._writer.close()
@@ -346,7 +358,7 @@ class Connection:
         """Read until the connection is lost, and then have the last words written."""
         ending = Ending(EndCause.CLOSED_BY_SERVER, "the server closed the connection")
         try:
-            await read_until_end(self._stream, self._take_in, self._hub)
+            await read_until_end(self._stream, self, self._hub)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             ending = Ending.by_error(error)
         finally:
@@ -354,20 +366,26 @@ class Connection:
         with trio.move_on_after(_LAST_WORDS_SECONDS):
             await self._writer.wait_written()
 
-    def _take_in(self, data: bytes) -> bool:
-        """Act on what the server sent; False if that was the last of it."""
-        if not data or self.state is _LOST:
-            self._enter(State.ENDING)
-            return False
-        self._keepalive.pieces_read += 1
-        if self._keepalive.unanswered:
-            self._keepalive.heard()
-        if len(self._first_bytes) < 8:
-            self._first_bytes += data[:8]
+    def take_in(self, data: bytes) -> Want:
+        """Act on what the server sent; for the reader, see `reader.Consumer`."""
+        if self.state is _LOST:
+            return _NOTHING
+        if data:
+            self._keepalive.pieces_read += 1
+            if self._keepalive.unanswered:
+                self._keepalive.heard()
+            if len(self._first_bytes) < 8:
+                self._first_bytes += data[:8]
         for event in self._http2.receive(data):
             self._dispatch(event)
         self._writer.flush()
-        return self.state is not _LOST
+        if self.state is _LOST:
+            return _NOTHING
+        return _TURN if self._http2.turn_over else _BYTES
+
+    def end(self) -> None:
+        """Nothing more can be read; for the reader, see `reader.Consumer`."""
+        self._enter(State.ENDING)
 
     @enable_ki_protection
     async def _write(self) -> None:
@@ -386,7 +404,9 @@ class Connection:
         if isinstance(event, HeadersReceived):
             self.pings_without_answer = 0
             if (receiver := event.stream.receiver) is not None:
-                receiver.headers_received(event.fields, end_stream=event.end_stream)
+                receiver.headers_received(
+                    event.fields, end_stream=event.end_stream, over_limit=event.over_limit
+                )
         elif isinstance(event, DataReceived):
             self.pings_without_answer = 0
             if (receiver := event.stream.receiver) is not None:
@@ -398,7 +418,8 @@ class Connection:
         match event:
             case events.StreamReset(stream, code, unprocessed, reason):
                 receiver, stream.receiver = stream.receiver, None
-                text = reason or f"the server reset the call: {error_name(code)}"
+                after = " after a GOAWAY" if self.loss is not None and self.loss.code is not None else ""
+                text = reason or f"the server reset the call{after}: {error_name(code)}"
                 _interrupt(receiver, CallInterrupted(text, unprocessed=unprocessed))
                 self._progress.send()
             case events.SettingsReceived():
@@ -406,9 +427,8 @@ class Connection:
                 self._ready.set()
             case events.GoAwayReceived():
                 self._on_goaway(event)
-            case events.ConnectionTerminated(_, reason):
-                violation = Ending(EndCause.PROTOCOL_VIOLATION, f"the server broke the protocol: {reason}")
-                self._lose(self._explain(violation), last_words=True)
+            case events.ConnectionTerminated(code, reason):
+                self._lose(self._explain(Ending.by_violation(code, reason)), last_words=True)
 
     def _on_goaway(self, goaway: events.GoAwayReceived) -> None:
         """Take no new calls, as the server won't. A `StreamReset` follows for each that it won't answer."""

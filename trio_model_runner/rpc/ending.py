@@ -53,6 +53,9 @@ class EndCause(enum.Enum):
     PROTOCOL_VIOLATION = "protocol violation"
     """The server sent what HTTP/2 forbids."""
 
+    TOO_MUCH_WORK = "too much work for nothing"
+    """The server sent too much that brings no call forward; see `budget`."""
+
     NO_ANSWER_TO_PING = "no answer to a PING"
     """The server did not answer a PING in time."""
 
@@ -92,6 +95,18 @@ class Ending:
         if tls is not None:
             return cls(EndCause.TLS_FAILED, tls)
         return cls(EndCause.BROKEN, f"the connection broke: {error.__cause__ or error}")
+
+    @classmethod
+    def by_violation(cls, code: int, reason: str) -> Ending:
+        """The ending that we make, for what the server did.
+
+        Args:
+            code: the error code that it is told (RFC 9113, section 7).
+            reason: what it did.
+        """
+        if code == ErrorCode.ENHANCE_YOUR_CALM:
+            return cls(EndCause.TOO_MUCH_WORK, f"the server sent too much for nothing: {reason}")
+        return cls(EndCause.PROTOCOL_VIOLATION, f"the server broke the protocol: {reason}")
 
     @classmethod
     def by_goaway(cls, code: int, debug_data: bytes) -> Ending:

@@ -20,7 +20,6 @@ __all__ = [
     "Event",
     "GoAwayReceived",
     "HeadersReceived",
-    "PingAcknowledged",
     "SettingsReceived",
     "StreamReset",
 ]
@@ -28,11 +27,16 @@ __all__ = [
 
 @attrs.define
 class HeadersReceived:
-    """The response's headers, or its trailers when `end_stream` is set."""
+    """The response's headers, or its trailers when `end_stream` is set.
+
+    Attributes:
+        over_limit: they are larger than allowed, and not all of them are here.
+    """
 
     stream: Http2Stream
     fields: Fields
     end_stream: bool
+    over_limit: bool = False
 
 
 @attrs.define
@@ -60,7 +64,7 @@ class StreamReset:
         unprocessed: the server certainly did nothing with the request, so it may be sent again
             (RFC 9113, section 8.7): the stream was refused, is above a GOAWAY's last stream id, or
             was never sent.
-        reason: what was wrong, where it was us who reset it.
+        reason: what was wrong, where it was us who reset it; or that it was dropped by a GOAWAY.
     """
 
     stream: Http2Stream
@@ -72,13 +76,6 @@ class StreamReset:
 @attrs.define
 class SettingsReceived:
     """The peer's SETTINGS, which are in force from here on."""
-
-
-@attrs.define
-class PingAcknowledged:
-    """The answer to a `Http2Client.ping` with these 8 bytes."""
-
-    payload: bytes
 
 
 @attrs.define
@@ -99,11 +96,5 @@ class ConnectionTerminated:
 
 
 Event: TypeAlias = (
-    HeadersReceived
-    | DataReceived
-    | StreamReset
-    | SettingsReceived
-    | PingAcknowledged
-    | GoAwayReceived
-    | ConnectionTerminated
+    HeadersReceived | DataReceived | StreamReset | SettingsReceived | GoAwayReceived | ConnectionTerminated
 )

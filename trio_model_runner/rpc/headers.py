@@ -18,11 +18,13 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from hpack import Decoder, Encoder
+import attrs
+from hpack import Encoder
 
+from .field_reader import Block, FieldReader
 from .frames import ErrorCode, require
 
-__all__ = ["Fields", "HeaderBlock", "HeaderDecoder", "HeaderEncoder", "RawFields"]
+__all__ = ["Fields", "HeaderBlock", "HeaderDecoder", "HeaderEncoder", "HeaderList", "RawFields"]
 
 RawFields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 Fields: TypeAlias = tuple[tuple[str, str], ...]
@@ -30,7 +32,10 @@ Fields: TypeAlias = tuple[tuple[str, str], ...]
 _REMEMBERED_BLOCKS: Final = 32
 _REMEMBERED_LENGTH: Final = 4096  # a proof with an RSA key of 4,096 bits has 1,336
 _MAX_TABLE_SIZE: Final = 4096
-_MAX_BLOCK_FRAMES: Final = 64
+_MAX_BLOCK_FRAMES: Final = 128
+_MAX_BLOCK_LENGTH: Final = 1 << 20
+_CUT: Final = frozenset({b"grpc-message"})
+_NEEDED: Final = frozenset({b":status", b"content-type", b"grpc-status"})
 
 
 class HeaderEncoder:
@@ -74,43 +79,65 @@ class HeaderEncoder:
         return block
 
 
+@attrs.define
+class HeaderList:
+    """What a header block says.
+
+    Attributes:
+        fields: names and values as text with one character a byte.
+        over_limit: not all of it is here, for it is larger than allowed.
+        cost: what it costs who sends it for nothing; see `budget`.
+        cost_in_call: what it costs as the headers or trailers of a call: only what goes over the limit.
+        checked: what `validation` has found of it as headers and as trailers; None before it has looked.
+    """
+
+    fields: Fields
+    over_limit: bool
+    cost: int
+    cost_in_call: int
+    checked: list[int | None] = attrs.field(factory=lambda: [None, None], eq=False)
+
+
 class HeaderDecoder:
     """Reads header blocks of one connection, in the order in which they arrive.
 
     Args:
-        max_size: how large a list of headers may be, in bytes as RFC 9113 counts them (name, value and
-            32 for each field).
+        max_size: how large a list of headers is kept, in bytes as RFC 9113 counts them (name, value and
+            32 for each field). Of a larger one, those fields are kept that fit, what says how the call
+            went, and the beginning of a status message.
     """
 
-    __slots__ = ("_decoder", "_known")
+    __slots__ = ("_known", "_reader")
 
     def __init__(self, max_size: int) -> None:
-        self._decoder = Decoder(max_header_list_size=max_size)
-        self._known: dict[bytes, Fields] = {}
+        self._reader = FieldReader(max_size, cut=_CUT, needed=_NEEDED)
+        self._known: dict[bytes, HeaderList] = {}
 
-    def decode(self, block: bytes) -> Fields:
-        """The fields of `block`, names and values as text with one character a byte.
+    def decode(self, block: bytes) -> HeaderList:
+        """What `block` says.
 
         Raises:
-            hpack.OversizedHeaderListError: they are larger than allowed.
-            hpack.HPACKError: the block is malformed. After either, the connection can't be read any further.
+            hpack.HPACKError: the block is malformed. After this, the connection can't be read any further.
+            ProtocolViolation: it has more fields than anybody needs; likewise.
         """
-        fields = self._known.get(block)
-        if fields is not None:
-            return fields
-        resizes = block[:1] and block[0] & 0xE0 == 0x20  # it changes what fits into the table
-        entries = self._decoder.header_table.dynamic_entries
+        known = self._known.get(block)
+        if known is not None:
+            return known
+        entries = self._reader.table.dynamic_entries
         before = (len(entries), entries[0] if entries else None)
-        fields = tuple(
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in self._decoder.decode(block, raw=True)
-        )
+        read = self._reader.read(block)
+        headers = _header_list(read)
         after = (len(entries), entries[0] if entries else None)
-        if resizes or before[0] != after[0] or before[1] is not after[1]:
+        if read.resizes or before[0] != after[0] or before[1] is not after[1]:
             self._known.clear()
         elif len(self._known) < _REMEMBERED_BLOCKS and len(block) <= _REMEMBERED_LENGTH:
-            self._known[block] = fields
-        return fields
+            self._known[block] = headers
+        return headers
+
+
+def _header_list(block: Block) -> HeaderList:
+    fields = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in block.fields)
+    return HeaderList(fields, block.dropped > 0, block.cost, block.cost_of_dropped)
 
 
 class HeaderBlock:
@@ -119,20 +146,18 @@ class HeaderBlock:
     Args:
         stream_id: whose it is.
         end_stream: the stream ends with it.
-        max_size: how long it may be, bytes.
 
     Attributes:
         data: what has come of it.
         frames: in how many frames.
     """
 
-    __slots__ = ("_max_size", "data", "end_stream", "frames", "stream_id")
+    __slots__ = ("data", "end_stream", "frames", "stream_id")
 
-    def __init__(self, stream_id: int, *, end_stream: bool, max_size: int = 16 << 10) -> None:
+    def __init__(self, stream_id: int, *, end_stream: bool) -> None:
         self.stream_id = stream_id
         self.end_stream = end_stream
         self.data = bytearray()
-        self._max_size = max_size
         self.frames = 0
 
     def add(self, payload: bytes) -> None:
@@ -143,7 +168,7 @@ class HeaderBlock:
         """
         self.data += payload
         self.frames += 1
-        fits = len(self.data) <= self._max_size and self.frames <= _MAX_BLOCK_FRAMES
+        fits = len(self.data) <= _MAX_BLOCK_LENGTH and self.frames <= _MAX_BLOCK_FRAMES
         require(fits, ErrorCode.ENHANCE_YOUR_CALM, "a header block over the limit")
 
 

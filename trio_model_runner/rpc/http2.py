@@ -2,8 +2,8 @@
 
 `Http2Client` is the whole state of one connection. Whoever owns the socket feeds what it read to `receive`
 and acts on the events; asks for streams with `open_stream` and `send_data`; and writes whatever
-`data_to_send` gives, whenever the socket takes it. It knows nothing of sockets, tasks, time or gRPC, so tests
-drive it with bytes alone.
+`data_to_send` gives, whenever the socket takes it. It knows nothing of sockets, tasks or gRPC, so tests
+drive it with bytes alone. Of time it knows what a clock says that it was given.
 
 Three decisions shape it.
 
@@ -17,35 +17,36 @@ is bounded by the streams' windows; and no cancelled stream can take the connect
 **A peer that breaks the protocol ends the connection with an event, never with an exception**, after the
 events of everything before it in the same bytes. What a peer can make us hold is bounded: header blocks,
 the frames that carry one, and answers (to PING and SETTINGS) that it makes us queue without reading them.
+So is what it can make us do: `budget` has the prices. A turn of `receive` ends early where a peer spends
+much, so that others have theirs.
 
 Server push is switched off, so the only streams are ours.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import hpack
 
-from . import frames
+from . import budget, frames
+from .budget import FRAME, FRAME_ON_CLOSED_STREAM, WorkBudget
+from .control_frames import ControlFrames
 from .events import (
     ConnectionTerminated,
     DataReceived,
     Event,
-    GoAwayReceived,
     HeadersReceived,
-    PingAcknowledged,
-    SettingsReceived,
     StreamReset,
 )
 from .frames import ErrorCode, Flag, FrameType, ProtocolViolation, Setting, require, without_padding
-from .headers import HeaderBlock, HeaderDecoder, RawFields
-from .streams import Buffer, Http2Stream, Part, Sender, well_formed
+from .headers import HeaderBlock, HeaderDecoder, HeaderList, RawFields
+from .streams import Buffer, Http2Stream, Part, Sender
+from .validation import MALFORMED, NO_LENGTH, check_fields
 
 __all__ = ["Buffer", "Http2Client", "Http2Stream"]
-
-_MAX_UNREAD_ANSWERS: Final = 1000
 
 
 class Http2Client:
@@ -55,6 +56,7 @@ class Http2Client:
         stream_window: how much of one response the server may send ahead of its consumption, bytes.
         connection_window: the same over all responses, ahead of our reading, bytes; 65,535 at least.
         max_header_bytes: the largest list of headers taken, bytes (name, value and 32 for each field).
+        clock: gives the time, in seconds.
     """
 
     def __init__(
@@ -63,12 +65,14 @@ class Http2Client:
         stream_window: int = 1 << 20,
         connection_window: int = 4 << 20,
         max_header_bytes: int = 16 << 10,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream_window = stream_window
         self._connection_window = max(connection_window, frames.DEFAULT_WINDOW)
-        self._max_header_bytes = max_header_bytes
         self._unreturned = 0
+        self._budget = WorkBudget(clock)
         self._sender = Sender()
+        self._control = ControlFrames(self._sender, self._budget)
         self._decoder = HeaderDecoder(max_header_bytes)
         self._buffer = b""
         self._block: HeaderBlock | None = None
@@ -100,8 +104,13 @@ class Http2Client:
         """Whether all streams are closed."""
         return not (self._sender.streams or self._sender.unopened)
 
+    @property
+    def turn_over(self) -> bool:
+        """Whether the last `receive` has left bytes for the next one, to let others have their turn."""
+        return self._budget.turn_over and bool(self._buffer)
+
     def open_stream(
-        self, fields: RawFields, volatile: RawFields = (), *, receiver: Any = None, end_stream: bool = False
+        self, fields: RawFields, volatile: RawFields = (), *, receiver: Any = None
     ) -> Http2Stream:
         """Ask for a new stream with these request headers; `data_to_send` opens it when it may be opened.
 
@@ -109,7 +118,6 @@ class Http2Client:
             fields: headers that repeat from call to call, pseudo-headers first; see `headers`.
             volatile: headers that don't.
             receiver: kept as the stream's `receiver`.
-            end_stream: the request has no body.
 
         Raises:
             RuntimeError: the connection takes no new streams; see `accepts_streams`.
@@ -118,7 +126,6 @@ class Http2Client:
             raise RuntimeError("this connection takes no new streams")
         stream = Http2Stream(fields, volatile, receiver)
         stream.receive_window = self._stream_window
-        stream.end_queued = end_stream
         self._sender.unopened.append(stream)
         return stream
 
@@ -142,6 +149,8 @@ class Http2Client:
             return
         if stream.id and not self._terminated:
             self._sender.control(frames.rst_stream_frame(stream.id, code))
+            if not stream.answered:
+                self._budget.expect_in_flight(stream.receive_window, messages=stream.brings_messages)
         self._sender.forget(stream)
 
     def acknowledge(self, stream: Http2Stream, flow_controlled_length: int) -> bool:
@@ -160,13 +169,21 @@ class Http2Client:
         stream.unreturned = 0
         return True
 
+    def note_message(self, stream: Http2Stream) -> None:
+        """A whole message has come on a stream, in a response that may have many: the call goes forward."""
+        stream.brings_messages = True
+        if stream.spent:
+            earned = min(stream.spent, budget.MESSAGE)
+            self._budget.earn(earned)
+            stream.spent -= earned  # a turn's frames are paid for before their messages are noted
+
     def refuse_streams(self) -> None:
         """Open no stream any more: what waits for its turn is never sent."""
         self._sender.taking_streams = False
 
     def ping(self, payload: bytes) -> None:
-        """Send a PING with these 8 bytes; its answer is a `PingAcknowledged`."""
-        self._sender.control(frames.ping_frame(payload, ack=False))
+        """Send a PING with these 8 bytes."""
+        self._control.ping(payload)
 
     def close(self, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
         """Say goodbye with a GOAWAY, once: no new streams from here on; open ones may still end."""
@@ -189,9 +206,15 @@ class Http2Client:
         return self._sender.take(limit)
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take bytes from the peer and return what they say, in order. Never raises for what a peer sends."""
+        """Take bytes from the peer and return what they say, in order. Never raises for what a peer sends.
+
+        If `turn_over` is true then, there is more to be had by another `receive`, which may give b"".
+        """
         if self._terminated:
             return []
+        turn = self._budget
+        if turn.spent_in_turn:
+            turn.begin_turn()
         buffer = self._buffer + data if self._buffer else data
         position = 0
         try:
@@ -207,9 +230,12 @@ class Http2Client:
                 stream_id &= 0x7FFF_FFFF
                 if self._block is not None or not self._handshaken:
                     self._check_order(kind, flags, stream_id)
-                handler = self._HANDLERS.get(kind)
-                if handler is not None:  # frames of unknown types are ignored: RFC 9113, section 4.1
+                if (handler := self._HANDLERS.get(kind)) is not None:
                     handler(self, flags, stream_id, buffer[start:position])
+                else:
+                    self._events += self._control.receive(kind, flags, stream_id, buffer[start:position])
+                if turn.turn_over:
+                    break
         except ProtocolViolation as violation:
             self._terminate(violation)
         self._buffer = b"" if self._terminated else buffer[position:]
@@ -227,6 +253,7 @@ class Http2Client:
         """Check that a frame may come now: first SETTINGS, and nothing in the middle of a header block."""
         begun = self._handshaken or (kind == FrameType.SETTINGS and not flags & Flag.ACK)
         require(begun, ErrorCode.PROTOCOL_ERROR, "it does not begin with SETTINGS")
+        self._handshaken = True
         block = self._block
         fits = block is None or (kind == FrameType.CONTINUATION and stream_id == block.stream_id)
         require(fits, ErrorCode.PROTOCOL_ERROR, "a frame in the middle of a header block")
@@ -252,14 +279,15 @@ class Http2Client:
             code = ErrorCode.STREAM_CLOSED if stream.answered else ErrorCode.PROTOCOL_ERROR
             self._fail(stream, code, "a response out of order")
             return False
-        if stream.answered and stream.sent:
-            self._sender.forget(stream)
+        if stream.answered:
+            if self._budget.left < budget.CAPACITY:  # inline, since each call comes by here
+                self._budget.left = min(budget.CAPACITY, self._budget.left + budget.ANSWER)
+            if stream.sent:
+                self._sender.forget(stream)
         return True
 
-    def _answer(self, frame: bytes) -> None:
-        self._sender.answer(frame)
-        if self._sender.unread_answers > _MAX_UNREAD_ANSWERS:
-            raise ProtocolViolation(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that want an answer")
+    def _spend_on_closed_stream(self, cost: float = 0.0) -> None:
+        self._budget.spend_on_closed_stream(FRAME_ON_CLOSED_STREAM + cost)
 
     def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         length = len(payload)
@@ -270,14 +298,31 @@ class Http2Client:
         stream = self._find(stream_id)
         data = without_padding(flags, payload) if flags & Flag.PADDED else payload
         if stream is None:
+            self._spend_on_closed_stream()
             return
         if length > stream.receive_window:
             self._fail(stream, ErrorCode.FLOW_CONTROL_ERROR, "more data than the stream's window")
             return
         stream.receive_window -= length
         end_stream = bool(flags & Flag.END_STREAM)
+        if len(data) < budget.SMALL_DATA and not end_stream:
+            self._receive_small_data(stream, len(data))
+        if stream.awaited is not None:
+            stream.awaited -= len(data)
+            if stream.awaited < 0 or (end_stream and stream.awaited):
+                self._fail(stream, ErrorCode.PROTOCOL_ERROR, "a body of another length than content-length")
+                return
         if self._advance(stream, Part.DATA_AND_END if end_stream else Part.DATA):
             self._events.append(DataReceived(stream, data, length, end_stream))
+
+    def _receive_small_data(self, stream: Http2Stream, length: int) -> None:
+        """Have it paid for, unless it is the first and may be the whole answer."""
+        if stream.spent is None and length:
+            stream.spent = 0.0
+        else:
+            cost = max(0, FRAME - length)
+            stream.spent = (stream.spent or 0.0) + cost
+            self._budget.spend(cost, work=FRAME - cost)
 
     def _receive_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if flags & Flag.PADDED:
@@ -286,16 +331,17 @@ class Http2Client:
             require(len(payload) >= 5, ErrorCode.FRAME_SIZE_ERROR, "a malformed HEADERS")
             payload = payload[5:]
         end_stream = bool(flags & Flag.END_STREAM)
-        if flags & Flag.END_HEADERS and len(payload) <= self._max_header_bytes:
+        if flags & Flag.END_HEADERS:
             self._receive_block(stream_id, payload, end_stream=end_stream)  # as nearly always
             return
-        self._block = HeaderBlock(stream_id, end_stream=end_stream, max_size=self._max_header_bytes)
-        self._receive_continuation(flags, stream_id, payload)
+        self._block = HeaderBlock(stream_id, end_stream=end_stream)
+        self._block.add(payload)
 
     def _receive_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         block = self._block
         if block is None:
             raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
+        self._budget.spend(FRAME)
         block.add(payload)
         if flags & Flag.END_HEADERS:
             self._block = None
@@ -303,29 +349,39 @@ class Http2Client:
 
     def _receive_block(self, stream_id: int, block: bytes, *, end_stream: bool) -> None:
         try:
-            fields = self._decoder.decode(block)  # for closed streams too: the table goes on
-        except hpack.OversizedHeaderListError:
-            raise ProtocolViolation(ErrorCode.ENHANCE_YOUR_CALM, "headers over the limit") from None
+            headers = self._decoder.decode(block)  # for closed streams too: the table goes on
         except hpack.HPACKError:
             raise ProtocolViolation(ErrorCode.COMPRESSION_ERROR, "a malformed header block") from None
         stream = self._find(stream_id)
         if stream is None:
+            self._spend_on_closed_stream(headers.cost)
             return
-        if not well_formed(fields, stream.answering):
-            self._fail(stream, ErrorCode.PROTOCOL_ERROR, "malformed headers")
+        length = headers.checked[stream.answering]
+        if length is None:  # the same few blocks come again and again
+            length = headers.checked[stream.answering] = check_fields(headers.fields, stream.answering)
+        interim = not stream.answering and length != MALFORMED and headers.fields[0][1].startswith("1")
+        if interim and not end_stream:  # RFC 9113, section 8.1
+            self._budget.spend(FRAME + headers.cost)
             return
-        if not stream.answering and fields[0][1].startswith("1") and not end_stream:
-            return  # an interim response: RFC 9113, section 8.1
-        if self._advance(stream, Part.HEADERS_AND_END if end_stream else Part.HEADERS):
-            self._events.append(HeadersReceived(stream, fields, end_stream))
+        left = length if stream.awaited is None else stream.awaited
+        if length == MALFORMED or interim or (end_stream and left > 0):
+            self._fail(stream, ErrorCode.PROTOCOL_ERROR, "malformed headers, or another length than they say")
+            return
+        if length != NO_LENGTH:
+            stream.awaited = length
+        self._take_block(stream, headers, end_stream=end_stream)
 
-    def _receive_priority(self, flags: int, stream_id: int, payload: bytes) -> None:
-        require(len(payload) == 5 and stream_id > 0, ErrorCode.FRAME_SIZE_ERROR, "a malformed PRIORITY")
+    def _take_block(self, stream: Http2Stream, headers: HeaderList, *, end_stream: bool) -> None:
+        if headers.cost_in_call:
+            self._budget.spend(headers.cost_in_call)
+        if self._advance(stream, Part.HEADERS_AND_END if end_stream else Part.HEADERS):
+            self._events.append(HeadersReceived(stream, headers.fields, end_stream, headers.over_limit))
 
     def _receive_rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:
         require(len(payload) == 4, ErrorCode.FRAME_SIZE_ERROR, "a malformed RST_STREAM")
         stream = self._find(stream_id)
         if stream is None:
+            self._spend_on_closed_stream()
             return
         self._sender.forget(stream)
         if not stream.answered:  # else: a whole response, then "spare me the rest of the request"
@@ -333,44 +389,9 @@ class Http2Client:
             refused = code == ErrorCode.REFUSED_STREAM and not stream.answering
             self._events.append(StreamReset(stream, code, unprocessed=refused))
 
-    def _receive_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        require(not stream_id, ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
-        fits = not payload if flags & Flag.ACK else len(payload) % 6 == 0
-        require(fits, ErrorCode.FRAME_SIZE_ERROR, "a malformed SETTINGS")
-        if flags & Flag.ACK:
-            return
-        self._handshaken = True
-        for setting, value in frames.parse_settings(payload):
-            self._sender.apply_setting(setting, value)
-        self._answer(frames.settings_ack_frame())
-        self._events.append(SettingsReceived())
-
-    def _receive_push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:
-        raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, though push is off")
-
-    def _receive_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        require(not stream_id, ErrorCode.PROTOCOL_ERROR, "PING on a stream")
-        require(len(payload) == 8, ErrorCode.FRAME_SIZE_ERROR, "a malformed PING")
-        if flags & Flag.ACK:
-            self._events.append(PingAcknowledged(payload))
-        else:
-            self._answer(frames.ping_frame(payload, ack=True))
-
-    def _receive_goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
-        require(not stream_id, ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
-        require(len(payload) >= 8, ErrorCode.FRAME_SIZE_ERROR, "a malformed GOAWAY")
-        last_stream_id = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF
-        code = int.from_bytes(payload[4:8], "big")
-        self.refuse_streams()
-        self._events.append(GoAwayReceived(last_stream_id, code, payload[8:]))
-        for stream in self.streams:
-            if not 0 < stream.id <= last_stream_id:
-                self._sender.forget(stream)
-                if not stream.answered:
-                    self._events.append(StreamReset(stream, code, unprocessed=not stream.answering))
-
     def _receive_window_update(self, flags: int, stream_id: int, payload: bytes) -> None:
         require(len(payload) == 4, ErrorCode.FRAME_SIZE_ERROR, "a malformed WINDOW_UPDATE")
+        self._budget.spend_on_reaction(self._sender.data_sent, FRAME)
         increment = int.from_bytes(payload, "big") & 0x7FFF_FFFF
         if not stream_id:
             window = self._sender.window = self._sender.window + increment
@@ -389,12 +410,7 @@ class Http2Client:
     _HANDLERS: ClassVar[dict[int, Callable[[Http2Client, int, int, bytes], None]]] = {
         FrameType.DATA: _receive_data,
         FrameType.HEADERS: _receive_headers,
-        FrameType.PRIORITY: _receive_priority,
         FrameType.RST_STREAM: _receive_rst_stream,
-        FrameType.SETTINGS: _receive_settings,
-        FrameType.PUSH_PROMISE: _receive_push_promise,
-        FrameType.PING: _receive_ping,
-        FrameType.GOAWAY: _receive_goaway,
         FrameType.WINDOW_UPDATE: _receive_window_update,
         FrameType.CONTINUATION: _receive_continuation,
     }

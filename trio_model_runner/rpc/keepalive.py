@@ -44,6 +44,12 @@ class Keepalive:
         finally:
             self.unanswered.pop(payload, None)
 
+    def note_bytes(self) -> None:
+        """Something has come from the server, be it a part of a TLS record."""
+        self.pieces_read += 1
+        if self.unanswered:
+            self.heard()
+
     def heard(self) -> None:
         """Something has come from the server: it is alive."""
         unanswered, self.unanswered = self.unanswered, {}

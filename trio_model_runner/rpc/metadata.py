@@ -118,9 +118,8 @@ def _encode(key: object, value: object) -> tuple[bytes, bytes]:
     if key in _TAKEN or key.startswith("grpc-"):
         reason = _TAKEN.get(key, "all that begin with 'grpc-' are gRPC's own")
         raise ValueError(f"metadata: {quoted(key)} can't be a key: {reason}")
-    return key.encode("ascii"), _encode_binary(key, value) if key.endswith(_BINARY) else _encode_text(
-        key, value
-    )
+    encode = _encode_binary if key.endswith(_BINARY) else _encode_text
+    return key.encode("ascii"), encode(key, value)
 
 
 def _encode_text(key: str, value: object) -> bytes:

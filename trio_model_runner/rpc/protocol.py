@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import math
 import platform
+import re
 from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -20,8 +21,11 @@ from grpclib.exceptions import GRPCError
 from .headers import Fields, RawFields
 
 __all__ = [
+    "NotGRPC",
     "check_headers",
     "encode_timeout",
+    "over_limit_error",
+    "page_error",
     "raise_for_status",
     "read_status",
     "request_fields",
@@ -36,6 +40,8 @@ _TIMEOUT_UNITS: Final = (("n", 1e-9), ("u", 1e-6), ("m", 1e-3), ("S", 1.0), ("M"
 
 _STATUS_OF_CODE: Final = {str(status.value): status for status in Status}
 
+_CONTENT_TYPE: Final = re.compile(r"application/grpc([+;].*)?", re.IGNORECASE)
+
 _STATUS_OF_HTTP: Final = {
     "400": Status.INTERNAL,
     "401": Status.UNAUTHENTICATED,
@@ -46,6 +52,13 @@ _STATUS_OF_HTTP: Final = {
     "503": Status.UNAVAILABLE,
     "504": Status.UNAVAILABLE,
 }
+
+
+class NotGRPC(GRPCError):
+    """A response is none of gRPC's: a page of HTTP, as proxies make them.
+
+    The status is that of gRPC's table for HTTP's ("HTTP to gRPC Status Code Mapping").
+    """
 
 
 def request_fields(
@@ -107,17 +120,40 @@ def check_headers(headers: Fields, last: Fields) -> None:
     """Check that a response whose status is expected in `last` is gRPC's, as far as its headers say.
 
     Raises:
-        GRPCError: it is not.
+        NotGRPC: it is not.
     """
+    if last is headers and any(name == "grpc-status" for name, _ in last):
+        content_type = _content_type(headers)
+        if content_type is None or _CONTENT_TYPE.fullmatch(content_type):
+            return  # a status alone; grpclib's server has no content-type where it has no such method
+    page = page_error(headers)
+    if page is not None:
+        raise NotGRPC(*page)
+
+
+@functools.lru_cache(maxsize=256)  # a server's good answers have the same headers
+def page_error(headers: Fields) -> tuple[Status, str] | None:
+    """What it means that a response with a body is none of gRPC's, by its headers; None if it is one.
+
+    That is known before the body: a page of a proxy's is no compressed message.
+    """
+    content_type = _content_type(headers)
     http_status = headers[0][1]
-    if http_status != "200" and not any(name == "grpc-status" for name, _ in last):
+    if http_status != "200":
         status = _STATUS_OF_HTTP.get(http_status, Status.UNKNOWN)
-        raise GRPCError(status, f"the server answered with HTTP status {http_status!r}")
-    content_type = next((value for name, value in headers if name == "content-type"), None)
-    if content_type is None and last is headers and any(name == "grpc-status" for name, _ in last):
-        return  # grpclib's server answers so where it has no such method
-    if content_type is None or not content_type.startswith("application/grpc"):
-        raise GRPCError(Status.UNKNOWN, f"the answer's content-type is {content_type!r}, not gRPC's")
+        return status, f"the server answered with HTTP status {http_status!r}"
+    if content_type is None or not _CONTENT_TYPE.fullmatch(content_type):
+        return Status.UNKNOWN, f"the answer's content-type is {content_type!r}, not gRPC's"
+    return None
+
+
+def _content_type(headers: Fields) -> str | None:
+    return next((value for name, value in headers if name == "content-type"), None)
+
+
+def over_limit_error() -> GRPCError:
+    """What it means that a response's headers are larger than allowed, and that it does not fail anyway."""
+    return GRPCError(Status.RESOURCE_EXHAUSTED, "the answer's headers are over the limit, max_header_bytes")
 
 
 def read_status(last: Fields) -> tuple[Status, str | None]:
@@ -128,9 +164,12 @@ def read_status(last: Fields) -> tuple[Status, str | None]:
     """
     fields = dict(last)
     code = fields.get("grpc-status")
+    if any(name == "grpc-status" and value != code for name, value in last):
+        raise GRPCError(Status.UNKNOWN, "the answer has several grpc-status")
     if code == "0":
         return Status.OK, None
-    message = unquote(fields.get("grpc-message", ""), errors="replace")
+    # Percent-encoded UTF-8 by the specification. Some servers send it raw, and here it has a letter a byte.
+    message = unquote_to_bytes(fields.get("grpc-message", "").encode("latin-1")).decode("utf-8", "replace")
     if code is None:
         raise GRPCError(Status.UNKNOWN, "the answer has no grpc-status")
     if code not in _STATUS_OF_CODE:

@@ -8,25 +8,23 @@ tenth of what a small call costs. It is for plain sockets on Linux; all others t
 
 That one waits before it reads, with the descriptor's own system calls. Trio's `SocketStream` tries to read
 first, since most programs find something there; between two answers of a model lie seconds.
+
+**One after the other.** A peer can make the turn of its connection long. So a connection may end its turn and
+ask for another one. Nothing more is read from it before that, and every other connection that has something
+to do comes first.
 """
 
 from __future__ import annotations
 
+import enum
 import os
 import select
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final, Protocol
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
-__all__ = ["Deliver", "SocketHub", "let_readers_catch_up", "read_until_end"]
-
-Deliver: TypeAlias = Callable[[bytes], bool]
-"""Takes what was read, and says whether to go on reading; it never waits.
-
-At the end it gets b"" at once, before the task that waits in `read_until_end` has had its turn.
-"""
+__all__ = ["Consumer", "SocketHub", "Want", "let_readers_catch_up", "read_until_end"]
 
 _SIZE: Final = 64 << 10
 
@@ -48,40 +46,81 @@ async def let_readers_catch_up() -> None:
         await trio.lowlevel.checkpoint()
 
 
-async def read_until_end(stream: trio.abc.Stream, deliver: Deliver, hub: SocketHub | None) -> None:
-    """Read from a stream until it ends, or `deliver` has enough.
+class Want(enum.IntEnum):
+    """What a consumer wants after its turn."""
+
+    NOTHING = 0
+    """It has enough."""
+
+    BYTES = 1
+    """The next piece, when there is one."""
+
+    TURN = 2
+    """Another turn, for what it has already."""
+
+
+_NOTHING: Final = Want.NOTHING  # looked up at each turn, which an enum's member takes long for
+_BYTES: Final = Want.BYTES
+_TURN: Final = Want.TURN
+
+
+class Consumer(Protocol):
+    """Takes what is read from one stream. It never waits."""
+
+    def take_in(self, data: bytes) -> Want:
+        """Have a turn.
+
+        Args:
+            data: the next piece that was read; b"" in a turn that the consumer asked for.
+        """
+
+    def end(self) -> None:
+        """Nothing more can be read. The task in `read_until_end` has its turn later than this."""
+
+
+async def read_until_end(stream: trio.abc.Stream, consumer: Consumer, hub: SocketHub | None) -> None:
+    """Read from a stream until it ends, or its consumer has enough.
 
     Args:
         stream: where from.
-        deliver: gets all that is read, piece by piece, and b"" at the end, where it must return False.
+        consumer: gets all that is read, piece by piece.
         hub: what reads from plain sockets, if there is one.
 
     Raises:
         trio.BrokenResourceError: the stream is broken; the cause says how.
         trio.ClosedResourceError: the stream was closed meanwhile.
     """
-    if not isinstance(stream, trio.SocketStream):
-        while deliver(bytes(await stream.receive_some(_SIZE))):
-            pass
-    elif hub is not None:
-        await hub.read_until_end(stream.socket, deliver)
-    else:
-        while True:
+    if isinstance(stream, trio.SocketStream) and hub is not None:
+        await hub.read_until_end(stream.socket, consumer)
+        return
+    want = Want.BYTES
+    while want is not Want.NOTHING:
+        if want is Want.TURN:
+            await trio.lowlevel.checkpoint()
+            want = consumer.take_in(b"")
+        elif isinstance(stream, trio.SocketStream):
             await trio.lowlevel.wait_readable(stream.socket)
-            if not _read(stream.socket.fileno(), deliver):
-                return
+            want = _read(stream.socket.fileno(), consumer)
+        elif data := await stream.receive_some(_SIZE):
+            want = consumer.take_in(bytes(data))
+        else:
+            consumer.end()
+            return
 
 
-def _read(descriptor: int, deliver: Deliver) -> bool:
-    """Read and deliver what is there; False at the end."""
+def _read(descriptor: int, consumer: Consumer) -> Want:
+    """Read what is there, and let the consumer have its turn."""
     try:
         data = os.read(descriptor, _SIZE)
     except BlockingIOError:
-        return True
+        return _BYTES
     except OSError as error:
-        deliver(b"")
+        consumer.end()
         raise trio.BrokenResourceError(f"the connection broke: {error}") from error
-    return deliver(data)
+    if data:
+        return consumer.take_in(data)
+    consumer.end()
+    return _NOTHING
 
 
 class SocketHub:
@@ -93,6 +132,7 @@ class SocketHub:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._readings: dict[int, _Reading] = {}
+        self._unfinished: dict[int, _Reading] = {}  # those that asked for another turn
 
     @staticmethod
     def available() -> bool:
@@ -104,20 +144,40 @@ class SocketHub:
         """Read, for whoever is in `read_until_end`, until this is cancelled."""
         try:
             while True:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
-                for descriptor, _ in self._epoll.poll(0):
-                    if (reading := self._readings.get(descriptor)) is not None and not reading.step():
-                        self._forget(descriptor)
+                if self._unfinished:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await trio.lowlevel.wait_readable(self._epoll.fileno())
+                self._give_turns()
         finally:
             self._readings.clear()
+            self._unfinished.clear()
             self._epoll.close()
 
-    async def read_until_end(self, socket: trio.socket.SocketType, deliver: Deliver) -> None:
+    def _give_turns(self) -> None:
+        """Give one turn to each that has something to do."""
+        unfinished, self._unfinished = self._unfinished, {}
+        for descriptor, _ in self._epoll.poll(0):
+            if descriptor in unfinished or (reading := self._readings.get(descriptor)) is None:
+                continue
+            if (want := reading.step()) is not _BYTES:
+                self._follow(descriptor, reading, want)
+        for descriptor, reading in unfinished.items():
+            if self._readings.get(descriptor) is reading:
+                self._follow(descriptor, reading, reading.step())
+
+    def _follow(self, descriptor: int, reading: _Reading, want: Want) -> None:
+        if want is _TURN:
+            self._unfinished[descriptor] = reading
+        elif want is _NOTHING:
+            self._forget(descriptor)
+
+    async def read_until_end(self, socket: trio.socket.SocketType, consumer: Consumer) -> None:
         """Read from a socket; see `read_until_end` of this module."""
         if self._epoll.closed:
             raise trio.ClosedResourceError("nobody reads here any more")
         descriptor = socket.fileno()
-        reading = self._readings[descriptor] = _Reading(descriptor, deliver)
+        reading = self._readings[descriptor] = _Reading(descriptor, consumer)
         self._epoll.register(descriptor, select.EPOLLIN)
         try:
             await reading.ended.wait()
@@ -139,20 +199,26 @@ class _Reading:
         error: why, if that was no end as it should be.
     """
 
-    __slots__ = ("_deliver", "_descriptor", "ended", "error")
+    __slots__ = ("_consumer", "_descriptor", "_unfinished", "ended", "error")
 
-    def __init__(self, descriptor: int, deliver: Deliver) -> None:
+    def __init__(self, descriptor: int, consumer: Consumer) -> None:
         self._descriptor = descriptor
-        self._deliver = deliver
+        self._consumer = consumer
+        self._unfinished = False
         self.ended = trio.Event()
         self.error: BaseException | None = None
 
-    def step(self) -> bool:
-        """Read and deliver what is there; False at the end."""
+    def step(self) -> Want:
+        """Have a turn: with what it has already, or with what can be read."""
         try:
-            if _read(self._descriptor, self._deliver):
-                return True
+            want = (
+                self._consumer.take_in(b"") if self._unfinished else _read(self._descriptor, self._consumer)
+            )
         except BaseException as error:  # noqa: ASYNC103 - whoever waits for the end raises it
             self.error = error
-        self.ended.set()
-        return False
+            want = _NOTHING
+        if want is not _BYTES or self._unfinished:
+            self._unfinished = want is _TURN
+            if want is _NOTHING:
+                self.ended.set()
+        return want

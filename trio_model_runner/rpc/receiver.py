@@ -38,8 +38,11 @@ class CallInterrupted(StreamTerminatedError):
 class Receiver(Protocol):
     """What takes a stream's response. Its methods are called by the reader task, and must not wait."""
 
-    def headers_received(self, fields: Fields, *, end_stream: bool) -> None:
-        """Take the response's headers, or its trailers when `end_stream` is set."""
+    def headers_received(self, fields: Fields, *, end_stream: bool, over_limit: bool = False) -> None:
+        """Take the response's headers, or its trailers when `end_stream` is set.
+
+        With `over_limit`, they are larger than allowed, and not all of them are here.
+        """
 
     def data_received(self, data: bytes, flow_controlled_length: int, *, end_stream: bool) -> None:
         """Take a piece of the body; `Connection.acknowledge` gives its window back once it is consumed."""

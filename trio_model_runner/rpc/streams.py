@@ -14,16 +14,16 @@ copied: frames carry views of them.
 from __future__ import annotations
 
 import enum
-import functools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 from . import frames
-from .frames import FRAME_HEADER, ErrorCode, Flag, FrameType, ProtocolViolation, Setting
-from .headers import Fields, HeaderEncoder, RawFields
+from .budget import PIECE
+from .frames import FRAME_HEADER, ErrorCode, Flag, FrameType, ProtocolViolation, Setting, require
+from .headers import HeaderEncoder, RawFields
 
-__all__ = ["Buffer", "Http2Stream", "Part", "Sender", "well_formed"]
+__all__ = ["Buffer", "Http2Stream", "Part", "Sender"]
 
 Buffer: TypeAlias = bytes | memoryview
 
@@ -65,11 +65,16 @@ class Http2Stream:
         closed: nothing more will be sent or received.
         answering: the response has begun.
         answered: the whole response has come.
+        awaited: the bytes of body that are still to come by the response's content-length; None without.
+        brings_messages: whole messages have come, in a response that may have many.
+        spent: what small DATA has cost the peer since the last whole message; see `budget`. None before any.
     """
 
     __slots__ = (
         "answered",
         "answering",
+        "awaited",
+        "brings_messages",
         "closed",
         "end_queued",
         "fields",
@@ -80,6 +85,7 @@ class Http2Stream:
         "receiver",
         "send_window",
         "sent",
+        "spent",
         "unreturned",
         "volatile",
     )
@@ -99,6 +105,9 @@ class Http2Stream:
         self.answered = False
         self.receive_window = 0
         self.unreturned = 0
+        self.awaited: int | None = None
+        self.brings_messages = False
+        self.spent: float | None = None
 
     @property
     def unsent(self) -> int:
@@ -138,6 +147,7 @@ class Sender:
         window: what the peer lets us send on the connection, bytes.
         next_stream_id: the id of the next stream to be opened.
         taking_streams: False once the connection ends: what is unopened then stays unopened.
+        data_sent: bytes of bodies that were handed to the writer, and `budget.PIECE` for each piece's end.
     """
 
     def __init__(self) -> None:
@@ -146,6 +156,7 @@ class Sender:
         self.window = frames.DEFAULT_WINDOW
         self.next_stream_id = 1
         self.taking_streams = True
+        self.data_sent = 0
         self.max_frame_size = frames.DEFAULT_MAX_FRAME_SIZE
         self.max_concurrent_streams = frames.MAX_STREAM_ID
         self._initial_window = frames.DEFAULT_WINDOW
@@ -179,28 +190,39 @@ class Sender:
         self._control.append(frame)
         self._unread_answers += 1
 
-    def apply_setting(self, setting: int, value: int) -> None:
-        """Keep to one of the peer's SETTINGS.
+    def apply_settings(self, settings: Iterable[tuple[int, int]]) -> None:
+        """Keep to the peer's SETTINGS, whose identifiers and values these are.
+
+        A frame may have thousands of them. So streams get their window once, by the last value, and of the
+        table's sizes only the smallest and the last are announced, as RFC 7541, section 4.2, wants it.
 
         Raises:
-            ProtocolViolation: it may not have this value.
+            ProtocolViolation: one of them may not have this value.
         """
-        match setting:
-            case Setting.HEADER_TABLE_SIZE:
-                self._encoder.limit_table(value)
-            case Setting.ENABLE_PUSH if value != 0:
-                raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "a server that enables push")
-            case Setting.MAX_CONCURRENT_STREAMS:
-                self.max_concurrent_streams = value
-            case Setting.INITIAL_WINDOW_SIZE:
-                if value > frames.MAX_WINDOW or not self._limit_initial_window(value):
-                    raise ProtocolViolation(ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {value}")
-            case Setting.MAX_FRAME_SIZE:
-                if not frames.DEFAULT_MAX_FRAME_SIZE <= value <= frames.MAX_MAX_FRAME_SIZE:
-                    raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, f"a maximum frame size of {value}")
-                self.max_frame_size = value
-            case _:
-                pass  # unknown settings are ignored: RFC 9113, section 6.5.2
+        window, table_sizes = self._initial_window, list[int]()
+        for setting, value in settings:
+            match setting:
+                case Setting.HEADER_TABLE_SIZE:
+                    table_sizes = [min(value, *table_sizes[:1]), value] if table_sizes else [value]
+                case Setting.ENABLE_PUSH if value != 0:
+                    raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "a server that enables push")
+                case Setting.MAX_CONCURRENT_STREAMS:
+                    self.max_concurrent_streams = value
+                case Setting.INITIAL_WINDOW_SIZE:
+                    fits = value <= frames.MAX_WINDOW
+                    require(fits, ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {value}")
+                    window = value
+                case Setting.MAX_FRAME_SIZE:
+                    fits = frames.DEFAULT_MAX_FRAME_SIZE <= value <= frames.MAX_MAX_FRAME_SIZE
+                    require(fits, ErrorCode.PROTOCOL_ERROR, f"a maximum frame size of {value}")
+                    self.max_frame_size = value
+                case _:
+                    pass  # unknown settings are ignored: RFC 9113, section 6.5.2
+        for size in table_sizes:
+            self._encoder.limit_table(size)
+        if window != self._initial_window:
+            fits = self._limit_initial_window(window)
+            require(fits, ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {window}")
 
     def _limit_initial_window(self, size: int) -> bool:
         """Apply the change to the open streams' windows; False if one overflows."""
@@ -251,11 +273,10 @@ class Sender:
         self.next_stream_id += 2
         stream.send_window = self._initial_window
         self.streams[stream.id] = stream
-        stream.sent = stream.end_queued and not stream.outgoing
         block = self._encoder.encode(stream.fields, stream.volatile)
         stream.fields = stream.volatile = ()
-        self._control.append(_headers_frames(stream.id, block, self.max_frame_size, end_stream=stream.sent))
-        if stream.outgoing:
+        self._control.append(_headers_frames(stream.id, block, self.max_frame_size))
+        if stream.outgoing or stream.end_queued:
             self._sending.append(stream)
 
     def _send_data(self, stream: Http2Stream, room: int, out: list[Buffer]) -> int:
@@ -265,6 +286,7 @@ class Sender:
         out += pieces
         stream.send_window -= length
         self.window -= length
+        self.data_sent += length if stream.outgoing else length + PIECE
         if stream.outgoing:
             self._sending.append(stream)
         elif end_stream:
@@ -274,27 +296,21 @@ class Sender:
         return length
 
 
-@functools.lru_cache(maxsize=256)  # the same few blocks come again and again
-def well_formed(fields: Fields, trailers: bool) -> bool:
-    """Whether headers, or trailers, of a response keep to RFC 9113, sections 8.1 to 8.3."""
-    if not trailers and not (fields and fields[0][0] == ":status" and len(fields[0][1]) == 3):
-        return False
-    names = [name for name, _ in (fields if trailers else fields[1:])]
-    return not any(name.startswith(":") or not name or name != name.lower() for name in names)
-
-
 def _frame_header(kind: FrameType, flags: int, stream_id: int, length: int) -> bytes:
     """The header of a frame, whose payload of `length` bytes follows."""
     return FRAME_HEADER.pack(length >> 8, length & 0xFF, kind, flags, stream_id)
 
 
-def _headers_frames(stream_id: int, block: bytes, max_frame_size: int, *, end_stream: bool) -> bytes:
-    """A HEADERS frame, followed by CONTINUATION frames where the block does not fit into one."""
-    flags = Flag.END_STREAM if end_stream else 0
+def _headers_frames(stream_id: int, block: bytes, max_frame_size: int) -> bytes:
+    """A HEADERS frame, followed by CONTINUATION frames where the block does not fit into one.
+
+    HEADERS never ends the stream. gRPC ends a request by END_STREAM on its last DATA, which is empty where
+    there is no message ("gRPC over HTTP2", Requests). For END_STREAM on HEADERS, grpc-go waits for ever.
+    """
     if len(block) <= max_frame_size:
-        return _frame_header(FrameType.HEADERS, flags | Flag.END_HEADERS, stream_id, len(block)) + block
+        return _frame_header(FrameType.HEADERS, Flag.END_HEADERS, stream_id, len(block)) + block
     parts = [block[start : start + max_frame_size] for start in range(0, len(block), max_frame_size)]
-    written = _frame_header(FrameType.HEADERS, flags, stream_id, len(parts[0])) + parts[0]
+    written = _frame_header(FrameType.HEADERS, 0, stream_id, len(parts[0])) + parts[0]
     for part in parts[1:]:
         last = Flag.END_HEADERS if part is parts[-1] else 0
         written += _frame_header(FrameType.CONTINUATION, last, stream_id, len(part)) + part

@@ -12,7 +12,7 @@ import attrs
 
 from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, SetupRequest, SetupResponse
 from ..rpc.message_reader import message_reader
-from ..text import is_utf8
+from ..text import is_utf8, quoted
 from ..values.data import Arguments, DataType, Encoded
 from .base import MAX_FIELDS, NOTHING, AnswerCode, NodeService, Request, ServiceAnswer, SetupAnswer
 from .uncopied import few, nested, number, variant
@@ -114,7 +114,7 @@ class DynamicSubclassService(NodeService):
         status, response = _read_call(message)
         code, text = status or ("", "")
         if code != AnswerCode.SUCCESS:
-            return ServiceAnswer(AnswerCode(code), text or f"the node's status is {code!r}")
+            return ServiceAnswer(AnswerCode(code), text or f"the node's status is {quoted(code)}")
         data_type, data = response or (DataType.NONE, b"")
         return ServiceAnswer(AnswerCode.SUCCESS, text, Encoded(DataType(data_type), data))
 

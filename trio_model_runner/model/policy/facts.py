@@ -16,6 +16,7 @@ from grpclib.const import Status as GRPCStatus
 from grpclib.exceptions import GRPCError
 
 from ...errors import InvalidAnswer, ProofFailed
+from ...rpc.protocol import NotGRPC
 from ...security.delegation import UnknownIdentity
 from ...services.base import AnswerCode
 from ...values.results import ModelState
@@ -34,6 +35,7 @@ __all__ = [
     "is_unknown_method",
     "may_still_run",
     "must_be_set_up_again",
+    "must_connect_anew",
     "outcome_of_absence",
     "outcome_of_answer",
     "outcome_of_cut_off",
@@ -263,8 +265,15 @@ def outcome_of_proof(error: GRPCError) -> Outcome | None:
 def is_about_the_way(error: GRPCError) -> bool:
     """Whether an error says nothing of the model, but that the way to its node is broken.
 
-    Proxies answer so, in gRPC, or by HTTP pages that `rpc.protocol` translates. The connection is made anew.
+    Proxies answer so, in gRPC, or by HTTP pages that `rpc.protocol` translates.
     """
+    if isinstance(error, NotGRPC) and error.status not in _NOT_ITS_FAULT:
+        return True
+    return must_connect_anew(error)
+
+
+def must_connect_anew(error: GRPCError) -> bool:
+    """Whether another connection may lead further than this one."""
     return error.status is GRPCStatus.UNAVAILABLE
 
 
@@ -328,12 +337,15 @@ def outcome_of_distrust(error: ProofFailed, *, answer: bool) -> Outcome:
     return Outcome.ANSWER_UNPROVED if answer else Outcome.PROOF_FAILED
 
 
-def outcome_of_unreachable(error: BaseException | None) -> Outcome:
+def outcome_of_unreachable(error: BaseException | None, *, flooded: bool = False) -> Outcome:
     """What it means that all attempts to connect failed.
 
     Args:
         error: why the last attempt failed.
+        flooded: its node sent too much that brings no call forward. That needs no further attempt to show.
     """
+    if flooded:
+        return Outcome.FLOODED
     return Outcome.UNREACHABLE_FROM_HERE if _is_local(error) else Outcome.UNREACHABLE
 
 

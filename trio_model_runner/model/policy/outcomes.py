@@ -90,6 +90,8 @@ class Outcome(enum.IntEnum):
     """All attempts to connect failed."""
     UNREACHABLE_FROM_HERE = enum.auto()
     """All attempts to connect failed because of this machine: it has no more sockets, or no permission."""
+    FLOODED = enum.auto()
+    """All attempts to connect failed, and the last since the node sent too much for nothing."""
     NOT_FOR_US = enum.auto()
     """The node on a new connection refuses us. For example, it does not accept our certificate."""
     PROOF_FAILED = enum.auto()
@@ -148,6 +150,7 @@ RULES: Final[Mapping[Outcome, Rule]] = MappingProxyType(
         Outcome.PROOF_UNANSWERED: Rule(_ABSENT, report=_CONNECTION_FAILED, may_pass=True),
         Outcome.UNREACHABLE: Rule(_ABSENT, report=_CONNECTION_FAILED, may_pass=True),
         Outcome.UNREACHABLE_FROM_HERE: Rule(_ABSENT, may_pass=True),
+        Outcome.FLOODED: Rule(_ABSENT, report=_CONNECTION_FAILED),
         Outcome.NOT_FOR_US: Rule(_ABSENT, may_pass=True),
         Outcome.PROOF_FAILED: Rule(_ABSENT, report=_CONNECTION_FAILED),
         Outcome.ANSWER_UNPROVED: Rule(_FAILED, report=_CONNECTION_FAILED),
