@@ -1,5 +1,6 @@
-// The server of the interoperability tests on @grpc/grpc-js: the twin of `servers.py`, which says what it does.
-// It prints its port, and ends when its standard input does.
+// The server of the interoperability tests on @grpc/grpc-js: the twin of the others, `service.py` says what it
+// does. Arguments: where the package is, the concurrent streams that a connection may have and the milliseconds that
+// it may live, each 0 for no limit. It prints its port, and ends when its standard input does.
 "use strict";
 
 const grpc = require(process.argv[2]);
@@ -24,7 +25,7 @@ function text(call, key) {
   return call.metadata.get(key)[0];
 }
 
-function echo(call, callback) {
+function greet(call) {
   const initial = new grpc.Metadata();
   const trailing = new grpc.Metadata();
   for (const value of call.metadata.get("say")) initial.add("said", value);
@@ -33,13 +34,21 @@ function echo(call, callback) {
   const remaining = (deadline.valueOf() - Date.now()) / 1000;
   if (remaining < 1e6) initial.set("remaining", String(Math.round(remaining)));
   call.sendMetadata(initial);
-  callback(null, call.request, trailing);
+  return trailing;
+}
+
+function echo(call, callback) {
+  callback(null, call.request, greet(call));
+}
+
+function failure(call, message) {
+  const trailing = new grpc.Metadata();
+  trailing.set("why", "asked to");
+  return { code: Number(text(call, "code")), details: message.toString(), metadata: trailing };
 }
 
 function fail(call, callback) {
-  const trailing = new grpc.Metadata();
-  trailing.set("why", "asked to");
-  callback({ code: Number(text(call, "code")), details: call.request.toString(), metadata: trailing });
+  callback(failure(call, call.request));
 }
 
 function expand(call) {
@@ -68,8 +77,12 @@ function gather(call, callback) {
 }
 
 function chat(call) {
-  call.on("data", (part) => call.write(part));
-  call.on("end", () => call.end());
+  const trailing = greet(call);
+  call.on("data", (part) => {
+    if (text(call, "code")) call.emit("error", failure(call, part));
+    else call.write(part);
+  });
+  call.on("end", () => call.end(trailing));
 }
 
 function noteCancelled() {
@@ -97,7 +110,13 @@ function retire(call, callback) {
   server.tryShutdown(() => {});
 }
 
-const server = new grpc.Server({ "grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1 });
+const [streams, age] = process.argv.slice(3).map(Number);
+const server = new grpc.Server({
+  "grpc.max_receive_message_length": -1,
+  "grpc.max_send_message_length": -1,
+  ...(streams && { "grpc.max_concurrent_streams": streams }),
+  ...(age && { "grpc.max_connection_age_ms": age }),
+});
 server.addService(
   {
     Echo: method("Echo", false, false),
