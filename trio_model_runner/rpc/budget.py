@@ -151,11 +151,13 @@ class WorkBudget:
         Raises:
             ProtocolViolation: see `spend`.
         """
-        self._reacted = max(self._reacted, bytes_sent - _MOST_SENT)
-        if bytes_sent - self._reacted >= _SENT_PER_REACTION:
-            self._reacted += _SENT_PER_REACTION
-        else:
+        unclaimed = bytes_sent - self._reacted
+        if unclaimed < _SENT_PER_REACTION:
             self.spend(cost)
+        elif unclaimed > _MOST_SENT:
+            self._reacted = bytes_sent - _MOST_SENT + _SENT_PER_REACTION
+        else:
+            self._reacted += _SENT_PER_REACTION
 
     def spend_on_closed_stream(self, cost: float) -> None:
         """Pay for a frame on a closed stream, which may have been on its way when we closed it.
