@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from trio_model_runner.rpc import frames
 from trio_model_runner.rpc.budget import CAPACITY, WorkBudget
 from trio_model_runner.rpc.events import ConnectionTerminated, DataReceived, HeadersReceived
+from trio_model_runner.rpc.field_reader import FieldReader
 from trio_model_runner.rpc.frames import ErrorCode, Flag, FrameType, ProtocolViolation, Setting
 from trio_model_runner.rpc.http2 import Http2Client, Http2Stream
 
@@ -180,6 +181,59 @@ def test_a_flood_is_read_in_short_turns(flood: Callable[[Server, Http2Stream], I
         client.receive(b"")
         turns += 1
     assert dearest < (16 << 10) + (16_384 // 6 + 1) * 64  # a turn's and the dearest frame's, SETTINGS
+
+
+def test_new_headers_of_many_calls_end_a_turn_though_they_are_free() -> None:
+    server = Server()
+    streams = [server.request() for _ in range(100)]
+    before = server.spent
+    many = tuple((f"x-{number}", "y") for number in range(100))
+    data = b"".join(server.headers(each, (*RESPONSE, *many, ("x", str(each.id)))) for each in streams)
+    turns = 0
+    events = server.client.receive(data)
+    while server.client.turn_over:
+        turns += 1
+        events += server.client.receive(b"")
+    assert len(events) == 100
+    assert turns >= 5
+    assert server.spent == before
+
+
+def test_a_message_in_the_longest_codes_is_decoded_no_further_than_it_is_kept() -> None:
+    codes = b"\xff\xff\xfe" * 40_000  # whatever they mean: 24 bits and more for a byte
+    block = b"\x00\x0cgrpc-message" + b"\xff" + encoded_length(len(codes)) + codes
+    read = FieldReader(16 << 10, cut=frozenset({b"grpc-message"})).read(block)
+    assert read.dropped <= 1
+    assert read.cost <= 4 * (16 << 10) + 200
+
+
+def encoded_length(length: int) -> bytes:
+    """A number behind a prefix of seven bits that are all set (RFC 7541, section 5.1)."""
+    length -= 127
+    encoded = bytearray()
+    while length >= 128:
+        encoded.append(length & 127 | 128)
+        length >>= 7
+    return bytes((*encoded, length))
+
+
+def test_fields_that_are_needed_are_kept_over_the_limit_a_few_times() -> None:
+    reader = FieldReader(100, needed=frozenset({b"grpc-status"}))
+    read = reader.read(b"\x00\x0bgrpc-status\x010" * 1000)
+    assert len(read.fields) < 20
+    assert read.cost_over > 900 * 32
+
+
+def test_who_makes_us_reset_a_stream_gets_nothing_for_it() -> None:
+    """Nothing but what an answer that is on its way needs."""
+    server = Server()
+    stream = server.request()
+    server.feed(server.headers(stream, (*RESPONSE, ("connection", "close"))))
+    assert stream.closed
+    before = server.spent
+    for _ in range(20):
+        server.feed(frame(FrameType.DATA, 0, stream.id, b"x"))
+    assert server.spent - before >= 15 * 128
 
 
 def test_what_is_left_over_comes_in_the_next_turn_and_in_order() -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "HUFFMAN_BYTE",
     "HUFFMAN_TEXT",
     "INSERTION",
+    "LATE_HEADERS",
     "MESSAGE",
     "PIECE",
     "SETTING",
@@ -76,6 +77,9 @@ Two WINDOW_UPDATEs, for one, and a PING. The end of a window is no end of a piec
 each time is not paid for that.
 """
 _MOST_SENT: Final = 65_536 * _SENT_PER_REACTION
+
+LATE_HEADERS: Final = 4 << 10
+"""More than this is no matter of chance: such headers on a closed stream are never free."""
 
 _IN_FLIGHT_PER_BYTE: Final = 1 / 8
 """A frame for each KiB that the peer was allowed to send when we reset its stream."""

@@ -29,8 +29,10 @@ _MAX_FIELDS: Final = 2048  # four times what fits under the usual limit
 _MAX_RESIZES: Final = 16  # RFC 7541, section 4.2, needs two; Python's hpack announces each change
 _MOST_DROPPED: Final = 128 << 10  # units of `budget`: 3 ms
 _SHORT: Final = 64
+_MOST_NEEDED: Final = 8
 _LONGEST_NUMBER: Final = 5  # bytes; with them, numbers go beyond 2**28
-_SHORTEST_CODE: Final = 5  # bits, of Huffman's code for a byte
+_TOO_LONG_FOR_TABLE: Final = _MAX_TABLE_SIZE * 30 // 8
+"""Bytes in Huffman's code, with at most 30 bits for a byte: what is no shorter can't fit into the table."""
 
 _HUFFMAN: Final = 0x80
 _INDEXED: Final = 0x80
@@ -48,7 +50,8 @@ class Block:
         dropped: how many were not kept, or only in part, since they go over the limit.
         resizes: how often it changes the table's size.
         cost: what it costs.
-        cost_of_dropped: what those fields cost of which nothing is kept.
+        cost_over: what those fields cost of which nothing is kept, and Huffman's code beyond the limit.
+        needed: how many fields were kept over the limit.
     """
 
     fields: list[tuple[bytes, bytes]] = attrs.Factory(list)
@@ -56,7 +59,8 @@ class Block:
     dropped: int = 0
     resizes: int = 0
     cost: int = 0
-    cost_of_dropped: int = 0
+    cost_over: int = 0
+    needed: int = 0
 
 
 class FieldReader:
@@ -78,7 +82,9 @@ class FieldReader:
         self._needed = needed
         self._data = b""
         self._position = 0
-        self._decodable = 0  # bytes of text that are decoded in this block, though they may be dropped
+        self._decodable = (
+            0  # bytes in Huffman's code that are decoded in this block, though they may be dropped
+        )
         self._cost = 0
 
     def read(self, data: bytes) -> Block:
@@ -89,7 +95,7 @@ class FieldReader:
             ProtocolViolation: it has too many fields, or those over the limit cost too much; likewise.
         """
         self._data, self._position = data, 0
-        self._decodable, self._cost = 2 * self._max_size, 0
+        self._decodable, self._cost = self._max_size, 0
         block, room = Block(), self._max_size
         try:
             while self._position < len(data):
@@ -106,6 +112,7 @@ class FieldReader:
         finally:
             self._data = b""
         block.cost = self._cost
+        block.cost_over += HUFFMAN_BYTE * max(0, -self._decodable)
         return block
 
     def _keep(self, field: tuple[bytes, bytes], block: Block, room: int, cost: int) -> int:
@@ -117,7 +124,8 @@ class FieldReader:
         if size <= room:
             block.fields.append(field)
             return room - size
-        if name in self._needed and len(value) <= _SHORT:
+        if name in self._needed and len(value) <= _SHORT and block.needed < _MOST_NEEDED:
+            block.needed += 1
             block.fields.append(field)
             return room
         block.dropped += 1
@@ -125,8 +133,8 @@ class FieldReader:
         if name in self._cut and left > 0:
             block.fields.append((name, value[:left]))
             return 0
-        block.cost_of_dropped += cost
-        fits = block.cost_of_dropped <= _MOST_DROPPED
+        block.cost_over += cost
+        fits = block.cost_over <= _MOST_DROPPED
         require(fits, ErrorCode.ENHANCE_YOUR_CALM, "too much over the limit in a header block")
         return room
 
@@ -137,7 +145,7 @@ class FieldReader:
             field: tuple[bytes, bytes] = self.table.get_by_index(self._read_number(7))
             return field
         if first & _WITH_INDEXING:
-            field = self._read_literal(6, _MAX_TABLE_SIZE)
+            field = self._read_literal(6, _TOO_LONG_FOR_TABLE)
             self.table.add(*field)
             self._cost += INSERTION
             return field
@@ -173,7 +181,7 @@ class FieldReader:
         return number
 
     def _read_text(self, least: int) -> bytes:
-        """RFC 7541, section 5.2. Of a text that has more than `least` bytes, not all may be decoded."""
+        """RFC 7541, section 5.2. In Huffman's code, no more than `least` bytes of it may be decoded."""
         huffman = self._data[self._position] & _HUFFMAN
         length = self._read_number(7)
         end = self._position + length
@@ -183,16 +191,15 @@ class FieldReader:
         self._position = end
         if not huffman:
             return text
-        most = max(least, self._decodable)
-        whole = length * 8 // _SHORTEST_CODE <= most
-        decoded: bytes = decode_huffman(text) if whole else _decode_beginning(text, most)
-        self._decodable -= len(decoded)
-        self._cost += HUFFMAN_TEXT + HUFFMAN_BYTE * (length if whole else min(length, len(decoded)))
+        read = min(length, max(least, self._decodable))
+        decoded: bytes = decode_huffman(text) if read == length else _decode_beginning(text[:read])
+        self._decodable -= read
+        self._cost += HUFFMAN_TEXT + HUFFMAN_BYTE * read
         return decoded
 
 
-def _decode_beginning(text: bytes, most: int) -> bytes:
-    """What a text in Huffman's code says; of one with more than `most` bytes, some more than these."""
+def _decode_beginning(text: bytes) -> bytes:
+    """What a text in Huffman's code says that may end in the middle of a symbol."""
     state, decoded = 0, bytearray()
     for byte in text:
         for nibble in (byte >> 4, byte & 0x0F):
@@ -201,6 +208,4 @@ def _decode_beginning(text: bytes, most: int) -> bytes:
                 raise HPACKDecodingError("a malformed text")
             if flags & HUFFMAN_EMIT_SYMBOL:
                 decoded.append(symbol)
-        if len(decoded) > most:
-            break
     return bytes(decoded)

@@ -137,7 +137,7 @@ class HeaderDecoder:
 
 def _header_list(block: Block) -> HeaderList:
     fields = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in block.fields)
-    return HeaderList(fields, block.dropped > 0, block.cost, block.cost_of_dropped)
+    return HeaderList(fields, block.dropped > 0, block.cost, block.cost_over)
 
 
 class HeaderBlock:

@@ -147,10 +147,13 @@ class Http2Client:
         """Abandon a stream: nothing more of it is sent, and what still comes for it is ignored."""
         if stream.closed:
             return
+        if stream.id and not stream.answered:
+            self._budget.expect_in_flight(stream.receive_window, messages=stream.brings_messages)
+        self._reset(stream, code)
+
+    def _reset(self, stream: Http2Stream, code: ErrorCode) -> None:
         if stream.id and not self._terminated:
             self._sender.control(frames.rst_stream_frame(stream.id, code))
-            if not stream.answered:
-                self._budget.expect_in_flight(stream.receive_window, messages=stream.brings_messages)
         self._sender.forget(stream)
 
     def acknowledge(self, stream: Http2Stream, flow_controlled_length: int) -> bool:
@@ -270,7 +273,8 @@ class Http2Client:
         return stream
 
     def _fail(self, stream: Http2Stream, code: ErrorCode, reason: str) -> None:
-        self.reset_stream(stream, code)
+        self._budget.expect_in_flight(0, messages=False)  # it was the peer who made us reset it
+        self._reset(stream, code)
         if not stream.answered:
             self._events.append(StreamReset(stream, code, reason=reason))
 
@@ -354,11 +358,14 @@ class Http2Client:
             raise ProtocolViolation(ErrorCode.COMPRESSION_ERROR, "a malformed header block") from None
         stream = self._find(stream_id)
         if stream is None:
-            self._spend_on_closed_stream(headers.cost)
+            late = headers.cost <= budget.LATE_HEADERS  # an answer's, on its way when we closed the stream
+            self._spend_on_closed_stream(headers.cost if late else 0.0)
+            self._budget.spend(0.0 if late else headers.cost)
             return
         length = headers.checked[stream.answering]
         if length is None:  # the same few blocks come again and again
             length = headers.checked[stream.answering] = check_fields(headers.fields, stream.answering)
+            self._budget.spend(0, work=headers.cost)  # a new block takes its time, also where it is free
         interim = not stream.answering and length != MALFORMED and headers.fields[0][1].startswith("1")
         if interim and not end_stream:  # RFC 9113, section 8.1
             self._budget.spend(FRAME + headers.cost)
