@@ -202,9 +202,12 @@ def test_what_a_block_costs_who_sends_it_for_nothing(block: bytes, cost: int) ->
     assert (headers.cost, headers.cost_in_call) == (cost, 0)
 
 
-def test_what_goes_over_the_limit_costs_in_a_call_too() -> None:
-    headers = HeaderDecoder(34).decode(b"\x00\x01a\x01b" * 5)
-    assert (len(headers.fields), headers.cost, headers.cost_in_call) == (1, 5 * 32, 4 * 32)
+def test_what_goes_far_over_the_limit_costs_in_a_call_too() -> None:
+    headers = HeaderDecoder(34).decode(b"\x00\x01a\x01b" * 1000)
+    assert (len(headers.fields), headers.cost, headers.cost_in_call) == (1, 1000 * 32, 0)
+    headers = HeaderDecoder(34).decode(b"\x40\x01a\x01b" * 2000)
+    assert (len(headers.fields), headers.cost) == (1, 2000 * 96)
+    assert headers.cost_in_call == 1999 * 96 - (128 << 10)
 
 
 def test_a_large_text_by_huffmans_code_is_decoded_as_far_as_it_is_kept() -> None:

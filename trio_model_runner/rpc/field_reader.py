@@ -27,7 +27,7 @@ _MAX_TABLE_SIZE: Final = 4096  # SETTINGS_HEADER_TABLE_SIZE, which we leave at i
 _FIELD_OVERHEAD: Final = 32
 _MAX_FIELDS: Final = 2048  # four times what fits under the usual limit
 _MAX_RESIZES: Final = 16  # RFC 7541, section 4.2, needs two; Python's hpack announces each change
-_MOST_DROPPED: Final = 128 << 10  # units of `budget`: 3 ms
+_MOST_DROPPED: Final = 256 << 10  # units of `budget`: 6 ms
 _SHORT: Final = 64
 _MOST_NEEDED: Final = 8
 _LONGEST_NUMBER: Final = 5  # bytes; with them, numbers go beyond 2**28
@@ -86,6 +86,7 @@ class FieldReader:
             0  # bytes in Huffman's code that are decoded in this block, though they may be dropped
         )
         self._cost = 0
+        self._whole = True  # all of the field's texts were decoded
 
     def read(self, data: bytes) -> Block:
         """Read one block.
@@ -99,7 +100,7 @@ class FieldReader:
         block, room = Block(), self._max_size
         try:
             while self._position < len(data):
-                before = self._cost
+                before, self._whole = self._cost, True
                 field = self._read_field(data[self._position])
                 if field is not None:
                     room = self._keep(field, block, room, self._cost - before)
@@ -121,10 +122,10 @@ class FieldReader:
         require(block.count <= _MAX_FIELDS, ErrorCode.ENHANCE_YOUR_CALM, "too many fields in a header block")
         name, value = field
         size = len(name) + len(value) + _FIELD_OVERHEAD
-        if size <= room:
+        if size <= room and self._whole:
             block.fields.append(field)
             return room - size
-        if name in self._needed and len(value) <= _SHORT and block.needed < _MOST_NEEDED:
+        if name in self._needed and self._whole and len(value) <= _SHORT and block.needed < _MOST_NEEDED:
             block.needed += 1
             block.fields.append(field)
             return room
@@ -193,6 +194,7 @@ class FieldReader:
             return text
         read = min(length, max(least, self._decodable))
         decoded: bytes = decode_huffman(text) if read == length else _decode_beginning(text[:read])
+        self._whole = self._whole and read == length
         self._decodable -= read
         self._cost += HUFFMAN_TEXT + HUFFMAN_BYTE * read
         return decoded
