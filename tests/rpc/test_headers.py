@@ -210,6 +210,15 @@ def test_what_goes_far_over_the_limit_costs_in_a_call_too() -> None:
     assert headers.cost_in_call == 1999 * 96 - (128 << 10)
 
 
+def test_a_field_that_was_decoded_in_part_is_not_kept() -> None:
+    """Only so many bytes in Huffman's code are decoded in a block; what is behind may not be whole."""
+    large = b"\x00\x01a\xff\xdf\x06" + bytes(990)  # 1,584 times "0"
+    small = b"\x00\x01b\xe4" + bytes(100)  # 160 times
+    assert HeaderDecoder(1000).decode(small).fields == (("b", "0" * 160),)
+    both = HeaderDecoder(1000).decode(large + small)
+    assert (both.fields, both.over_limit) == ((), True)
+
+
 def test_a_large_text_by_huffmans_code_is_decoded_as_far_as_it_is_kept() -> None:
     size = 100_000
     length = b"\xff" + bytes(
