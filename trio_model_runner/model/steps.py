@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from ..errors import ProofFailed
+from ..rpc.reader import let_readers_catch_up
 from ..rpc.receiver import CallInterrupted
 from ..signal import Signal
 from ..text import quoted
@@ -230,8 +231,7 @@ class Steps:
         """Carry calls until the connection takes no more."""
         connection = node.connection
         await connection.watch(self.keepalive_interval, self._config.keepalive.timeout)
-        for _ in range(3):  # a call that was answered in the same read notes that first
-            await trio.lowlevel.checkpoint()
+        await let_readers_catch_up()  # a call that was answered in the same read notes that first
         if connection.too_many_pings:
             self.keepalive_interval *= 2  # as gRPC's specification of keepalive says
         error = ConnectionError(str(connection.loss))

@@ -140,10 +140,13 @@ class WorkBudget:
         now = self._clock()
         self.left = min(CAPACITY, self.left + (now - self._since) * _PER_SECOND) - cost
         self._since = now
-        self.spent_in_turn += cost + work
-        self.turn_over = self.spent_in_turn >= _TURN
+        self._count_work(cost + work)
         if self.left < 0:
             raise ProtocolViolation(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that bring no call forward")
+
+    def _count_work(self, work: float) -> None:
+        self.spent_in_turn += work
+        self.turn_over = self.spent_in_turn >= _TURN
 
     def spend_on_reaction(self, bytes_sent: int, cost: float) -> None:
         """Pay for a frame with which a peer may react to data that it gets.
@@ -171,8 +174,7 @@ class WorkBudget:
         """
         if self._in_flight >= cost and self._clock() <= self._in_flight_until:
             self._in_flight -= cost
-            self.spent_in_turn += cost
-            self.turn_over = self.spent_in_turn >= _TURN
+            self._count_work(cost)
         else:
             self.spend(cost)
 

@@ -98,7 +98,7 @@ class ControlFrames:
         last_stream_id = int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF
         code = int.from_bytes(payload[4:8], "big")
         sender = self._sender
-        streams = [*sender.streams.values(), *sender.unopened]
+        streams = sender.all_streams
         self._budget.spend(FRAME + len(payload) / _BYTES_PER_UNIT + len(streams))
         sender.taking_streams = False
         events: list[Event] = [GoAwayReceived(last_stream_id, code, payload[8:])]

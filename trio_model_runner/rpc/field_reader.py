@@ -82,9 +82,7 @@ class FieldReader:
         self._needed = needed
         self._data = b""
         self._position = 0
-        self._decodable = (
-            0  # bytes in Huffman's code that are decoded in this block, though they may be dropped
-        )
+        self._decodable = 0  # bytes of Huffman's code that are decoded, though they may be dropped
         self._cost = 0
         self._whole = True  # all of the field's texts were decoded
 
@@ -182,7 +180,7 @@ class FieldReader:
         return number
 
     def _read_text(self, least: int) -> bytes:
-        """RFC 7541, section 5.2. In Huffman's code, no more than `least` bytes of it may be decoded."""
+        """RFC 7541, section 5.2. Behind `least` bytes of Huffman's code, the rest may be left undecoded."""
         huffman = self._data[self._position] & _HUFFMAN
         length = self._read_number(7)
         end = self._position + length

@@ -97,7 +97,7 @@ class Http2Client:
     @property
     def streams(self) -> list[Http2Stream]:
         """The streams that are not closed; those that the server can't know of have the id 0."""
-        return [*self._sender.streams.values(), *self._sender.unopened]
+        return self._sender.all_streams
 
     @property
     def idle(self) -> bool:

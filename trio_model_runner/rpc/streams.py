@@ -172,6 +172,11 @@ class Sender:
         return self.taking_streams and last <= frames.MAX_STREAM_ID
 
     @property
+    def all_streams(self) -> list[Http2Stream]:
+        """The streams that are not closed, those that are not opened yet behind the others."""
+        return [*self.streams.values(), *self.unopened]
+
+    @property
     def wants_to_send(self) -> bool:
         """Whether there is something to send; peers may not let us send it now."""
         return bool(self._control or self._sending or self.unopened)
