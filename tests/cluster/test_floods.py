@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import trio
 from helpers.coordinating import Model
+from helpers.wrapped_stream import WrappedStream
 from trio.testing import MockClock
 
 from trio_model_runner import Cluster, ClusterConfig, DynamicSubclassService, ModelState, Status
@@ -18,25 +19,13 @@ USELESS = frames.ping_frame(bytes(8), ack=True) * 1000
 GOODBYE = frames.goaway_frame(2**31 - 1, 0)
 
 
-class Flooded(trio.abc.HalfCloseableStream):
+class Flooded(WrappedStream):
     """A stream to a good node, on which something else comes instead after a number of pieces."""
 
     def __init__(self, stream: trio.abc.HalfCloseableStream, pieces: int, beginning: bytes) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._pieces = pieces
         self._beginning = beginning
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if self._pieces:

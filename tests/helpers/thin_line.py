@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from helpers.wrapped_stream import WrappedStream
 from trio_model_runner.network import MemoryNetwork, Network
 
 __all__ = ["ThinNetwork"]
@@ -11,29 +12,17 @@ __all__ = ["ThinNetwork"]
 _PIECE = 1000
 
 
-class _ThinStream(trio.abc.HalfCloseableStream):
+class _ThinStream(WrappedStream):
     """A client's end; what it receives comes slowly, in pieces of 1,000 bytes."""
 
     def __init__(self, stream: trio.abc.HalfCloseableStream, rate: float) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._rate = rate
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         data = await self._stream.receive_some(min(_PIECE, max_bytes or _PIECE))
         await trio.sleep(len(data) / self._rate)
         return data
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
 
 class ThinNetwork(Network):
