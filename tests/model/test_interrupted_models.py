@@ -28,6 +28,7 @@ from trio_model_runner.model.watch import Watch
 ROOM = Path(trio_model_runner.__file__).parent / "model"
 
 ENTRIES = {
+    "ModelActor._close",
     "ModelActor.live",
     "ModelRunner.call",
     "ModelRunner.predict",
@@ -52,6 +53,25 @@ def protected_functions(tree: ast.Module) -> set[str]:
 def test_every_way_into_the_room_is_protected_and_named_here() -> None:
     found = set().union(*(protected_functions(ast.parse(path.read_text())) for path in ROOM.rglob("*.py")))
     assert found == ENTRIES
+
+
+def started_functions(tree: ast.Module) -> set[str]:
+    """The methods that a module's classes start in a nursery, with their classes."""
+    return {
+        f"{owner.name}.{call.args[0].attr}"
+        for owner in ast.walk(tree)
+        if isinstance(owner, ast.ClassDef)
+        for call in ast.walk(owner)
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("nursery.start_soon")
+        if isinstance(call.args[0], ast.Attribute) and ast.unparse(call.args[0].value) == "self"
+    }
+
+
+def test_every_task_that_the_room_starts_is_protected() -> None:
+    """A task inherits no protection from who starts it."""
+    started = set().union(*(started_functions(ast.parse(path.read_text())) for path in ROOM.rglob("*.py")))
+    assert started
+    assert started <= ENTRIES
 
 
 class Operator:

@@ -432,6 +432,7 @@ class ModelActor:
         assert self._nursery is not None
         self._nursery.start_soon(self._close, node, gently and not node.connection.lost)
 
+    @enable_ki_protection
     async def _close(self, node: NodeConnection, gently: bool) -> None:
         connection = node.connection
         close = connection.finish if gently else connection.aclose
