@@ -169,7 +169,11 @@ def test_everything_is_loaded_from_the_environment(monkeypatch: pytest.MonkeyPat
         ({"CREDENTIALS_PATH": "/etc"}, "credentials_path: needs a credentials_mode, 'secure' or 'gateway'"),
         (
             {"CREDENTIALS_MODE": "none", "CREDENTIALS_PATH": "/etc"},
-            "credentials_mode: needs a credentials_mode, 'secure' or 'gateway', got 'none'",
+            "credentials_mode: must be 'secure' or 'gateway', got another value (not shown) (from",
+        ),
+        (
+            {"CREDENTIALS_MODE": "Gateway", "CREDENTIALS_PATH": "/etc"},
+            "credentials_mode: must be 'secure' or 'gateway', got another value (not shown) (did you mean",
         ),
         (
             {"CREDENTIALS_MODE": "secure", "CREDENTIALS_PATH": "/nowhere"},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import logging
+import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -25,8 +27,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from helpers.secure_nodes import write_credentials
 
+from trio_model_runner.config import ClusterConfig
 from trio_model_runner.errors import ConfigError
 from trio_model_runner.security import GatewayCredentials, SecureCredentials
+from trio_model_runner.security.keys import read_file
 from trio_model_runner.security.tls import client_context
 
 DAY = datetime.timedelta(days=1)
@@ -44,7 +48,9 @@ def rsa_key() -> rsa.RSAPrivateKey:
 
 @pytest.fixture
 def directory(tmp_path: Path, authority: trustme.CA) -> Path:
-    return write_credentials(tmp_path / "credentials", authority)
+    directory = write_credentials(tmp_path / "credentials", authority)
+    directory.chmod(0o700)  # whatever the umask
+    return directory
 
 
 def pem_of(key: Any, passphrase: bytes | None = None) -> bytes:
@@ -111,6 +117,61 @@ def test_a_directory_in_place_of_a_file_is_named(directory: Path, name: str) -> 
     assert refusal(SecureCredentials.from_directory, directory).startswith(
         f"cannot read {str(directory / name)!r}: Is a directory"
     )
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+def link_to_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+NO_FILES = {"FIFO": make_fifo, "socket": make_socket, "device": link_to_device}
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+@pytest.mark.parametrize("name", ["ca.crt", "tls.crt", "tls.key", "key.pem", "settings.toml"])
+def test_what_is_no_regular_file_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, authority: trustme.CA, kind: str, name: str
+) -> None:
+    monkeypatch.chdir(write_credentials(tmp_path / "c", authority))  # a socket's path may not be long
+    path = Path(name)
+    path.unlink(missing_ok=True)
+    NO_FILES[kind](path)
+    loads: dict[str, Any] = {
+        "key.pem": GatewayCredentials.from_directory,
+        "settings.toml": ClusterConfig.load,
+    }
+    load = loads.get(name, SecureCredentials.from_directory)
+    text = refusal(load, path if name == "settings.toml" else Path())
+    assert text == f"cannot read {name!r}: it is a {kind}, and no regular file"
+    if name == "ca.crt":
+        assert refusal(ClusterConfig, "c", tls_ca_file=path) == f"tls_ca_file: {text}"
+
+
+def test_a_fifo_that_takes_the_place_of_a_file_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The file is looked at before it is opened, and may be another one then."""
+    path = tmp_path / "key.pem"
+    os.mkfifo(path)
+    file = Path(__file__).stat()
+    monkeypatch.setattr(Path, "stat", lambda self: file)
+    assert "it is a FIFO" in refusal(read_file, path)
+
+
+def test_a_file_of_100_megabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    with path.open("wb") as file:
+        file.truncate(100_000_000)
+    assert refusal(read_file, path) == f"{str(path)!r}: is too large to hold a key or a certificate"
+    assert refusal(ClusterConfig.load, path) == f"{str(path)!r}: is too large to hold settings"
 
 
 def test_a_key_in_place_of_a_certificate_is_not_shown(directory: Path) -> None:
@@ -193,6 +254,35 @@ def test_a_private_key_that_others_may_read_is_warned_of(
     assert [record.name for record in caplog.records] == ["trio_model_runner.security"] * 2
     assert str(directory / "tls.key") in caplog.text
     assert f"(mode {mode:03o})" in caplog.text
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o777, 1), (0o775, 1), (0o757, 1), (0o1777, 0), (0o755, 0)])
+def test_a_directory_in_which_others_may_replace_a_private_key_is_warned_of(
+    directory: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: int
+) -> None:
+    directory.chmod(mode)
+    SecureCredentials.from_directory(directory)
+    assert len(caplog.records) == warned
+    assert all(f"its directory {str(directory)!r} is open to other users" in each for each in caplog.messages)
+    assert all(f"(mode {mode:03o})" in each for each in caplog.messages)
+
+
+@pytest.mark.parametrize("opened", ["links", "middle", "target"])
+def test_directories_of_links_to_a_private_key_are_warned_of(
+    tmp_path: Path, rsa_key: rsa.RSAPrivateKey, caplog: pytest.LogCaptureFixture, opened: str
+) -> None:
+    for name in ("links", "middle", "target"):
+        (tmp_path / name).mkdir(0o700)
+    (tmp_path / "target" / "key").write_bytes(pem_of(rsa_key))
+    (tmp_path / "target" / "key").chmod(0o600)
+    (tmp_path / "middle" / "key").symlink_to("../target/key")
+    (tmp_path / "links" / "key.pem").symlink_to(tmp_path / "middle" / "key")
+    GatewayCredentials.from_directory(tmp_path / "links")
+    assert not caplog.records
+    (tmp_path / opened).chmod(0o770)
+    GatewayCredentials.from_directory(tmp_path / "links")
+    (message,) = caplog.messages
+    assert f"its directory {str(tmp_path / opened)!r} is open" in message
 
 
 def test_the_tools_directories_load_and_verify_each_other(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from .validators import (
     TrueOrFalse,
     WholeNumber,
     refuse,
+    refuse_as_path,
     to_float,
     to_networks,
     to_path,
@@ -301,7 +302,7 @@ class ClusterConfig:
         if value is None:
             return
         if not isinstance(value, Path):
-            refuse(self, attribute, "the path of a file", value)
+            refuse_as_path(self, attribute, value)
         try:
             client_context(value)
         except ConfigError as error:

@@ -3,17 +3,23 @@
 typed-settings knows how attrs classes map to tables and to names of environment variables, and reads both.
 But it ignores unknown variables, and a file without our table; for a person who configures a server, an
 unknown name is a mistake. And an error should name the field, and the file or variable that it came from. So
-this module takes the readers and the names from typed-settings, turns text into numbers where a field wants
-one, and lets the classes of `settings` check the values. It must not know what any setting means.
+this module takes the names alone from typed-settings. It reads file and environment, turns text into numbers
+where a field wants one, and lets the classes of `settings` check the values. It must not know what any
+setting means.
+
+A file or a variable can hold a secret in the wrong place. So the error texts show names, paths and values
+only by `text.shown`. An exception of Python's own may have a value in its text or its attributes, and would
+be printed as the context of a `ConfigError`. So that is raised when the other one is over.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import os
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import attrs
@@ -21,6 +27,8 @@ import attrs
 from ..errors import ConfigError
 from ..network import TCPNetwork
 from ..security import Credentials, GatewayCredentials, SecureCredentials
+from ..security.keys import read_file, shown_path
+from ..text import kind_of_secret, shown
 
 if TYPE_CHECKING:
     from typed_settings.types import OptionInfo
@@ -61,7 +69,7 @@ def load_settings(
     options = _options(config_class)
     found: dict[str, _Found] = {}
     if path is not None:
-        found.update(_read_file(Path(path), section, options))
+        found.update(_read_file(path, section, options))
     found.update(_read_environment(env_prefix, options))
     if "crunch_id" not in found:
         raise ConfigError(f"crunch_id: is required, in a file or as {env_prefix}CRUNCH_ID in the environment")
@@ -74,6 +82,7 @@ def load_settings(
         raise ConfigError(f"{error} (from {found[field].source})") from None
 
 
+@functools.cache
 def _options(config_class: type[attrs.AttrsInstance]) -> Options:
     from typed_settings.cls_utils import deep_options
 
@@ -86,22 +95,32 @@ def _options(config_class: type[attrs.AttrsInstance]) -> Options:
     return {option.path: option for option in options}
 
 
-def _read_file(path: Path, section: str, options: Options) -> dict[str, _Found]:
-    from typed_settings.exceptions import TsError
-    from typed_settings.loaders import TomlFormat
-
-    try:
-        table: Any = TomlFormat(None)(path, object, tuple(options.values()))
-    except (TsError, OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {str(path)!r}: {error}") from error
+def _read_file(path: str | os.PathLike[str], section: str, options: Options) -> dict[str, _Found]:
+    table = _read_toml(path)
+    source = f"file {shown_path(path)}"
     for name in section.split("."):
         tables = {key: value for key, value in table.items() if isinstance(value, dict)}
         if name not in tables:
-            raise ConfigError(f"no table [{section}] in {str(path)!r}{_hint(name, tables)}")
+            wanted = f"[{section}]" if kind_of_secret(section) is None else shown(section)
+            raise ConfigError(f"no table {wanted} in {shown_path(path)}{_hint(name, tables)}")
         table = tables[name]
     values = dict(_flatten(table, "", options))
-    _refuse_unknown(values, options, f"file {str(path)!r}")
-    return {name: _Found(value, f"file {str(path)!r}") for name, value in values.items()}
+    _refuse_unknown(values, options, source)
+    return {name: _Found(value, source) for name, value in values.items()}
+
+
+def _read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    content = read_file(path, what="settings")
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        reason = "is not UTF-8"
+    except RecursionError:
+        reason = "is nested too deeply"
+    except tomllib.TOMLDecodeError as error:
+        # Most have the line and the column alone. Some have a key.
+        reason = str(error) if kind_of_secret(str(error)) is None else "is not TOML"
+    raise ConfigError(f"cannot read {shown_path(path)}: {reason}")
 
 
 def _flatten(table: Mapping[str, Any], prefix: str, options: Options) -> Iterator[tuple[str, Any]]:
@@ -118,6 +137,8 @@ def _read_environment(prefix: str, options: Options) -> dict[str, _Found]:
 
     if not prefix:
         raise ConfigError("env_prefix: must not be empty, or every environment variable would be a setting")
+    if (kind := kind_of_secret(prefix)) is not None:
+        raise ConfigError(f"env_prefix: holds {kind}; the beginning of names is wanted")
     loader = EnvLoader(prefix)
     paths = {loader.get_envvar(option): path for path, option in options.items()}
     ours = [name for name in os.environ if name.startswith(prefix)]
@@ -128,13 +149,13 @@ def _read_environment(prefix: str, options: Options) -> dict[str, _Found]:
 def _refuse_unknown(names: Iterable[str], known: Iterable[str], source: str) -> None:
     unknown = sorted(set(names) - set(known))
     if unknown:
-        listed = ", ".join(f"{name!r}{_hint(name, known)}" for name in unknown)
+        listed = ", ".join(f"{shown(name)}{_hint(name, known)}" for name in unknown)
         raise ConfigError(f"unknown in {source}: {listed}")
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    return f" (did you mean {shown(close[0])}?)" if close else ""
 
 
 def _from_text(value: Any, kind: Any) -> Any:
@@ -171,24 +192,37 @@ def _build(config_class: type[ConfigT], found: Mapping[str, _Found], options: Op
         else:
             fields[name] = value
     for part, values in parts.items():
-        part_class = TCPNetwork if part == "network" else options[f"{part}.{next(iter(values))}"].parent_cls
-        try:
-            fields[part] = part_class(**values)
-        except ConfigError:
-            raise
-        except (TypeError, ValueError) as error:  # of attrs' own validators, which don't name the part
-            raise ConfigError(f"{part}.{next(iter(values))}: {error}") from error
+        if part == "network":
+            fields[part] = _build_network(values)
+        else:
+            fields[part] = options[f"{part}.{next(iter(values))}"].parent_cls(**values)
     return config_class(**fields)
 
 
+def _build_network(values: Mapping[str, Any]) -> TCPNetwork:
+    """Make the network. Its errors are attrs' own: they don't name the field, and show any value."""
+    for name, value in values.items():
+        fits = True
+        try:
+            TCPNetwork(**{name: value})
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise ConfigError(f"network.{name}: can't be {shown(value)}")
+    return TCPNetwork(**values)
+
+
 def _load_credentials(credentials_mode: Any = None, credentials_path: Any = None) -> Credentials:
-    if credentials_mode not in _CREDENTIALS:
-        kinds = " or ".join(map(repr, _CREDENTIALS))
-        name = "credentials_path" if credentials_mode is None else "credentials_mode"
-        raise ConfigError(f"{name}: needs a credentials_mode, {kinds}, got {credentials_mode!r}")
+    """Load credentials. What stands in place of the mode is never shown: it may belong into the files."""
+    kinds = " or ".join(map(repr, _CREDENTIALS))
+    if credentials_mode is None:
+        raise ConfigError(f"credentials_path: needs a credentials_mode, {kinds}")
+    if not isinstance(credentials_mode, str) or credentials_mode not in _CREDENTIALS:
+        kind = kind_of_secret(credentials_mode) or "another value"
+        hint = _hint(str(credentials_mode), _CREDENTIALS)
+        raise ConfigError(f"credentials_mode: must be {kinds}, got {kind} (not shown){hint}")
     if not isinstance(credentials_path, str) or not credentials_path:
-        rule = "needs a credentials_path, the directory with the files"
-        raise ConfigError(f"credentials_mode: {rule}, got {credentials_path!r}")
+        raise ConfigError("credentials_mode: needs a credentials_path, the directory with the files")
     try:
         return _CREDENTIALS[credentials_mode](credentials_path)
     except ConfigError as error:

@@ -2,7 +2,8 @@
 
 The validators of attrs raise TypeError or ValueError with a tuple of arguments, and don't know where in a
 configuration a field is. The validators here raise `ConfigError`, always as ``<dotted field>: must be <rule>,
-got <value>``. So a person who reads it, perhaps in a server's log, has the field, the rule and the value.
+got <value>``. So a person who reads it, perhaps in a server's log, has the field, the rule and the value. A
+value that could be a secret is not shown, in whatever field it stands; see `text.shown`.
 They know values only; `settings` says which field has which rule.
 """
 
@@ -18,7 +19,7 @@ from typing import Any, NoReturn
 import attrs
 
 from ..errors import ConfigError
-from ..text import cut
+from ..text import kind_of_secret, shown
 
 __all__ = [
     "Host",
@@ -31,12 +32,12 @@ __all__ = [
     "WholeNumber",
     "is_host",
     "refuse",
+    "refuse_as_path",
     "to_float",
     "to_networks",
     "to_path",
 ]
 
-_LONGEST_VALUE_SHOWN = 100  # characters
 _PLAIN_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,20}")
 _NOT_IN_HOST = frozenset(" /[]@?#\\")
 
@@ -45,11 +46,18 @@ def refuse(instance: object, attribute: attrs.Attribute[Any], rule: str, value: 
     """Raise the `ConfigError` for a field of `instance`.
 
     A class that is a part of another configuration has its place in ``SECTION``, such as ``"limits."``. The
-    value is the coordinator's own, so lists and dicts are shown, too.
+    value is the coordinator's own, so lists and dicts are shown, too, unless a secret could be in them.
     """
     section = getattr(type(instance), "SECTION", "")
-    shown = cut(repr(value), _LONGEST_VALUE_SHOWN)
-    raise ConfigError(f"{section}{attribute.name}: must be {rule}, got {shown}")
+    raise ConfigError(f"{section}{attribute.name}: must be {rule}, got {shown(value)}")
+
+
+def refuse_as_path(instance: object, attribute: attrs.Attribute[Any], value: object) -> NoReturn:
+    """Raise the `ConfigError` for a field of `instance` in which the path of a file is wanted."""
+    kind = kind_of_secret(value)
+    if kind is None:
+        refuse(instance, attribute, "the path of a file", value)
+    raise ConfigError(f"{attribute.name}: holds {kind}; a path is wanted")
 
 
 def to_float(value: float) -> float:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
+from ..errors import ConfigError
 from .keys import (
     check_matches,
     load_certificate,
@@ -21,6 +22,7 @@ from .keys import (
     public_key_info,
     read_file,
     require_packages,
+    shown_path,
     warn_of_readers,
 )
 
@@ -53,7 +55,9 @@ class GatewayCredentials:
         Raises:
             ConfigError: `key_pem` is something else, or a package is missing.
         """
-        return cls._from_pem(key_pem, "key_pem")
+        if not isinstance(key_pem, bytes | bytearray | memoryview):
+            raise ConfigError(f"key_pem: must be bytes, got {type(key_pem).__name__}")
+        return cls._from_pem(bytes(key_pem), "key_pem")
 
     @classmethod
     def from_directory(cls, path: str | os.PathLike[str]) -> Self:
@@ -66,7 +70,7 @@ class GatewayCredentials:
     ) -> Self:
         """Load the key from a file. This blocks for a moment.
 
-        If other users of the machine may read the key's file, a warning is logged.
+        If other users of the machine may read the key's file, or replace it, a warning is logged.
 
         Args:
             key_path: an RSA key, PEM, without a passphrase.
@@ -77,11 +81,13 @@ class GatewayCredentials:
                 certificate is not valid now, or a package is missing. The text names the file.
         """
         require_packages()
-        source = repr(os.fspath(key_path))
-        credentials = cls._from_pem(read_file(key_path), source)
+        content = read_file(key_path)
+        source = shown_path(key_path)
+        credentials = cls._from_pem(content, source)
         if cert_path is not None:
-            certificate_source = repr(os.fspath(cert_path))
-            certificate = load_certificate(read_file(cert_path), certificate_source)
+            content = read_file(cert_path)
+            certificate_source = shown_path(cert_path)
+            certificate = load_certificate(content, certificate_source)
             check_matches(credentials._key, source, certificate, certificate_source)
         warn_of_readers(key_path)
         return credentials

@@ -4,7 +4,11 @@ A coordinator's keys are made once, copied to a server, and forgotten. Later mis
 a TLS library, which explain little. So every mistake that can be found when a file is loaded is found then: a
 file that is missing or has something else in it, a key of another certificate or of another kind, a
 certificate that is no longer valid. Every error is a `ConfigError` that begins with the file's name. None
-shows the file's content: it may be a key, even where a certificate was expected.
+shows the file's content: it may be a key, even where a certificate was expected. And none shows what could be
+a key where a path was expected, not in the exceptions behind it either: `OSError` has the path.
+
+Only regular files are read, and small ones. A FIFO would be waited for without end, and a device could be
+anything.
 
 `cryptography` does the reading. It is imported where it is needed, so that a program without credentials
 needs neither the package nor the time.
@@ -12,15 +16,19 @@ needs neither the package nor the time.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import errno
 import importlib
 import logging
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError
+from ..text import kind_of_secret, shown
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -35,12 +43,15 @@ __all__ = [
     "public_key_info",
     "read_file",
     "require_packages",
+    "shown_path",
     "warn_of_readers",
 ]
 
 logger = logging.getLogger("trio_model_runner.security")
 
-_LARGEST_FILE = 1 << 20  # bytes; a chain of certificates has a few thousand bytes
+_LARGEST_FILE: Final = 1 << 20  # bytes; a chain of certificates has a few thousand bytes
+_LONGEST_PATH_SHOWN: Final = 300  # characters
+_MOST_LINKS: Final = 40  # Linux's own limit
 
 
 def require_packages() -> None:
@@ -58,32 +69,100 @@ def require_packages() -> None:
             ) from error
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
-    """Read a small file.
+def shown_path(path: str | os.PathLike[str]) -> str:
+    """Show a path for messages, in quotes and on one line; of what could be a key, only that."""
+    return shown(os.fspath(path), _LONGEST_PATH_SHOWN)
+
+
+def read_file(path: str | os.PathLike[str], what: str = "a key or a certificate") -> bytes:
+    """Read a small regular file. Nothing else is waited for.
+
+    Args:
+        path: the file.
+        what: what should be in it, for messages.
 
     Raises:
-        ConfigError: the file can't be read, or is too large for a key or a certificate.
+        ConfigError: the file can't be read, is no regular file, or is larger than 1 MiB.
     """
+    content, reason = b"", ""
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigError(f"cannot read {os.fspath(path)!r}: {reason}") from error
+        content = _read_regular_file(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except (TypeError, ValueError) as error:
+        reason = str(error)
+    # Here the exception, which can have the path in it, is no longer the context of what is raised.
+    if reason:
+        path = os.fspath(path) if isinstance(path, os.PathLike) else path
+        kind = kind_of_secret(path)
+        if kind is not None:
+            raise ConfigError(f"holds {kind}; a path is wanted")
+        raise ConfigError(f"cannot read {shown(path, _LONGEST_PATH_SHOWN)}: {reason}")
     if len(content) > _LARGEST_FILE:
-        raise ConfigError(f"{os.fspath(path)!r}: is too large to hold a key or a certificate")
+        raise ConfigError(f"{shown_path(path)}: is too large to hold {what}")
     return content
 
 
+def _read_regular_file(path: str | os.PathLike[str]) -> bytes:
+    """Read a file, and of one that is too large one byte too many."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError("it is no path")
+    _check_regular(Path(path).stat().st_mode)  # before it is opened, which a device could notice
+    with open(path, "rb", opener=_open_without_waiting) as file:  # Path.open has no opener
+        _check_regular(os.fstat(file.fileno()).st_mode)  # it may be another file by now
+        return file.read(_LARGEST_FILE + 1)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+
+
+def _check_regular(mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        kinds = ((stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"))
+        kind = next((kind for is_kind, kind in kinds if is_kind(mode)), "device")
+        raise ValueError(f"it is a {kind}, and no regular file")
+
+
 def warn_of_readers(path: str | os.PathLike[str]) -> None:
-    """Log a warning if others than its owner may read a private key's file."""
-    mode = stat.S_IMODE(Path(path).stat().st_mode)
-    if os.name == "posix" and mode & 0o077:
-        logger.warning(
-            "the private key in %r is open to other users of this machine (mode %03o): chmod 600 closes it",
-            os.fspath(path),
-            mode,
-        )
+    """Log a warning if others than its owner may read a private key's file, or put another one in its place.
+
+    They may do the latter if they may write to a directory on the way: the file's own, and those of links to
+    it. In a directory with the sticky bit, such as ``/tmp``, nobody can replace another's file.
+    """
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):  # it may be gone again
+        mode = stat.S_IMODE(Path(path).stat().st_mode)
+        if mode & 0o077:
+            logger.warning(
+                "the private key in %s is open to other users of this machine (mode %03o):"
+                " chmod 600 closes it",
+                shown_path(path),
+                mode,
+            )
+        for directory in dict.fromkeys(_directories_to(Path(path))):
+            mode = stat.S_IMODE(directory.stat().st_mode)
+            if mode & 0o022 and not mode & stat.S_ISVTX:
+                logger.warning(
+                    "the private key in %s can be replaced: its directory %s is open to other users of this"
+                    " machine (mode %03o): chmod go-w closes it",
+                    shown_path(path),
+                    shown_path(directory),
+                    mode,
+                )
+
+
+def _directories_to(path: Path) -> Iterator[Path]:
+    """The directory of a file, and if it is a link, those of all links and files that it leads to."""
+    for _ in range(_MOST_LINKS):
+        directory = path.parent.resolve()
+        yield directory
+        if not path.is_symlink():
+            return
+        path = directory / path.readlink()
 
 
 def load_certificate(pem: bytes, source: str) -> Certificate:

@@ -14,7 +14,7 @@ import time
 from typing import Any, Final
 
 from ..errors import ConfigError
-from .keys import read_file
+from .keys import read_file, shown_path
 
 __all__ = ["client_context"]
 
@@ -40,8 +40,8 @@ def client_context(ca_file: str | os.PathLike[str] | None = None) -> ssl.SSLCont
 
 
 def _trust(context: ssl.SSLContext, ca_file: str | os.PathLike[str]) -> None:
-    source = repr(os.fspath(ca_file))
     content = read_file(ca_file)
+    source = shown_path(ca_file)
     try:
         context.load_verify_locations(cadata=content.decode("ascii", "ignore"))
     except (ssl.SSLError, ValueError):
