@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 import ssl
@@ -19,7 +20,8 @@ from helpers.secure_nodes import write_credentials
 from trio_model_runner import Cluster, TrainInferService
 from trio_model_runner.config import ClusterConfig
 from trio_model_runner.errors import ConfigError
-from trio_model_runner.network import RestrictedNetwork, TCPNetwork
+from trio_model_runner.network import MemoryNetwork, RestrictedNetwork, TCPNetwork
+from trio_model_runner.network.named_hosts import NamedHosts
 from trio_model_runner.security import GatewayCredentials, SecureCredentials
 from trio_model_runner.security.node_security import GatewaySecurity, NodeSecurity, SecureSecurity
 
@@ -214,6 +216,95 @@ def test_nodes_are_reached_through_the_allowed_networks_alone() -> None:
     config = ClusterConfig("c", network=network, allowed_networks=["10.0.0.0/8"])
     assert isinstance(config.node_network, RestrictedNetwork)
     assert config.network is network
+
+
+@pytest.fixture(scope="module")
+def gateway(directory: Path) -> GatewayCredentials:
+    return GatewayCredentials.from_directory(directory)
+
+
+def test_gateways_are_reached_by_the_given_names_alone(gateway: GatewayCredentials) -> None:
+    network = TCPNetwork()
+    hosts = ["Gateway.example.org.", ".bücher.example", "::ffff:10.0.0.1"]
+    config = ClusterConfig("c", network=network, credentials=gateway, gateway_hosts=hosts)
+    assert config.gateway_hosts == ("gateway.example.org", ".xn--bcher-kva.example", "10.0.0.1")
+    assert isinstance(config.node_network, NamedHosts)
+    assert config == attrs.evolve(config)
+    both = attrs.evolve(config, allowed_networks=["10.0.0.0/8"])
+    assert isinstance(both.node_network, NamedHosts)
+    assert isinstance(both.node_network._network, RestrictedNetwork)
+
+
+def test_gateway_hosts_are_loaded_from_a_file_and_the_environment(
+    tmp_path: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "settings.toml"
+    table = f"[trio-model-runner]\ncredentials_mode = 'gateway'\ncredentials_path = '{directory}'\n"
+    path.write_text(f"{table}gateway_hosts = ['gateway.example.org', '.example.net']")
+    assert ClusterConfig.load(path).gateway_hosts == ("gateway.example.org", ".example.net")
+    monkeypatch.setenv(f"{PREFIX}GATEWAY_HOSTS", ".Example.org, 192.0.2.7")
+    assert ClusterConfig.load(path).gateway_hosts == (".example.org", "192.0.2.7")
+    monkeypatch.setenv(f"{PREFIX}GATEWAY_HOSTS", "off")
+    assert ClusterConfig.load(path).gateway_hosts is None
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ([], "got ()"),
+        (7, "got 7"),
+        ([None], "got None"),
+        ("", "got '': it is no host name"),
+        ([".example.org", "*.example.org"], "got '*.example.org': a suffix begins with its dot, without '*'"),
+        ("a.example.org;b.example.org", "got 'a.example.org;b.example.org': it is no host name"),
+        (["127.1"], "got '127.1': it is no host name, and no IP address in full"),
+    ],
+)
+def test_gateway_hosts_are_names(gateway: GatewayCredentials, value: Any, said: str) -> None:
+    rule = "gateway_hosts: must be names such as 'gateway.example.org' or '.example.org', or 'off'"
+    assert refuse(credentials=gateway, gateway_hosts=value) == f"{rule}, {said}"
+
+
+def test_gateway_hosts_that_would_have_no_effect_are_refused(directory: Path) -> None:
+    for credentials in (None, SecureCredentials.from_directory(directory)):
+        text = refuse(credentials=credentials, gateway_hosts=[".example.org"])
+        assert text.startswith("gateway_hosts: needs GatewayCredentials")
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"),
+    [
+        ("orchestrator.example.org", True),
+        ("10.0.0.1", True),
+        ("localhost.example.org", True),
+        ("localhost", False),
+        ("orchestrator.LOCALHOST.", False),
+        ("127.8.0.1", False),
+        ("::1", False),
+    ],
+)
+def test_credentials_with_an_orchestrator_in_plaintext_are_warned_of_once(
+    gateway: GatewayCredentials, caplog: pytest.LogCaptureFixture, host: str, warned: bool
+) -> None:
+    Cluster(ClusterConfig("c", host, credentials=gateway), TrainInferService())
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * warned
+    assert all(f"{host!r} is spoken to without TLS" in message for message in caplog.messages)
+
+
+def test_an_orchestrator_is_not_warned_of_without_credentials_or_with_tls(
+    gateway: GatewayCredentials, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Tunnel(MemoryNetwork):
+        secure = True
+
+    for settings in (
+        {},
+        {"credentials": gateway, "tls": True},
+        {"credentials": gateway, "tls": ssl.create_default_context()},
+        {"credentials": gateway, "network": Tunnel()},
+    ):
+        ClusterConfig("c", "orchestrator.example.org", **settings).orchestrator_tls()  # type: ignore[arg-type]
+    assert not caplog.records
 
 
 def test_a_cluster_speaks_with_its_nodes_as_its_credentials_say(directory: Path) -> None:

@@ -22,10 +22,12 @@ import attrs
 from ..backoff import growing_waits
 from ..errors import ConfigError
 from ..network import IPNetwork, Network, RestrictedNetwork, TCPNetwork
+from ..network.named_hosts import NamedHosts
 from ..security import GatewayCredentials, SecureCredentials
-from ..security.tls import client_context
+from ..security.tls import client_context, warn_of_plaintext
 from .validators import (
     Host,
+    HostPatterns,
     InstanceOf,
     Networks,
     Number,
@@ -33,9 +35,11 @@ from .validators import (
     PathSegment,
     TrueOrFalse,
     WholeNumber,
+    off_to_none,
     refuse,
     refuse_as_path,
     to_float,
+    to_host_patterns,
     to_networks,
     to_path,
 )
@@ -51,10 +55,6 @@ _POSITIVE = Number(above=0)
 _POSITIVE_FINITE = Number(above=0, finite=True)
 _FRACTION = Number(unit="", at_least=0, at_most=1)
 _FACTOR = Number(unit="", at_least=1, finite=True)
-
-
-def _off_to_none(value: int | Literal["off"] | None) -> int | None:
-    return None if value == "off" else value
 
 
 @attrs.frozen(kw_only=True)
@@ -228,6 +228,9 @@ class ClusterConfig:
         clock_leeway: a node's proof is taken for so many seconds after it expired, since clocks differ.
         allowed_networks: the networks that nodes may be in, such as ``["10.0.0.0/8"]``: the orchestrator
             could name any address; None or ``"off"`` allows all.
+        gateway_hosts: the hosts that nodes may have with `GatewayCredentials`, by names, IP addresses, and
+            suffixes: ``[".example.org"]`` stands for all names that end so. Nothing is sent to others, tokens
+            above all. None or ``"off"`` allows all.
         setup_timeout: seconds that a model's own setup may take.
         on_join_timeout: seconds that the coordinator's ``on_join`` may take for one model.
         shutdown_grace: seconds that saying goodbye to all peers may take when the cluster is left.
@@ -262,10 +265,10 @@ class ClusterConfig:
     )
     report_failures: bool = attrs.field(default=True, kw_only=True, validator=TrueOrFalse())
     max_consecutive_failures: int | None = attrs.field(
-        default=3, kw_only=True, converter=_off_to_none, validator=WholeNumber(at_least=0, or_off=True)
+        default=3, kw_only=True, converter=off_to_none, validator=WholeNumber(at_least=0, or_off=True)
     )
     max_consecutive_timeouts: int | None = attrs.field(
-        default=3, kw_only=True, converter=_off_to_none, validator=WholeNumber(at_least=0, or_off=True)
+        default=3, kw_only=True, converter=off_to_none, validator=WholeNumber(at_least=0, or_off=True)
     )
     credentials: SecureCredentials | GatewayCredentials | None = attrs.field(
         default=None, kw_only=True, validator=InstanceOf(SecureCredentials, GatewayCredentials, or_none=True)
@@ -275,6 +278,9 @@ class ClusterConfig:
     )
     allowed_networks: tuple[IPNetwork, ...] | None = attrs.field(
         default=None, kw_only=True, converter=to_networks, validator=Networks()
+    )
+    gateway_hosts: tuple[str, ...] | None = attrs.field(
+        default=None, kw_only=True, converter=to_host_patterns, validator=HostPatterns()
     )
     setup_timeout: float = attrs.field(default=120.0, kw_only=True, converter=to_float, validator=_POSITIVE)
     on_join_timeout: float = attrs.field(default=60.0, kw_only=True, converter=to_float, validator=_POSITIVE)
@@ -322,22 +328,36 @@ class ClusterConfig:
         elif self.tls_ca_file is not None and not value:
             raise ConfigError(f"{attribute.name}: is false, and tls_ca_file asks for TLS")
 
+    @gateway_hosts.validator
+    def _check_gateway_hosts(self, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value is not None and not isinstance(self.credentials, GatewayCredentials):
+            raise ConfigError(
+                f"{attribute.name}: needs GatewayCredentials: other nodes are known by addresses"
+            )
+
     @property
     def node_network(self) -> Network:
-        """The network for connections to nodes: `network`, limited to the `allowed_networks`."""
-        if self.allowed_networks is None:
-            return self.network
-        return RestrictedNetwork(self.network, self.allowed_networks)
+        """The network for connections to nodes: `network`, to the hosts and networks that are allowed."""
+        network = self.network
+        if self.allowed_networks is not None:
+            network = RestrictedNetwork(network, self.allowed_networks)
+        return network if self.gateway_hosts is None else NamedHosts(network, self.gateway_hosts)
 
     def orchestrator_tls(self) -> ssl.SSLContext | None:
         """Make the SSL context for `tls` and `tls_ca_file`; None is plaintext. This reads files.
+
+        With credentials, plaintext to another machine is warned of in the log: the `Cluster` asks once.
 
         Raises:
             ConfigError: the file can't be read any more.
         """
         if isinstance(self.tls, ssl.SSLContext):
             return self.tls
-        return client_context(self.tls_ca_file) if self.tls else None
+        if self.tls:
+            return client_context(self.tls_ca_file)
+        if self.credentials is not None and not self.network.secure:
+            warn_of_plaintext(self.host)
+        return None
 
     @classmethod
     def load(

@@ -14,15 +14,17 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import attrs
 
 from ..errors import ConfigError
+from ..network.named_hosts import host_pattern
 from ..text import kind_of_secret, shown
 
 __all__ = [
     "Host",
+    "HostPatterns",
     "InstanceOf",
     "Networks",
     "Number",
@@ -31,9 +33,11 @@ __all__ = [
     "TrueOrFalse",
     "WholeNumber",
     "is_host",
+    "off_to_none",
     "refuse",
     "refuse_as_path",
     "to_float",
+    "to_host_patterns",
     "to_networks",
     "to_path",
 ]
@@ -58,6 +62,11 @@ def refuse_as_path(instance: object, attribute: attrs.Attribute[Any], value: obj
     if kind is None:
         refuse(instance, attribute, "the path of a file", value)
     raise ConfigError(f"{attribute.name}: holds {kind}; a path is wanted")
+
+
+def off_to_none(value: int | Literal["off"] | None) -> int | None:
+    """Convert ``"off"`` to None, and leave everything else for the validator."""
+    return None if value == "off" else value
 
 
 def to_float(value: float) -> float:
@@ -90,6 +99,25 @@ def to_networks(value: Any) -> Any:
 def _to_network(value: Any) -> Any:
     try:
         return ipaddress.ip_network(value.strip()) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def to_host_patterns(value: Any) -> Any:
+    """Convert names such as ``gateway.example.org`` and ``.example.org``, in a list or between commas.
+
+    They are spelt as they are compared. ``"off"`` is None. What can't be converted is left for the validator.
+    """
+    if value == "off":
+        return None
+    if isinstance(value, str):
+        value = value.split(",")
+    return tuple(map(_to_host_pattern, value)) if isinstance(value, list | tuple) else value
+
+
+def _to_host_pattern(value: Any) -> Any:
+    try:
+        return host_pattern(value.strip()) if isinstance(value, str) else value
     except ValueError:
         return value
 
@@ -238,6 +266,29 @@ class Networks:
         ):
             return
         refuse(instance, attribute, "networks such as '10.0.0.0/8', or 'off'", value)
+
+
+@attrs.frozen
+class HostPatterns:
+    """Names of hosts, IP addresses and suffixes of names, at least one, or None."""
+
+    def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        """Check `value`, the attrs way."""
+        rule = "names such as 'gateway.example.org' or '.example.org', or 'off'"
+        if value is None:
+            return
+        if not isinstance(value, tuple) or not value:
+            refuse(instance, attribute, rule, value)
+        for item in value:
+            if not isinstance(item, str):
+                refuse(instance, attribute, rule, item)
+            reason = ""
+            try:
+                host_pattern(item)
+            except ValueError as error:
+                reason = str(error)
+            if reason:
+                raise ConfigError(f"{attribute.name}: must be {rule}, got {shown(item)}: {reason}")
 
 
 class InstanceOf:
