@@ -30,14 +30,21 @@ _ESCAPED: Final = re.compile(r"(?<!\\)(\\\\)*\\[nrx]")
 _RUN: Final = re.compile(r"[A-Za-z0-9+/=_-]{32,}")
 """Letters of base64, of both alphabets; a path without dots is such a run, too."""
 
+_MOST_SEARCHED: Final = 10_000  # characters; `shown` shows fewer
+
+_NUMBERS: Final = re.compile(r"(\d{1,3},){16}|([0-9a-fA-F]{2}:){16}")
+"""Bytes one by one, as wallets and ``openssl`` write keys."""
+
 _HEXADECIMAL: Final = re.compile(r"[0-9a-fA-F]{64,}")
 _WINDOW: Final = 32  # letters
-_FEWEST_CHANGES: Final = 13
-"""Between capitals, small letters and digits, in a window. Random base64 has 20, and a path of words has 5.
+_FEWEST_CHANGES: Final = 12
+"""Between capitals, small letters and digits, in a window that has all three. Random base64 has 20.
 
-So one in 400 keys of 32 bytes is missed, and none that is longer; one in 400 paths of a whole machine is
-hidden, and these have names of hexadecimal digits.
+A path of words has 5. So one in 2,000 keys of 32 bytes is missed, and hardly any that is longer; one in 600
+paths of a whole machine is hidden, most of them names of hexadecimal digits.
 """
+
+_FEWEST_CHANGES_WITHOUT_DIGITS: Final = 14
 
 
 def readable(text: str, longest: int | None = None) -> str:
@@ -87,7 +94,7 @@ def kind_of_secret(value: object) -> str | None:
     """Say in words what a value is, if it could be a secret; None if it can be shown.
 
     These could be: PEM text, with or without its first and last line; all other text of several lines; bytes;
-    long base64, base58 or hexadecimal digits; whatever has one of these inside.
+    long base64, base58 or hexadecimal digits; many small numbers; whatever has one of these inside.
     """
     if isinstance(value, bytes | bytearray | memoryview):
         return f"{len(value)} bytes"
@@ -105,7 +112,8 @@ def _kind_of_text(text: str) -> str | None:
         return "PEM text"
     if _LINE_BREAK.search(text):
         return "text of several lines"
-    if any(map(_could_be_a_key, _RUN.findall("".join(text.split())))):
+    together = "".join(text[:_MOST_SEARCHED].split())
+    if _NUMBERS.search(together) or any(map(_could_be_a_key, _RUN.findall(together))):
         return "text that could be a key"
     return None
 
@@ -114,13 +122,14 @@ def _could_be_a_key(run: str) -> bool:
     if _HEXADECIMAL.search(run):
         return True
     kinds = [_kind_of_letter(letter) for letter in run if letter.isalnum()]
-    starts = range(0, len(kinds) - _WINDOW + 1, _WINDOW // 8)
+    starts = range(len(kinds) - _WINDOW + 1)
     return any(_is_mixed(kinds[start : start + _WINDOW]) for start in starts)
 
 
 def _is_mixed(kinds: list[int]) -> bool:
     changes = sum(one != other for one, other in pairwise(kinds))
-    return changes >= _FEWEST_CHANGES and len(set(kinds)) == 3
+    fewest = _FEWEST_CHANGES if 0 in kinds else _FEWEST_CHANGES_WITHOUT_DIGITS
+    return changes >= fewest and 1 in kinds and 2 in kinds
 
 
 def _kind_of_letter(letter: str) -> int:

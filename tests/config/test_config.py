@@ -344,11 +344,19 @@ def test_load_says_what_is_wrong_in_the_environment(
     assert said in message_of(ClusterConfig.load)
 
 
+def test_some_of_many_unknown_names_are_listed(write: Any) -> None:
+    path = write("[trio-model-runner]\n" + "\n".join(f"bird_{number:02} = 1" for number in range(30)))
+    text = message_of(ClusterConfig.load, path=path)
+    assert text.endswith("'bird_08', 'bird_09', and 20 more")
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "No such file" in message_of(ClusterConfig.load, path=tmp_path / "missing.toml")
     assert "cannot read" in message_of(ClusterConfig.load, path=tmp_path)
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     assert "cannot read" in message_of(ClusterConfig.load, path=tmp_path / "binary.toml")
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 100_000)
+    assert "nested too deeply" in message_of(ClusterConfig.load, path=tmp_path / "deep.toml")
 
 
 def test_an_empty_prefix_is_refused() -> None:

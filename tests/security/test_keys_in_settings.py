@@ -17,8 +17,10 @@ from typing import Any
 
 import attrs
 import pytest
+import trustme
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from helpers.secure_nodes import write_credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +53,11 @@ def one_line_of(pem: str) -> str:
     return body(pem).replace("\n", "")
 
 
+def written(data: bytes) -> Iterator[str]:
+    """How bytes could be written down, beside base64."""
+    yield from (data.hex(), data.hex(":"), str(list(data)), repr(data[-600:])[2:-1])
+
+
 TEXTS = {
     "PEM": PEM,
     "PEM of an elliptic curve": EC_PEM,
@@ -63,11 +70,14 @@ TEXTS = {
     "base64 with escapes": body(EC_PEM).replace("\n", "\\n"),
     "one line of base64": body(PEM).splitlines()[3],
     "hexadecimal digits": DER.hex(),
+    "digits with colons": DER.hex(":"),
+    "numbers": str(list(DER)),
 }
 VALUES: dict[str, Any] = TEXTS | {
     "path": Path(PEM),
     "DER": DER,
     "bytes of PEM": bytearray(PEM.encode()),
+    "numbers of TOML": list(DER),
     "list": [PEM],
     "tuple of bytes": (DER,),
     "dict": {"a": [Path(body(PEM))]},
@@ -79,12 +89,7 @@ MAY_HOLD_ANYTHING = ("crunch_id", "host")
 
 PIECES = frozenset(
     text[start : start + PIECE]
-    for text in (
-        body(PEM).replace("\n", ""),
-        body(EC_PEM).replace("\n", ""),
-        DER.hex(),
-        repr(DER[-600:])[2:-1],
-    )
+    for text in (*map(one_line_of, (PEM, EC_PEM)), *written(DER))
     for start in range(len(text) - PIECE + 1)
 )
 
@@ -94,6 +99,11 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def secure_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_credentials(tmp_path_factory.mktemp("credentials"), trustme.CA())
 
 
 def has_piece(text: str) -> bool:
@@ -238,7 +248,17 @@ def test_credentials_show_no_key_that_stands_in_place_of_a_path(value: Any, tmp_
     if isinstance(value, str | Path):
         assert refusal(lambda: GatewayCredentials.from_directory(value)) is not None
         assert refusal(lambda: SecureCredentials.from_directory(value)) is not None
-        assert refusal(lambda: SecureCredentials.from_files(value, value, value)) is not None
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_secure_credentials_show_no_key_that_stands_in_place_of_a_path(
+    text: str, place: int, secure_directory: Path
+) -> None:
+    paths: list[str | Path] = [secure_directory / name for name in ("ca.crt", "tls.crt", "tls.key")]
+    assert refusal(lambda: SecureCredentials.from_files(*paths)) is None
+    paths[place] = text
+    assert "a path is wanted" in (refusal(lambda: SecureCredentials.from_files(*paths)) or "")
 
 
 def test_credentials_are_read_from_bytes_alone() -> None:

@@ -43,6 +43,7 @@ _CREDENTIALS: Mapping[str, Callable[[str], Credentials]] = {
     "secure": SecureCredentials.from_directory,
     "gateway": GatewayCredentials.from_directory,
 }
+_MOST_NAMES_SHOWN = 10
 _BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
     ("false", "no", "off", "0"), False
 )
@@ -149,8 +150,9 @@ def _read_environment(prefix: str, options: Options) -> dict[str, _Found]:
 def _refuse_unknown(names: Iterable[str], known: Iterable[str], source: str) -> None:
     unknown = sorted(set(names) - set(known))
     if unknown:
-        listed = ", ".join(f"{shown(name)}{_hint(name, known)}" for name in unknown)
-        raise ConfigError(f"unknown in {source}: {listed}")
+        listed = ", ".join(f"{shown(name)}{_hint(name, known)}" for name in unknown[:_MOST_NAMES_SHOWN])
+        more = len(unknown) - _MOST_NAMES_SHOWN
+        raise ConfigError(f"unknown in {source}: {listed}{f', and {more} more' if more > 0 else ''}")
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
