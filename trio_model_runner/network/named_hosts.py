@@ -17,7 +17,7 @@ from typing import Final
 import trio
 
 from ..text import quoted
-from .addresses import address_text, authority_host
+from .addresses import authority_host
 from .base import Network
 
 __all__ = ["NamedHosts", "host_pattern"]
@@ -50,10 +50,13 @@ class NamedHosts(Network):
             PermissionError: it is not; nothing was sent.
             OSError: see `Network.connect`.
         """
-        if not self._allows(host):
-            shown = quoted(address_text(host, port), ascii_only=True)
-            raise PermissionError(errno.EACCES, f"{shown} is not among the allowed hosts")
+        self._check(host)
         return await self._network.connect(host, port)
+
+    def _check(self, host: str) -> None:
+        if not self._allows(host):
+            shown = quoted(host, ascii_only=True)
+            raise PermissionError(errno.EACCES, f"{shown} is not among the allowed hosts")
 
     def _allows(self, host: str) -> bool:
         name = authority_host(host).lower()
