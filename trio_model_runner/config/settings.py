@@ -331,9 +331,7 @@ class ClusterConfig:
     @gateway_hosts.validator
     def _check_gateway_hosts(self, attribute: attrs.Attribute[Any], value: object) -> None:
         if value is not None and not isinstance(self.credentials, GatewayCredentials):
-            raise ConfigError(
-                f"{attribute.name}: needs GatewayCredentials: other nodes are known by addresses"
-            )
+            raise ConfigError(f"{attribute.name}: needs GatewayCredentials; see allowed_networks for others")
 
     @property
     def node_network(self) -> Network:
