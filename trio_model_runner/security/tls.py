@@ -77,6 +77,9 @@ def node_context(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
     The name must be one of the certificate's DNS names (subjectAltName). No wildcard and no IP address passes
     for it, nor the common name, which the certificate's owner chooses freely.
 
+    This is for `ssl.SSLContext.wrap_bio` with a handshake of its own, as Trio has it. A socket of the
+    standard library (``wrap_socket``) would take wildcards.
+
     Args:
         ca_file: the certificates (PEM) of the authorities to trust, no others.
 
