@@ -201,6 +201,7 @@ async def test_a_node_that_has_no_health_checks_is_asked_for_its_proof_by_an_emp
     [
         ({"authority": trustme.CA()}, "certificate is not to be trusted"),
         ({"names": ("model-node-8.crunchdao.internal",)}, "not valid for 'model-node-7.crunchdao.internal'"),
+        ({"names": ("*.crunchdao.internal",)}, "not valid for 'model-node-7.crunchdao.internal' itself"),
     ],
 )
 async def test_a_node_without_its_certificate_is_refused_at_the_first_attempt(

@@ -172,10 +172,7 @@ def credentials(
     (directory / "tls.crt").write_bytes(AUTHORITY.issue(["coordinator@example.org"], usage=CLIENTS))
     (directory / "tls.key").write_bytes(key_pem())
     (directory / "tls.key").chmod(0o600)
-    context = node_context(directory / "ca.crt")
-    context.load_cert_chain(directory / "tls.crt", directory / "tls.key")
-    secure = attrs.evolve(SecureCredentials.from_directory(directory), context=context)
-    return {"secure": secure, "gateway": make_credentials()}
+    return {"secure": SecureCredentials.from_directory(directory), "gateway": make_credentials()}
 
 
 def entry(mode: Mode) -> dict[str, Any]:

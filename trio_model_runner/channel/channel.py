@@ -40,6 +40,7 @@ from ..rpc.connecting import open_connection
 from ..rpc.connection import Connection
 from ..rpc.headers import Fields, RawFields
 from ..rpc.protocol import request_fields
+from ..security.tls import client_context
 from .keeper import ConnectionKeeper
 from .peer import Peer
 from .routed import RoutedChannel
@@ -145,7 +146,7 @@ class Channel(RoutedChannel):
         if path is not None:
             self._host, network = "localhost", UnixNetwork(os.fspath(path))
         if ssl:
-            context = _ssl.create_default_context() if ssl is True else ssl
+            context = client_context() if ssl is True else ssl
             network = TLSNetwork(context, network, server_hostname=server_hostname)
         self._network = TCPNetwork() if network is None else network
         self._connect_timeout = connect_timeout

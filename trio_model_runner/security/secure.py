@@ -25,7 +25,7 @@ from .keys import (
     require_packages,
     warn_of_readers,
 )
-from .tls import client_context
+from .tls import node_context
 
 __all__ = ["SecureCredentials"]
 
@@ -63,7 +63,7 @@ class SecureCredentials:
     ) -> Self:
         """Load a certificate, its key and the nodes' authority. This blocks for a moment.
 
-        If other users of the machine may read the key's file, a warning is logged.
+        If other users of the machine may read the key's file, or replace it, a warning is logged.
 
         Args:
             ca_cert_path: the authority's certificate, PEM.
@@ -76,8 +76,7 @@ class SecureCredentials:
         """
         require_packages()
         ca_file, certificate_file, key_file = Path(ca_cert_path), Path(tls_cert_path), Path(tls_key_path)
-        context = client_context(ca_file)
-        context.hostname_checks_common_name = False  # the owner chooses that name freely
+        context = node_context(ca_file)
         certificate_source, key_source = repr(str(certificate_file)), repr(str(key_file))
         certificate = load_certificate(read_file(certificate_file), certificate_source)
         key = load_private_key(read_file(key_file), key_source)
