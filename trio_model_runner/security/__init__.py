@@ -4,8 +4,9 @@ Read `node_security` first. Other rooms ask only this file about credentials; ea
 questions.
 
 `secure` and `gateway` are the two kinds of credentials that a coordinator can have. `delegation` checks
-whether a node belongs to its model (it verifies the proof), and `tokens` makes the tokens that a gateway
-wants. `keys` and `tls` read files. Nothing here may open a connection, or know what is called on one.
+whether a node belongs to its model (it verifies the proof), `wallet` knows the keys of wallets, and `tokens`
+makes the tokens that a gateway wants. `keys` and `tls` read files. Nothing here may open a connection, or
+know what is called on one.
 """
 
 from .gateway import GatewayCredentials

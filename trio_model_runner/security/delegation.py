@@ -30,6 +30,7 @@ import attrs
 from ..errors import ProofFailed
 from ..text import quoted
 from .keys import public_key_info
+from .wallet import WalletError, check_wallet_signature, decode_wallet
 
 __all__ = ["ConnectionProof", "NodeIdentity", "UnknownIdentity", "carries_proof"]
 
@@ -38,10 +39,10 @@ SIGNATURE: Final = "x-server-auth-signature"
 WALLET: Final = "x-server-wallet-pubkey"
 
 _KEYS: Final = (MESSAGE, SIGNATURE, WALLET)
+_WALLET_INFO: Final = "cruncher_wallet_pubkey"
+_HOTKEY_INFO: Final = "cruncher_hotkey"
 _LONGEST_MESSAGE: Final = 8192  # characters of base64; one with an RSA key of 8,192 bits has 2,200
 _SIGNATURE_BYTES: Final = 64
-_WALLET_BYTES: Final = 32
-_LONGEST_WALLET: Final = 44  # characters of base58 that 32 bytes can have
 _LONGEST_SHOWN: Final = 64  # characters
 
 HeaderFields = Iterable[tuple[str, str]]
@@ -70,14 +71,20 @@ class NodeIdentity:
         """Read the identity from a model's infos.
 
         Raises:
-            UnknownIdentity: something is missing, so no proof could be accepted.
+            UnknownIdentity: something is missing, or the wallet is none, so no proof could be accepted.
         """
-        wallet, hotkey = infos.get("cruncher_wallet_pubkey"), infos.get("cruncher_hotkey")
-        for what, key in ((wallet, "cruncher_wallet_pubkey"), (hotkey, "cruncher_hotkey")):
+        wallet, hotkey = infos.get(_WALLET_INFO), infos.get(_HOTKEY_INFO)
+        for what, key in ((wallet, _WALLET_INFO), (hotkey, _HOTKEY_INFO)):
             if not isinstance(what, str) or not what:
                 raise UnknownIdentity(
                     f"the orchestrator says no {key} of this model, so nothing can prove its node"
                 )
+        try:
+            decode_wallet(str(wallet))
+        except WalletError as error:
+            raise UnknownIdentity(
+                f"the orchestrator says a {_WALLET_INFO} of this model that proves nothing: {error}"
+            ) from error
         return cls(model_id, str(wallet), str(hotkey))
 
 
@@ -130,7 +137,7 @@ class ConnectionProof:
         if len(message_text) > _LONGEST_MESSAGE:
             raise ProofFailed(f"the node's {MESSAGE} is longer than {_LONGEST_MESSAGE} characters")
         message = _decode_base64(message_text, MESSAGE)
-        _check_signature(_decode_wallet(wallet), message, _decode_base64(signature, SIGNATURE))
+        _check_signature(wallet, message, _decode_base64(signature, SIGNATURE))
         fields = _read_message(message)
         if _decode_base64(fields.get("cert_pub"), "cert_pub") != self._read_public_key():
             raise ProofFailed("the node's proof is about another TLS key than this connection's")
@@ -186,30 +193,15 @@ def _decode_base64(text: object, name: str) -> bytes:
         raise ProofFailed(f"the node's {name} is not base64") from error
 
 
-def _decode_wallet(wallet: str) -> bytes:
-    import base58
-
-    key = b""
-    if len(wallet) <= _LONGEST_WALLET:  # decoding takes time with the square of the length
-        try:
-            key = base58.b58decode(wallet)
-        except ValueError:
-            key = b""
-    if len(key) != _WALLET_BYTES:
-        raise ProofFailed(f"the wallet {_shown(wallet)} is not {_WALLET_BYTES} bytes in base58")
-    return key
-
-
-def _check_signature(wallet: bytes, message: bytes, signature: bytes) -> None:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+def _check_signature(wallet: str, message: bytes, signature: bytes) -> None:
+    try:
+        key = decode_wallet(wallet)
+    except WalletError as error:
+        raise ProofFailed(str(error)) from error
     if len(signature) != _SIGNATURE_BYTES:
         raise ProofFailed(f"the node's signature has {len(signature)} bytes, not {_SIGNATURE_BYTES}")
-    try:
-        Ed25519PublicKey.from_public_bytes(wallet).verify(signature, message)
-    except (InvalidSignature, ValueError) as error:
-        raise ProofFailed("the signature on the node's proof is not the wallet's") from error
+    if not check_wallet_signature(key, message, signature):
+        raise ProofFailed("the signature on the node's proof is not the wallet's")
 
 
 def _read_message(message: bytes) -> dict[str, Any]:
