@@ -112,6 +112,10 @@ class Story:
     async def loses_its_connections(self) -> None:
         self.crunch.node("a").break_connections()
 
+    async def must_prove_itself_anew(self) -> None:
+        for model in self.announced():
+            actor_of(model)._prove_anew("for the test")  # private: real proofs need real servers
+
     async def stands_still(self) -> None:
         self.crunch.node("a").pause()
 
@@ -192,6 +196,7 @@ HAPPENINGS = (
     Story.accepts_and_says_nothing,
     Story.says_goodbye,
     Story.loses_its_connections,
+    Story.must_prove_itself_anew,
     Story.stands_still,
     Story.goes_on,
     Story.takes_long_to_join,
@@ -310,6 +315,7 @@ WORDS: dict[str, Callable[[ModelActor], object]] = {
     "recover": lambda actor: actor.recover(),
     "move": lambda actor: actor.move(actor.host, actor.port),
     "stop": lambda actor: actor.stop(),
+    "prove anew": lambda actor: actor._prove_anew("for the test"),
 }
 
 
@@ -367,6 +373,30 @@ async def test_a_node_that_never_proves_itself_fails_once_more_and_is_reported(
         await trio.sleep(60)
         assert [report["failure_code"] for report in crunch.orchestrator.reports] == ["CONNECTION_FAILED"]
         assert len(cluster.models) == 7
+
+
+async def test_proofs_that_lapse_again_and_again_do_not_keep_this_process_busy(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call waits for a connection that is proved. After three at once, there are two in two seconds."""
+    made: list[float] = []
+
+    async def connect_and_note(nursery: trio.Nursery, model: ModelRunner, *others: Any) -> NodeConnection:
+        made.append(trio.current_time())
+        return await connect(nursery, model, *others)
+
+    async with coordinating({"a": Model}) as (_, cluster):
+        began = trio.current_time()
+        monkeypatch.setattr("trio_model_runner.model.steps.connect", connect_and_note)
+        lapsed = property(lambda node: node._model.state is ModelState.READY)
+        monkeypatch.setattr(NodeConnection, "must_prove", lapsed)
+        result = (await cluster.call("predict", timeout=5)).by_id["a"]
+        assert (result.status, result.sent) == (Status.TIMEOUT, False)
+        assert [round(time - began) for time in made] == [0, 0, 0, 2, 2, 4, 4]
+        monkeypatch.setattr(NodeConnection, "must_prove", False)
+        with trio.fail_after(60):
+            await cluster.wait_for_models()
+        assert (await cluster.call("predict")).by_id["a"].unwrap() == 1.5
 
 
 StepsTaken = set[tuple[ModelState, Step, Event]]

@@ -199,9 +199,11 @@ async def test_infos_that_lose_the_wallet_blame_nobody(credentials: SecureCreden
         async with scene.cluster.changes() as changes:
             while "cruncher_wallet_pubkey" in model.infos:
                 await changes.__anext__()
-        with pytest.raises(UnknownIdentity):
+        with pytest.raises(CallInterrupted, match="says no cruncher_wallet_pubkey"):
             await call(model)
         assert model.state is ModelState.FAILED
+        assert isinstance(model.error, UnknownIdentity)
+        assert "Call" not in node.methods
         scene.crunch.orchestrator.announce(node.entry())
         await until(scene.cluster, lambda: model.state is ModelState.READY)
         assert await call(model) == "here"

@@ -55,13 +55,15 @@ def verify(
 ) -> str | None:
     """Why a new connection's first proof is refused; None if it is accepted."""
     proof = ConnectionProof(certificate, clock_leeway=leeway)
+    identity = PARTICIPANT.identity() if identity is None else identity
+    assert not proof.holds(identity, now=now)
     try:
-        proof.verify(metadata, PARTICIPANT.identity() if identity is None else identity, now=now)
+        proof.verify(metadata, identity, now=now)
     except ProofFailed as error:
         text = str(error)
     else:
         text = None
-    assert proof.proved is (text is None)
+    assert proof.holds(identity, now=now) is (text is None)
     return text
 
 

@@ -49,14 +49,14 @@ async def ask(
         async with connected(nursery, security, port) as connection:
             proof = security.proof(connection.peer_certificate)
             assert proof is not None
-            assert not proof.proved
+            assert not proof.holds(PARTICIPANT.identity())
             answer = await call(connection, security).perform(5)
             proof.verify(answer.metadata, PARTICIPANT.identity())
             return proof
 
 
 async def test_a_health_check_proves_a_secure_node(nursery: trio.Nursery, security: NodeSecurity) -> None:
-    assert (await ask(nursery, security, PARTICIPANT.delegate)).proved
+    assert (await ask(nursery, security, PARTICIPANT.delegate)).holds(PARTICIPANT.identity())
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from ..channel import Peer
 from ..errors import ProofFailed
 from ..groups import describe, one_by_itself
 from ..rpc.ending import EndCause
-from ..security.delegation import UnknownIdentity
+from ..security.delegation import ProofLapsed, UnknownIdentity, same_participant
 from ..signal import Signal
 from ..text import readable
 from ..values.results import ModelError, ModelState
@@ -139,7 +139,8 @@ class ModelActor:
         """Whether it takes part in rounds. This becomes False at once when its connection is lost.
 
         The state changes a little later. A call that was made meanwhile would wait for the next connection.
-        Calls do wait where the node has retired the connection in peace, and it is replaced at once.
+        Calls do wait where the node has retired the connection in peace, or must prove itself anew: then it
+        is replaced at once.
         """
         if self._life.state is ModelState.READY:
             node = self._steps.node
@@ -203,11 +204,15 @@ class ModelActor:
 
     def update(self, infos: Mapping[str, Any]) -> None:
         """Take new infos from the orchestrator."""
-        if infos != self.infos:
-            self.infos = infos
-            self._supervisor.infos_changed(self.runner)
-            if isinstance(self.error, UnknownIdentity):
-                self.revive()
+        if infos == self.infos:
+            return
+        same = same_participant(infos, self.infos)
+        self.infos = infos
+        self._supervisor.infos_changed(self.runner)
+        if isinstance(self.error, UnknownIdentity):
+            self.revive()
+        if self._supervisor.security.has_proofs and not same:
+            self._prove_anew("the orchestrator has named another participant")
 
     def recover(self) -> None:
         """It crashed and is being restarted: let go of it until it is announced again."""
@@ -276,8 +281,13 @@ class ModelActor:
     # Events from calls.
 
     def distrust(self, error: ProofFailed) -> None:
-        """An answer did not come from its node: let go of it until it is announced again."""
-        if self._life.heeds(Event.DISTRUSTED):
+        """An answer did not come from its node: let go of it until it is announced again.
+
+        Where that is nobody's fault, the node proves itself anew.
+        """
+        if isinstance(error, ProofLapsed):
+            self._lapse(str(error))
+        elif self._life.heeds(Event.DISTRUSTED):
             self.error = error
             self._happened(Event.DISTRUSTED)
 
@@ -285,6 +295,27 @@ class ModelActor:
         """The same, for an answer on `ModelRunner.channel`."""
         self.conduct.note_distrust(path, outcome_of_distrust(error, answer=True), str(error))
         self.distrust(error)
+
+    def _lapse(self, reason: str) -> None:
+        """What its node proved holds no longer: let go of the connection, and make one that proves more.
+
+        It is nobody's fault, so calls wait for the new one. But a node whose proofs expire again and again
+        must not keep this process busy: then the connection has ended as any other, and attempts count.
+        """
+        node, now = self._steps.node, trio.current_time()
+        if node is None:
+            return
+        if self._life.state is ModelState.READY and self._attempts.may_replace(now):
+            self._attempts.replace(now)
+            self._prove_anew(reason)
+        else:
+            node.connection.retire(reason)
+
+    def _prove_anew(self, reason: str) -> None:
+        """Its node must prove itself on a new connection, if it was about to be called."""
+        if self._life.heeds(Event.PROOF_LAPSED):
+            self.error = ProofLapsed(reason)
+            self._happened(Event.PROOF_LAPSED)
 
     def renew(self, reason: str) -> None:
         """Its node has no instance: go through setup again at once, on a new connection."""
@@ -341,14 +372,24 @@ class ModelActor:
         """
         return (self._joining_queue if joining else self._queue).take_turn()
 
-    def usable(self, *, joining: bool) -> NodeConnection | None:
-        """The connection for a call, if there is one now."""
+    def usable(self, *, joining: bool, unproved: bool = False) -> NodeConnection | None:
+        """The connection for a call, if there is one now.
+
+        Args:
+            joining: it is a call of `on_join`.
+            unproved: nothing of value is sent, so the node need not be proved at this moment.
+        """
         node, state = self._steps.node, self._life.state
         if node is None or not node.connection.accepts_calls:
             return None
         if joining:
-            return node if state is ModelState.JOINING else None
-        return node if state is ModelState.READY or state is ModelState.RETIRING else None
+            usable = state is ModelState.JOINING
+        else:
+            usable = state is ModelState.READY or state is ModelState.RETIRING
+        if usable and not unproved and node.must_prove:
+            self._lapse("the node's proof holds no longer")
+            return None
+        return node if usable else None
 
     @property
     def kept_by_us(self) -> bool:
@@ -369,6 +410,10 @@ class ModelActor:
             if joining or self.state in _UNAVAILABLE:
                 raise ModelUnavailableError(self.condition)
             await self._changed.wait()
+
+    async def wait_replaced(self) -> None:
+        """Wait while its connection is replaced by another one."""
+        await self._changed.wait_until(lambda: self.state is not ModelState.REPLACING)
 
     # The steps of a life.
 

@@ -2,7 +2,7 @@
 
 A new connection may lead to another process than the last one, so both are done on each. If a proof is
 needed, it comes first, by a health check: a Setup has the class and its arguments, and only the model's own
-node may see these.
+node may see these. A node that was busy for so long that its proof has expired proves itself once more.
 
 A node that is busy answers a Setup with "Server busy". That is an answer, so nobody is blamed for it: the
 `watch` waits until the node is through. A Setup that is not answered in time is an overrun as any other.
@@ -179,6 +179,8 @@ async def set_up(node: NodeConnection, service: NodeService, timeout: float, wat
     """
     waits = growing_waits(_SHORTEST_WAIT, maximum=_LONGEST_WAIT)
     while True:
+        if node.must_prove:
+            await prove(node, service, timeout)
         began = trio.current_time()
         setup = await _try_setup(node, service, timeout, watch.note_sent)
         if setup is _NoAnswer.BUSY:

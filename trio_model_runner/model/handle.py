@@ -139,8 +139,8 @@ class ModelRunner:
         Calls carry the connection's tokens, and its proof is verified before the first message is delivered.
         A failed proof ends the connection. Calls of the health service carry no token, and need no proof.
         Calls of the model's own service take their turn, as `call` does. Nothing else that happens here
-        counts for or against the model. While the model is not connected, calls raise
-        `channel.CallInterrupted`.
+        counts for or against the model. A call waits while the connection is being replaced. While the model
+        is not connected at all, calls raise `channel.CallInterrupted`.
         """
         return self._operator.channel
 

@@ -44,6 +44,8 @@ class Event(enum.Enum):
         REPORTED: it was reported to the orchestrator.
         HELD: a report about it is held. So the reason why it was given up may lie elsewhere.
         DISTRUSTED: an answer did not prove that it comes from the model's node.
+        PROOF_LAPSED: what its node proved holds no longer: it has expired, or the orchestrator has named
+            another participant.
         INSTANCE_LOST: its node has no instance to call: it was restarted, or reset.
         BEGUN: the actor has begun to run.
         CONNECTED: there is a connection, and no proof is needed.
@@ -68,6 +70,7 @@ class Event(enum.Enum):
     REPORTED = enum.auto()
     HELD = enum.auto()
     DISTRUSTED = enum.auto()
+    PROOF_LAPSED = enum.auto()
     INSTANCE_LOST = enum.auto()
     BEGUN = enum.auto()
     CONNECTED = enum.auto()
@@ -95,7 +98,7 @@ class Step(enum.Enum):
         SET_UP: ask the node to make an instance.
         JOIN: let the coordinator catch it up.
         SERVE: carry calls, until the connection takes no more.
-        REPLACE: make the next connection and set the model up, while calls wait for that.
+        REPLACE: make the next connection, have it proved and set the model up, while calls wait for that.
         DRAIN: let the present calls end, and take no new ones.
         WAIT: wait for an event from outside.
         WAIT_TO_RETRY: wait for an event from outside, but try again after a while.
@@ -126,6 +129,7 @@ WORDS: Final = frozenset(
         Event.REPORTED,
         Event.HELD,
         Event.DISTRUSTED,
+        Event.PROOF_LAPSED,
         Event.INSTANCE_LOST,
     }
 )
@@ -183,19 +187,23 @@ TABLE: Final[Mapping[ModelState, Mapping[Event, Transition]]] = MappingProxyType
         },
         ModelState.PROVING: {
             **_BRINGING_UP,
+            Event.PROOF_LAPSED: (ModelState.CONNECTING, Step.CONNECT),
             Event.PROVED: (ModelState.SETTING_UP, Step.SET_UP),
         },
         ModelState.SETTING_UP: {
             **_BRINGING_UP,
+            Event.PROOF_LAPSED: (ModelState.CONNECTING, Step.CONNECT),
             Event.MUST_JOIN: (ModelState.JOINING, Step.JOIN),
             Event.SET_UP: (ModelState.READY, Step.SERVE),
         },
         ModelState.JOINING: {
             **_BRINGING_UP,
+            Event.PROOF_LAPSED: (ModelState.CONNECTING, Step.CONNECT),
             Event.JOINED: (ModelState.READY, Step.SERVE),
         },
         ModelState.READY: {
             **_WORDS_TO_THE_LIVING,
+            Event.PROOF_LAPSED: (ModelState.REPLACING, Step.REPLACE),
             Event.REPLACED: (ModelState.RETIRING, Step.DRAIN),
             Event.INSTANCE_LOST: (ModelState.CONNECTING, Step.CONNECT),
             Event.CONNECTION_ENDED: (ModelState.LOST, Step.BACK_OFF),
@@ -205,6 +213,7 @@ TABLE: Final[Mapping[ModelState, Mapping[Event, Transition]]] = MappingProxyType
         },
         ModelState.REPLACING: {
             **_WORDS_TO_THE_LIVING,
+            Event.PROOF_LAPSED: (ModelState.REPLACING, Step.REPLACE),
             Event.MUST_JOIN: (ModelState.JOINING, Step.JOIN),
             Event.SET_UP: (ModelState.READY, Step.SERVE),
             Event.CONNECTION_ENDED: (ModelState.LOST, Step.BACK_OFF),

@@ -7,7 +7,7 @@ the connection, so all of it lives and ends with the connection; the next one mi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from grpclib.exceptions import GRPCError
@@ -17,11 +17,13 @@ from ..network import address_text, authority_host
 from ..rpc.call import Answer, UnaryCall
 from ..rpc.ending import EndCause
 from ..rpc.protocol import request_fields
-from ..security.delegation import NodeIdentity, carries_proof
+from ..security.delegation import NodeIdentity, UnknownIdentity, carries_proof
 from ..text import readable
 from .policy import is_busy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..rpc.connection import Connection
     from ..rpc.headers import Fields, RawFields
     from ..security.node_security import NodeSecurity
@@ -56,6 +58,8 @@ class NodeConnection:
         "_authority",
         "_fields",
         "_has_tokens",
+        "_identity",
+        "_infos",
         "_max_message_bytes",
         "_max_text",
         "_model",
@@ -81,11 +85,22 @@ class NodeConnection:
         self._scheme = "http" if security.tls(model.model_id) is None else "https"
         self._proof = security.proof(connection.peer_certificate)
         self._fields: dict[str, RawFields] = {}
+        self._infos: Mapping[str, Any] | None = None  # that the identity was read from
+        self._identity: NodeIdentity | None = None
 
     @property
     def must_prove(self) -> bool:
-        """Whether an answer must have proved who is there before anything of value is sent."""
-        return self._proof is not None and not self._proof.proved
+        """Whether the node must prove who it is before anything of value is sent.
+
+        So it is before its first answer, and again when the proof has expired, or the orchestrator has named
+        another participant. This is asked before each request that has a value in it.
+        """
+        if self._proof is None:
+            return False
+        try:
+            return not self._proof.holds(self.identity())
+        except UnknownIdentity:
+            return True
 
     @property
     def retired_in_peace(self) -> bool:
@@ -181,6 +196,7 @@ class NodeConnection:
 
         Raises:
             ProofFailed: it does not prove whose it is.
+            ProofLapsed: it is from before its proof expired, or another participant was named.
         """
         if self._proof is None or (exempt and not carries_proof(headers)):
             return
@@ -192,7 +208,11 @@ class NodeConnection:
         Raises:
             UnknownIdentity: the orchestrator did not say.
         """
-        return NodeIdentity.from_infos(self._model.model_id, self._model.infos)
+        infos = self._model.infos  # another object whenever the orchestrator says something new
+        if self._identity is None or infos is not self._infos:
+            self._identity = NodeIdentity.from_infos(self._model.model_id, infos)
+            self._infos = infos
+        return self._identity
 
     def _made_readable(self, error: GRPCError) -> GRPCError:
         """What the node said of an error goes into results, logs and tracebacks."""

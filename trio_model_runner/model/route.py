@@ -3,7 +3,8 @@
 Any generated stub runs on such a channel. The calls carry the connection's tokens, and their answers are
 verified, as for the cluster's own calls. Calls of the model's own service take their turn among these calls;
 other services (health, reflection) disturb no call. Nothing that happens is counted, with one exception: an
-answer with a failed proof ends the connection, since no other answer on it can be trusted either.
+answer with a failed proof ends the connection, since no other answer on it can be trusted either. A proof
+that holds no longer is noticed before a call begins; what a stream sends later belongs to that call.
 """
 
 from __future__ import annotations
@@ -53,8 +54,11 @@ class RoutedModel(Protocol):
     def take_turn(self, *, joining: bool) -> Turn:
         """Take a place among the calls."""
 
-    def usable(self, *, joining: bool) -> NodeConnection | None:
-        """The connection, if there is one now."""
+    def usable(self, *, joining: bool, unproved: bool = False) -> NodeConnection | None:
+        """The connection, if there is one now; unless `unproved`, on which the node is proved now."""
+
+    async def wait_replaced(self) -> None:
+        """Wait while the connection is replaced."""
 
     def note_distrust(self, path: str, error: ProofFailed) -> None:
         """Let go of a node that did not prove that it belongs to the model."""
@@ -73,7 +77,10 @@ class ModelRoute:
         self._service_path = service_path
 
     async def begin(self, path: str) -> NodeCall:
-        """See `channel.Route.begin`. The model's own calls wait for their turn; none waits for a connection.
+        """See `channel.Route.begin`. The model's own calls wait for their turn.
+
+        No call waits for a connection, unless the present one is being replaced: then its node has retired
+        it, or must prove itself anew.
 
         Raises:
             CallInterrupted: the model is not connected, or too many calls wait for it.
@@ -83,9 +90,9 @@ class ModelRoute:
         try:
             if turn is not None:
                 await turn.wait()
-                await self._wait_through()
-            token = await self._node().token(path)
-            return NodeCall(self._actor, self._node(), path, token, turn)
+            await self._wait_usable(path, through=turn is not None)
+            token = await self._node(path).token(path)
+            return NodeCall(self._actor, self._node(path), path, token, turn)
         except BaseException:
             if turn is not None:
                 turn.leave()
@@ -97,14 +104,22 @@ class ModelRoute:
         except QueueFullError as error:
             raise CallInterrupted(str(error), unprocessed=True) from error
 
-    async def _wait_through(self) -> None:
-        """Wait until the node is through with what was cut off."""
-        while self._actor.conduct.record.overrun is not None:
-            await self._actor.watch.wait_through(self._node())
+    async def _wait_usable(self, path: str, *, through: bool) -> None:
+        """Wait while the connection is being replaced, and until its node is through with a cut-off call."""
+        while True:
+            if self._usable(path) is None:
+                await self._actor.wait_replaced()
+            if not through or self._actor.conduct.record.overrun is None:
+                return
+            await self._actor.watch.wait_through(self._node(path))
             await trio.lowlevel.checkpoint()
 
-    def _node(self) -> NodeConnection:
-        node = self._actor.usable(joining=self._actor.joining)
+    def _usable(self, path: str) -> NodeConnection | None:
+        health = path.startswith(_HEALTH_SERVICE)
+        return self._actor.usable(joining=self._actor.joining, unproved=health)
+
+    def _node(self, path: str) -> NodeConnection:
+        node = self._usable(path)
         if node is None:
             text = f"the model is not connected: {self._actor.condition}"
             raise CallInterrupted(text, unprocessed=True, connection_lost=True)

@@ -16,6 +16,7 @@ import trio
 from ..errors import ProofFailed
 from ..rpc.reader import let_readers_catch_up
 from ..rpc.receiver import CallInterrupted
+from ..security.delegation import ProofLapsed
 from ..signal import Signal
 from ..text import quoted
 from .bringing_up import BringUpError, connect, prove, set_up
@@ -137,6 +138,8 @@ class Steps:
             return StepResult(await self._take(step, nursery))
         except BringUpError as failure:
             return StepResult(Event.GIVEN_UP, failure=failure)
+        except ProofLapsed as error:
+            return StepResult(Event.CONNECTION_ENDED, error)  # the next one has another proof, or none
         except ProofFailed as error:
             outcome = outcome_of_distrust(error, answer=False)
             return StepResult(Event.GIVEN_UP, failure=BringUpError(outcome, str(error), error))

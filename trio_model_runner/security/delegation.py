@@ -13,6 +13,10 @@ such a connection. A client that reads the certificate on a connection of its ow
 The proof is checked with each answer. This takes very little time: while the same bytes come, only the time
 is checked again. A peer can send anything, so each part is bounded, and every error is a `ProofFailed`.
 
+A proof holds for a time, and for whom the orchestrator named. Both can be over before the connection is. So
+`ConnectionProof.holds` is asked before anything of value is sent, and says no from then on. An answer that
+was under way at that moment is a `ProofLapsed`: it is not to be believed, and its node did nothing wrong.
+
 Nothing here does I/O. `cryptography` and `base58` are imported by the first check.
 """
 
@@ -32,7 +36,14 @@ from ..text import quoted
 from .keys import public_key_info
 from .wallet import WalletError, check_wallet_signature, decode_wallet
 
-__all__ = ["ConnectionProof", "NodeIdentity", "UnknownIdentity", "carries_proof"]
+__all__ = [
+    "ConnectionProof",
+    "NodeIdentity",
+    "ProofLapsed",
+    "UnknownIdentity",
+    "carries_proof",
+    "same_participant",
+]
 
 MESSAGE: Final = "x-server-auth-message"
 SIGNATURE: Final = "x-server-auth-signature"
@@ -50,6 +61,14 @@ HeaderFields = Iterable[tuple[str, str]]
 
 class UnknownIdentity(ProofFailed):
     """The orchestrator does not say who a model's node must be. The model is not at fault."""
+
+
+class ProofLapsed(ProofFailed):
+    """What the node proved held when the request was sent, and holds no longer. The model is not at fault.
+
+    The proof has expired since, or the orchestrator has named somebody else. Another proof, on a new
+    connection, shows whether the node belongs to the model.
+    """
 
 
 @attrs.frozen
@@ -95,18 +114,27 @@ class ConnectionProof:
         certificate: the certificate that the server showed on this connection (X.509, DER); None if it
             showed none.
         clock_leeway: a proof is accepted for so many seconds after it expired, since clocks differ.
-
-    Attributes:
-        proved: a proof was accepted on this connection.
     """
 
     def __init__(self, certificate: bytes | None, *, clock_leeway: float = 0.0) -> None:
-        self.proved = False
         self._certificate = certificate
         self._clock_leeway = clock_leeway
         self._public_key: bytes | None = None
-        self._accepted: tuple[object, ...] | None = None
-        self._expires_at = math.inf
+        self._parts: tuple[str, str, str] | None = None  # of the proof that was accepted last
+        self._identity: NodeIdentity | None = None  # whose that was
+        self._expires_at = -math.inf
+        self._proved_at = math.inf  # when the first proof was accepted, POSIX seconds
+
+    def holds(self, identity: NodeIdentity, *, now: float | None = None) -> bool:
+        """Whether the last proof that was accepted here is still one for this participant.
+
+        Args:
+            identity: the participant and model to which the server must belong.
+            now: POSIX seconds; None asks the clock.
+        """
+        if identity is not self._identity and identity != self._identity:  # to compare the texts takes longer
+            return False
+        return (time.time() if now is None else now) - self._expires_at <= self._clock_leeway
 
     def verify(self, metadata: HeaderFields, identity: NodeIdentity, *, now: float | None = None) -> None:
         """Check the proof in an answer's initial metadata.
@@ -117,16 +145,29 @@ class ConnectionProof:
             now: POSIX seconds; None asks the clock.
 
         Raises:
+            ProofLapsed: it may have been good when the request was sent: it expired after this connection was
+                proved, or the connection was proved for another participant.
             ProofFailed: the proof is missing or wrong; the text says in what way.
         """
-        parts = _find(metadata)
-        if (parts, identity) != self._accepted:
-            self._expires_at = self._verify_anew(*parts, identity)
-            self._accepted = (parts, identity)
-        late = (time.time() if now is None else now) - self._expires_at
-        if late > self._clock_leeway:
-            raise ProofFailed(f"the node's proof has expired: expires_at was {late:.10g} s ago")
-        self.proved = True
+        try:
+            self._verify(_find(metadata), identity, time.time() if now is None else now)
+        except ProofLapsed:
+            raise
+        except ProofFailed as error:
+            if self._identity is None or self._identity == identity:
+                raise
+            text = "the orchestrator has named another participant since this node was proved"
+            raise ProofLapsed(f"{text}: {error}") from error
+
+    def _verify(self, parts: tuple[str, str, str], identity: NodeIdentity, now: float) -> None:
+        known = parts == self._parts and identity == self._identity
+        expires_at = self._expires_at if known else self._verify_anew(*parts, identity)
+        if now - expires_at > self._clock_leeway:
+            held_here = expires_at + self._clock_leeway >= self._proved_at
+            failure = ProofLapsed if held_here else ProofFailed
+            raise failure(f"the node's proof has expired: expires_at was {now - expires_at:.10g} s ago")
+        self._parts, self._identity, self._expires_at = parts, identity, expires_at
+        self._proved_at = min(self._proved_at, now)
 
     def _verify_anew(self, message_text: str, signature: str, wallet: str, identity: NodeIdentity) -> float:
         """Check everything but the time, and return when the proof expires."""
@@ -161,6 +202,11 @@ class ConnectionProof:
             except (ValueError, UnsupportedAlgorithm) as error:
                 raise ProofFailed("the public key in the node's certificate can't be read") from error
         return self._public_key
+
+
+def same_participant(infos: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Whether two infos of one model name the same participant, or neither names any."""
+    return all(infos.get(key) == others.get(key) for key in (_WALLET_INFO, _HOTKEY_INFO))
 
 
 def carries_proof(metadata: HeaderFields) -> bool:

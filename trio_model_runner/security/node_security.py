@@ -5,8 +5,8 @@ The code that opens a connection to a node asks, in this order:
 - `NodeSecurity.tls` for the TLS under HTTP/2, and `NodeSecurity.authority` for the ``:authority`` of
   requests;
 - `NodeSecurity.failed_proof` if the connection can't be opened;
-- `NodeSecurity.proof` for each connection. If there is a proof, nothing secret may be sent before it has
-  accepted an answer, and answers that it does not accept must not be used.
+- `NodeSecurity.proof` for each connection. If there is a proof, nothing secret may be sent unless it holds
+  (`ConnectionProof.holds`) at that moment, and answers that it does not accept must not be used.
 
 Each call carries `NodeSecurity.call_metadata`. Without credentials, there is none of all this.
 
@@ -59,9 +59,11 @@ class NodeSecurity:
     """How one cluster's connections to its nodes are secured. This base class is for plaintext.
 
     Attributes:
+        has_proofs: nodes must prove whose they are; see `proof`.
         has_tokens: calls carry tokens, which `call_metadata` makes.
     """
 
+    has_proofs: bool = False
     has_tokens: bool = False
 
     def tls(self, model_id: str) -> TLSParameters | None:
@@ -112,6 +114,8 @@ class NodeSecurity:
 
 class SecureSecurity(NodeSecurity):
     """TLS with certificates on both sides, and a wallet's signature for every node's key."""
+
+    has_proofs = True
 
     def __init__(self, credentials: SecureCredentials, *, clock_leeway: float) -> None:
         self._context = credentials.context

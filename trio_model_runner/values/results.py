@@ -67,8 +67,8 @@ class ModelState(enum.StrEnum):
         SETTING_UP: its node is asked to make an instance.
         JOINING: the coordinator's `on_join` catches it up.
         READY: it takes part in rounds.
-        REPLACING: it takes part in rounds. Its node has retired the connection in peace, and calls wait for
-            the next one, which is being made.
+        REPLACING: it takes part in rounds. Its node has retired the connection in peace, or must prove itself
+            anew, and calls wait for the next connection, which is being made.
         LOST: its connection is gone, and will be made again.
         RECOVERING: the orchestrator says that it crashed, and is being restarted.
         FAILED: it is given up until it is announced again; its `error` says why.

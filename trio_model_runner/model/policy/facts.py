@@ -17,7 +17,7 @@ from grpclib.exceptions import GRPCError
 
 from ...errors import InvalidAnswer, ProofFailed
 from ...rpc.protocol import NotGRPC
-from ...security.delegation import UnknownIdentity
+from ...security.delegation import ProofLapsed, UnknownIdentity
 from ...services.base import AnswerCode
 from ...values.results import ModelState
 from .outcomes import Outcome
@@ -332,7 +332,7 @@ def outcome_of_distrust(error: ProofFailed, *, answer: bool) -> Outcome:
         error: the reason.
         answer: the proof of an answer to a call failed; else that of a new connection.
     """
-    if isinstance(error, UnknownIdentity):
+    if isinstance(error, UnknownIdentity | ProofLapsed):
         return Outcome.NOT_ITS_FAULT
     return Outcome.ANSWER_UNPROVED if answer else Outcome.PROOF_FAILED
 

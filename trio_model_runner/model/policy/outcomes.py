@@ -48,7 +48,8 @@ class Outcome(enum.IntEnum):
     OPTIONAL_MISSING = enum.auto()
     """The method does not exist, and need not."""
     NOT_ITS_FAULT = enum.auto()
-    """The request was wrong, not allowed or too large, or the node's identity is unknown."""
+    """The request was wrong, not allowed or too large; or the node's identity is unknown, or was proved when
+    the request was sent and is no longer."""
     INVALID_ANSWER = enum.auto()
     """The answer decodes, but does not fit what the coordinator asked for."""
     COORDINATOR_RAISED = enum.auto()
