@@ -11,7 +11,7 @@ from helpers.coordinating import SERVICE, Model, until
 from helpers.insides import actor_of
 from trio.testing import MockClock
 
-from trio_model_runner import Cluster, ModelState
+from trio_model_runner import Arguments, Cluster, ModelState
 from trio_model_runner.model.policy import SETUP
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.testing import LocalCrunch
@@ -110,3 +110,36 @@ async def test_an_instance_that_was_lost_is_new_again(autojump_clock: MockClock)
         await until(cluster, lambda: model.state is ModelState.READY)
         assert joins == [("joined", True), ("restarted", True)]
         nursery.cancel_scope.cancel()
+
+
+async def test_an_instance_that_was_not_caught_up_to_the_end_is_not_called_before_it_is(
+    autojump_clock: MockClock,
+) -> None:
+    """Its connection is lost in the middle of `on_join`: the instance is not new any more, and is behind."""
+    joins: list[tuple[str, bool]] = []
+    caught_up = 0
+
+    async def on_join(join: Any) -> None:
+        nonlocal caught_up
+        joins.append((str(join.reason), join.fresh))
+        await trio.sleep(1)
+        (await join.model.call("tick", Arguments(1))).unwrap()
+        caught_up += 1
+
+    async with LocalCrunch({"a": Model}, network=MemoryNetwork()) as crunch:
+        node = crunch.node("a")
+        async with Cluster(crunch.config(), SERVICE, on_join=on_join) as cluster:
+            model = cluster.models["a"]
+            node.kill()
+            await until(cluster, lambda: model.state is not ModelState.READY)
+            node.restart()
+            await until(cluster, lambda: model.state is ModelState.JOINING)
+            await trio.sleep(0.5)
+            node.break_connections()
+            await until(cluster, lambda: model.state is ModelState.READY)
+            assert joins == [("joined", True), ("restarted", True), ("restarted", False)]
+            assert caught_up == 2
+            node.break_connections()
+            await until(cluster, lambda: model.state is not ModelState.READY)
+            await until(cluster, lambda: model.state is ModelState.READY)
+            assert len(joins) == 3

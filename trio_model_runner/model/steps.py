@@ -104,7 +104,8 @@ class Steps:
         self._config = supervisor.config
         self._attempts = attempts
         self._wait_no_calls = wait_no_calls
-        self._fresh = False
+        self._fresh = False  # there is an instance that the coordinator was not told of
+        self._behind = False  # the coordinator has not caught it up to the end
         self._seen = False  # an answer has said that there is an instance
         self._setup_unread = False  # a Setup may have made one, and its answer was not read
         self._retry_now = False
@@ -192,11 +193,11 @@ class Steps:
             self._setup_unread = unread or self._setup_unread
             raise
         unread, self._setup_unread = unread or self._setup_unread, False
-        self._fresh = created or (unread and not self._seen)
+        self._fresh = self._fresh or created or (unread and not self._seen)
+        self._behind = self._behind or self._fresh or self.reason is not JoinReason.RESTARTED
         self._seen = True
         self._actor.conduct.note_setup(created=created)
-        must_join = self._fresh or self.reason is not JoinReason.RESTARTED
-        return Event.MUST_JOIN if must_join else Event.SET_UP
+        return Event.MUST_JOIN if self._behind else Event.SET_UP
 
     def note_setup_sent(self) -> None:
         """A Setup may have reached the node, and its answer was not read."""
@@ -219,8 +220,10 @@ class Steps:
         return event
 
     async def _join(self, node: NodeConnection) -> None:
+        fresh, self._fresh = self._fresh, False
         try:
-            await self._supervisor.join(self._model, self.reason, fresh=self._fresh)
+            await self._supervisor.join(self._model, self.reason, fresh=fresh)
+            self._behind = False
         except Exception as error:  # the coordinator's code: any error keeps just this model out
             if not node.connection.accepts_calls:
                 raise CallInterrupted(node.connection.loss or "it has ended") from error
