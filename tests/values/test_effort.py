@@ -22,6 +22,8 @@ from trio_model_runner.services import DynamicSubclassService
 from trio_model_runner.values.effort import (
     INLINE_FRAME_BYTES,
     INLINE_JSON_BYTES,
+    INLINE_JSON_VALUES,
+    INLINE_STRUCTURED_VALUES,
     INLINE_TEXT_BYTES,
     NEVER_LONG_BYTES,
     takes_long_to_decode,
@@ -124,6 +126,27 @@ def test_what_takes_long_to_decode(data_type: DataType, limit: int) -> None:
     assert frames_are_ready("pandas")
     assert not takes_long_to_decode(Encoded(data_type, bytes(limit)), frames="pandas")
     assert takes_long_to_decode(Encoded(data_type, bytes(limit + 1)), frames="pandas")
+
+
+@pytest.mark.parametrize(
+    ("structured", "limit"), [(False, INLINE_JSON_VALUES), (True, INLINE_STRUCTURED_VALUES)]
+)
+@pytest.mark.parametrize(
+    ("first", "more", "values"), [("", ",1", 1), ("[]", ",[]", 2), ("{}", ',{"":0}', 3), ('""', ',""', 1)]
+)
+def test_many_small_values_take_long_to_decode(
+    first: str, more: str, values: int, limit: int, *, structured: bool
+) -> None:
+    def takes_long(count: int) -> bool:
+        encoded = Encoded(DataType.JSON, f"[{first}{more * count}]".encode())
+        return takes_long_to_decode(encoded, structured=structured)
+
+    assert not takes_long((limit - 4) // values)
+    assert takes_long(limit // values + 1)
+
+
+def test_a_text_in_json_is_one_value_however_long() -> None:
+    assert not takes_long_to_decode(Encoded(DataType.JSON, b'"' + b"a" * 30_000 + b'"'), structured=True)
 
 
 def test_numbers_never_take_long_to_decode() -> None:
@@ -239,5 +262,11 @@ def test_what_is_never_long_is_not_long_whatever_is_imported(
     if not ready:
         monkeypatch.delitem(sys.modules, "pyarrow.parquet")
     sizes = (0, 1, INLINE_FRAME_BYTES, INLINE_JSON_BYTES)
-    never_long = [size for size in sizes if size <= NEVER_LONG_BYTES[data_type]]
-    assert [size for size in never_long if takes_long_to_decode(Encoded(data_type, bytes(size)))] == []
+    never_long = [
+        size for size in (*sizes, NEVER_LONG_BYTES[data_type]) if size <= NEVER_LONG_BYTES[data_type]
+    ]
+    assert [
+        size
+        for size in never_long
+        if 0 <= size < 2**30 and takes_long_to_decode(Encoded(data_type, b"[" * size), structured=True)
+    ] == []

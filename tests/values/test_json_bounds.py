@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_model_runner.values.data import DataType, decode_data, encode, encode_data
-from trio_model_runner.values.jsonable import MAX_DEPTH, from_json, to_json
+from trio_model_runner.values.json_reading import from_json
+from trio_model_runner.values.json_structure import MAX_DEPTH
+from trio_model_runner.values.jsonable import to_json
 
 
 @dataclasses.dataclass

@@ -24,7 +24,7 @@ import pytest
 
 from trio_model_runner import Arguments, DataType, Encoded, decode_data, encode
 from trio_model_runner.values.frames.bounds.limit import MAX_FRAME_BYTES
-from trio_model_runner.values.jsonable import MAX_DEPTH
+from trio_model_runner.values.json_structure import MAX_DEPTH
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 SECTION = README[README.index("\n### Values\n") : README.index("\n### Models that join late\n")]

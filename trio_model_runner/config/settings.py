@@ -172,6 +172,8 @@ class Limits:
             its call alone.
         max_frame_bytes: how large a data frame in an answer may become when it is read, in bytes. Each value
             counts as 8 bytes or more. A small file can hold an enormous frame.
+        max_json_values: how many values JSON in an answer may hold. Each number, text, literal and key is
+            one, an array or an object is four, an empty one five. Time and memory go by these, not by bytes.
         max_queued_calls: how many calls may wait for one model; further calls are SKIPPED.
         max_simultaneous_connects: how many connections may be made at the same time.
         max_detail_length: characters that are kept of a text from a node, such as a model's traceback.
@@ -182,6 +184,7 @@ class Limits:
     max_message_bytes: int = attrs.field(default=64 * _MIB, validator=WholeNumber(at_least=1))
     max_header_bytes: int = attrs.field(default=16 * 1024, validator=WholeNumber(at_least=1))
     max_frame_bytes: int = attrs.field(default=256 * _MIB, validator=WholeNumber(at_least=1))
+    max_json_values: int = attrs.field(default=500_000, validator=WholeNumber(at_least=1))
     max_queued_calls: int = attrs.field(default=32, validator=WholeNumber(at_least=1))
     max_simultaneous_connects: int = attrs.field(default=100, validator=WholeNumber(at_least=1))
     max_detail_length: int = attrs.field(default=2000, validator=WholeNumber(at_least=1))

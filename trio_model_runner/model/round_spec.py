@@ -76,6 +76,7 @@ class RoundSpec:
         blame_misfits: an answer that `returns` does not take is the model's failure.
         frames: what data frames are given as.
         max_frame_bytes: how large a data frame may become when it is decoded, bytes.
+        max_json_values: how many values JSON may hold.
     """
 
     method: str
@@ -89,6 +90,7 @@ class RoundSpec:
     blame_misfits: bool = False
     frames: Literal["arrow", "pandas"] = "arrow"
     max_frame_bytes: int = 256 << 20
+    max_json_values: int = 500_000
 
     @classmethod
     def make(
@@ -148,12 +150,15 @@ class RoundSpec:
             blame_misfits=config.blame_invalid_answers,
             frames=config.frames,
             max_frame_bytes=config.limits.max_frame_bytes,
+            max_json_values=config.limits.max_json_values,
         )
 
     def takes_long_to_decode(self, encoded: Encoded) -> bool:
         """Whether a value should be decoded in a worker thread."""
         few = len(encoded.data) <= NEVER_LONG_BYTES[encoded.data_type]
-        return not few and takes_long_to_decode(encoded, frames=self.frames)
+        if few:
+            return False
+        return takes_long_to_decode(encoded, frames=self.frames, structured=self.structures_in_any_thread)
 
     @property
     def structures_in_any_thread(self) -> bool:
@@ -170,7 +175,12 @@ class RoundSpec:
         if encoded.data_type is DataType.NONE:
             return Value()
         try:
-            value = decode_encoded(encoded, frames=self.frames, max_frame_bytes=self.max_frame_bytes)
+            value = decode_encoded(
+                encoded,
+                frames=self.frames,
+                max_frame_bytes=self.max_frame_bytes,
+                max_json_values=self.max_json_values,
+            )
         except (InvalidAnswer, ImportError) as error:  # or a data frame, and nothing here to read it with
             return Value(error=error, detail=str(error))
         return Value(value)

@@ -5,7 +5,8 @@ Nothing here may know of networks, of services, or of the classes that implement
 Read in this order:
 
 - `encoded` is a value as it is on the wire, and `data` makes and reads it: `Arguments`, `encode`,
-  `decode_data`. `jsonable` does JSON, `frames` does data frames.
+  `decode_data`. `jsonable` writes JSON. `json_reading` reads it, with `text_reading` for long texts; what it
+  may become is bounded in `json_structure`. `frames` does data frames.
 - `frames.bounds` bounds the size of a data frame in an answer. (HTTP/2 has frames, too: their size is bounded
   in `rpc.http2`, and the size of a gRPC message in `rpc.messages`.)
 - `refusal` says why a value can't be sent, and where inside the value the reason is.

@@ -28,8 +28,11 @@ from .encoded import DataType, Encoded, require_data_type, to_bytes
 from .frames.bounds.limit import MAX_FRAME_BYTES
 from .frames.reading import read_arrow, read_parquet
 from .frames.writing import FrameKind, is_frame, write_arrow, write_parquet
-from .jsonable import as_number, from_json, require_utf8, to_json
+from .json_reading import from_json
+from .json_structure import MAX_JSON_VALUES
+from .jsonable import as_number, require_utf8, to_json
 from .refusal import Refusal
+from .text_reading import TextTooLargeError, text_of_utf8
 
 __all__ = ["Arguments", "DataType", "Encoded", "decode_data", "decode_encoded", "encode", "encode_data"]
 
@@ -96,6 +99,7 @@ def decode_data(
     *,
     frames: FrameKind = "arrow",
     max_frame_bytes: int = MAX_FRAME_BYTES,
+    max_json_values: int = MAX_JSON_VALUES,
 ) -> Any:
     """Read a value back from the wire.
 
@@ -105,11 +109,15 @@ def decode_data(
         frames: read PARQUET and ARROW as a `pyarrow.Table` ("arrow") or a `pandas.DataFrame` ("pandas").
         max_frame_bytes: how large a frame may become when it is read, in bytes. Each value counts as 8 bytes
             or more. A small file can hold a large frame. The default is 256 MiB.
+        max_json_values: how many values JSON may hold. Each number, text, literal and key is one, an array or
+            an object is four, an empty one five. The default is 500,000.
 
     Raises:
         InvalidAnswer: the bytes are not of that type: a length other than 8 for the numbers, any length
-            but 0 for NONE, broken UTF-8, JSON (also lone surrogates, or too deep a nesting) or frames. Its
-            ``value`` is the `Encoded`, or the bytes alone where the type has an unknown number.
+            but 0 for NONE, broken UTF-8, JSON (also lone surrogates, or too deep a nesting) or frames; or
+            the value is too large: JSON of more values, a key or a number in JSON of more than 2 MiB, a text
+            that would take more than 80 MiB of memory. Its ``value`` is the `Encoded`, or the bytes alone
+            where the type has an unknown number.
         ValueError: `frames` is something else.
         ImportError: a frame came, and pyarrow or pandas is not installed here. It is not the sender's fault.
     """
@@ -121,17 +129,22 @@ def decode_data(
             data_type = DataType(data_type)
         except ValueError:
             raise InvalidAnswer(f"unknown data type {data_type!r}", data) from None
-    return decode_encoded(Encoded(data_type, data), frames=frames, max_frame_bytes=max_frame_bytes)
+    return decode_encoded(
+        Encoded(data_type, data),
+        frames=frames,
+        max_frame_bytes=max_frame_bytes,
+        max_json_values=max_json_values,
+    )
 
 
-def decode_encoded(encoded: Encoded, *, frames: FrameKind, max_frame_bytes: int) -> Any:
+def decode_encoded(encoded: Encoded, *, frames: FrameKind, max_frame_bytes: int, max_json_values: int) -> Any:
     """Read back what is known to be an `Encoded`; see `decode_data`.
 
     Raises:
         InvalidAnswer, ImportError: as there.
     """
     try:
-        return _read(encoded.data, encoded.data_type, frames, max_frame_bytes)
+        return _read(encoded.data, encoded.data_type, frames, max_frame_bytes, max_json_values)
     except ValueError as error:
         raise InvalidAnswer(str(error), encoded) from error.__cause__
 
@@ -319,10 +332,12 @@ def _write(data_type: DataType, value: Any) -> bytes:
     raise Refusal(TypeError, f"{type(value).__name__} can't be sent as {data_type.name}")
 
 
-def _read(data: bytes, data_type: DataType, frames: FrameKind, max_frame_bytes: int) -> Any:
+def _read(
+    data: bytes, data_type: DataType, frames: FrameKind, max_frame_bytes: int, max_json_values: int
+) -> Any:
     match data_type:
         case DataType.JSON:
-            return from_json(data)
+            return from_json(data, max_json_values)
         case DataType.DOUBLE:
             return _DOUBLE.unpack(_of_length(8, data, data_type))[0]
         case DataType.INT:
@@ -346,6 +361,8 @@ def _of_length(length: int, data: bytes, data_type: DataType) -> bytes:
 
 def _read_text(data: bytes) -> str:
     try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
+        return text_of_utf8(data)
+    except UnicodeError as error:
         raise ValueError(f"STRING that is not UTF-8: {error}") from None
+    except TextTooLargeError as error:
+        raise ValueError(f"STRING of {error}") from None

@@ -27,6 +27,8 @@ from .frames.writing import FrameKind, frames_are_ready, is_frame
 __all__ = [
     "INLINE_FRAME_BYTES",
     "INLINE_JSON_BYTES",
+    "INLINE_JSON_VALUES",
+    "INLINE_STRUCTURED_VALUES",
     "INLINE_TEXT_BYTES",
     "LARGEST_AMONG_OTHERS",
     "NEVER_LONG_BYTES",
@@ -38,14 +40,20 @@ __all__ = [
 INLINE_JSON_BYTES: Final = 32 * 2**10
 """JSON takes 12 to 15 ns a byte to decode and 25 to 28 to encode (0.5 and 0.9 ms)."""
 
-INLINE_TEXT_BYTES: Final = 8 * 2**20
-"""Text takes about 0.05 ns a byte either way, mostly for copying (0.4 ms)."""
+INLINE_JSON_VALUES: Final = 4096
+"""Many small values in few bytes take longer: up to 100 ns each to decode (0.4 ms)."""
+
+INLINE_STRUCTURED_VALUES: Final = 128
+"""To make of a value what `returns=` asks for takes 0.1 to 7 us, the longest in unions (0.9 ms)."""
+
+INLINE_TEXT_BYTES: Final = 256 * 2**10
+"""Text takes 0.1 to 2 ns a byte either way: most where one character among many is of the widest (0.5 ms)."""
 
 INLINE_FRAME_BYTES: Final = 4 * 2**10
 """Parquet takes 0.1 ms, and 50 us more for each column. A column has 300 bytes or more (0.8 ms)."""
 
-LARGEST_AMONG_OTHERS: Final = 2**20
-"""Larger answers (bytes) keep a thread for 20 ms or more, even for seconds: they get one of their own."""
+LARGEST_AMONG_OTHERS: Final = 2**18
+"""Larger answers (bytes) keep a thread for 5 ms or more, even for seconds: they get one of their own."""
 
 _FRAMES = frozenset({DataType.PARQUET, DataType.ARROW})
 
@@ -58,10 +66,11 @@ _INLINE_BYTES = {
 
 NEVER_LONG_BYTES: Final = MappingProxyType(
     {kind: -1 if kind in _FRAMES else _INLINE_BYTES.get(kind, sys.maxsize) for kind in DataType}
+    | {DataType.JSON: INLINE_STRUCTURED_VALUES}
 )
 """Up to so many bytes nobody needs to ask `takes_long_to_decode`: a value of this type never does.
 
-Of frames it is always asked, since what reads them may not be imported.
+Of frames it is always asked, since what reads them may not be imported. JSON has no more values than bytes.
 """
 
 _NUMBER_BYTES: Final = 16
@@ -73,7 +82,7 @@ _LOOKED_AT: Final = 64
 _NUMBERS = frozenset({int, float, bool, type(None)})
 
 
-def takes_long_to_decode(encoded: Encoded, *, frames: FrameKind = "arrow") -> bool:
+def takes_long_to_decode(encoded: Encoded, *, frames: FrameKind = "arrow", structured: bool = False) -> bool:
     """Say whether `encoded` is so large that it should be decoded in a thread.
 
     Frames count as large until the library that reads them is imported: the import takes a good part of a
@@ -82,10 +91,20 @@ def takes_long_to_decode(encoded: Encoded, *, frames: FrameKind = "arrow") -> bo
     Args:
         encoded: an answer.
         frames: what a frame is read as.
+        structured: a type is made of it, too, as `returns=` asks for.
     """
+    if encoded.data_type is DataType.JSON:
+        data = encoded.data
+        values = INLINE_STRUCTURED_VALUES if structured else INLINE_JSON_VALUES
+        return len(data) > INLINE_JSON_BYTES or (len(data) > values and _most_values(data) > values)
     if encoded.data_type in _FRAMES and not frames_are_ready(frames):
         return True
     return len(encoded.data) > _INLINE_BYTES.get(encoded.data_type, sys.maxsize)
+
+
+def _most_values(data: bytes) -> int:
+    """How many values JSON has at most: what is in its texts is counted, too. It takes 0.1 ms at most."""
+    return 1 + sum(map(data.count, (b",", b":", b"[", b"{")))
 
 
 def takes_long_to_encode(value: Any) -> bool:

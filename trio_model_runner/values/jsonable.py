@@ -1,4 +1,4 @@
-"""What can go into JSON, the JSON of it, and how to read it back.
+"""What can go into JSON, and the JSON of it. `json_reading` reads it back.
 
 `json.dumps` is fast, but has three faults. It turns the keys 1, True and None into text without notice, so a
 model looks for ``d[1]`` and does not find it. It accepts lone surrogates, which can't be encoded as UTF-8
@@ -18,8 +18,7 @@ limit, the depth that Python's JSON accepts would depend on its release and on t
 `copy.deepcopy` fails in the coordinator, or the node fails and the model seems to be at fault.
 
 Python's JSON is one call into C, which no other thread can interrupt. For large values a worker thread would
-not help: the event loop would stand still all the same. So large values are written in pieces. They are read
-with Python functions for the numbers and objects in them, so other threads have their turn between these.
+not help: the event loop would stand still all the same. So large values are written in pieces.
 """
 
 from __future__ import annotations
@@ -33,33 +32,25 @@ import json
 import numbers
 import operator
 import pathlib
-import re
 import sys
 from collections import UserString
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate, count
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from ..text import as_step
 from .effort import looks_large
 from .frames.writing import is_frame
+from .json_structure import MAX_DEPTH, is_deep
 from .refusal import Refusal
 
-__all__ = ["MAX_DEPTH", "advice_on", "as_number", "from_json", "require_utf8", "to_json", "to_plain"]
-
-MAX_DEPTH: Final = 256
-"""How deep arrays and objects may be nested in each other."""
+__all__ = ["advice_on", "as_number", "require_utf8", "to_json", "to_plain"]
 
 _LEAVES = frozenset({type(None), bool, int, float, str})
 _PIECE_BYTES = 2**16  # takes 1 to 2 ms to write
-_LARGE_BYTES = 2**18  # takes 4 to 8 ms to read
 _ITEMS_IN_PIECE = 256
 _TOO_DEEP = f"it is nested too deeply to be sent as JSON: more than {MAX_DEPTH} levels"
-_SURROGATE_ESCAPE = re.compile(r"\\u[dD]")
-_BUT_BRACKETS_AND_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
-_OPENING_AND_CLOSING = bytes.maketrans(b"[{]}", b"\2\2\0\0")
 
 
 def to_json(value: Any) -> bytes:
@@ -79,67 +70,9 @@ def to_json(value: Any) -> bytes:
         if isinstance(error, RecursionError):
             raise Refusal(ValueError, _TOO_DEEP) from None
         raise
-    if _is_deep(data):
+    if is_deep(data):
         raise Refusal(ValueError, _TOO_DEEP)
     return data
-
-
-def from_json(data: bytes) -> Any:
-    """Read JSON in UTF-8. If a key comes twice, the later one counts.
-
-    The value usually takes 3 to 10 times the memory of the text, and at most about 30 times (lists of empty
-    lists).
-
-    Raises:
-        ValueError: the text is malformed, or the value could not be sent again: too deep a nesting, lone
-            surrogates, whole numbers with too many digits for Python (`sys.set_int_max_str_digits`).
-    """
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"JSON that is not UTF-8: {error}") from None
-    if _is_deep(data):
-        raise ValueError(f"JSON that is nested too deeply: more than {MAX_DEPTH} levels")
-    try:
-        value = (_PATIENT_DECODER if len(data) > _LARGE_BYTES else _DECODER).decode(text)
-        # JSON can spell lone surrogates, and UTF-8 can't. A program that writes such an answer to a file
-        # would fail.
-        if _SURROGATE_ESCAPE.search(text):
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise ValueError("JSON with a lone surrogate in it") from None
-    except RecursionError:
-        raise ValueError("JSON that is nested too deeply for the stack that was left") from None
-    except ValueError as error:
-        raise ValueError(f"JSON that can't be read: {error}") from None
-    return value
-
-
-def _is_deep(data: bytes) -> bool:
-    """Say whether JSON is nested more than `MAX_DEPTH` deep. Malformed JSON counts up to its first error.
-
-    All characters but brackets and quotes are taken away in C, then the strings, then pairs of brackets.
-    After that there is little left to count, unless the JSON is made of brackets.
-    """
-    if len(data) <= MAX_DEPTH:
-        return False
-    if b"\\" in data:
-        data = data.replace(rb"\\", b"").replace(rb"\"", b"")
-    brackets = data.translate(None, _BUT_BRACKETS_AND_QUOTES).replace(b'""', b"")
-    if b'"' in brackets:  # some string has a bracket in it
-        whole = data.translate(None, _BUT_BRACKETS_AND_QUOTES)
-        brackets = b"".join(whole.split(b'"')[::2])
-    inner = brackets.replace(b"{}", b"").replace(b"[]", b"")
-    if len(inner) + 2 <= MAX_DEPTH:
-        return False
-    # Each opening bracket counts 2, so that the sum less the number of brackets is the depth.
-    counts, depth = brackets.translate(_OPENING_AND_CLOSING), 0
-    for begin in range(0, len(counts), _PIECE_BYTES):
-        part = counts[begin : begin + _PIECE_BYTES]
-        if depth + max(map(operator.sub, accumulate(part), count(1))) > MAX_DEPTH:
-            return True
-        depth += sum(part) - len(part)
-    return False
 
 
 def to_plain(value: Any) -> Any:
@@ -230,22 +163,6 @@ def _with_commas(items: Iterable[Iterable[str]]) -> Iterator[str]:
         if index:
             yield ","
         yield from item
-
-
-def _same(value: dict[str, Any]) -> dict[str, Any]:
-    return value
-
-
-def _to_float(spelling: str) -> float:
-    return float(spelling)
-
-
-def _to_int(spelling: str) -> int:
-    return int(spelling)
-
-
-_DECODER = json.JSONDecoder()
-_PATIENT_DECODER = json.JSONDecoder(object_hook=_same, parse_float=_to_float, parse_int=_to_int)
 
 
 def _open(value: Any, path: str) -> Any:
