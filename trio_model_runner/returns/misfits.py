@@ -15,12 +15,18 @@ from typing import Any, Final
 
 import attrs
 
-from ..text import as_step
+from ..text import as_step, cut
 
 __all__ = ["MOST_EXPLAINED", "Misfit", "describe_misfits", "misfits_of_pydantic"]
 
 MOST_EXPLAINED: Final = 3
 """How many misfits a line names."""
+
+_LONGEST: Final = 300
+"""How many characters are kept of a place, and of a reason."""
+
+_MOST_LISTED: Final = 1000
+"""pydantic lists so many misfits within 10 ms. It lists all or none, and holds the interpreter's lock."""
 
 
 @attrs.frozen
@@ -37,7 +43,8 @@ class Misfit:
 
     def __str__(self) -> str:
         """``$.points[3].x: the reason``."""
-        return f"${''.join(map(as_step, self.place))}: {self.reason}"
+        steps = "".join(map(as_step, self.place[:_LONGEST]))
+        return f"${cut(steps, _LONGEST)}: {cut(self.reason, _LONGEST)}"
 
 
 def describe_misfits(misfits: Iterable[Misfit]) -> str:
@@ -52,6 +59,8 @@ def misfits_of_pydantic(error: BaseException) -> list[Misfit] | None:
     if not hasattr(type(error), "error_count") or not hasattr(type(error), "errors"):
         return None
     told: Any = error
+    if told.error_count() > _MOST_LISTED:
+        return [Misfit((), f"{told.error_count()} misfits")]
     return [
         Misfit(tuple(item["loc"]), item["msg"])
         for item in told.errors(include_url=False, include_context=False, include_input=False)

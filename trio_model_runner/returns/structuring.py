@@ -23,6 +23,7 @@ import types
 import typing
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from itertools import islice
 from typing import Any, Final, Literal
 
 import attrs
@@ -39,6 +40,9 @@ _ENOUGH: Final = 20
 
 _LONGEST_REASON: Final = 200
 """How many characters are kept of the text of a coordinator's validator, which may quote the value."""
+
+_MOST_FOR_PYDANTIC: Final = 50_000
+"""How many values pydantic is given at once. It is one call, which takes 20 ms if none of them fits."""
 
 _LISTS = (list, tuple)
 _OF_FRAMES = ("pyarrow", "pandas")
@@ -94,12 +98,44 @@ def _unknown(kind: Any) -> Hook:
     """Make the hook for a type that `cattrs` does not know."""
     validate = getattr(kind, "model_validate", None)
     if validate is not None:  # pydantic's models
-        return lambda value, _: validate(value)
+        return _validated_by(validate)
     if kind is object:
         return lambda value, _: value
     if isinstance(kind, type) and kind.__module__.partition(".")[0] in _OF_FRAMES:
         return _instance
     raise _UnsupportedTypeError(f"{name_of(kind)} is not supported; give a function instead")
+
+
+def _validated_by(validate: Callable[[Any], Any]) -> Hook:
+    """Make the hook for a pydantic model."""
+
+    def validated(value: Any, kind: Any) -> Any:
+        if sum(map(len, islice(_held(value), _MOST_FOR_PYDANTIC))) > _MOST_FOR_PYDANTIC:
+            raise MisfitError(f"more than {_MOST_FOR_PYDANTIC} values for {name_of(kind)}")
+        return validate(value)
+
+    return validated
+
+
+def _held(value: Any) -> Iterator[Any]:
+    """The lists and objects in a value, and the value itself if it is one."""
+    left = [value] if isinstance(value, (list, dict)) else []
+    while left:
+        value = left.pop()
+        yield value
+        items = value.values() if isinstance(value, dict) else value
+        left.extend(item for item in items if isinstance(item, (list, dict)))
+
+
+def _require_hashes(value: Any) -> None:
+    """Refuse whole numbers of more than 64 bits, of which millions have the same hash, in what becomes a set.
+
+    Each addition to the set would be compared with all that are there.
+    """
+    for held in _held(value):
+        for item in held.values() if isinstance(held, dict) else held:
+            if type(item) is int and not -(2**63) <= item < 2**63:
+                raise MisfitError("must have 64 bits, in a set")
 
 
 def _instance(value: Any, kind: Any) -> Any:
@@ -139,12 +175,15 @@ class _Selective:
         structure = self._of_named_tuple(kind) if hasattr(kind, "_fields") else self._of_cattrs(kind)
         what = "an object" if form is Mapping else "a list" if length is None else f"a list of {length}"
         expected = f"must be {what}, for {name_of(kind)}"
+        is_set = issubclass(typing.get_origin(kind) or kind, Set)
 
         def check(value: Any, _: Any) -> Any:
             if not isinstance(value, form):
                 raise MisfitError(f"{expected}, got {type(value).__name__}")
             if length is not None and len(value) != length:
                 raise MisfitError(f"{expected}, got {len(value)}")
+            if is_set:
+                _require_hashes(value)
             return structure(value, kind)
 
         return check
