@@ -163,6 +163,14 @@ async def test_what_the_signer_raises_is_raised_and_the_next_caller_tries_again(
     assert read(await maker.make("1"))["model_id"] == "1"
 
 
+async def test_signing_needs_none_of_trios_threads() -> None:
+    limiter = trio.to_thread.current_default_thread_limiter()
+    for number in range(int(limiter.total_tokens)):
+        limiter.acquire_on_behalf_of_nowait(number)
+    with trio.fail_after(30):
+        await Clock().maker().make("1")
+
+
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 5.0])
 async def test_who_waits_gets_a_token_however_long_signing_takes(seconds: float) -> None:
     clock, lock = Clock(), threading.Lock()

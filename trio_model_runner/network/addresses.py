@@ -22,13 +22,16 @@ The resolver gets the name with both: `ascii_host`. The other end is told the na
 from __future__ import annotations
 
 import socket
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import idna
 
 from ..text import quoted
 
-__all__ = ["address_text", "ascii_host", "authority_host"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["address_text", "address_texts", "ascii_host", "authority_host"]
 
 _LONGEST_NAME: Final = 254  # with a final dot (RFC 1035, section 2.3.4)
 _LONGEST_LABEL: Final = 63
@@ -39,6 +42,18 @@ _FORBIDDEN: Final = frozenset(" /?#@[]\\")
 def address_text(host: str, port: int) -> str:
     """Write a host and a port as people do, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def address_texts(found: Iterable[tuple[Any, ...]]) -> tuple[str, ...]:
+    """The addresses that `socket.getaddrinfo` has found, as texts, each once.
+
+    Raises:
+        OSError: there is none, which a resolver that is not the system's may say (`socket.gaierror`).
+    """
+    texts = tuple(dict.fromkeys(_text_of(address) for *_, address in found))
+    if not texts:
+        raise socket.gaierror(socket.EAI_NONAME, "the resolver knows no address of that name")
+    return texts
 
 
 def ascii_host(host: str) -> str:
@@ -71,6 +86,13 @@ def authority_host(host: str) -> str:
     """
     name = ascii_host(host)
     return name.partition("%")[0] if ":" in name else name.removesuffix(".")
+
+
+def _text_of(address: tuple[Any, ...]) -> str:
+    """The text of an address, with its zone, which `socket.getaddrinfo` has as a number."""
+    host, _, *more = address
+    zone = more[1] if len(more) == 2 else 0  # IPv6: the flow label and the zone
+    return f"{host}%{zone}" if zone and "%" not in host else str(host)
 
 
 def _is_label(text: str) -> bool:

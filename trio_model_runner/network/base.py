@@ -27,3 +27,14 @@ class Network(abc.ABC):
             OSError: nothing answers there, the host's name can't be resolved, or this process has no
                 permission.
         """
+
+    async def look_up(self, host: str) -> None:
+        """Look the name of `host` up, so that `connect` knows it for a second.
+
+        A name that never resolves takes seconds, and nothing but a thread. Whoever lets few connect at a time
+        calls this before, so that such names do not use up the turns. Here, names need no look-up.
+
+        Raises:
+            OSError: the host's name can't be resolved.
+        """
+        await trio.lowlevel.checkpoint()

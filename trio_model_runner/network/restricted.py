@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
-import socket
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import trio
 
-from .addresses import address_text, ascii_host
+from .addresses import address_text
 from .base import Network
+from .lookups import resolve
 
 __all__ = ["IPNetwork", "RestrictedNetwork"]
 
@@ -50,8 +50,7 @@ class RestrictedNetwork(Network):
             PermissionError: not all addresses of the host are allowed.
             OSError: the host can't be resolved, or see `Network.connect`.
         """
-        found = await trio.socket.getaddrinfo(ascii_host(host), port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(_text_of(address) for *_, address in found))
+        addresses = await resolve(host, port)
         for address in addresses:
             if not self._allows(address):
                 raise PermissionError(
@@ -62,14 +61,11 @@ class RestrictedNetwork(Network):
                 return await self._network.connect(address, port)
         return await self._network.connect(addresses[-1], port)
 
+    async def look_up(self, host: str) -> None:
+        """Look the host's name up; see `Network.look_up`. Its addresses are checked by `connect`."""
+        await resolve(host, 0)
+
     def _allows(self, text: str) -> bool:
         address = ipaddress.ip_address(text)
         mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:10.0.0.1 is 10.0.0.1 to the kernel
         return any((mapped or address) in network for network in self._allowed)
-
-
-def _text_of(address: tuple[Any, ...]) -> str:
-    """The text of an address as `socket.getaddrinfo` gives it, with its zone, which it has as a number."""
-    host, _, *more = address
-    zone = more[1] if len(more) == 2 else 0  # IPv6: the flow label and the zone
-    return f"{host}%{zone}" if zone and "%" not in host else str(host)

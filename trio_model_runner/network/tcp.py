@@ -1,20 +1,28 @@
 """Streams over TCP.
 
 A host name can have several addresses, and some of them may not work. To try them one after the other would
-cost a timeout for each. `trio.open_tcp_stream` tries them side by side, as RFC 8305 ("happy eyeballs") says.
-It also switches Nagle's algorithm off.
+cost a timeout for each. So they are tried side by side, as RFC 8305 ("happy eyeballs") says: the next one
+begins when the last one has failed, or has taken `happy_eyeballs_delay`. The first one that connects wins.
+
+`trio.open_tcp_stream` does the same, but looks the name up in one of Trio's threads; see `lookups`. So it
+gets one IP address at a time here. It also switches Nagle's algorithm off.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
 from ..groups import one_by_itself
-from .addresses import ascii_host
+from .addresses import address_text
 from .base import Network
+from .lookups import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["TCPNetwork"]
 
@@ -33,6 +41,69 @@ class TCPNetwork(Network):
 
     async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
         """Open a TCP connection; see `Network.connect`."""
-        host = ascii_host(host)
-        with one_by_itself():  # a KeyboardInterrupt comes out of Trio's own tasks in a group
-            return await trio.open_tcp_stream(host, port, happy_eyeballs_delay=self.happy_eyeballs_delay)
+        addresses = await resolve(host, port)
+        if addresses == (host,):  # which is an IP address
+            return await _open(host, port)
+        return await self._race(host, port, _families_in_turn(addresses))
+
+    async def look_up(self, host: str) -> None:
+        """Look the host's name up; see `Network.look_up`."""
+        await resolve(host, 0)
+
+    async def _race(self, host: str, port: int, addresses: Sequence[str]) -> trio.SocketStream:
+        """Connect to one of several addresses."""
+        errors: list[OSError] = []
+        streams: list[trio.SocketStream] = []
+
+        async def attempt(address: str, failed: trio.Event) -> None:
+            try:
+                streams.append(await _open(address, port))
+                nursery.cancel_scope.cancel()
+            except OSError as error:
+                errors.append(error)
+                failed.set()
+
+        won = False
+        try:
+            with one_by_itself():
+                async with trio.open_nursery() as nursery:
+                    for address in addresses:
+                        failed = trio.Event()
+                        nursery.start_soon(attempt, address, failed)
+                        with trio.move_on_after(self.happy_eyeballs_delay):
+                            await failed.wait()
+            won = bool(streams)
+        finally:
+            for stream in streams[won:]:
+                stream.socket.close()
+        if won:
+            return streams[0]
+        raise _all_failed(host, port, errors)
+
+
+async def _open(address: str, port: int) -> trio.SocketStream:
+    """Connect to an IP address."""
+    with one_by_itself():  # a KeyboardInterrupt comes out of Trio's own tasks in a group
+        return await trio.open_tcp_stream(address, port)
+
+
+def _families_in_turn(addresses: Sequence[str]) -> list[str]:
+    """Have the second address be of the other family, IPv4 or IPv6, if there is one (RFC 8305, section 4)."""
+    first, *others = addresses
+    for each in others:
+        if (":" in each) != (":" in first):
+            others.remove(each)
+            return [first, each, *others]
+    return [first, *others]
+
+
+def _all_failed(host: str, port: int, errors: Sequence[OSError]) -> OSError:
+    """An error as that of `trio.open_tcp_stream`: its cause is a group of all attempts' errors."""
+    reasons: list[Exception] = []
+    for error in errors:
+        cause = error.__cause__
+        reasons += cause.exceptions if isinstance(cause, ExceptionGroup) else [error]
+    text = f"all attempts to connect to {address_text(host, port)} failed"
+    error = OSError(text)
+    error.__cause__ = ExceptionGroup(text, reasons)
+    return error

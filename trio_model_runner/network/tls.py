@@ -125,6 +125,10 @@ class TLSNetwork(Network):
             raise
         return stream
 
+    async def look_up(self, host: str) -> None:
+        """Look the host's name up; see `Network.look_up`."""
+        await self._network.look_up(host)
+
     def _check_protocol(self, stream: trio.SSLStream[trio.abc.Stream], peer: str) -> None:
         if self._protocol is None:
             return

@@ -66,7 +66,9 @@ class TokenMaker:
         self._tokens: dict[str, tuple[int, TokenMetadata]] = {}
         self._wanted: dict[str, _Request] = {}  # in the order of asking
         self._being_signed: dict[str, _Request] = {}
-        self._turns = trio.CapacityLimiter(min(_MOST_THREADS, os.cpu_count() or 1))
+        threads = min(_MOST_THREADS, os.cpu_count() or 1)
+        self._turns = trio.CapacityLimiter(threads)
+        self._threads = trio.CapacityLimiter(threads)  # not Trio's own, which the whole program shares
 
     def ready(self, model_id: str) -> TokenMetadata | None:
         """The token for a model, if there is one that may still be used."""
@@ -105,7 +107,9 @@ class TokenMaker:
             del self._wanted[each]
         self._being_signed.update(batch)
         try:
-            tokens = await trio.to_thread.run_sync(self._sign_all, list(batch), int(self._clock()))
+            tokens = await trio.to_thread.run_sync(
+                self._sign_all, list(batch), int(self._clock()), limiter=self._threads
+            )
             for each, request in batch.items():
                 request.token = tokens[each][1]
         finally:
