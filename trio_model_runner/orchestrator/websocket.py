@@ -14,6 +14,10 @@ A ping asks whether the connection is dead. RFC 6455 (section 5.5.2) wants its a
 practical", and a peer in the middle of a large message can't send it before the end (section 5.4 lets it come
 between fragments, but few peers send fragments). On a slow line that takes minutes. But a line that brings
 bytes is not dead. So each byte that comes starts the wait for an answer anew.
+
+trio-websocket bounds a message's text, but not the frames that bring it: it keeps the pieces of endless empty
+fragments, answers endless pings, and lets no other task run meanwhile. So frames are counted before it gets
+them; see `framing`.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ import trio
 from ..network.addresses import authority_host
 from ..network.tls import explain
 from ..text import quoted
+from .framing import FrameCounter, TooManyFramesError, end_of_handshake
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -39,6 +44,7 @@ T = TypeVar("T")
 _RECEIVE_BYTES = 64 * 1024
 _HANDSHAKE_BYTES = 1024 * 1024  # the longest answer to the handshake, with the body of a refusal
 _FIRST_BYTES = 200
+_PIECE_BYTES = 16 * 1024  # a part of a frame is handed over when it is as long, or ends
 _ABNORMAL_CLOSURE = 1006  # no close frame came (RFC 6455, section 7.4.1)
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # an alert, a handshake; then a version (RFC 8446, section 5.1)
 
@@ -73,7 +79,8 @@ class WebSocket:
             stream: a connection to the server.
             host: the ``Host`` header; see `host_header`.
             path: the request target, percent-encoded.
-            max_message_bytes: the largest message that is read; a larger one ends the connection.
+            max_message_bytes: the largest message that is read; a larger one ends the connection. So does one
+                of too many fragments, and so do too many control frames; see `framing`.
 
         Raises:
             WebSocketLost: the server refused, spoke something else, or went away.
@@ -91,7 +98,6 @@ class WebSocket:
                 max_message_size=max_message_bytes,
                 receive_buffer_size=_RECEIVE_BYTES,
             )
-            watched.shaking_hands = False
             return cls(connection, reader, watched)
         encrypted = isinstance(stream, trio.SSLStream)
         raise WebSocketLost(
@@ -144,7 +150,8 @@ class WebSocket:
         try:
             return await function(*args)
         except Exception as error:  # errors of several layers leave trio-websocket
-            raise WebSocketLost(_loss_text(self._reader.error or error)) from error
+            text = self._stream.refusal or _loss_text(self._reader.error or error)
+            raise WebSocketLost(text) from error
 
 
 class _Reader:
@@ -189,22 +196,27 @@ class _Reader:
 
 
 class _WatchedStream(trio.abc.Stream):
-    """A stream that keeps the first bytes, and fails if too many bytes come before the handshake is done.
+    """A stream that keeps the first bytes, and fails if a server sends too much for what it brings.
+
+    It fails if too many bytes come before the handshake is done, or too many frames come afterwards.
 
     Attributes:
         first_bytes: the first bytes that were received.
         received: how many bytes were received.
-        shaking_hands: whether the handshake is not done yet.
+        refusal: why it has failed, if it did so after the handshake.
         patience: its deadline is put off to `timeout` seconds from now whenever something is received.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.first_bytes = b""
         self.received = 0
-        self.shaking_hands = True
+        self.refusal: str | None = None
         self.patience: trio.CancelScope | None = None
         self.timeout = 0.0
         self._stream = stream
+        self._answer = bytearray()  # to the handshake
+        self._early = b""  # frames that came together with it
+        self._frames: FrameCounter | None = None  # None until it has come
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)
@@ -213,14 +225,49 @@ class _WatchedStream(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self._frames is None:
+            return await self._receive_answer(max_bytes)
+        data: bytes | bytearray = self._early
+        self._early = b""
+        received = bytearray()
+        while True:
+            if data:
+                await trio.lowlevel.checkpoint()
+            else:
+                data = await self._receive(max_bytes)
+            received += data
+            if not data or self._count(self._frames, data) or len(received) >= _PIECE_BYTES:
+                return received
+            data = b""
+
+    async def _receive_answer(self, max_bytes: int | None) -> bytes | bytearray:
+        """Receive a part of the answer to the handshake, and nothing of what follows it."""
+        data = await self._receive(max_bytes)
+        self.first_bytes += data[: _FIRST_BYTES - len(self.first_bytes)]
+        before = len(self._answer)
+        self._answer += data
+        end = end_of_handshake(self._answer, before)
+        if end is None:
+            if len(self._answer) > _HANDSHAKE_BYTES:
+                raise trio.BrokenResourceError("too long an answer to the handshake")
+            return data
+        self._frames = FrameCounter(trio.current_time())
+        self._early = bytes(self._answer[end:])
+        self._answer.clear()
+        return data[: end - before]
+
+    def _count(self, frames: FrameCounter, data: bytes | bytearray) -> bool:
+        try:
+            return frames.feed(data, trio.current_time())
+        except TooManyFramesError as error:
+            self.refusal = f"the server sends too many frames: {error}"
+            raise trio.BrokenResourceError(self.refusal) from error
+
+    async def _receive(self, max_bytes: int | None) -> bytes | bytearray:
         data = await self._stream.receive_some(max_bytes)
         self.received += len(data)
         if self.patience is not None:
             self.patience.deadline = trio.current_time() + self.timeout
-        if self.shaking_hands:
-            self.first_bytes += data[: _FIRST_BYTES - len(self.first_bytes)]
-            if self.received > _HANDSHAKE_BYTES:
-                raise trio.BrokenResourceError("too long an answer to the handshake")
         return data
 
     async def aclose(self) -> None:
