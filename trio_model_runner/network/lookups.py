@@ -36,16 +36,13 @@ import socket
 from collections import Counter
 from enum import IntEnum
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 import trio
 
 from ..text import quoted
 from .addresses import address_texts, ascii_host
-
-if TYPE_CHECKING:
-    from outcome import Outcome
 
 __all__ = ["Lookups", "lookups", "resolve"]
 
@@ -243,7 +240,7 @@ class Lookups:
         self._count(lookup, 1)
         token = trio.lowlevel.current_trio_token()
 
-        def deliver(found: Outcome[_Found]) -> None:
+        def deliver(found: Any) -> None:  # it comes wrapped, as Trio wraps what a thread returns or raises
             with contextlib.suppress(trio.RunFinishedError):
                 token.run_sync_soon(self._end, lookup, found.unwrap())
 
