@@ -16,13 +16,13 @@ Here no look-up uses a thread of Trio's limiter, and these rules hold:
 - All that run take room. For a name that waits, each of them takes four units, and one more for each domain
   that the two names share; it may begin while less than 512 are taken. Names hang because the name servers of
   their domain don't answer. So names in ``example.org`` may wait because others there hang, long before one
-  in ``example.com`` does. One domain gets 64 to 102 threads, all together get 128.
-- Names that were resolved in time the last time go first, and have sixteen threads that no others get. So a
-  host that is known is reached again, such as the orchestrator's. Then come new names. Then come those that
-  hung the last time: they get half of the room, so that a new name need not wait until one of them ends.
+  in ``example.com`` does. One domain gets 64 to 103 threads, all together get 128.
+- Names that were resolved in time the last time go first, and have sixteen more threads that no others get.
+  So a host that is known is reached again, such as the orchestrator's. Then come new names. Then come those
+  that hung the last time: they get half of the room, so that a new name need not wait until one of them ends.
 
-A name whose domain is full waits until a thread ends; that is the price of a bound. Of 1,000 names in one
-domain that hang for 15 seconds each, the last one is looked up after three minutes.
+That a domain can be full is the price of a bound. If a thousand names of one domain hang, another new name of
+that same domain may wait for minutes, until most of them were looked up once; in other domains none does.
 """
 
 from __future__ import annotations
