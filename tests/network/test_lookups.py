@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import socket
@@ -94,15 +95,23 @@ async def failing(name: str) -> None:
         await resolve(name, 1)
 
 
+async def asking_again(name: str) -> None:
+    """Ask for a name until there is an answer, as one does for a model."""
+    while True:
+        with contextlib.suppress(socket.gaierror):
+            await resolve(name, 1)
+            return
+
+
 async def begin(nursery: trio.Nursery, clock: MockClock, names: list[str]) -> Lookups:
-    """Ask for names until no more of them begin."""
+    """Ask for names again and again, until no more look-ups begin."""
     for name in names:
-        nursery.start_soon(failing, name)
+        nursery.start_soon(asking_again, name)
     running = -1
     while lookups().running != running:
         running = lookups().running
         await wait_all_tasks_blocked()
-        clock.jump(0.25)
+        clock.jump(0.5)
         await wait_all_tasks_blocked()
     return lookups()
 
@@ -225,8 +234,8 @@ async def test_threads_are_bounded_and_another_domain_goes_on(
         mock_clock.jump(5)
         await wait_all_tasks_blocked()
         assert found.hanging == most
-        await resolver.released()
         nursery.cancel_scope.cancel()
+    await resolver.released()
     assert await resolve(same, 1) == ("127.0.0.1",)
 
 
@@ -259,9 +268,6 @@ async def test_a_known_name_is_resolved_while_its_domain_is_full(
     assert await resolve("orchestrator.slow", 1) == ("127.0.0.1",)
     async with trio.open_nursery() as nursery:
         await begin(nursery, mock_clock, [f"h{number}.slow" for number in range(120)])
-        for number in range(16):  # which also fill the turns
-            nursery.start_soon(failing, f"h{number}.example")
-        await wait_all_tasks_blocked()
         mock_clock.jump(1)
         assert await resolve("orchestrator.slow", 1) == ("127.0.0.1",)
         assert resolver.asked["orchestrator.slow"] == 2
@@ -276,11 +282,33 @@ async def test_names_that_hung_leave_room_for_a_new_one(
     async with trio.open_nursery() as nursery:
         assert (await begin(nursery, mock_clock, names)).running == 100
         mock_clock.jump(5)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
     await resolver.released()
     resolver.address = "127.0.0.1"
     async with trio.open_nursery() as nursery:
         assert (await begin(nursery, mock_clock, names)).running == 52
         assert await resolve("good.slow", 1) == ("127.0.0.1",)
+        nursery.cancel_scope.cancel()
+
+
+async def test_where_a_thousand_names_hang_there_is_room_for_a_new_one(
+    resolver: SlowResolver, mock_clock: MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        for number in range(1000):
+            nursery.start_soon(asking_again, f"h{number}.slow")
+        for _ in range(20):  # until most are asked for again
+            await wait_all_tasks_blocked()
+            mock_clock.jump(0.25)
+        await wait_all_tasks_blocked()
+        assert 52 < lookups().running <= 52 + 10
+        nursery.start_soon(resolve, "good.slow", 1)
+        await wait_all_tasks_blocked()
+        mock_clock.jump(0.5)
+        await wait_all_tasks_blocked()
+        resolver.wait_asked(lookups().running)
+        assert resolver.asked["good.slow"] == 1
         nursery.cancel_scope.cancel()
 
 
@@ -304,6 +332,8 @@ async def test_many_that_hang_are_logged_once(
         async with trio.open_nursery() as nursery:
             await begin(nursery, mock_clock, [f"h{number}.slow" for number in range(20)])
             mock_clock.jump(5)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
         await resolver.released()
     (record,) = caplog.records
     assert "16 look-ups of host names have had no answer for 5 s" in record.getMessage()

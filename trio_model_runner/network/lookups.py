@@ -17,12 +17,13 @@ Here no look-up uses a thread of Trio's limiter, and these rules hold:
   that the two names share; it may begin while less than 512 are taken. Names hang because the name servers of
   their domain don't answer. So names in ``example.org`` may wait because others there hang, long before one
   in ``example.com`` does. One domain gets 64 to 103 threads, all together get 128.
+- The second half of the room is filled slowly, with two look-ups a second, and the latest that was asked for
+  goes first. So where a thousand names of one domain hang, there is room for another new name all the same.
 - Names that were resolved in time the last time go first, and have sixteen more threads that no others get.
-  So a host that is known is reached again, such as the orchestrator's. Then come new names. Then come those
-  that hung the last time: they get half of the room, so that a new name need not wait until one of them ends.
+  So a host that is known is reached again, such as the orchestrator's. Then come new names, then those that
+  had no turn the last time, then those that hung: they get the first half of the room only.
 
-That a domain can be full is the price of a bound. If a thousand names of one domain hang, another new name of
-that same domain may wait for minutes, until most of them were looked up once; in other domains none does.
+That a domain can be full is the price of a bound: its names wait then, until threads end.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ _AT_ONCE: Final = 16
 _AT_ONCE_KNOWN: Final = 16
 _ROOM: Final = 512
 _UNITS: Final = 4  # of room that a look-up takes for names that share no domain with it
+_PACE: Final = 0.5  # seconds between look-ups that take of the second half of the room
 _DOMAINS: Final = 4  # of a longer name, those nearest to the root
 _KEPT: Final = 1.0  # seconds, if the answer came sooner
 _KEPT_AT_MOST: Final = 30.0  # seconds
@@ -74,7 +76,8 @@ class _Rank(IntEnum):
 
     KNOWN = 0  # it was resolved in time
     NEW = 1
-    SLOW = 2  # there was no answer in time
+    PUT_OFF = 2  # its look-up did not begin in time
+    SLOW = 3  # there was no answer in time
 
 
 @attrs.frozen
@@ -126,6 +129,7 @@ class Lookups:
         self._running_known = 0
         self._running_in: Counter[str] = Counter()
         self._past: dict[str, _Past] = {}
+        self._paced_until = -math.inf
         self._quiet_until = -math.inf
 
     @property
@@ -167,7 +171,10 @@ class Lookups:
         return lookup
 
     async def _wait(self, lookup: _Lookup) -> None:
-        await lookup.begun.wait()
+        while not lookup.begun.is_set():
+            with trio.move_on_after(_PACE):
+                await lookup.begun.wait()
+            self._begin_next()
         with trio.move_on_after(_PATIENCE):
             await lookup.ended.wait()
         self._make_way(lookup)
@@ -186,6 +193,7 @@ class Lookups:
     def _too_late(self, lookup: _Lookup) -> OSError:
         shown = quoted(lookup.name)
         if lookup.began_at is None:
+            self._remember(lookup.name, _Past(_Rank.PUT_OFF))
             reason = f"not looked up within {_TIMEOUT:g} s, since {self.running} others have no answer"
             return socket.gaierror(socket.EAI_AGAIN, f"{shown}: {reason}")
         self._remember(lookup.name, _Past(_Rank.SLOW))
@@ -213,19 +221,22 @@ class Lookups:
             self._begin(lookup)
 
     def _next(self) -> _Lookup | None:
-        """The look-up that may begin now; the better rank, and the emptier domains, go first."""
+        """The look-up that may begin now: of the best rank, in the emptiest domains, the latest one."""
+        now = trio.current_time()
         full = len(self._young) >= _AT_ONCE
         best: tuple[_Rank, int] | None = None
         group: dict[str, _Lookup] = {}
         for (rank, domains), lookups in self._waiting.items():
-            known = rank is _Rank.KNOWN and self._running_known < _AT_ONCE_KNOWN
-            if full and not known:
-                continue
-            room = _ROOM // 2 if rank is _Rank.SLOW else _ROOM
             taken = _UNITS * self.running + sum(self._running_in[each] for each in domains)
-            if (known or taken < room) and (best is None or (rank, taken) < best):
+            if rank is not _Rank.KNOWN or self._running_known >= _AT_ONCE_KNOWN:
+                paced = rank is _Rank.SLOW or now < self._paced_until
+                if full or taken >= _ROOM or (taken >= _ROOM // 2 and paced):
+                    continue
+            if best is None or (rank, taken) < best:
                 best, group = (rank, taken), lookups
-        return next(iter(group.values()), None)
+        if best is not None and best[0] is not _Rank.KNOWN and best[1] >= _ROOM // 2:
+            self._paced_until = now + _PACE
+        return next(reversed(group.values()), None)
 
     def _take_out(self, lookup: _Lookup) -> None:
         key = lookup.rank, lookup.domains
