@@ -292,20 +292,24 @@ async def test_names_that_hung_leave_room_for_a_new_one(
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(
+    "seconds", [3, 4.75], ids=["later", "a moment before the others are asked for again"]
+)
 async def test_where_a_thousand_names_hang_there_is_room_for_a_new_one(
-    resolver: SlowResolver, mock_clock: MockClock
+    resolver: SlowResolver, mock_clock: MockClock, seconds: float
 ) -> None:
     async with trio.open_nursery() as nursery:
         for number in range(1000):
             nursery.start_soon(asking_again, f"h{number}.slow")
-        for _ in range(20):  # until most are asked for again
+        while trio.current_time() < seconds:
             await wait_all_tasks_blocked()
             mock_clock.jump(0.25)
         await wait_all_tasks_blocked()
         assert 52 < lookups().running <= 52 + 10
         nursery.start_soon(resolve, "good.slow", 1)
-        await wait_all_tasks_blocked()
-        mock_clock.jump(0.5)
+        for _ in range(2):
+            await wait_all_tasks_blocked()
+            mock_clock.jump(0.25)
         await wait_all_tasks_blocked()
         resolver.wait_asked(lookups().running)
         assert resolver.asked["good.slow"] == 1
