@@ -123,7 +123,7 @@ class Lookups:
     def __init__(self) -> None:
         self.running = 0
         self._lookups: dict[str, _Lookup] = {}
-        self._waiting: dict[tuple[_Rank, tuple[str, ...]], dict[str, _Lookup]] = {}
+        self._waiting: dict[_Rank, dict[tuple[str, ...], dict[str, _Lookup]]] = {each: {} for each in _Rank}
         self._young: set[_Lookup] = set()
         self._hanging: set[_Lookup] = set()
         self._running_known = 0
@@ -165,16 +165,16 @@ class Lookups:
             past = self._past.get(name)
             rank = _Rank.NEW if past is None else past.rank
             lookup = self._lookups[name] = _Lookup(name, rank, _domains(name))
-            self._waiting.setdefault((rank, lookup.domains), {})[name] = lookup
+            self._waiting[rank].setdefault(lookup.domains, {})[name] = lookup
         lookup.askers += 1
-        self._begin_next()
+        self._begin_next_with(lookup)
         return lookup
 
     async def _wait(self, lookup: _Lookup) -> None:
         while not lookup.begun.is_set():
             with trio.move_on_after(_PACE):
                 await lookup.begun.wait()
-            self._begin_next()
+            self._begin_next_with(lookup)
         with trio.move_on_after(_PATIENCE):
             await lookup.ended.wait()
         self._make_way(lookup)
@@ -215,6 +215,11 @@ class Lookups:
             self._young.discard(lookup)
             self._begin_next()
 
+    def _begin_next_with(self, lookup: _Lookup) -> None:
+        """If this look-up may begin, begin the one that goes first. Many ask, so this must cost little."""
+        if not lookup.begun.is_set() and self._may_begin(lookup.rank, self._taken(lookup.domains)):
+            self._begin_next()
+
     def _begin_next(self) -> None:
         while (lookup := self._next()) is not None:
             self._take_out(lookup)
@@ -222,27 +227,37 @@ class Lookups:
 
     def _next(self) -> _Lookup | None:
         """The look-up that may begin now: of the best rank, in the emptiest domains, the latest one."""
-        now = trio.current_time()
-        full = len(self._young) >= _AT_ONCE
-        best: tuple[_Rank, int] | None = None
-        group: dict[str, _Lookup] = {}
-        for (rank, domains), lookups in self._waiting.items():
-            taken = _UNITS * self.running + sum(self._running_in[each] for each in domains)
-            if rank is not _Rank.KNOWN or self._running_known >= _AT_ONCE_KNOWN:
-                paced = rank is _Rank.SLOW or now < self._paced_until
-                if full or taken >= _ROOM or (taken >= _ROOM // 2 and paced):
-                    continue
-            if best is None or (rank, taken) < best:
-                best, group = (rank, taken), lookups
-        if best is not None and best[0] is not _Rank.KNOWN and best[1] >= _ROOM // 2:
-            self._paced_until = now + _PACE
-        return next(reversed(group.values()), None)
+        for rank, groups in self._waiting.items():
+            if len(self._young) >= _AT_ONCE and rank is not _Rank.KNOWN:
+                break
+            least: int | None = None
+            group: dict[str, _Lookup] = {}
+            for domains, lookups in groups.items():
+                taken = self._taken(domains)
+                if (least is None or taken < least) and self._may_begin(rank, taken):
+                    least, group = taken, lookups
+            if least is not None:
+                if rank is not _Rank.KNOWN and least >= _ROOM // 2:
+                    self._paced_until = trio.current_time() + _PACE
+                return next(reversed(group.values()))
+        return None
+
+    def _taken(self, domains: tuple[str, ...]) -> int:
+        """How much room is taken, as a name in these domains sees it."""
+        return _UNITS * self.running + sum(self._running_in[each] for each in domains)
+
+    def _may_begin(self, rank: _Rank, taken: int) -> bool:
+        if rank is _Rank.KNOWN and self._running_known < _AT_ONCE_KNOWN:
+            return True
+        if len(self._young) >= _AT_ONCE or taken >= _ROOM:
+            return False
+        return taken < _ROOM // 2 or (rank is not _Rank.SLOW and trio.current_time() >= self._paced_until)
 
     def _take_out(self, lookup: _Lookup) -> None:
-        key = lookup.rank, lookup.domains
-        del self._waiting[key][lookup.name]
-        if not self._waiting[key]:
-            del self._waiting[key]
+        groups = self._waiting[lookup.rank]
+        del groups[lookup.domains][lookup.name]
+        if not groups[lookup.domains]:
+            del groups[lookup.domains]
 
     def _begin(self, lookup: _Lookup) -> None:
         lookup.began_at = trio.current_time()
