@@ -234,7 +234,7 @@ class Lookups:
             group: dict[str, _Lookup] = {}
             for domains, lookups in groups.items():
                 taken = self._taken(domains)
-                if (least is None or taken < least) and self._may_begin(rank, taken):
+                if (least is None or taken <= least) and self._may_begin(rank, taken):
                     least, group = taken, lookups
             if least is not None:
                 if rank is not _Rank.KNOWN and least >= _ROOM // 2:
