@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         InvalidAnswer,
         OrchestratorUnavailable,
         ProofFailed,
+        ReadersUnavailable,
         TrioModelRunnerError,
     )
     from .model.handle import ModelRunner
@@ -78,6 +79,7 @@ __all__ = [
     "PredictResult",
     "PredictionRound",
     "ProofFailed",
+    "ReadersUnavailable",
     "SecureCredentials",
     "Status",
     "TrainInferService",
@@ -99,6 +101,7 @@ _MODULES = {
         "InvalidAnswer",
         "OrchestratorUnavailable",
         "ProofFailed",
+        "ReadersUnavailable",
         "TrioModelRunnerError",
     ),
     "model.handle": ("ModelRunner",),

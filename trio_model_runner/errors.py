@@ -16,6 +16,7 @@ __all__ = [
     "InvalidAnswer",
     "OrchestratorUnavailable",
     "ProofFailed",
+    "ReadersUnavailable",
     "TrioModelRunnerError",
 ]
 
@@ -46,6 +47,13 @@ class InvalidAnswer(TrioModelRunnerError, ValueError):
     def __init__(self, message: str, value: Any = None) -> None:
         super().__init__(message)
         self.value = value
+
+
+class ReadersUnavailable(TrioModelRunnerError):
+    """A data frame in an answer was not read, and the model is not to blame.
+
+    No reader process can be started here, or something from outside has ended those that read it.
+    """
 
 
 class ProofFailed(TrioModelRunnerError):

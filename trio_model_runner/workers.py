@@ -3,8 +3,8 @@
 While the event loop encodes or decodes one large value, no answer is read and no deadline is kept, for any
 model. So large values go to worker threads, two at a time: with eight, the event loop waited for the
 interpreter's lock three times as long, and nothing was done sooner. `values.effort` says which values are
-large. Answers of more than a megabyte have a thread of their own: else a few answers of hostile models would
-keep all others waiting until the deadline.
+large. Answers of more than a quarter of a megabyte have a thread of their own: else a few answers of hostile
+models would keep all others waiting until the deadline.
 
 A clock that jumps when nothing happens (`trio.testing.MockClock`, with autojump) does not see that a thread
 is at work. It would jump to the deadline of the task that waits for the thread. So under such a clock
@@ -19,7 +19,7 @@ from typing import Final, TypeVar, TypeVarTuple
 
 import trio
 
-__all__ = ["run_in_worker"]
+__all__ = ["clock_jumps", "run_in_worker"]
 
 _THREADS: Final = 2
 _THREADS_APART: Final = 1
@@ -44,7 +44,7 @@ async def run_in_worker(function: Callable[[*Ts], T], *arguments: *Ts, apart: bo
     Raises:
         BaseException: whatever the function raises.
     """
-    if _clock_jumps():
+    if clock_jumps():
         await trio.lowlevel.checkpoint()
         return function(*arguments)
     try:
@@ -56,6 +56,7 @@ async def run_in_worker(function: Callable[[*Ts], T], *arguments: *Ts, apart: bo
     return await trio.to_thread.run_sync(function, *arguments, limiter=limiter, abandon_on_cancel=True)
 
 
-def _clock_jumps() -> bool:
+def clock_jumps() -> bool:
+    """Whether time jumps when all tasks wait, even if threads or processes are at work."""
     threshold: float = getattr(trio.lowlevel.current_clock(), "autojump_threshold", math.inf)
     return threshold < math.inf

@@ -173,11 +173,11 @@ def large_string(peer: Peer, stream: int) -> Iterator[bytes]:
 
 @kind(memory=400)
 def many_numbers(peer: Peer, stream: int) -> Iterator[bytes]:
-    """Good answers of 4 MB, two million numbers in JSON."""
+    """Answers of 4 MB, two million numbers in JSON, which are more than is read."""
     return at_full_speed(peer, stream, b"[", b"0,", 250, b"0]")
 
 
 @kind(memory=400)
 def many_lists(peer: Peer, stream: int) -> Iterator[bytes]:
-    """Good answers of 960 kB, 320,000 empty lists in JSON."""
+    """Answers of 960 kB, 320,000 empty lists in JSON, which are more than is read."""
     return at_full_speed(peer, stream, b"[", b"[],", 60, b"0]")

@@ -24,7 +24,7 @@ import trio_model_runner
 FLOORS = (
     ("errors", "text", "signal", "backoff", "groups", "workers", "proto"),
     ("values", "returns"),
-    ("config", "network", "security"),
+    ("config", "network", "security", "frame_readers"),
     ("rpc", "channel"),
     ("services",),
     ("model", "orchestrator"),
@@ -33,10 +33,16 @@ FLOORS = (
 )
 """Modules and packages, from the ground up; those of one floor may import each other, but one way only."""
 
-EXTRAS = {"values": "arrow", "security": "secure", "testing": "testing", "cli": "cli"}
+EXTRAS = {
+    "values": "arrow",
+    "frame_readers": "arrow",
+    "security": "secure",
+    "testing": "testing",
+    "cli": "cli",
+}
 """The rooms that import what only an extra brings, and its name."""
 
-BROUGHT_BY_USERS = {"pandas"}  # frames are made of it for those who pass one, and who therefore have it
+BROUGHT_BY_USERS = {"pandas", "numpy"}  # frames are made of pandas for those who have it, and it needs numpy
 
 GENERATED = "proto"  # it has no docstrings
 

@@ -169,7 +169,8 @@ async def test_a_frame_that_nobody_here_can_read_is_our_trouble(monkeypatch: pyt
     def no_pyarrow(*_: Any) -> Any:
         raise ImportError("pyarrow is needed for data frames")
 
-    monkeypatch.setattr("trio_model_runner.values.data.read_parquet", no_pyarrow)
+    monkeypatch.setattr("trio_model_runner.frame_readers.readers._is_imported", lambda _: False)
+    monkeypatch.setattr("trio_model_runner.frame_readers.readers.import_pyarrow", no_pyarrow)
     monkeypatch.setattr(
         "trio_model_runner.testing.served_model.encode_result", lambda _: Encoded(DataType.PARQUET, b"x")
     )

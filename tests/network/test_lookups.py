@@ -17,9 +17,12 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trio_model_runner import Cluster, DynamicSubclassService
+from trio_model_runner.config import Limits
 from trio_model_runner.network import MemoryNetwork, Network, RestrictedNetwork, TCPNetwork
 from trio_model_runner.network.lookups import Lookups, lookups, resolve
 from trio_model_runner.network.tls import TLSNetwork
+from trio_model_runner.testing import LocalCrunch
 
 ask = socket.getaddrinfo
 
@@ -462,3 +465,29 @@ async def test_networks_on_top_look_names_up_beneath(resolver: SlowResolver) -> 
     assert resolver.asked["good"] == 1
     await TLSNetwork(context, MemoryNetwork()).look_up("other")
     assert not resolver.asked["other"]
+
+
+class Unresolvable(MemoryNetwork):
+    """A network in memory in which the names of some hosts are never resolved."""
+
+    async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
+        await self.look_up(host)
+        return await super().connect(host, port)
+
+    async def look_up(self, host: str) -> None:
+        if host.startswith("h"):
+            await trio.sleep_forever()
+        await super().look_up(host)
+
+
+async def test_names_that_hang_use_up_no_turns_to_connect(autojump_clock: MockClock) -> None:
+    async with LocalCrunch({}, network=Unresolvable()) as crunch:
+        config = crunch.config(limits=Limits(max_simultaneous_connects=1), startup_timeout=0)
+        async with Cluster(config, DynamicSubclassService("any.Name")) as cluster:
+            for number in range(3):
+                await crunch.add(str(number), object, host=f"h{number}")
+            await wait_all_tasks_blocked()
+            before = trio.current_time()
+            await crunch.add("good", object, host="good")
+            await cluster.wait_for_models(count=1)
+            assert trio.current_time() < before + 1

@@ -23,6 +23,9 @@ class Anywhere(Network):
         self.asked.append(host)
         raise ConnectionRefusedError
 
+    async def look_up(self, host: str) -> None:
+        self.asked.append(f"look up {host}")
+
 
 async def allows(host: str, *allowed: str) -> bool:
     network = Anywhere()
@@ -90,6 +93,15 @@ async def test_a_host_that_is_not_allowed_is_named() -> None:
     with pytest.raises(PermissionError) as raised:
         await network.connect("évil.example", 443)
     assert raised.value.strerror == r"'\xe9vil.example' is not among the allowed hosts"
+
+
+async def test_a_name_is_looked_up_if_it_is_allowed() -> None:
+    network = Anywhere()
+    named = NamedHosts(network, [".example.org"])
+    await named.look_up("a.example.org")
+    with pytest.raises(PermissionError):
+        await named.look_up("example.net")
+    assert network.asked == ["look up a.example.org"]
 
 
 def test_it_is_as_secure_as_what_it_connects_through() -> None:

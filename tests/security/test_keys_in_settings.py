@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from trio_model_runner.config import ClusterConfig
 from trio_model_runner.config.settings_file import _options
 from trio_model_runner.errors import ConfigError
+from trio_model_runner.network import TCPNetwork
 from trio_model_runner.security import GatewayCredentials, SecureCredentials
 from trio_model_runner.security.keys import read_file
 from trio_model_runner.text import kind_of_secret, shown
@@ -270,6 +271,13 @@ def test_secure_credentials_show_no_key_that_stands_in_place_of_a_path(
 def test_credentials_are_read_from_bytes_alone() -> None:
     assert "key_pem: must be bytes, got str" in (refusal(lambda: GatewayCredentials.from_pem(PEM)) or "")  # type: ignore[arg-type]
     assert GatewayCredentials.from_pem(bytearray(PEM.encode())).public_key  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_a_network_shows_no_key_that_stands_in_place_of_its_setting(value: Any) -> None:
+    with pytest.raises(ValueError, match="happy_eyeballs_delay: must be a number of seconds, got ") as raised:
+        TCPNetwork(value)
+    assert not any(map(has_piece, said_by(raised.value)))
 
 
 def test_it_is_said_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -400,3 +400,15 @@ async def test_a_call_that_is_under_way_when_another_participant_is_named_is_not
         assert (await call(scene, "payload")).unwrap() == "later"
         assert scene.cluster.snapshot().reports_pending == 0
     assert scene.crunch.reports == []
+
+
+async def test_a_deployment_that_moves_to_another_participant_is_not_called_where_it_was(
+    credentials: SecureCredentials,
+) -> None:
+    with Node() as old, Node() as new:
+        async with coordinating(old, credentials=credentials) as scene:
+            entry = new.entry(cruncher_wallet_pubkey=STRANGER.address)
+            scene.crunch.orchestrator.announce(entry)
+            await until(scene.cluster, lambda: bool(new.methods))
+            await scene.cluster.call("predict", Arguments("after"))
+            assert "Call" not in old.methods

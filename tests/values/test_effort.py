@@ -17,7 +17,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from trio_model_runner import Arguments, DataType, Encoded, TrainInferService, encode
+from trio_model_runner import Arguments, DataType, Encoded, TrainInferService
 from trio_model_runner.services import DynamicSubclassService
 from trio_model_runner.values.effort import (
     INLINE_FRAME_BYTES,
@@ -29,7 +29,6 @@ from trio_model_runner.values.effort import (
     takes_long_to_decode,
     takes_long_to_encode,
 )
-from trio_model_runner.values.frames.writing import frames_are_ready
 
 T = TypeVar("T")
 
@@ -118,14 +117,16 @@ def test_arguments_that_are_encoded_take_no_time_any_more() -> None:
     [
         (DataType.JSON, INLINE_JSON_BYTES),
         (DataType.STRING, INLINE_TEXT_BYTES),
-        (DataType.PARQUET, INLINE_FRAME_BYTES),
-        (DataType.ARROW, INLINE_FRAME_BYTES),
     ],
 )
 def test_what_takes_long_to_decode(data_type: DataType, limit: int) -> None:
-    assert frames_are_ready("pandas")
-    assert not takes_long_to_decode(Encoded(data_type, bytes(limit)), frames="pandas")
-    assert takes_long_to_decode(Encoded(data_type, bytes(limit + 1)), frames="pandas")
+    assert not takes_long_to_decode(Encoded(data_type, bytes(limit)))
+    assert takes_long_to_decode(Encoded(data_type, bytes(limit + 1)))
+
+
+@pytest.mark.parametrize("data_type", [DataType.PARQUET, DataType.ARROW])
+def test_a_frame_takes_long_however_small_it_is(data_type: DataType) -> None:
+    assert takes_long_to_decode(Encoded(data_type, b""))
 
 
 @pytest.mark.parametrize(
@@ -154,15 +155,10 @@ def test_numbers_never_take_long_to_decode() -> None:
     assert not takes_long_to_decode(Encoded(DataType.INT, b"too long for a number"))
 
 
-def test_frames_take_long_until_their_libraries_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    frame, small = encode(pyarrow.table({"a": [1]})), encode([1])
-    monkeypatch.delitem(sys.modules, "pandas")
-    assert takes_long_to_decode(frame, frames="pandas")
-    assert not takes_long_to_decode(frame, frames="arrow")
+def test_frames_take_long_to_encode_until_pyarrow_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not takes_long_to_encode(pyarrow.table({"a": [1]}))
     monkeypatch.delitem(sys.modules, "pyarrow.parquet")
-    assert takes_long_to_decode(frame, frames="arrow")
     assert takes_long_to_encode(pyarrow.table({"a": [1]}))
-    assert not takes_long_to_decode(small, frames="arrow")
 
 
 class Awaiting(Mapping[str, Any]):
@@ -255,12 +251,7 @@ def test_a_history_for_300_models_is_encoded_once_and_not_copied(service: Any, m
 
 
 @pytest.mark.parametrize("data_type", DataType)
-@pytest.mark.parametrize("ready", [True, False])
-def test_what_is_never_long_is_not_long_whatever_is_imported(
-    data_type: DataType, ready: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not ready:
-        monkeypatch.delitem(sys.modules, "pyarrow.parquet")
+def test_what_is_never_long_is_not_long(data_type: DataType) -> None:
     sizes = (0, 1, INLINE_FRAME_BYTES, INLINE_JSON_BYTES)
     never_long = [
         size for size in (*sizes, NEVER_LONG_BYTES[data_type]) if size <= NEVER_LONG_BYTES[data_type]

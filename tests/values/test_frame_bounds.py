@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow
@@ -15,9 +14,7 @@ from hypothesis import strategies as st
 
 from trio_model_runner import DataType, InvalidAnswer, decode_data
 from trio_model_runner.values.frames.bounds.limit import MAX_FRAME_BYTES
-from trio_model_runner.values.frames.bounds.parquet import measure_parquet
-from trio_model_runner.values.frames.bounds.thrift import ThriftError
-from trio_model_runner.values.frames.reading import read_arrow, read_parquet
+from trio_model_runner.values.frames.reading import read_plain
 
 MIB = 2**20
 ROWS = 2 * 10**5
@@ -45,22 +42,6 @@ def column(values: Any, kind: Any = None) -> pyarrow.Table:
     return pyarrow.table({"a": pyarrow.array(values, kind)})
 
 
-@contextlib.contextmanager
-def counted() -> Iterator[pyarrow.MemoryPool]:
-    """Count what Arrow allocates inside."""
-    pool = pyarrow.proxy_memory_pool(pyarrow.default_memory_pool())
-    _POOLS.append(pool)  # tables and readers go on pointing to it
-    before = pyarrow.default_memory_pool()
-    pyarrow.set_memory_pool(pool)
-    try:
-        yield pool
-    finally:
-        pyarrow.set_memory_pool(before)
-
-
-_POOLS: list[pyarrow.MemoryPool] = []
-
-
 @pytest.mark.parametrize(
     "data",
     [
@@ -80,24 +61,14 @@ _POOLS: list[pyarrow.MemoryPool] = []
         parquet_of(column([{"b": [LONG]}] * 10_000)),
         parquet_of(pyarrow.table({str(index): [LONG] * 100 for index in range(20)})),
         parquet_of(column([LONG] * 10_000), use_dictionary=False, column_encoding={"a": "DELTA_BYTE_ARRAY"}),
-        parquet_of(pyarrow.table({str(index): [1] for index in range(300)})),
     ],
     ids=lambda data: str(len(data)),
 )
 @pytest.mark.parametrize("frames", ["arrow", "pandas"])
 def test_a_small_parquet_file_that_expands_is_refused(data: bytes, frames: Any) -> None:
     assert len(data) < MIB // 8
-    with (
-        counted() as pool,
-        pytest.raises(InvalidAnswer, match=f"Parquet that can't be read: {TOO_LARGE}"),
-    ):
+    with pytest.raises(InvalidAnswer, match=f"Parquet that can't be read: {TOO_LARGE}"):
         decode_data(data, DataType.PARQUET, frames=frames, max_frame_bytes=MIB)
-    assert pool.max_memory() < MIB
-
-
-def runs(length: int) -> pyarrow.Table:
-    ends, values = pyarrow.array([length], "int32"), pyarrow.array([1])
-    return pyarrow.table({"a": pyarrow.RunEndEncodedArray.from_arrays(ends, values)})
 
 
 def repeated_view() -> pyarrow.Table:
@@ -129,19 +100,14 @@ def growing_dictionary() -> bytes:
         arrow_of(column([LONG] * 5000).cast(BY_REFERENCE)),
         arrow_of(repeated_view()),
         arrow_of(column([{"b": LONG}] * 2000), compression="zstd"),
-        arrow_of(runs(2**30)),
         growing_dictionary(),
     ],
     ids=lambda data: str(len(data)),
 )
 def test_a_small_arrow_stream_that_expands_is_refused(data: bytes) -> None:
     assert len(data) < MIB // 4
-    with (
-        counted() as pool,
-        pytest.raises(InvalidAnswer, match=f"Arrow that can't be read: {TOO_LARGE}"),
-    ):
+    with pytest.raises(InvalidAnswer, match=f"Arrow that can't be read: {TOO_LARGE}"):
         decode_data(data, DataType.ARROW, max_frame_bytes=MIB)
-    assert pool.max_memory() < MIB
 
 
 @pytest.mark.parametrize(
@@ -158,16 +124,14 @@ def test_a_small_arrow_stream_that_expands_is_refused(data: bytes) -> None:
 )
 def test_text_that_many_rows_share_is_read_as_it_was(table: pyarrow.Table) -> None:
     for options in ({}, {"row_group_size": 3000}, {"data_page_version": "2.0"}):
-        data = parquet_of(table, **options)
-        assert measure_parquet(data, 2 * MIB).shared
-        assert read_parquet(data, "arrow", 2 * MIB).equals(read_parquet(data, "arrow"))
-        assert read_parquet(data, "arrow", 2 * MIB).equals(table)
+        assert read_plain(parquet_of(table, **options), DataType.PARQUET, 2 * MIB).equals(table)
 
 
-def test_views_of_text_that_many_rows_share_become_text() -> None:
-    data = parquet_of(column(WORDS, pyarrow.string_view()))
-    assert read_parquet(data, "arrow", 2 * MIB).column("a").to_pylist() == WORDS
-    assert read_parquet(data, "arrow").column("a").to_pylist() == WORDS
+def test_views_of_text_become_text() -> None:
+    table = column(WORDS, pyarrow.string_view())
+    for data, data_type in ((parquet_of(table), DataType.PARQUET), (arrow_of(table), DataType.ARROW)):
+        read = read_plain(data, data_type, 2 * MIB).column("a")
+        assert (read.type, read.to_pylist()) == (pyarrow.large_string(), WORDS)
 
 
 @pytest.mark.parametrize(
@@ -181,47 +145,79 @@ def test_views_of_text_that_many_rows_share_become_text() -> None:
         column([[("a", 1)], None], pyarrow.map_("string", "int64")),
         column([[1, 2], None], pyarrow.list_(pyarrow.int8(), 2)),
         column([{"a": [1]}, None]),
-        column([[1], [2, 3]], pyarrow.list_view(pyarrow.int64())),
         column(["a", "b", "a"]).cast(BY_REFERENCE),
-        runs(5),
         pyarrow.table({"a": pyarrow.nulls(5)}).select([]),
         pyarrow.table({}),
-        column(["{}"] * 3).cast(pyarrow.schema({"a": pyarrow.json_()})),
     ],
     ids=lambda table: str(table.schema.types),
 )
 def test_what_is_not_too_large_is_read(table: pyarrow.Table) -> None:
     for options in ({}, {"compression": "zstd"}, {"compression": "lz4"}):
-        assert read_arrow(arrow_of(table, **options), "arrow", 20_000).equals(table)
+        read = read_plain(arrow_of(table, **options), DataType.ARROW, 20_000)
+        assert (read.num_rows, read.to_pylist()) == (table.num_rows, table.to_pylist())
 
 
-def test_the_sizes_in_the_footer_are_not_believed() -> None:
-    rows = 5000
-    honest = parquet_of(column([1.5] * rows), use_dictionary=False, write_statistics=False)
-    size = measure_parquet(honest, MIB).bytes
-    assert 2 * 8 * rows <= size < 4 * 8 * rows
+def test_what_is_behind_a_null_is_not_followed() -> None:
+    validity, views, *texts = pyarrow.array(["a", None, LONG, None], pyarrow.string_view()).buffers()
+    damaged = bytearray(views.to_pybytes())
+    damaged[16:32] = b"\0\0\xff\xff\xff\xff" + b"\0" * 10
+    buffers = [validity, pyarrow.py_buffer(bytes(damaged)), *texts]
+    array = pyarrow.Array.from_buffers(pyarrow.string_view(), 4, buffers)
+    for table in (
+        pyarrow.table({"a": array}),
+        pyarrow.table({"a": array[1:]}),
+        pyarrow.table({"a": array[1:2]}),
+    ):
+        assert read_plain(arrow_of(table), DataType.ARROW, 20_000).to_pylist() == table.to_pylist()
 
 
-def test_a_file_counts_its_footer() -> None:
-    data = parquet_of(pyarrow.table({"x" * 100 + str(index): [1] for index in range(100)}))
-    footer = int.from_bytes(data[-8:-4], "little")
-    with pytest.raises(ValueError, match="it would take more than"):
-        read_parquet(data, "arrow", 64 * footer - 1)
-    assert read_parquet(data, "arrow", 64 * footer + 20_000).num_columns == 100
+def test_a_dictionary_that_batches_share_counts_once() -> None:
+    words = pyarrow.array(WORDS[:1000])
+    schema = pyarrow.schema({"a": pyarrow.dictionary(pyarrow.int16(), pyarrow.string())})
+    sink = io.BytesIO()
+    with pyarrow.ipc.new_stream(sink, schema) as writer:
+        for _ in range(200):
+            array = pyarrow.DictionaryArray.from_arrays(pyarrow.array([7], "int16"), words)
+            writer.write_batch(pyarrow.record_batch([array], schema=schema))
+    assert read_plain(sink.getvalue(), DataType.ARROW, 20_000).num_rows == 200
+
+
+def test_many_small_batches_become_one() -> None:
+    sink = io.BytesIO()
+    batch = pyarrow.record_batch({"a": [1], "b": pyarrow.array(["x"]).dictionary_encode()})
+    with pyarrow.ipc.new_stream(sink, batch.schema) as writer:
+        for _ in range(2000):
+            writer.write_batch(batch)
+    assert read_plain(sink.getvalue(), DataType.ARROW).column("a").num_chunks == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        (pyarrow.table({"a" * 1001: [1]}), "the name of a column has more than 1000 characters"),
+        (column([{"b" * 10**6: 1}]), "the name of a column has more than 1000 characters"),
+        (pyarrow.table({str(index): [] for index in range(10_001)}), "more than 10000 columns"),
+        (column([{str(index): 1 for index in range(10_001)}]), "more than 10000 columns and fields inside"),
+        (column([[[[[[[[[[1]]]]]]]]]]), "column 'a' has a type that is nested in more than 8 others"),
+    ],
+    ids=["name", "inner name", "columns", "inner columns", "depth"],
+)
+@pytest.mark.parametrize("data_type", [DataType.PARQUET, DataType.ARROW])
+def test_names_columns_and_depth_have_an_end(table: pyarrow.Table, reason: str, data_type: DataType) -> None:
+    data = parquet_of(table) if data_type is DataType.PARQUET else arrow_of(table)
+    with pytest.raises(ValueError, match=f"that can't be read: .*{reason}"):
+        read_plain(data, data_type)
+
+
+def test_a_frame_of_many_columns_is_read() -> None:
+    table = pyarrow.table({str(index): [1] for index in range(2000)})
+    assert read_plain(parquet_of(table), DataType.PARQUET).equals(table)
 
 
 def test_by_default_a_frame_may_take_four_times_the_largest_message() -> None:
     assert MAX_FRAME_BYTES == 4 * 64 * MIB
     with pytest.raises(InvalidAnswer, match="it would take more than 268435456 bytes"):
         decode_data(arrow_of(pyarrow.table({"a": pyarrow.nulls(2**25 + 1)})), DataType.ARROW)
-
-
-@pytest.mark.parametrize("form", ["Parquet", "Arrow"])
-def test_the_name_of_a_column_has_an_end(form: str) -> None:
-    table = pyarrow.table({"(" * 1001: [1]})
-    data, read = (parquet_of(table), read_parquet) if form == "Parquet" else (arrow_of(table), read_arrow)
-    with pytest.raises(ValueError, match=f"{form} that can't be read: the name of a column has more than"):
-        read(data, "pandas")
 
 
 TABLE = pyarrow.table(
@@ -232,7 +228,7 @@ TABLE = pyarrow.table(
         "kind": pyarrow.array(["x", "y"] * 20).dictionary_encode(),
     }
 )
-FILES = [
+PAGES = [
     parquet_of(TABLE),
     parquet_of(TABLE, data_page_version="2.0", compression="zstd", write_page_checksum=True),
     parquet_of(TABLE, use_dictionary=False, row_group_size=7, compression="none"),
@@ -241,42 +237,20 @@ STREAMS = [arrow_of(TABLE), arrow_of(TABLE, compression="zstd"), growing_diction
 damage = st.lists(st.tuples(st.integers(0, 6000), st.integers(0, 255)), min_size=1, max_size=5)
 
 
-@given(st.sampled_from(FILES), damage)
-def test_a_damaged_parquet_file_takes_no_more_than_it_may(file: bytes, damage: list[tuple[int, int]]) -> None:
-    data = bytearray(file)
-    for position, byte in damage:
-        data[position % len(data)] = byte
-    with contextlib.suppress(ValueError):
-        assert read_parquet(bytes(data), "arrow", MIB).nbytes <= MIB
-
-
 @given(st.sampled_from(STREAMS), damage)
 def test_a_damaged_arrow_stream_takes_no_more_than_it_may(file: bytes, damage: list[tuple[int, int]]) -> None:
     data = bytearray(file)
     for position, byte in damage:
         data[position % len(data)] = byte
     with contextlib.suppress(ValueError):
-        assert read_arrow(bytes(data), "arrow", MIB).nbytes <= MIB
+        assert read_plain(bytes(data), DataType.ARROW, MIB).nbytes <= MIB
 
 
-@given(st.binary(max_size=80), st.integers(0, 80))
-def test_any_page_header_is_read_or_refused(header: bytes, start: int) -> None:
-    file = FILES[0]
-    data = b"PAR1" + b"\x15" * (start % 4) + header + file[len(header) + 4 :]
-    with contextlib.suppress(ThriftError):
-        assert measure_parquet(data, MIB).bytes >= 0
-
-
-def test_metadata_that_pyarrow_would_die_of_is_refused() -> None:
-    # It aborts the process (release 26) when asked about a footer whose histograms have a wrong length.
-    data = parquet_of(column([["a", "b"], []]))
-    footer = int.from_bytes(data[-8:-4], "little")
-    four_numbers, five_numbers = b"\x46", b"\x56\0"
-    reasons = []
-    for position in range(len(data) - 8 - footer, len(data) - 8):
-        if data[position : position + 1] == four_numbers:
-            tail = (footer + 1).to_bytes(4, "little") + b"PAR1"
-            with pytest.raises(ValueError, match="Parquet that can't be read") as caught:
-                read_parquet(data[:position] + five_numbers + data[position + 1 : -8] + tail, "arrow", MIB)
-            reasons.append(str(caught.value))
-    assert any("histogram size mismatch" in reason for reason in reasons)
+@given(st.sampled_from(PAGES), damage)
+def test_damaged_pages_take_no_more_than_they_may(file: bytes, damage: list[tuple[int, int]]) -> None:
+    # Of a damaged footer pyarrow may die; frames of strangers are read where that may happen.
+    data, footer = bytearray(file), int.from_bytes(file[-8:-4], "little")
+    for position, byte in damage:
+        data[4 + position % (len(data) - footer - 12)] = byte
+    with contextlib.suppress(ValueError):
+        assert read_plain(bytes(data), DataType.PARQUET, MIB).nbytes <= MIB

@@ -257,8 +257,12 @@ def test_a_damaged_frame_is_readable_or_an_invalid_answer(
     data_type: DataType, damage: list[tuple[int, int]], cut: int, frames: Any
 ) -> None:
     data = bytearray(SOUND[data_type])
+    # Of a damaged footer of Parquet, pyarrow may end the process.
+    end = (
+        len(data) - 8 - int.from_bytes(data[-8:-4], "little") if data_type is DataType.PARQUET else len(data)
+    )
     for position, byte in damage:
-        data[position % len(data)] = byte
+        data[position % end] = byte
     if cut > 150:
         del data[-(cut - 150) :]
     with contextlib.suppress(InvalidAnswer):

@@ -67,11 +67,13 @@ class Block:
 
     @enable_ki_protection
     async def _serve(self) -> None:
-        """Run the feed and the reader of sockets, until `_leave_orchestrator` ends them."""
+        """Run the feed and what reads sockets and frames, until `_leave_orchestrator` ends them."""
         with self._service_scope, one_by_itself():
             async with trio.open_nursery() as nursery:
                 if self._fleet.hub is not None:
                     nursery.start_soon(self._fleet.hub.run)
+                if self._fleet.frame_readers is not None:
+                    nursery.start_soon(self._fleet.frame_readers.run)
                 await self._feed.run(self._fleet.deliver)
 
     async def _start_up(self) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
 import trio
 
+from ..frame_readers.readers import FrameReaders
 from ..model.actor import ModelActor
 from ..model.handle import ModelRunner, operator_of
 from ..model.lifecycle import JoinReason
@@ -102,6 +103,7 @@ class Fleet:
         self.service = service
         self.hub: SocketHub | None = None
         self.security = node_security(config.credentials, clock_leeway=config.clock_leeway)
+        self.frame_readers = FrameReaders(config.limits.max_frame_bytes) if config.isolate_frames else None
         self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects)
         self.changes = Broadcast()
         self.held_limiter = trio.CapacityLimiter(_HELD_AT_ONCE)

@@ -25,6 +25,7 @@ import attrs
 
 from ..model.lifecycle import JoinReason
 from ..orchestrator.messages import Entry, Init, RunState, Update
+from ..security.delegation import same_participant
 
 __all__ = ["Member", "Membership"]
 
@@ -201,7 +202,7 @@ class Membership(Generic[D]):
             self._forget_move(slot, known)
             known.update(entry.infos)
             known.revive()
-        elif known is slot.current and known.ready:
+        elif known is slot.current and known.ready and same_participant(known.infos, entry.infos):
             self._succeed(slot, entry, JoinReason.RESTARTED)
         else:
             known.update(entry.infos)

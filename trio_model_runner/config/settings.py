@@ -240,6 +240,8 @@ class ClusterConfig:
         scope_margin: a round ends so many seconds before the deadline of a cancel scope around it. Else the
             cancellation would lose its answers.
         frames: what data frames in answers become: ``"arrow"`` tables or ``"pandas"`` frames.
+        isolate_frames: read data frames in answers in processes of their own: a hostile frame can end its
+            reader, and not this process. False reads them in threads, for participants who are no strangers.
         blame_invalid_answers: count an answer that doesn't fit ``returns=`` as the model's failure.
         backoff: attempts to reach a node; see `Backoff`.
         orchestrator: the connection to the orchestrator; see `OrchestratorConfig`.
@@ -296,6 +298,7 @@ class ClusterConfig:
     frames: Literal["arrow", "pandas"] = attrs.field(
         default="arrow", kw_only=True, validator=OneOf(("arrow", "pandas"))
     )
+    isolate_frames: bool = attrs.field(default=True, kw_only=True, validator=TrueOrFalse())
     blame_invalid_answers: bool = attrs.field(default=False, kw_only=True, validator=TrueOrFalse())
     backoff: Backoff = attrs.field(default=Backoff(), kw_only=True, validator=InstanceOf(Backoff))
     orchestrator: OrchestratorConfig = attrs.field(

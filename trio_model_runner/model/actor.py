@@ -46,6 +46,7 @@ from .watch import Watch
 if TYPE_CHECKING:
     import grpclib.client
 
+    from ..frame_readers.readers import FrameReaders
     from ..values.data import Arguments
     from ..values.results import PredictResult
     from .round_spec import CallOptions
@@ -177,6 +178,11 @@ class ModelActor:
                 max_message_bytes=self._config.limits.max_message_bytes,
             )
         return self._channel
+
+    @property
+    def frame_readers(self) -> FrameReaders | None:
+        """Read data frames in answers; None if threads do."""
+        return self._supervisor.frame_readers
 
     async def call(
         self, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]

@@ -108,6 +108,7 @@ async def connect(
     if (tls := security.tls(model.model_id)) is not None:
         network = TLSNetwork(tls.context, network, server_hostname=tls.server_hostname)
     try:
+        await network.look_up(model.host)  # not in a turn: a name that never resolves would use it up
         async with limiter:
             connection = await open_connection(
                 nursery,

@@ -26,11 +26,10 @@ from ..errors import InvalidAnswer, ProofFailed
 from ..rpc.call import Answer, UnaryCall
 from ..rpc.receiver import CallInterrupted
 from ..services.base import AnswerCode, Request, ServiceAnswer
-from ..values.effort import LARGEST_AMONG_OTHERS
 from ..values.encoded import Encoded
 from ..values.results import PredictResult, Status
-from ..workers import run_in_worker
 from .actor import ModelActor, ModelUnavailableError
+from .decoding import value_of_slow
 from .node_connection import NodeBusyError, NodeConnection, status_text
 from .policy import (
     CUT_OFF_TEXTS,
@@ -214,7 +213,8 @@ class Call:
             await self._turn.wait()
             while self.result is None:
                 if self._undecoded is not None:
-                    await self._decode_in_worker(self._undecoded)
+                    readers = self._actor.frame_readers
+                    self._end_with(await value_of_slow(self._spec, self._undecoded, readers))
                 elif await self._make_request():
                     await self._attempt()
         finally:
@@ -395,7 +395,7 @@ class Call:
             self._end(outcome, f"{read.code}: {read.message}")
 
     def _take(self, encoded: Encoded) -> None:
-        """Make the result of a value; none, if it is to be decoded in a thread first."""
+        """Make the result of a value; none, if that takes long."""
         if not self._spec.decode:
             self._end_with(Value(encoded))
         elif self._spec.takes_long_to_decode(encoded):
@@ -403,14 +403,6 @@ class Call:
             self._undecoded = encoded
         else:
             self._end_with(self._spec.value_of(encoded))
-
-    async def _decode_in_worker(self, encoded: Encoded) -> None:
-        apart = len(encoded.data) > LARGEST_AMONG_OTHERS
-        decoded = await run_in_worker(self._spec.decoded, encoded, apart=apart)
-        if self._spec.structures_in_any_thread:
-            self._end_with(await run_in_worker(self._spec.structured, decoded, apart=apart))
-        else:
-            self._end_with(self._spec.structured(decoded))
 
     def _end_with(self, value: Value) -> None:
         if value.error is None:

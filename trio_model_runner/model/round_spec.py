@@ -154,11 +154,10 @@ class RoundSpec:
         )
 
     def takes_long_to_decode(self, encoded: Encoded) -> bool:
-        """Whether a value should be decoded in a worker thread."""
-        few = len(encoded.data) <= NEVER_LONG_BYTES[encoded.data_type]
-        if few:
+        """Whether a value should not be decoded in the event loop."""
+        if len(encoded.data) <= NEVER_LONG_BYTES[encoded.data_type]:
             return False
-        return takes_long_to_decode(encoded, frames=self.frames, structured=self.structures_in_any_thread)
+        return takes_long_to_decode(encoded, structured=self.structures_in_any_thread)
 
     @property
     def structures_in_any_thread(self) -> bool:

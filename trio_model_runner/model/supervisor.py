@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import trio
 
     from ..config import ClusterConfig
+    from ..frame_readers.readers import FrameReaders
     from ..rpc.reader import SocketHub
     from ..security.node_security import NodeSecurity
     from ..services.base import NodeService
@@ -39,6 +40,10 @@ class Supervisor(Protocol):
     @property
     def hub(self) -> SocketHub | None:
         """The one reader of all plain sockets; None if each connection reads for itself."""
+
+    @property
+    def frame_readers(self) -> FrameReaders | None:
+        """Read data frames in answers; None if threads do."""
 
     @property
     def connect_limiter(self) -> trio.CapacityLimiter:

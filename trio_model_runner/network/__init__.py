@@ -6,9 +6,9 @@ not know what is sent over the stream.
 
 Read in this order: `base` (the interface), `addresses` (spells host names for the resolver and the other end,
 and says which can't be resolved), `lookups` (asks the system's resolver, in few threads of its own), `tcp`,
-`unix`, `memory`, `black_holes` (where a network in memory loses what is sent). Then come two networks on top
-of another one: `restricted` (connects to some addresses only), and `tls`, which is not imported here, since
-not every program uses it.
+`unix`, `memory`, `black_holes` (where a network in memory loses what is sent). Then come three networks on
+top of another one: `restricted` (connects to some addresses only), `named_hosts` (connects to hosts of some
+names only), and `tls`, which is not imported here, since not every program uses it.
 """
 
 from .addresses import address_text, ascii_host, authority_host

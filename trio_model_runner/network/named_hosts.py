@@ -53,6 +53,16 @@ class NamedHosts(Network):
         self._check(host)
         return await self._network.connect(host, port)
 
+    async def look_up(self, host: str) -> None:
+        """Look the host's name up, if it is allowed; see `Network.look_up`.
+
+        Raises:
+            PermissionError: it is not; no resolver was asked.
+            OSError: see `Network.look_up`.
+        """
+        self._check(host)
+        await self._network.look_up(host)
+
     def _check(self, host: str) -> None:
         if not self._allows(host):
             shown = quoted(host, ascii_only=True)

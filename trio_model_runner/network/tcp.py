@@ -10,13 +10,15 @@ gets one IP address at a time here. It also switches Nagle's algorithm off.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from ..groups import one_by_itself
+from ..text import shown
 from .addresses import address_text
 from .base import Network
 from .lookups import resolve
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["TCPNetwork"]
+
+
+def _to_seconds(value: Any) -> float:
+    """Convert to a float. Python's own error would show the value, which may be anything, even a key."""
+    with contextlib.suppress(TypeError, ValueError):
+        return float(value)
+    raise ValueError(f"happy_eyeballs_delay: must be a number of seconds, got {shown(value)}")
 
 
 @attrs.frozen
@@ -36,7 +45,7 @@ class TCPNetwork(Network):
     """
 
     happy_eyeballs_delay: float = attrs.field(
-        default=0.25, converter=float, validator=[attrs.validators.gt(0), attrs.validators.lt(math.inf)]
+        default=0.25, converter=_to_seconds, validator=[attrs.validators.gt(0), attrs.validators.lt(math.inf)]
     )
 
     async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:

@@ -26,7 +26,8 @@ from ..errors import InvalidAnswer
 from .effort import takes_long_to_encode
 from .encoded import DataType, Encoded, require_data_type, to_bytes
 from .frames.bounds.limit import MAX_FRAME_BYTES
-from .frames.reading import read_arrow, read_parquet
+from .frames.presenting import present
+from .frames.reading import read_plain
 from .frames.writing import FrameKind, is_frame, write_arrow, write_parquet
 from .json_reading import from_json
 from .json_structure import MAX_JSON_VALUES
@@ -103,12 +104,19 @@ def decode_data(
 ) -> Any:
     """Read a value back from the wire.
 
+    A data frame is read in this process, whoever wrote it. Its columns must have types from a list, and what
+    it says about pandas is checked; but pyarrow reads the bytes. So what is made for it can end this process,
+    or take far more memory than `max_frame_bytes` and any time while it is read. A `Cluster` reads strangers'
+    frames in processes of their own. `DataFrame.attrs` are not kept.
+
     Args:
         data: the bytes.
         data_type: their type. A bare number, as on the wire, is taken as a number of `DataType`.
         frames: read PARQUET and ARROW as a `pyarrow.Table` ("arrow") or a `pandas.DataFrame` ("pandas").
         max_frame_bytes: how large a frame may become when it is read, in bytes. Each value counts as 8 bytes
-            or more. A small file can hold a large frame. The default is 256 MiB.
+            or more. A small file can hold a large frame. The default is 256 MiB. For "pandas" there is also a
+            bound on what becomes Python objects: about two million dates, decimals or lists (before pandas 3:
+            or texts), and fewer dicts.
         max_json_values: how many values JSON may hold. Each number, text, literal and key is one, an array or
             an object is four, an empty one five. The default is 500,000.
 
@@ -347,10 +355,8 @@ def _read(
         case DataType.NONE:
             _of_length(0, data, data_type)
             return None
-        case DataType.PARQUET:
-            return read_parquet(data, frames, max_frame_bytes)
-        case DataType.ARROW:
-            return read_arrow(data, frames, max_frame_bytes)
+        case DataType.PARQUET | DataType.ARROW:
+            return present(read_plain(data, data_type, max_frame_bytes), frames)
 
 
 def _of_length(length: int, data: bytes, data_type: DataType) -> bytes:

@@ -22,9 +22,10 @@ from typing import Any, Final
 import attrs
 
 from .encoded import DataType, Encoded
-from .frames.writing import FrameKind, frames_are_ready, is_frame
+from .frames.writing import is_frame
 
 __all__ = [
+    "FRAMES",
     "INLINE_FRAME_BYTES",
     "INLINE_JSON_BYTES",
     "INLINE_JSON_VALUES",
@@ -55,22 +56,21 @@ INLINE_FRAME_BYTES: Final = 4 * 2**10
 LARGEST_AMONG_OTHERS: Final = 2**18
 """Larger answers (bytes) keep a thread for 5 ms or more, even for seconds: they get one of their own."""
 
-_FRAMES = frozenset({DataType.PARQUET, DataType.ARROW})
+FRAMES: Final = frozenset({DataType.PARQUET, DataType.ARROW})
+"""The types of data frames."""
 
 _INLINE_BYTES = {
     DataType.STRING: INLINE_TEXT_BYTES,
     DataType.JSON: INLINE_JSON_BYTES,
-    DataType.PARQUET: INLINE_FRAME_BYTES,
-    DataType.ARROW: INLINE_FRAME_BYTES,
-}
+} | dict.fromkeys(FRAMES, -1)
 
 NEVER_LONG_BYTES: Final = MappingProxyType(
-    {kind: -1 if kind in _FRAMES else _INLINE_BYTES.get(kind, sys.maxsize) for kind in DataType}
+    {kind: _INLINE_BYTES.get(kind, sys.maxsize) for kind in DataType}
     | {DataType.JSON: INLINE_STRUCTURED_VALUES}
 )
 """Up to so many bytes nobody needs to ask `takes_long_to_decode`: a value of this type never does.
 
-Of frames it is always asked, since what reads them may not be imported. JSON has no more values than bytes.
+A frame of few bytes can take any time. JSON has no more values than bytes.
 """
 
 _NUMBER_BYTES: Final = 16
@@ -82,23 +82,17 @@ _LOOKED_AT: Final = 64
 _NUMBERS = frozenset({int, float, bool, type(None)})
 
 
-def takes_long_to_decode(encoded: Encoded, *, frames: FrameKind = "arrow", structured: bool = False) -> bool:
-    """Say whether `encoded` is so large that it should be decoded in a thread.
-
-    Frames count as large until the library that reads them is imported: the import takes a good part of a
-    second.
+def takes_long_to_decode(encoded: Encoded, *, structured: bool = False) -> bool:
+    """Say whether `encoded` is so large that it should not be decoded in the event loop. All frames are.
 
     Args:
         encoded: an answer.
-        frames: what a frame is read as.
         structured: a type is made of it, too, as `returns=` asks for.
     """
     if encoded.data_type is DataType.JSON:
         data = encoded.data
         values = INLINE_STRUCTURED_VALUES if structured else INLINE_JSON_VALUES
         return len(data) > INLINE_JSON_BYTES or (len(data) > values and _most_values(data) > values)
-    if encoded.data_type in _FRAMES and not frames_are_ready(frames):
-        return True
     return len(encoded.data) > _INLINE_BYTES.get(encoded.data_type, sys.maxsize)
 
 

@@ -1,6 +1,14 @@
 """Data frames as bytes, and back: Parquet files and Arrow streams.
 
-Read in this order. `writing` turns frames into bytes. `bounds` says how large a frame becomes when it is
-read, and refuses what is too large. `reading` asks `bounds`, then turns bytes into frames. Nothing here may
-know of the other types of values.
+`writing` turns the coordinator's frames into bytes. What comes back was written by strangers, and is read in
+two steps. They may be in two processes: for bytes that are made to do so, the first step may end its own.
+
+- `reading` turns bytes into a plain table. It refuses what has other types than those of `plain_types` (and
+  `time_zones`), reads the rest a batch at a time, weighs it (`bounds`), and leaves nothing of the stranger's
+  metadata (`plain_arrays`, `views`). What pandas wrote about a frame is made anew by `pandas_metadata`, with
+  `pandas_dtypes`, `pandas_labels` and `pandas_extensions`. It imports no pandas.
+- `presenting` turns a plain table into what the coordinator wants. For a pandas frame, `objects` counts the
+  Python objects, `slicing` makes them a few at a time, and `pandas_index` does so for an index.
+
+Nothing here may know of the other types of values.
 """

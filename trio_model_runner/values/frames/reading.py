@@ -1,116 +1,117 @@
-"""Data frames that a stranger wrote: Parquet files and Arrow streams, read without trusting them.
+"""Data frames that a stranger wrote, as plain Arrow tables.
 
 Three things can be wrong with such bytes. They may not be what they say: Arrow's readers check the structure
-of what they read, but not all of its content. So a table is validated in full before it is used. They may be
-small and expand enormously. So `bounds` adds up, from their headers, how much memory they take, before they
-are read. If many rows refer to one text, headers don't tell; then the text is kept once until the table is
-weighed. And the schema may have metadata that make pandas fail: they are the stranger's own JSON.
+of what they read, but not all of its content. So every batch is validated in full. They may be small and
+expand enormously. So batches are weighed one by one, and reading stops once there are too many bytes. And
+they may have types and metadata that pyarrow or pandas fail on, some of them by ending the process. So what
+comes back has `plain_types` only, and metadata that `pandas_metadata` made anew.
 
-Each of these errors is a `ValueError`, and no table larger than the limit is ever made. (While it is read, a
-table takes a few times its size. A pandas frame has a Python object for each text.)
+pyarrow itself reads the bytes here, and it may end the process, or take gigabytes, for bytes that are made to
+do so. So this runs in a process of its own where the sender is a stranger. That process has limits, and
+nothing else to lose. This module must not import pandas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from .bounds.arrow import MessageError, measure_arrow
+from ..encoded import DataType
 from .bounds.limit import MAX_FRAME_BYTES, refuse_larger
-from .bounds.parquet import measure_parquet
-from .bounds.thrift import ThriftError
-from .bounds.weighing import weigh
-from .writing import FrameKind, import_pandas, import_pyarrow
+from .bounds.weighing import Scales
+from .pandas_metadata import PANDAS, UNREADABLE, make_anew, with_schema_metadata
+from .plain_arrays import plain_array
+from .plain_types import plain_schema
+from .writing import import_pyarrow
 
-__all__ = ["read_arrow", "read_parquet"]
+__all__ = ["read_plain"]
 
-_LONGEST_NAME: Final = 1000
-"""In characters. pandas evaluates names as Python literals if its metadata says that they were tuples."""
+_BATCH_ROWS: Final = 2**16
+_MOST_CHUNKS: Final = 1000
+"""What is done with a table later is done for each chunk of it."""
+
+_LONGEST_REASON: Final = 1000
+_NAMES: Final = {DataType.PARQUET: "Parquet", DataType.ARROW: "Arrow"}
 
 
-def read_parquet(data: bytes, frames: FrameKind, max_bytes: int = MAX_FRAME_BYTES) -> Any:
-    """Read a Parquet file.
+def read_plain(data: bytes, data_type: DataType, max_bytes: int = MAX_FRAME_BYTES) -> Any:
+    """Read a Parquet file or an Arrow IPC stream.
+
+    If the frame was written by pandas, but what it says about itself can't be used, `presenting.present`
+    raises for "pandas".
 
     Args:
-        data: the file.
-        frames: "arrow" for a `pyarrow.Table`, "pandas" for a `pandas.DataFrame`.
+        data: the file or the stream.
+        data_type: PARQUET or ARROW.
         max_bytes: how large the table may be, in bytes; each value counts as 8 bytes or more.
 
+    Returns:
+        A `pyarrow.Table` of plain types, for `presenting.present`.
+
     Raises:
-        ValueError: the bytes are no readable Parquet file, or the table is too large.
-        ImportError: pyarrow, or pandas where it is asked for, is missing.
+        ValueError: the bytes are nothing that can be read, a column has another type than the plain ones, or
+            the table is too large.
+        ImportError: pyarrow is missing.
     """
-    return _read("Parquet", lambda: _parquet_table(data, max_bytes), frames)
-
-
-def read_arrow(data: bytes, frames: FrameKind, max_bytes: int = MAX_FRAME_BYTES) -> Any:
-    """Read an Arrow IPC stream; see `read_parquet`."""
-    return _read("Arrow", lambda: _arrow_table(data, max_bytes), frames)
-
-
-def _read(form: str, read: Callable[[], Any], frames: FrameKind) -> Any:
-    import_pyarrow()
-    if frames == "pandas":
-        import_pandas()
-    try:
-        table = read()
-        _check_names(table.schema)
-        return table.to_pandas() if frames == "pandas" else table
-    except Exception as error:
-        # There are many kinds: Arrow's own, OSError, UnicodeDecodeError, MemoryError for false sizes, and
-        # whatever senseless metadata of pandas leads to.
-        ours = type(error) is ValueError or isinstance(error, (ThriftError, MessageError))
-        reason = str(error) if ours else f"{type(error).__name__}: {error}"
-        raise ValueError(f"{form} that can't be read: {reason}") from error
-
-
-def _parquet_table(data: bytes, max_bytes: int) -> Any:
     pyarrow = import_pyarrow()
+    try:
+        schema, batches = (_open_parquet if data_type is DataType.PARQUET else _open_arrow)(pyarrow, data)
+        plain = plain_schema(pyarrow, schema)
+        table = pyarrow.Table.from_batches(_read_batches(pyarrow, batches, plain, max_bytes), plain)
+        return _with_metadata(pyarrow, _tidied(pyarrow, table), schema.metadata, _NAMES[data_type])
+    except Exception as error:
+        # There are many kinds: Arrow's own, OSError, UnicodeDecodeError, MemoryError for false sizes.
+        reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        text = f"{_NAMES[data_type]} that can't be read: {reason[:_LONGEST_REASON]}"
+        raise ValueError(text) from error
+
+
+def _open_parquet(pyarrow: Any, data: bytes) -> tuple[Any, Iterable[Any]]:
     from pyarrow import parquet
 
-    size = measure_parquet(data, max_bytes)
-    refuse_larger(size.bytes, max_bytes)
     # Not `read_table`: it uses Arrow's data sets, and these fail if two columns have the same name.
-    file = parquet.ParquetFile(pyarrow.BufferReader(data))
-    if not size.shared:
-        table = file.read()
-        table.validate(full=True)
+    file = parquet.ParquetFile(pyarrow.BufferReader(data), pre_buffer=False)
+    return file.schema_arrow, file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False)
+
+
+def _open_arrow(pyarrow: Any, data: bytes) -> tuple[Any, Iterable[Any]]:
+    options = pyarrow.ipc.IpcReadOptions(use_threads=False)
+    stream = pyarrow.ipc.open_stream(data, options=options)
+    return stream.schema, stream
+
+
+def _read_batches(pyarrow: Any, batches: Iterable[Any], plain: Any, max_bytes: int) -> Iterator[Any]:
+    scales, total = Scales(pyarrow), 0
+    for batch in batches:
+        batch.validate(full=True)
+        total += scales.weigh(batch)
+        refuse_larger(total, max_bytes)
+        if batch.num_columns:
+            columns = [
+                plain_array(pyarrow, column, field.type)
+                for column, field in zip(batch.columns, plain, strict=True)
+            ]
+            yield pyarrow.RecordBatch.from_arrays(columns, schema=plain)
+        else:
+            yield batch.replace_schema_metadata(None)  # it may have rows all the same
+
+
+def _tidied(pyarrow: Any, table: Any) -> Any:
+    """Give all chunks of a column the same dictionary, if its indices can hold that, and make them few."""
+    if not table.num_columns:
+        return table  # `unify_dictionaries` would lose its rows
+    with contextlib.suppress(pyarrow.ArrowException):
+        table = table.unify_dictionaries()
+    return table.combine_chunks() if table.column(0).num_chunks > _MOST_CHUNKS else table
+
+
+def _with_metadata(pyarrow: Any, table: Any, metadata: Any, form: str) -> Any:
+    text = (metadata or {}).get(PANDAS)
+    if text is None:
         return table
-    schema = _without_views(pyarrow, file.schema_arrow)
-    file = parquet.ParquetFile(pyarrow.BufferReader(data), read_dictionary=list(size.shared))
-    groups, weight = [], 0
-    for index in range(file.num_row_groups):
-        table = file.read_row_group(index)
-        table.validate(full=True)
-        weight += weigh(pyarrow, table)
-        refuse_larger(weight, max_bytes)
-        groups.append(table.cast(schema))
-    return pyarrow.concat_tables(groups)
-
-
-def _without_views(pyarrow: Any, schema: Any) -> Any:
-    """The same schema with plain text instead of views of text: dictionaries can't be cast to views."""
-    plain = {"string_view": pyarrow.large_string(), "binary_view": pyarrow.large_binary()}
-    for index, field in enumerate(schema):
-        schema = schema.set(index, field.with_type(plain.get(str(field.type), field.type)))
-    return schema
-
-
-def _arrow_table(data: bytes, max_bytes: int) -> Any:
-    pyarrow = import_pyarrow()
-    refuse_larger(measure_arrow(pyarrow, data, max_bytes), max_bytes)
-    table = pyarrow.ipc.open_stream(data).read_all()
-    table.validate(full=True)
-    refuse_larger(weigh(pyarrow, table), max_bytes)
-    return table
-
-
-def _check_names(fields: Iterable[Any]) -> None:
-    """Decode the names of `fields` and of the fields inside them; pyarrow would do so only on first use."""
-    for field in fields:
-        if len(field.name) > _LONGEST_NAME:
-            raise ValueError(f"the name of a column has more than {_LONGEST_NAME} characters")
-        inner = (getattr(field.type, name, None) for name in ("value_field", "key_field", "item_field"))
-        _check_names(field for field in inner if field is not None)
-        if isinstance(field.type, Iterable):  # a struct
-            _check_names(field.type)
+    try:
+        return with_schema_metadata(pyarrow, table, {PANDAS: make_anew(pyarrow, text, table)})
+    except ValueError as error:
+        reason = f"{form} that can't be read: what it says about pandas makes no sense: {error}"
+        return with_schema_metadata(pyarrow, table, {UNREADABLE: reason[:_LONGEST_REASON]})

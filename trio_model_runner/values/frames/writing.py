@@ -18,7 +18,6 @@ from ..refusal import Refusal
 
 __all__ = [
     "FrameKind",
-    "frames_are_ready",
     "import_pandas",
     "import_pyarrow",
     "is_frame",
@@ -72,11 +71,6 @@ def write_arrow(frame: Any) -> bytes:
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue())
-
-
-def frames_are_ready(frames: FrameKind) -> bool:
-    """Say whether the libraries that read a frame as `frames` are imported already. Imports nothing."""
-    return "pyarrow.parquet" in sys.modules and (frames == "arrow" or "pandas" in sys.modules)
 
 
 def _to_table(frame: Any) -> Any:
