@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import logging
 import os
 import socket
 import ssl
@@ -229,60 +228,6 @@ def test_without_a_file_the_systems_authorities_are_trusted() -> None:
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o400])
-def test_a_private_key_of_its_owner_alone_is_worth_no_word(
-    directory: Path, caplog: pytest.LogCaptureFixture, mode: int
-) -> None:
-    (directory / "tls.key").chmod(mode)
-    SecureCredentials.from_directory(directory)
-    assert not caplog.records
-
-
-@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
-def test_a_private_key_that_others_may_read_is_warned_of(
-    directory: Path, rsa_key: rsa.RSAPrivateKey, caplog: pytest.LogCaptureFixture, mode: int
-) -> None:
-    path = directory / "key.pem"
-    path.write_bytes(pem_of(rsa_key))
-    path.chmod(mode)
-    (directory / "tls.key").chmod(mode)
-    SecureCredentials.from_directory(directory)
-    GatewayCredentials.from_directory(directory)
-    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
-    assert [record.name for record in caplog.records] == ["trio_model_runner.security"] * 2
-    assert str(directory / "tls.key") in caplog.text
-    assert f"(mode {mode:03o})" in caplog.text
-
-
-@pytest.mark.parametrize(("mode", "warned"), [(0o777, 1), (0o775, 1), (0o757, 1), (0o1777, 0), (0o755, 0)])
-def test_a_directory_in_which_others_may_replace_a_private_key_is_warned_of(
-    directory: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: int
-) -> None:
-    directory.chmod(mode)
-    SecureCredentials.from_directory(directory)
-    assert len(caplog.records) == warned
-    assert all(f"its directory {str(directory)!r} is open to other users" in each for each in caplog.messages)
-    assert all(f"(mode {mode:03o})" in each for each in caplog.messages)
-
-
-@pytest.mark.parametrize("opened", ["links", "middle", "target"])
-def test_directories_of_links_to_a_private_key_are_warned_of(
-    tmp_path: Path, rsa_key: rsa.RSAPrivateKey, caplog: pytest.LogCaptureFixture, opened: str
-) -> None:
-    for name in ("links", "middle", "target"):
-        (tmp_path / name).mkdir(0o700)
-    (tmp_path / "target" / "key").write_bytes(pem_of(rsa_key))
-    (tmp_path / "target" / "key").chmod(0o600)
-    (tmp_path / "middle" / "key").symlink_to("../target/key")
-    (tmp_path / "links" / "key.pem").symlink_to(tmp_path / "middle" / "key")
-    GatewayCredentials.from_directory(tmp_path / "links")
-    assert not caplog.records
-    (tmp_path / opened).chmod(0o770)
-    GatewayCredentials.from_directory(tmp_path / "links")
-    (message,) = caplog.messages
-    assert f"its directory {str(tmp_path / opened)!r} is open" in message
 
 
 def test_the_tools_directories_load_and_verify_each_other(tmp_path: Path) -> None:

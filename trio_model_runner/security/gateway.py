@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import attrs
 
 from ..errors import ConfigError
 from .keys import (
+    as_path,
     check_matches,
     load_certificate,
     load_rsa_key,
@@ -62,7 +62,7 @@ class GatewayCredentials:
     @classmethod
     def from_directory(cls, path: str | os.PathLike[str]) -> Self:
         """Load ``key.pem`` from a directory; see `from_files`."""
-        return cls.from_files(key_path=Path(path) / "key.pem")
+        return cls.from_files(key_path=as_path(path) / "key.pem")
 
     @classmethod
     def from_files(

@@ -20,6 +20,7 @@ import contextlib
 import datetime
 import errno
 import importlib
+import itertools
 import logging
 import os
 import stat
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 __all__ = [
+    "as_path",
     "check_matches",
     "load_certificate",
     "load_private_key",
@@ -74,6 +76,18 @@ def shown_path(path: str | os.PathLike[str]) -> str:
     return shown(os.fspath(path), _LONGEST_PATH_SHOWN)
 
 
+def as_path(value: str | os.PathLike[str]) -> Path:
+    """Take a path that a program gives.
+
+    Raises:
+        ConfigError: it is something else, such as bytes; what could be a key is not shown.
+    """
+    with contextlib.suppress(TypeError):  # bytes are no path here; and a PathLike may give them
+        return Path(value)
+    kind = kind_of_secret(value) or f"a value of type {type(value).__name__}"
+    raise ConfigError(f"holds {kind}; a path is wanted")
+
+
 def read_file(path: str | os.PathLike[str], what: str = "a key or a certificate") -> bytes:
     """Read a small regular file. Nothing else is waited for.
 
@@ -110,7 +124,10 @@ def _read_regular_file(path: str | os.PathLike[str]) -> bytes:
     _check_regular(Path(path).stat().st_mode)  # before it is opened, which a device could notice
     with open(path, "rb", opener=_open_without_waiting) as file:  # Path.open has no opener
         _check_regular(os.fstat(file.fileno()).st_mode)  # it may be another file by now
-        return file.read(_LARGEST_FILE + 1)
+        content = file.read(_LARGEST_FILE + 1)
+    if content is None:  # /proc has regular files that one would wait for
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return content
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
@@ -129,8 +146,10 @@ def _check_regular(mode: int) -> None:
 def warn_of_readers(path: str | os.PathLike[str]) -> None:
     """Log a warning if others than its owner may read a private key's file, or put another one in its place.
 
-    They may do the latter if they may write to a directory on the way: the file's own, and those of links to
-    it. In a directory with the sticky bit, such as ``/tmp``, nobody can replace another's file.
+    They may do the latter if a directory on the way is theirs, or is open to them: each from ``/`` on, and
+    those of all links, since a directory can be moved away and made anew. (OpenSSH has the same rule for the
+    keys that it takes.) In a directory with the sticky bit, such as ``/tmp``, nobody can replace what is
+    another's. Root can do anything, and so can this process's own user: neither is worth a word.
     """
     if os.name != "posix":
         return
@@ -143,26 +162,48 @@ def warn_of_readers(path: str | os.PathLike[str]) -> None:
                 shown_path(path),
                 mode,
             )
-        for directory in dict.fromkeys(_directories_to(Path(path))):
-            mode = stat.S_IMODE(directory.stat().st_mode)
-            if mode & 0o022 and not mode & stat.S_ISVTX:
-                logger.warning(
-                    "the private key in %s can be replaced: its directory %s is open to other users of this"
-                    " machine (mode %03o): chmod go-w closes it",
-                    shown_path(path),
-                    shown_path(directory),
-                    mode,
-                )
+        danger = next(filter(None, itertools.starmap(_danger_of, _steps_to(Path(path)))), None)
+        if danger is not None:
+            logger.warning("the private key in %s can be replaced: %s", shown_path(path), danger)
 
 
-def _directories_to(path: Path) -> Iterator[Path]:
-    """The directory of a file, and if it is a link, those of all links and files that it leads to."""
-    for _ in range(_MOST_LINKS):
-        directory = path.parent.resolve()
-        yield directory
-        if not path.is_symlink():
+def _steps_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Where the kernel goes on the way to a file, with the status of each: directories, and in the end it.
+
+    A link is among them if it is in a directory with the sticky bit: there, its owner alone can replace it.
+    """
+    path = Path.cwd() / path
+    directory, links = Path(path.anchor), 0
+    ahead = list(reversed(path.parts))
+    while ahead:
+        step = directory / ahead.pop()
+        if step.name == "..":
+            directory = directory.parent  # no part of it is a link
+            continue
+        status = step.lstat()
+        if not stat.S_ISLNK(status.st_mode):
+            yield step, status
+            directory = step
+            continue
+        if directory.lstat().st_mode & stat.S_ISVTX:
+            yield step, status
+        links += 1
+        if links > _MOST_LINKS:
             return
-        path = directory / path.readlink()
+        ahead.extend(reversed(step.readlink().parts))  # an absolute one begins with "/" again
+
+
+def _danger_of(path: Path, status: os.stat_result) -> str | None:
+    """How others could replace this step on the way to a file, or what is behind it; None if they can't."""
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid not in (0, os.geteuid()):
+        return f"{shown_path(path)} belongs to another user of this machine (uid {status.st_uid})"
+    if stat.S_ISDIR(status.st_mode) and mode & 0o022 and not mode & stat.S_ISVTX:
+        return (
+            f"the directory {shown_path(path)} is open to other users of this machine (mode {mode:03o}):"
+            " chmod go-w closes it"
+        )
+    return None
 
 
 def load_certificate(pem: bytes, source: str) -> Certificate:

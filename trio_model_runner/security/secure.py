@@ -18,6 +18,7 @@ import attrs
 
 from ..errors import ConfigError
 from .keys import (
+    as_path,
     check_matches,
     load_certificate,
     load_private_key,
@@ -51,7 +52,7 @@ class SecureCredentials:
     @classmethod
     def from_directory(cls, path: str | os.PathLike[str]) -> Self:
         """Load ``ca.crt``, ``tls.crt`` and ``tls.key`` from a directory; see `from_files`."""
-        directory = Path(path)
+        directory = as_path(path)
         return cls.from_files(directory / "ca.crt", directory / "tls.crt", directory / "tls.key")
 
     @classmethod
@@ -75,7 +76,7 @@ class SecureCredentials:
                 certificate is not valid now, or a package is missing. The text names the file.
         """
         require_packages()
-        ca_file, certificate_file, key_file = Path(ca_cert_path), Path(tls_cert_path), Path(tls_key_path)
+        ca_file, certificate_file, key_file = map(as_path, (ca_cert_path, tls_cert_path, tls_key_path))
         context = node_context(ca_file)
         certificate_source, key_source = repr(str(certificate_file)), repr(str(key_file))
         certificate = load_certificate(read_file(certificate_file), certificate_source)
