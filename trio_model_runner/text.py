@@ -32,8 +32,12 @@ _RUN: Final = re.compile(r"[A-Za-z0-9+/=_-]{32,}")
 
 _MOST_SEARCHED: Final = 10_000  # characters; `shown` shows fewer
 
-_NUMBERS: Final = re.compile(r"(\d{1,3},){16}|([0-9a-fA-F]{2}:){16}")
-"""Bytes one by one, as wallets and ``openssl`` write keys."""
+_NUMBERS: Final = re.compile(r"(-?\d{1,3},){16}|(0[xX][0-9a-fA-F]{1,2},){16}|([0-9a-fA-F]{2}[:-]){16}")
+"""Bytes one by one, as wallets, ``openssl``, Java and C write keys."""
+
+_WRITTEN_OUT: Final = re.compile(r"\\(?:x|u00)[0-9a-fA-F]{2}")
+_FEWEST_WRITTEN_OUT: Final = 6
+"""Of 32 random bytes, a repr writes 20 as ``\\x9e``; a path of Windows may have a directory like that."""
 
 _HEXADECIMAL: Final = re.compile(r"[0-9a-fA-F]{64,}")
 _WINDOW: Final = 32  # letters
@@ -94,7 +98,8 @@ def kind_of_secret(value: object) -> str | None:
     """Say in words what a value is, if it could be a secret; None if it can be shown.
 
     These could be: PEM text, with or without its first and last line; all other text of several lines; bytes;
-    long base64, base58 or hexadecimal digits; many small numbers; whatever has one of these inside.
+    long base64, base58 or hexadecimal digits; many small numbers; bytes as a repr writes them; whatever has
+    one of these inside.
     """
     if isinstance(value, bytes | bytearray | memoryview):
         return f"{len(value)} bytes"
@@ -115,6 +120,8 @@ def _kind_of_text(text: str) -> str | None:
     together = "".join(text[:_MOST_SEARCHED].split())
     if _NUMBERS.search(together) or any(map(_could_be_a_key, _RUN.findall(together))):
         return "text that could be a key"
+    if len(_WRITTEN_OUT.findall(together)) >= _FEWEST_WRITTEN_OUT:
+        return "bytes that are written out"
     return None
 
 

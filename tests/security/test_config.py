@@ -20,7 +20,7 @@ from helpers.secure_nodes import write_credentials
 from trio_model_runner import Cluster, TrainInferService
 from trio_model_runner.config import ClusterConfig
 from trio_model_runner.errors import ConfigError
-from trio_model_runner.network import MemoryNetwork, RestrictedNetwork, TCPNetwork
+from trio_model_runner.network import MemoryNetwork, RestrictedNetwork, TCPNetwork, UnixNetwork
 from trio_model_runner.network.named_hosts import NamedHosts
 from trio_model_runner.security import GatewayCredentials, SecureCredentials
 from trio_model_runner.security.node_security import GatewaySecurity, NodeSecurity, SecureSecurity
@@ -257,6 +257,8 @@ def test_gateway_hosts_are_loaded_from_a_file_and_the_environment(
         ("", "got '': it is no host name"),
         ([".example.org", "*.example.org"], "got '*.example.org': a suffix begins with its dot, without '*'"),
         ("a.example.org;b.example.org", "got 'a.example.org;b.example.org': it is no host name"),
+        ("any", "got 'any': it is no host; 'off' alone allows all"),
+        ([".example.org", "OFF"], "got 'off': it is no host; 'off' alone allows all"),
         (["127.1"], "got '127.1': it is no host name, and no IP address in full"),
     ],
 )
@@ -281,6 +283,12 @@ def test_gateway_hosts_that_would_have_no_effect_are_refused(directory: Path) ->
         ("orchestrator.LOCALHOST.", False),
         ("127.8.0.1", False),
         ("::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:10.0.0.1", True),
+        ("0.0.0.0", False),  # noqa: S104 - the kernel connects it to this machine
+        ("localhost6", False),
+        ("ip6-localhost", False),
+        ("localhost66", True),
     ],
 )
 def test_credentials_with_an_orchestrator_in_plaintext_are_warned_of_once(
@@ -302,6 +310,8 @@ def test_an_orchestrator_is_not_warned_of_without_credentials_or_with_tls(
         {"credentials": gateway, "tls": True},
         {"credentials": gateway, "tls": ssl.create_default_context()},
         {"credentials": gateway, "network": Tunnel()},
+        {"credentials": gateway, "network": MemoryNetwork()},
+        {"credentials": gateway, "network": UnixNetwork("/run/orchestrator")},
     ):
         ClusterConfig("c", "orchestrator.example.org", **settings).orchestrator_tls()  # type: ignore[arg-type]
     assert not caplog.records

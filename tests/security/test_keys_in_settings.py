@@ -6,11 +6,13 @@ it could be pasted, is put into every setting, and what is raised is searched fo
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
 import pickle
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,16 @@ def one_line_of(pem: str) -> str:
 
 def written(data: bytes) -> Iterator[str]:
     """How bytes could be written down, beside base64."""
-    yield from (data.hex(), data.hex(":"), str(list(data)), repr(data[-600:])[2:-1])
+    yield from (data.hex(), data.hex(":"), data.hex("-"), str(list(data)), repr(data[-600:])[2:-1])
+    yield from (str(signed(data)), c_array(data), "".join(f"\\x{byte:02x}" for byte in data))
+
+
+def signed(data: bytes) -> list[int]:
+    return [byte - 256 if byte > 127 else byte for byte in data]
+
+
+def c_array(data: bytes) -> str:
+    return ", ".join(f"{byte:#04x}" for byte in data)
 
 
 TEXTS = {
@@ -72,7 +83,13 @@ TEXTS = {
     "one line of base64": body(PEM).splitlines()[3],
     "hexadecimal digits": DER.hex(),
     "digits with colons": DER.hex(":"),
+    "digits with dashes": DER.hex("-"),
     "numbers": str(list(DER)),
+    "signed numbers": str(signed(DER)),
+    "array of C": c_array(DER),
+    "repr of bytes": repr(DER[-600:]),
+    "bytes that are all written out": "".join(f"\\x{byte:02x}" for byte in DER),
+    "base64 of PEM": base64.b64encode(PEM.encode()).decode(),
 }
 VALUES: dict[str, Any] = TEXTS | {
     "path": Path(PEM),
@@ -87,12 +104,9 @@ VALUES: dict[str, Any] = TEXTS | {
 FEW_TEXTS = {name: TEXTS[name] for name in ("PEM", "base64 on one line", "hexadecimal digits")}
 """For what reads text and leaves the values to the classes, which see all forms."""
 
-MAY_HOLD_ANYTHING = ("crunch_id", "host")
-"""Names without blanks are right there, and a key on one line can be one."""
-
 PIECES = frozenset(
     text[start : start + PIECE]
-    for text in (*map(one_line_of, (PEM, EC_PEM)), *written(DER))
+    for text in (*map(one_line_of, (PEM, EC_PEM)), *written(DER), TEXTS["base64 of PEM"])
     for start in range(len(text) - PIECE + 1)
 )
 
@@ -110,7 +124,7 @@ def secure_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def has_piece(text: str) -> bool:
-    text = text.replace("\\n", "").replace("\n", "")
+    text = text.replace("\\\\", "\\").replace("\\n", "").replace("\n", "")
     return any(text[start : start + PIECE] in PIECES for start in range(len(text) - PIECE + 1))
 
 
@@ -166,7 +180,7 @@ def test_no_field_shows_a_key(value: Any, caplog: pytest.LogCaptureFixture) -> N
         fields = {"crunch_id": "c"} if kind is ClusterConfig else {}
         fields |= {name: value}
         said = refusal(lambda kind=kind, fields=fields: kind(**fields))
-        assert (said is None and name in MAY_HOLD_ANYTHING) or name in (said or ""), name
+        assert name in (said or ""), name
     assert not has_piece(caplog.text)
 
 
@@ -182,7 +196,7 @@ def test_no_environment_variable_that_holds_a_key_is_shown(
                 environment.setenv(f"{PREFIX}CREDENTIALS_MODE", "gateway")
             environment.setenv(PREFIX + name.replace(".", "_").upper(), text)
             said = refusal(ClusterConfig.load)
-        assert (said is None and name in MAY_HOLD_ANYTHING) or name in (said or ""), name
+        assert name in (said or ""), name
     assert not has_piece(caplog.text)
 
 
@@ -200,7 +214,7 @@ def test_no_setting_of_a_file_that_holds_a_key_is_shown(text: str, inside: bool,
         before = "[trio-model-runner]\ncrunch_id = 'c'\n" if parts else ""
         path.write_text("\n".join([f"{before}[{table}]", *lines, f"{last} = {value}"]))
         said = refusal(lambda: ClusterConfig.load(path))
-        assert (said is None and name in MAY_HOLD_ANYTHING) or last in (said or ""), name
+        assert last in (said or ""), name
 
 
 @pytest.mark.parametrize(
@@ -294,6 +308,68 @@ def test_it_is_said_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "K7mQ2xVb9RtY4uNcZ8wLp3JdHs6GfE1aXoTiWqMvB5k=",
+        "5Kb8kLf9zgWQnogidDA76MzPL6TsZZY36hWXMssSzNydYXYB9KF",
+        "4f" * 32,
+    ],
+    ids=["base64", "base58", "hexadecimal"],
+)
+def test_a_short_key_is_no_name(key: str) -> None:
+    with pytest.raises(
+        ConfigError, match="crunch_id: holds text that could be a key; a name is wanted"
+    ) as raised:
+        ClusterConfig(key)
+    assert key not in str(raised.value)
+    with pytest.raises(
+        ConfigError, match=r"host: must be a host name .*, got text that could be a key"
+    ) as raised:
+        ClusterConfig("c", key)
+    assert key not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bird-game-2026",
+        "BirdGame2026-Season3-FinalRound-B2B-v1",
+        "structural-break-open-benchmark-of-the-winter-2025-2026",
+        "3f2b8c1e-7d64-4c8e-9b35-0a1d2e3f4a5b",
+        "3F2B8C1E-7D64-4C8E-9B35-0A1D2E3F4A5B",
+        "507f1f77bcf86cd799439011",
+        "9e107d9d372bb6826bd81d3542a419d6",
+        "9E107D9D372BB6826BD81D3542A419D6",
+        "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "V1StGXR8_Z5jdHi6B-myT",
+        "bird-" * 40,
+        "Bird2026-R1-B2B-Game3-Season4-Rd5-V1a2",
+    ],
+)
+def test_honest_names_of_crunches_are_taken(name: str) -> None:
+    assert ClusterConfig(name).crunch_id == name
+
+
+@given(st.uuids())
+def test_every_uuid_is_an_honest_name(name: uuid.UUID) -> None:
+    for text in (str(name), str(name).upper(), name.hex):
+        assert ClusterConfig(text).crunch_id == text
+
+
+def test_a_name_has_at_most_200_characters() -> None:
+    assert refusal(lambda: ClusterConfig("bird-" * 40 + "s")) == (
+        "crunch_id: must be a name of at most 200 characters, got 201"
+    )
+
+
+def test_a_number_of_thousands_of_digits_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(f"[trio-model-runner]\ncrunch_id = 'c'\ntimeout = {'9' * 5000}")
+    said = refusal(lambda: ClusterConfig.load(path))
+    assert said == f"cannot read {str(path)!r}: has a number of too many digits"
+
+
 def test_credentials_can_not_be_pickled_and_a_copy_shows_as_little() -> None:
     credentials = GatewayCredentials.from_pem(PEM.encode())
     config = ClusterConfig("c", credentials=credentials)
@@ -311,6 +387,9 @@ def test_credentials_can_not_be_pickled_and_a_copy_shows_as_little() -> None:
         "/var/lib/Kubernetes-1.29/pods/3f2b8c1e-7d64-4c8e-9b35-0a1d2e3f4a5b/volumes/secret/tls.key",
         "/private/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T/pytest-of-bird/pytest-12/test_it0/key.pem",
         r"C:\new\run\x86\bird game\key.pem",
+        r"C:\xeon\x86\xa1\new\u00e9\xbed\key.pem",
+        "2026-11-26-03-29-51-02-17-birds",
+        "00:1b:44:11:3a:b7-00:1b:44:11:3a:b8",
         "model-node-13367.crunchdao.internal",
         "orchestrator.example.org",
         "10.0.0.0/8",

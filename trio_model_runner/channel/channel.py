@@ -41,6 +41,7 @@ from ..rpc.connection import Connection
 from ..rpc.headers import Fields, RawFields
 from ..rpc.protocol import request_fields
 from ..security.tls import client_context
+from ..text import kind_of_secret, shown
 from .keeper import ConnectionKeeper
 from .peer import Peer
 from .routed import RoutedChannel
@@ -87,6 +88,22 @@ class _OwnRoute:
         return _OwnCall(connection, path, self.scheme, authority)
 
 
+def _check_types(port: object, ssl: object) -> None:
+    """Others would be found with the first connection, by texts of other packages that show them."""
+    if port is not None and not isinstance(port, int):
+        raise TypeError(f"port: must be a whole number, got {type(port).__name__}")
+    if ssl is not None and not isinstance(ssl, bool | _ssl.SSLContext):
+        raise TypeError(f"ssl: must be an ssl.SSLContext or True, got {type(ssl).__name__}")
+
+
+def _refuse_keys(**names: str | None) -> None:
+    """Refuse names of hosts that could be keys: a name is shown in every error."""
+    for argument, name in names.items():
+        kind = None if name is None else kind_of_secret(name)
+        if kind is not None:
+            raise ValueError(f"{argument}: holds {kind}; a host's name is wanted")
+
+
 class Channel(RoutedChannel):
     """A gRPC server, as stubs see it; used with `async with`, then by any task of the same Trio run.
 
@@ -113,7 +130,8 @@ class Channel(RoutedChannel):
         grace: seconds that leaving the block may take for goodbyes, if the server does not read.
 
     Raises:
-        ValueError: arguments exclude each other.
+        ValueError: arguments exclude each other, or what could be a key stands in place of a name or a path.
+        TypeError: `port` is no whole number, or `ssl` no context.
     """
 
     def __init__(
@@ -140,6 +158,8 @@ class Channel(RoutedChannel):
             raise ValueError("path: takes the place of host, port and network")
         if server_hostname is not None and not ssl:
             raise ValueError("server_hostname: is for TLS, and there is no ssl")
+        _check_types(port, ssl)
+        _refuse_keys(host=host, server_hostname=server_hostname)
         self._host = "127.0.0.1" if host is None else host
         self._port = 50051 if port is None else port
         peer = Peer((self._host, self._port) if path is None else os.fspath(path))
@@ -177,7 +197,7 @@ class Channel(RoutedChannel):
 
     def __repr__(self) -> str:
         address = self.peer.address
-        return f"Channel(path={address!r})" if isinstance(address, str) else f"Channel{address!r}"
+        return f"Channel(path={shown(address)})" if isinstance(address, str) else f"Channel{address!r}"
 
     @enable_ki_protection
     async def connect(self) -> Connection:

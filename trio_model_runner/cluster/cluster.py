@@ -23,6 +23,7 @@ from ..model.lifecycle import JoinReason
 from ..model.round_spec import check_size
 from ..orchestrator import OrchestratorFeed
 from ..services.base import NodeService
+from ..text import shown
 from ..values.data import Arguments
 from ..values.failure_codes import FailureCode
 from ..values.prediction_round import PredictionRound
@@ -95,7 +96,7 @@ class Cluster:
         if not isinstance(config, ClusterConfig):
             raise TypeError(f"config: must be a ClusterConfig, got {type(config).__name__}")
         if not isinstance(service, NodeService):
-            raise TypeError(f"service: must be a service such as TrainInferService(), got {service!r}")
+            raise TypeError(f"service: must be a service such as TrainInferService(), got {shown(service)}")
         if on_join is not None and not callable(on_join):
             raise TypeError(f"on_join: must be an async function, got {type(on_join).__name__}")
         check_size(service.setup_request(), config.limits.max_message_bytes)

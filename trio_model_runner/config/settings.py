@@ -21,7 +21,7 @@ import attrs
 
 from ..backoff import growing_waits
 from ..errors import ConfigError
-from ..network import IPNetwork, Network, RestrictedNetwork, TCPNetwork
+from ..network import IPNetwork, MemoryNetwork, Network, RestrictedNetwork, TCPNetwork, UnixNetwork
 from ..network.named_hosts import NamedHosts
 from ..security import GatewayCredentials, SecureCredentials
 from ..security.tls import client_context, warn_of_plaintext
@@ -211,7 +211,8 @@ class ClusterConfig:
     """All settings of a `Cluster`.
 
     Attributes:
-        crunch_id: the competition whose models are called; the orchestrator knows it by this name.
+        crunch_id: the competition whose models are called; the orchestrator knows it by this name. It has at
+            most 200 characters, and what could be a key is refused.
         host: the orchestrator's host name or IP address.
         port: the orchestrator's TCP port.
         timeout: seconds that a round may take when the call doesn't say.
@@ -233,7 +234,7 @@ class ClusterConfig:
             could name any address; None or ``"off"`` allows all.
         gateway_hosts: the hosts that nodes may have with `GatewayCredentials`, by names, IP addresses, and
             suffixes: ``[".example.org"]`` stands for all names that end so. Nothing is sent to others, tokens
-            above all. None or ``"off"`` allows all.
+            above all. None or ``"off"`` allows all; other words for that, such as ``"any"``, are refused.
         setup_timeout: seconds that a model's own setup may take.
         on_join_timeout: seconds that the coordinator's ``on_join`` may take for one model.
         shutdown_grace: seconds that saying goodbye to all peers may take when the cluster is left.
@@ -359,7 +360,10 @@ class ClusterConfig:
             return self.tls
         if self.tls:
             return client_context(self.tls_ca_file)
-        if self.credentials is not None and not self.network.secure:
+        safe = self.network.secure or isinstance(
+            self.network, UnixNetwork | MemoryNetwork
+        )  # never leave here
+        if self.credentials is not None and not safe:
             warn_of_plaintext(self.host)
         return None
 

@@ -121,6 +121,8 @@ def _read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         # Most have the line and the column alone. Some have a key.
         reason = str(error) if kind_of_secret(str(error)) is None else "is not TOML"
+    except ValueError:
+        reason = "has a number of too many digits"  # Python reads 4300; its error tells nobody where
     raise ConfigError(f"cannot read {shown_path(path)}: {reason}")
 
 

@@ -44,6 +44,13 @@ __all__ = [
 
 _PLAIN_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,20}")
 _NOT_IN_HOST = frozenset(" /[]@?#\\")
+_NO_HOSTS = frozenset(("all", "any", "none", "off", "on"))
+"""As names of hosts they would allow no gateway; whoever writes them means something else."""
+
+_LONGEST_NAME = 200  # characters
+_SHORT_WORDS = re.compile(r"(?!([0-9a-fA-F]{2}-){8})[A-Za-z0-9]{1,12}([._-][A-Za-z0-9]{1,12})*")
+"""An honest name, however mixed its letters are: ``Bird2026-R1-B2B-Game3``. One in 200 keys of 32 bytes looks
+so in base64 for URLs, which alone has dashes; no key in other letters does."""
 
 
 def refuse(instance: object, attribute: attrs.Attribute[Any], rule: str, value: object) -> NoReturn:
@@ -139,6 +146,11 @@ def is_host(text: str) -> bool:
     except ValueError:  # UnicodeError is one
         return False
     return True
+
+
+def _kind_of_key(name: str) -> str | None:
+    """What kind of key stands in place of a name; None if it is an honest one."""
+    return None if _SHORT_WORDS.fullmatch(name) else kind_of_secret(name)
 
 
 @attrs.frozen
@@ -240,18 +252,27 @@ class Host:
 
     def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         """Check `value`, the attrs way."""
-        if not isinstance(value, str) or not is_host(value):
+        if not isinstance(value, str) or not is_host(value) or _kind_of_key(value) is not None:
             refuse(instance, attribute, "a host name or an IP address, without port or brackets", value)
 
 
 @attrs.frozen
 class PathSegment:
-    """A name that is one segment of a URL's path. It is percent-encoded there."""
+    """A name that is one segment of a URL's path. It is percent-encoded there.
+
+    A configuration shows it, so what could be a key is refused: a key on one line is such a name, too.
+    """
 
     def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         """Check `value`, the attrs way."""
         if not isinstance(value, str) or not value or not value.isprintable() or "/" in value or " " in value:
             refuse(instance, attribute, "a name without '/' or white space, and not empty", value)
+        kind = _kind_of_key(value)
+        if kind is not None:
+            raise ConfigError(f"{attribute.name}: holds {kind}; a name is wanted")
+        if len(value) > _LONGEST_NAME:
+            rule = f"a name of at most {_LONGEST_NAME} characters"
+            raise ConfigError(f"{attribute.name}: must be {rule}, got {len(value)}")
 
 
 @attrs.frozen
@@ -282,7 +303,7 @@ class HostPatterns:
         for item in value:
             if not isinstance(item, str):
                 refuse(instance, attribute, rule, item)
-            reason = ""
+            reason = "it is no host; 'off' alone allows all" if item in _NO_HOSTS else ""
             try:
                 host_pattern(item)
             except ValueError as error:

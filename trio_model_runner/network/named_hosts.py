@@ -72,7 +72,9 @@ class NamedHosts(Network):
         name = authority_host(host).lower()
         if (address := _address_of(name)) is not None:
             return address in self._names
-        return name in self._names or name.endswith(self._suffixes)
+        # What is no name fits no suffix: who knows what a resolver makes of ``evil.example%.example.org``.
+        is_name = all(map(_LABEL.fullmatch, name.split(".")))
+        return is_name and (name in self._names or name.endswith(self._suffixes))
 
 
 def host_pattern(text: str) -> str:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+import socket
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from ..groups import one_by_itself
-from ..text import shown
+from ..text import kind_of_secret, shown
 from .addresses import address_text
 from .base import Network
 from .lookups import resolve
@@ -50,14 +51,14 @@ class TCPNetwork(Network):
 
     async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
         """Open a TCP connection; see `Network.connect`."""
-        addresses = await resolve(host, port)
+        addresses = await _resolve(host, port)
         if addresses == (host,):  # which is an IP address
             return await _open(host, port)
         return await self._race(host, port, _families_in_turn(addresses))
 
     async def look_up(self, host: str) -> None:
         """Look the host's name up; see `Network.look_up`."""
-        await resolve(host, 0)
+        await _resolve(host, 0)
 
     async def _race(self, host: str, port: int, addresses: Sequence[str]) -> trio.SocketStream:
         """Connect to one of several addresses."""
@@ -88,6 +89,19 @@ class TCPNetwork(Network):
         if won:
             return streams[0]
         raise _all_failed(host, port, errors)
+
+
+async def _resolve(host: str, port: int) -> Sequence[str]:
+    """Look a host's name up. No error shows what stands in place of the name if it could be a key."""
+    code = 0
+    try:
+        return await resolve(host, port)
+    except OSError as error:
+        if kind_of_secret(host) is None:
+            raise
+        code = error.errno or socket.EAI_NONAME
+    # Here the other error is no longer the context of this one.
+    raise socket.gaierror(code, f"{shown(host)} can't be a host's name")
 
 
 async def _open(address: str, port: int) -> trio.SocketStream:

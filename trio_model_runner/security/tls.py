@@ -27,6 +27,9 @@ __all__ = ["client_context", "node_context", "warn_of_plaintext"]
 logger = logging.getLogger("trio_model_runner.security")
 
 _OLDEST_VERSION: Final = ssl.TLSVersion.TLSv1_2
+_LOCAL_NAMES: Final = frozenset(("localhost", "localhost6", "ip6-localhost", "ip6-loopback"))
+"""The last ones are in ``/etc/hosts`` of Fedora and Debian, for ``::1``."""
+
 _HOSTNAME_MISMATCH: Final = 62  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH
 
 
@@ -102,9 +105,12 @@ def warn_of_plaintext(host: str) -> None:
     """
     name = host.lower().removesuffix(".")
     try:
-        local = ipaddress.ip_address(name).is_loopback
+        address = ipaddress.ip_address(name)
     except ValueError:
-        local = name == "localhost" or name.endswith(".localhost")  # RFC 6761, section 6.3
+        local = name in _LOCAL_NAMES or name.endswith(".localhost")  # RFC 6761, section 6.3
+    else:
+        address = getattr(address, "ipv4_mapped", None) or address  # as ::ffff:127.0.0.1
+        local = address.is_loopback or address.is_unspecified  # the kernel connects 0.0.0.0 to itself
     if not local:
         logger.warning(
             "the orchestrator at %r is spoken to without TLS, though there are credentials: whoever is on the"

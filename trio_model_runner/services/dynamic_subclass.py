@@ -12,7 +12,7 @@ import attrs
 
 from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, SetupRequest, SetupResponse
 from ..rpc.message_reader import message_reader
-from ..text import is_utf8, quoted
+from ..text import is_utf8, quoted, shown
 from ..values.data import Arguments, DataType, Encoded
 from .base import MAX_FIELDS, NOTHING, AnswerCode, NodeService, Request, ServiceAnswer, SetupAnswer
 from .uncopied import few, nested, number, variant
@@ -35,7 +35,12 @@ def _class_name(instance: Any, attribute: attrs.Attribute[str], value: object) -
         raise TypeError(f"class_name: must be a str, got {type(value).__name__}")
     module, _, name = value.rpartition(".")
     if not (module and name) or value != value.strip():
-        raise ValueError(f"class_name: must look like 'package.module.ClassName', got {value!r}")
+        raise ValueError(f"class_name: must look like 'package.module.ClassName', got {shown(value)}")
+
+
+def _arguments(instance: Any, attribute: attrs.Attribute[Arguments], value: object) -> None:
+    if not isinstance(value, Arguments):
+        raise TypeError(f"arguments: must be Arguments, got {type(value).__name__}")
 
 
 @attrs.frozen
@@ -52,9 +57,7 @@ class DynamicSubclassService(NodeService):
     """
 
     class_name: str = attrs.field(validator=_class_name)
-    arguments: Arguments = attrs.field(
-        factory=Arguments, validator=attrs.validators.instance_of(Arguments), eq=False
-    )
+    arguments: Arguments = attrs.field(factory=Arguments, validator=_arguments, eq=False)
 
     @property
     def instance_name(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from ..text import shown
 from ..values.data import Arguments, Encoded
 from .base import NOTHING, AnswerCode, NodeService, Request, ServiceAnswer, SetupAnswer
 
@@ -59,7 +60,7 @@ def only_value(method: str, arguments: Arguments) -> Encoded:
         TypeError: there is not exactly one positional argument.
     """
     if method != INFER:
-        raise ValueError(f"method: this service has only {INFER!r}, got {method!r}")
+        raise ValueError(f"method: this service has only {INFER!r}, got {shown(method)}")
     values = arguments.positional
     if len(values) != 1 or arguments.keyword:
         raise TypeError(
