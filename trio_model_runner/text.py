@@ -27,8 +27,11 @@ _LINE_BREAK: Final = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _ESCAPED: Final = re.compile(r"(?<!\\)(\\\\)*\\[nrx]")
 """What a repr makes of line breaks, and of bytes that are no text."""
 
-_RUN: Final = re.compile(r"[A-Za-z0-9+/=_-]{32,}")
-"""Letters of base64, of both alphabets; a path without dots is such a run, too."""
+_RUN: Final = re.compile(r"[A-Za-z0-9+/=_%-]{32,}")
+"""Letters of base64, of both alphabets, perhaps as a URL has them (``%2B``).
+
+A path without dots is such a run, too.
+"""
 
 _MOST_SEARCHED: Final = 10_000  # characters; `shown` shows fewer
 

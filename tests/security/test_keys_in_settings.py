@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 import pytest
@@ -81,6 +82,7 @@ TEXTS = {
     "base64 on one line": one_line_of(PEM),
     "base64 with escapes": body(EC_PEM).replace("\n", "\\n"),
     "one line of base64": body(PEM).splitlines()[3],
+    "base64 in a URL": quote(one_line_of(PEM), safe=""),
     "hexadecimal digits": DER.hex(),
     "digits with colons": DER.hex(":"),
     "digits with dashes": DER.hex("-"),
@@ -106,7 +108,11 @@ FEW_TEXTS = {name: TEXTS[name] for name in ("PEM", "base64 on one line", "hexade
 
 PIECES = frozenset(
     text[start : start + PIECE]
-    for text in (*map(one_line_of, (PEM, EC_PEM)), *written(DER), TEXTS["base64 of PEM"])
+    for text in (
+        *map(one_line_of, (PEM, EC_PEM)),
+        *written(DER),
+        *map(TEXTS.get, ("base64 of PEM", "base64 in a URL")),
+    )
     for start in range(len(text) - PIECE + 1)
 )
 
@@ -361,6 +367,15 @@ def test_a_name_has_at_most_200_characters() -> None:
     assert refusal(lambda: ClusterConfig("bird-" * 40 + "s")) == (
         "crunch_id: must be a name of at most 200 characters, got 201"
     )
+
+
+def test_a_key_in_pieces_of_which_none_is_a_key_is_not_shown() -> None:
+    """The last line of a key is too short to be known as such."""
+    lines = ["a b c d", *EC_PEM.splitlines()]
+    said = refusal(lambda: ClusterConfig("c", gateway_hosts=lines))
+    assert "got tuple with PEM text (not shown)" in (said or "")
+    assert refusal(lambda: ClusterConfig("c", gateway_hosts=[1, *lines])) is not None
+    assert "a b c d" not in (said or "")
 
 
 def test_a_number_of_thousands_of_digits_is_refused(tmp_path: Path) -> None:

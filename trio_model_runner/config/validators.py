@@ -301,15 +301,16 @@ class HostPatterns:
         if not isinstance(value, tuple) or not value:
             refuse(instance, attribute, rule, value)
         for item in value:
+            shown_item = item if kind_of_secret(value) is None else value  # a key in pieces is none in each
             if not isinstance(item, str):
-                refuse(instance, attribute, rule, item)
+                refuse(instance, attribute, rule, shown_item)
             reason = "it is no host; 'off' alone allows all" if item in _NO_HOSTS else ""
             try:
                 host_pattern(item)
             except ValueError as error:
                 reason = str(error)
             if reason:
-                raise ConfigError(f"{attribute.name}: must be {rule}, got {shown(item)}: {reason}")
+                raise ConfigError(f"{attribute.name}: must be {rule}, got {shown(shown_item)}: {reason}")
 
 
 class InstanceOf:
