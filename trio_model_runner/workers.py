@@ -19,6 +19,8 @@ from typing import Final, TypeVar, TypeVarTuple
 
 import trio
 
+from .abandoned import run_stoppable
+
 __all__ = ["clock_jumps", "run_in_worker"]
 
 _THREADS: Final = 2
@@ -33,8 +35,8 @@ _limiters = trio.lowlevel.RunVar[tuple[trio.CapacityLimiter, trio.CapacityLimite
 async def run_in_worker(function: Callable[[*Ts], T], *arguments: *Ts, apart: bool = False) -> T:
     """Run a function in a worker thread. The function must not use Trio.
 
-    When this is cancelled, it ends at once. The thread goes on until the function ends, and the function's
-    value or exception is lost.
+    When this is cancelled, it ends at once. The thread goes on until the function ends, or until it calls
+    `abandoned.stop_if_abandoned`. The function's value or exception is lost.
 
     Args:
         function: the function.
@@ -53,7 +55,14 @@ async def run_in_worker(function: Callable[[*Ts], T], *arguments: *Ts, apart: bo
         limiters = trio.CapacityLimiter(_THREADS), trio.CapacityLimiter(_THREADS_APART)
         _limiters.set(limiters)
     limiter = limiters[apart]
-    return await trio.to_thread.run_sync(function, *arguments, limiter=limiter, abandon_on_cancel=True)
+    return await trio.to_thread.run_sync(
+        run_stoppable,
+        trio.from_thread.check_cancelled,
+        function,
+        *arguments,
+        limiter=limiter,
+        abandon_on_cancel=True,
+    )
 
 
 def clock_jumps() -> bool:

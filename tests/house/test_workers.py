@@ -14,6 +14,7 @@ from helpers.coordinating import SERVICE, Model, coordinating
 from trio.testing import MockClock
 
 from trio_model_runner import Arguments, Cluster, Encoded, Status
+from trio_model_runner.abandoned import stop_if_abandoned
 from trio_model_runner.model import round_spec
 from trio_model_runner.testing import LocalCrunch
 from trio_model_runner.values.data import decode_encoded
@@ -45,6 +46,49 @@ async def test_what_takes_long_keeps_nobody_else_waiting() -> None:
             await trio.testing.wait_all_tasks_blocked()
             assert await run_in_worker(sum, [1, 2]) == 3
             release.set()
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_work_that_asks_ends_once_nobody_wants_it(apart: bool) -> None:
+    started, ended = threading.Event(), threading.Event()
+    raised: list[BaseException] = []
+
+    def ask_without_end() -> None:
+        try:
+            while True:
+                stop_if_abandoned()
+                started.set()
+        except BaseException as error:
+            raised.append(error)
+            raise
+        finally:
+            ended.set()
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(run_in_worker, ask_without_end, apart=apart))
+            await trio.to_thread.run_sync(started.wait)
+            nursery.cancel_scope.cancel()
+        await trio.to_thread.run_sync(ended.wait, 30)
+        assert [type(error) for error in raised] == [trio.Cancelled]
+        assert await run_in_worker(sum, [1, 2], apart=apart) == 3
+
+
+async def test_work_in_other_threads_is_not_stopped() -> None:
+    cancelled = threading.Event()
+    asked = []
+
+    def ask_late() -> None:
+        cancelled.wait(30)
+        stop_if_abandoned()
+        asked.append(True)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, ask_late)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        cancelled.set()
+    assert asked == [True]
 
 
 async def test_huge_answers_cost_other_models_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

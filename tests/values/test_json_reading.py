@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_model_runner import DataType, InvalidAnswer, decode_data
+from trio_model_runner.abandoned import run_stoppable
 from trio_model_runner.values import json_reading, json_structure
 from trio_model_runner.values.json_reading import LONGEST_GAP_BYTES, LONGEST_TOKEN_BYTES, from_json
 from trio_model_runner.values.json_structure import MAX_JSON_VALUES, PIECE_BYTES
@@ -135,7 +136,7 @@ def test_long_texts_are_read_in_pieces(data: bytes, size: int, longest: int) -> 
         try:
             value = from_json(data)
         except ValueError as error:  # a long key
-            assert "a key, a number or white space" in str(error)  # noqa: PT017 - or it is read
+            assert "a key of more than" in str(error)  # noqa: PT017 - or it is read
         else:
             assert value == json.loads(data)
 
@@ -190,20 +191,71 @@ def test_a_whole_number_has_a_limit_where_python_has_none(limit: int) -> None:
 LONG = LONGEST_TOKEN_BYTES + PIECE_BYTES
 
 
+LONG_GAP = "more than 4 MiB between two commas"
+LONG_KEY = "a key of more than 2 MiB"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"1" * 2 * LONGEST_GAP_BYTES, LONG_GAP),
+        (b"[1," + b" " * 2 * LONGEST_GAP_BYTES + b"2]", LONG_GAP),
+        (b'["a": 0.' + b"1" * 2 * LONGEST_GAP_BYTES, LONG_GAP),
+        ((b'{"' + b"k" * LONGEST_TOKEN_BYTES + b'":') * 3 + b"1}}}", LONG_GAP),
+        (b'["' + b"a" * LONG + b'"' + b" " * LONGEST_GAP_BYTES * 2 + b"]", LONG_GAP),
+        (b'{"' + b"k" * LONG + b'" : 1, "b": 2}', LONG_KEY),
+        (b'{"' + b"k" * LONG + b'" : "' + b"b" * LONG + b'"}', LONG_KEY),
+    ],
+)
+def test_what_can_not_be_read_in_pieces_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^JSON with {reason}, in bytes "):
+        from_json(data)
+
+
+HALF_LONG = LONGEST_TOKEN_BYTES * 9 // 16
+
+
 @pytest.mark.parametrize(
     "data",
     [
-        b"1" * 2 * LONGEST_GAP_BYTES,
-        b"[1," + b" " * 2 * LONGEST_GAP_BYTES + b"2]",
-        b'{"' + b"k" * LONG + b'" : 1, "b": 2}',
-        b'["a": 0.' + b"1" * 2 * LONGEST_GAP_BYTES,
-        b'["' + b"a" * LONG + b'" "' + b"b" * LONG + b'"]',
+        b'{"' + b"a" * HALF_LONG + b'":{"' + b"b" * HALF_LONG + b'":1,"c":2},"d":3}',
+        b"{" + b" " * HALF_LONG + b'"' + b"a" * HALF_LONG + b'":1,"b":2}',
+        b'{"' + b"a" * HALF_LONG + b'":"' + b"b" * LONG + b'","c":3}',
+        b"[[[" + b" " * LONGEST_TOKEN_BYTES + b'"' + b"b" * LONG + b'"' + b" " * HALF_LONG + b"],3]]",
     ],
 )
-def test_what_can_not_be_read_in_pieces_is_refused(data: bytes) -> None:
-    longest = "a key, a number or white space of more than 2 MiB"
-    with pytest.raises(ValueError, match=f"^JSON with {longest}, in bytes "):
-        from_json(data)
+def test_several_that_are_long_only_together_are_read(data: bytes) -> None:
+    assert from_json(data) == json.loads(data)
+
+
+@pytest.mark.parametrize(
+    ("data_type", "data"),
+    [
+        (DataType.JSON, b"[" + b"0," * PIECE_BYTES + b"0]"),
+        (DataType.JSON, b'"' + b"x" * LONG + b'"'),
+        (DataType.STRING, b"x" * LONG),
+    ],
+)
+def test_reading_stops_between_pieces_once_nobody_waits(data_type: DataType, data: bytes) -> None:
+    class Unwanted(BaseException):
+        """Like `trio.Cancelled`, which nobody may catch."""
+
+    asked = 0
+
+    def stop_at_last() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == times:
+            raise Unwanted
+
+    times = sys.maxsize
+    value = run_stoppable(stop_at_last, decode_data, data, data_type)
+    assert asked >= len(data) // 2**20
+    assert value == decode_data(data, data_type)
+    for last in (1, asked):
+        asked, times = 0, last
+        with pytest.raises(Unwanted):
+            run_stoppable(stop_at_last, decode_data, data, data_type)
 
 
 @pytest.mark.parametrize(

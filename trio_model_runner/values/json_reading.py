@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import attrs
 
+from ..abandoned import stop_if_abandoned
 from .json_structure import (
     CLOSED_BY,
     MAX_DEPTH,
@@ -34,16 +35,14 @@ from .text_reading import TextTooLargeError, text_of_json
 __all__ = ["LONGEST_GAP_BYTES", "LONGEST_TOKEN_BYTES", "from_json"]
 
 LONGEST_TOKEN_BYTES: Final = 2**21
-"""A key, a number or white space in JSON may be refused from so many bytes on, since it is decoded at once.
-
-A longer text is decoded by itself, in pieces.
-"""
+"""A key in JSON may be refused from so many bytes on. A longer text is decoded by itself, in pieces."""
 
 LONGEST_GAP_BYTES: Final = 2 * LONGEST_TOKEN_BYTES
-"""There are no more bytes from one comma to the next, except for one long text."""
+"""From one comma to the next there may be so many bytes, and one long text: they are decoded at once."""
 
 _MAX_DIGITS = 10_000  # of whole numbers, where Python has no limit; so many take 0.3 ms, ten times as many 30
-_TOO_LONG = f"a key, a number or white space of more than {LONGEST_TOKEN_BYTES >> 20} MiB"
+_LONG_KEY = f"a key of more than {LONGEST_TOKEN_BYTES >> 20} MiB"
+_LONG_GAP = f"more than {LONGEST_GAP_BYTES >> 20} MiB between two commas"
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD]")
 
 
@@ -56,8 +55,8 @@ def from_json(data: bytes, max_values: int = MAX_JSON_VALUES) -> Any:
 
     Raises:
         ValueError: the JSON is malformed; it has too many values, is nested too deeply, or something in it is
-            too long: see `LONGEST_TOKEN_BYTES` and `text_reading.MAX_TEXT_MEMORY`; or the value could not be
-            sent again: lone surrogates, whole numbers with too many digits for Python
+            too long: see `LONGEST_TOKEN_BYTES`, `LONGEST_GAP_BYTES` and `text_reading.MAX_TEXT_MEMORY`; or the
+            value could not be sent again: lone surrogates, whole numbers with too many digits for Python
             (`sys.set_int_max_str_digits`; 10,000 at most, whatever that is).
     """
     try:
@@ -152,6 +151,7 @@ class _Reader:
         """Read it all; raises as `from_json` does."""
         begin, whole = 0, None
         while begin <= len(self._data):
+            stop_if_abandoned()
             opened = self._structure.open
             end = self._pass_to_comma(begin)
             try:
@@ -166,10 +166,11 @@ class _Reader:
     def _pass_to_comma(self, begin: int) -> int:
         """Pass on to the last comma of the next piece, to a later one if it has none, or to the end."""
         place, quoted, structure = begin, False, self._structure
-        first_quote = passed = 0
+        first_quote = long_bytes = 0
         structure.begin_piece()
         self._text = None
         while place < len(self._data):
+            stop_if_abandoned()
             piece = piece_without_escapes(self._data, place)
             comma = last_comma(piece, quoted=quoted)
             found = comma >= 0 and place + len(piece) < len(self._data)
@@ -180,13 +181,16 @@ class _Reader:
             if b'"' in piece:
                 first_quote = place + piece.rfind(b'"')
             place += len(piece)
-            passed += len(piece)
-            if place < len(self._data) and passed > (LONGEST_TOKEN_BYTES if quoted else LONGEST_GAP_BYTES):
-                if not quoted or self._text is not None:
-                    raise ValueError(f"JSON with {_TOO_LONG}, in bytes {begin} to {place}")
+            if place >= len(self._data):
+                break
+            if quoted and place - first_quote > LONGEST_TOKEN_BYTES:
+                if self._text is not None:  # a key, and now its value
+                    raise ValueError(f"JSON with {_LONG_KEY}, in bytes {begin} to {place}")
                 text, place = self._long_text(first_quote + 1)
                 self._text = _LongText(first_quote, place, text)
-                passed = 0
+                long_bytes = place - first_quote
+            elif place - begin - long_bytes > LONGEST_GAP_BYTES:
+                raise ValueError(f"JSON with {_LONG_GAP}, in bytes {begin} to {place}")
         return place
 
     def _long_text(self, begin: int) -> tuple[str, int]:
@@ -237,7 +241,7 @@ class _Reader:
         before = _to_text(self._data[begin : self._text.begin], begin)
         behind = _to_text(self._data[self._text.end + 1 : end], self._text.end + 1)
         if behind.lstrip(" \t\n\r").startswith(":"):
-            raise ValueError(f"JSON with {_TOO_LONG}")
+            raise ValueError(f"JSON with {_LONG_KEY}")
         return f'{before}"{self._in_place_of_text}"{behind}'
 
     def _put_text(self, place: Any) -> None:

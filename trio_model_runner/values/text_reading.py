@@ -13,6 +13,7 @@ import re
 import sys
 from typing import Final
 
+from ..abandoned import stop_if_abandoned
 from .json_structure import piece_without_escapes
 
 __all__ = ["MAX_TEXT_MEMORY", "TextTooLargeError", "text_of_json", "text_of_utf8"]
@@ -67,6 +68,7 @@ def text_of_utf8(data: bytes) -> str:
         return data.decode("utf-8")
     decoder, parts = codecs.getincrementaldecoder("utf-8")(), _Parts()
     for begin in range(0, len(data), _PIECE_BYTES):
+        stop_if_abandoned()
         end = begin + _PIECE_BYTES
         parts.add(_next(decoder, data[begin:end], begin, final=end >= len(data)))
     return parts.joined()
@@ -89,6 +91,7 @@ def text_of_json(data: bytes, begin: int) -> tuple[str, int]:
     """
     decoder, parts = codecs.getincrementaldecoder("utf-8")(), _Parts()
     while begin < len(data):
+        stop_if_abandoned()
         piece = piece_without_escapes(data, begin)
         length = piece.find(b'"')
         final = length >= 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from ...abandoned import stop_if_abandoned
 from .objects import MOST_IN_A_ROW, units_up_to
 
 __all__ = ["AT_ONCE", "in_small_chunks", "objects_of", "units_of"]
@@ -59,6 +60,7 @@ def _slices(pyarrow: Any, column: Any) -> Iterator[Any]:
         up_to = units_up_to(pyarrow, chunk)
         begin = 0
         while begin < len(chunk):
+            stop_if_abandoned()
             end = int(up_to.searchsorted(up_to[begin] + AT_ONCE, side="right")) - 1
             end = max(end, begin + 1)
             yield chunk.slice(begin, end - begin)
