@@ -7,10 +7,12 @@ Here are hooks for `cattrs`. A hook takes the value and the type, and returns th
 from __future__ import annotations
 
 import datetime
+import functools
+import operator
 import types
 import typing
 from collections.abc import Callable, Sequence
-from enum import Enum
+from enum import Enum, Flag
 from typing import Any, Final, TypeAlias
 
 __all__ = ["PRIMITIVES", "Hook", "MisfitError", "choice", "name_of", "wrong"]
@@ -20,6 +22,10 @@ Hook: TypeAlias = Callable[[Any, Any], Any]
 
 _LONGEST_QUOTED: Final = 1000
 """Python's own errors quote the whole value. For a text of 60 MB that would take a tenth of a second."""
+
+
+_MOST_FLAGS: Final = 16
+"""With so many flags, all combinations of them take 40 MB."""
 
 
 class MisfitError(ValueError):
@@ -82,6 +88,8 @@ def _special(value: Any, kind: Any) -> Any:
 
 def _member(value: Any, kind: Any) -> Any:
     """Return the member of an enum that has this value."""
+    if issubclass(kind, Flag):
+        return _flags(value, kind)
     try:
         if isinstance(value, (list, dict)) or (type(value) is str and len(value) > _LONGEST_QUOTED):
             return next(each for each in kind if each.value == value)
@@ -89,6 +97,24 @@ def _member(value: Any, kind: Any) -> Any:
     except (ValueError, StopIteration):
         values = [each.value for each in kind]
         raise MisfitError(f"must be one of {_listed(values)}") from None
+
+
+def _flags(value: Any, kind: Any) -> Any:
+    """Return the flags that have this value, together.
+
+    Python keeps each combination that it has made, for ever. So it makes none where there could be too many,
+    nor any of bits that no member has.
+    """
+    if type(value) is not int:
+        raise wrong(kind, value)
+    bits = functools.reduce(operator.or_, (each.value for each in kind.__members__.values()), 0)
+    if value >= 0 and not value & ~bits and (bits.bit_count() <= _MOST_FLAGS or value in _values_of(kind)):
+        return kind(value)
+    raise MisfitError(f"must be made of the flags {_listed([each.value for each in kind])}")
+
+
+def _values_of(kind: Any) -> set[int]:
+    return {each.value for each in kind.__members__.values()}
 
 
 PRIMITIVES: dict[type, Hook] = {

@@ -21,15 +21,16 @@ import operator
 import threading
 import types
 import typing
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from itertools import islice
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final, Literal
 
 import attrs
 import cattrs
 from cattrs.errors import BaseValidationError, ClassValidationError, IterableValidationError
 
+from ..abandoned import stop_if_abandoned
+from .for_pydantic import bound_for
 from .misfits import Misfit, describe_misfits, misfits_of_pydantic
 from .strict import PRIMITIVES, Hook, MisfitError, choice, name_of, wrong
 
@@ -41,8 +42,8 @@ _ENOUGH: Final = 20
 _LONGEST_REASON: Final = 200
 """How many characters are kept of the text of a coordinator's validator, which may quote the value."""
 
-_MOST_FOR_PYDANTIC: Final = 50_000
-"""How many values pydantic is given at once. It is one call, which takes 20 ms if none of them fits."""
+_MOST_OF_ONE_HASH: Final = 100
+"""So many items of a set may have the same hash: it is a chance of numbers, or somebody made them so."""
 
 _LISTS = (list, tuple)
 _OF_FRAMES = ("pyarrow", "pandas")
@@ -98,7 +99,7 @@ def _unknown(kind: Any) -> Hook:
     """Make the hook for a type that `cattrs` does not know."""
     validate = getattr(kind, "model_validate", None)
     if validate is not None:  # pydantic's models
-        return _validated_by(validate)
+        return _validated_by(validate, kind)
     if kind is object:
         return lambda value, _: value
     if isinstance(kind, type) and kind.__module__.partition(".")[0] in _OF_FRAMES:
@@ -106,36 +107,39 @@ def _unknown(kind: Any) -> Hook:
     raise _UnsupportedTypeError(f"{name_of(kind)} is not supported; give a function instead")
 
 
-def _validated_by(validate: Callable[[Any], Any]) -> Hook:
+def _validated_by(validate: Callable[[Any], Any], model: Any) -> Hook:
     """Make the hook for a pydantic model."""
+    check = bound_for(model)
 
-    def validated(value: Any, kind: Any) -> Any:
-        if sum(map(len, islice(_held(value), _MOST_FOR_PYDANTIC))) > _MOST_FOR_PYDANTIC:
-            raise MisfitError(f"more than {_MOST_FOR_PYDANTIC} values for {name_of(kind)}")
+    def validated(value: Any, _: Any) -> Any:
+        check(value)
         return validate(value)
 
     return validated
 
 
-def _held(value: Any) -> Iterator[Any]:
-    """The lists and objects in a value, and the value itself if it is one."""
-    left = [value] if isinstance(value, (list, dict)) else []
-    while left:
-        value = left.pop()
-        yield value
-        items = value.values() if isinstance(value, dict) else value
-        left.extend(item for item in items if isinstance(item, (list, dict)))
+def _set_of(items: Iterable[Any]) -> set[Any]:
+    """Make a set, one item after the other.
 
+    Each item is compared with all that are there and have the same hash. Hashes of numbers, and of what is
+    made of them, are not random. So a stranger could make this take minutes.
 
-def _require_hashes(value: Any) -> None:
-    """Refuse whole numbers of more than 64 bits, of which millions have the same hash, in what becomes a set.
-
-    Each addition to the set would be compared with all that are there.
+    Raises:
+        MisfitError: too many different items have the same hash.
     """
-    for held in _held(value):
-        for item in held.values() if isinstance(held, dict) else held:
-            if type(item) is int and not -(2**63) <= item < 2**63:
-                raise MisfitError("must have 64 bits, in a set")
+    made: set[Any] = set()
+    counts: Counter[int] = Counter()
+    length = 0
+    for item in items:
+        made.add(item)
+        if len(made) > length:
+            length += 1
+            of_one_hash = counts[hash(item)] = counts[hash(item)] + 1
+            if of_one_hash > 1:
+                stop_if_abandoned()
+            if of_one_hash > _MOST_OF_ONE_HASH:
+                raise MisfitError(f"has more than {_MOST_OF_ONE_HASH} items of the same hash, for a set")
+    return made
 
 
 def _instance(value: Any, kind: Any) -> Any:
@@ -175,15 +179,15 @@ class _Selective:
         structure = self._of_named_tuple(kind) if hasattr(kind, "_fields") else self._of_cattrs(kind)
         what = "an object" if form is Mapping else "a list" if length is None else f"a list of {length}"
         expected = f"must be {what}, for {name_of(kind)}"
-        is_set = issubclass(typing.get_origin(kind) or kind, Set)
+        if issubclass(typing.get_origin(kind) or kind, Set):
+            structure = self._of_set(kind)
 
         def check(value: Any, _: Any) -> Any:
+            stop_if_abandoned()
             if not isinstance(value, form):
                 raise MisfitError(f"{expected}, got {type(value).__name__}")
             if length is not None and len(value) != length:
                 raise MisfitError(f"{expected}, got {len(value)}")
-            if is_set:
-                _require_hashes(value)
             return structure(value, kind)
 
         return check
@@ -236,6 +240,13 @@ class _Selective:
             for item in typing.get_args(kind):
                 if item is not Ellipsis:
                     self._converter.get_structure_hook(item)
+
+    def _of_set(self, kind: Any) -> Hook:
+        """Make the hook without the check. It makes a list first: see `_set_of`."""
+        made = type(self._of_cattrs(kind)([], kind))  # frozenset, say, for an abstract set
+        items: Any = list[next(iter(typing.get_args(kind)), Any)]  # type: ignore[misc]
+        structure = self._converter.get_structure_hook(items)
+        return lambda value, _: made(_set_of(structure(value, items)))
 
     def _of_named_tuple(self, kind: Any) -> Hook:
         """Make the hook without the check. `cattrs` does not resolve the names of types in named tuples."""

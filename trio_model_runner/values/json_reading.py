@@ -55,8 +55,8 @@ def from_json(data: bytes, max_values: int = MAX_JSON_VALUES) -> Any:
 
     Raises:
         ValueError: the JSON is malformed; it has too many values, is nested too deeply, or something in it is
-            too long: see `LONGEST_TOKEN_BYTES`, `LONGEST_GAP_BYTES` and `text_reading.MAX_TEXT_MEMORY`; or the
-            value could not be sent again: lone surrogates, whole numbers with too many digits for Python
+            too long: see `LONGEST_TOKEN_BYTES`, `LONGEST_GAP_BYTES` and `text_reading.MAX_TEXT_MEMORY`; or
+            the value could not be sent again: lone surrogates, whole numbers with too many digits for Python
             (`sys.set_int_max_str_digits`; 10,000 at most, whatever that is).
     """
     try:
