@@ -2,8 +2,9 @@
 
     python tests/benchmarks/stalls.py [--repeat 3] [--kinds text emoji]
 
-Each kind is an answer at its limit, or beyond. It is decoded as the answer of a call is: in the event loop,
-or in a worker thread where `RoundSpec` says so, by `returns=` too. Meanwhile a task that sleeps a millisecond
+Each kind is an answer at its limit, or beyond. It is decoded as the answer of a call is: in the event loop;
+where `RoundSpec` says so, in a worker thread, by `returns=` too; data frames in processes of their own, and
+given as pandas'. Meanwhile a task that sleeps a millisecond
 at a time notes how late it wakes. The largest gap must be no longer than 50 ms, whatever is sent. "kept" is
 the gap while the garbage collector runs over the value and over all else that there is, and "freed" while the
 value is given up; both happen later, and each is one call that holds the interpreter's lock.
@@ -22,12 +23,12 @@ from collections.abc import Callable
 from typing import Any
 
 import trio
-from stalls_kinds import KINDS
+from stalls_returns import KINDS
 
 from trio_model_runner import ClusterConfig, Encoded
-from trio_model_runner.model.call import LARGEST_AMONG_OTHERS
+from trio_model_runner.frame_readers.readers import FrameReaders
+from trio_model_runner.model.decoding import value_of_slow
 from trio_model_runner.model.round_spec import RoundSpec, Value
-from trio_model_runner.workers import run_in_worker
 
 TARGET = 0.050
 
@@ -66,28 +67,24 @@ class Gaps:
         return self.processor
 
 
-async def decoded(spec: RoundSpec, encoded: Encoded) -> Value:
+async def decoded(spec: RoundSpec, encoded: Encoded, readers: FrameReaders) -> Value:
     """Decode an answer as a call does."""
     if not spec.takes_long_to_decode(encoded):
         return spec.value_of(encoded)
-    apart = len(encoded.data) > LARGEST_AMONG_OTHERS
-    value = await run_in_worker(spec.decoded, encoded, apart=apart)
-    if spec.structures_in_any_thread:
-        return await run_in_worker(spec.structured, value, apart=apart)
-    return spec.structured(value)
+    return await value_of_slow(spec, encoded, readers)
 
 
-async def measure(name: str, gaps: Gaps) -> tuple[list[float], str]:
+async def measure(name: str, gaps: Gaps, readers: FrameReaders) -> tuple[list[float], str]:
     """Decode a kind once: gaps while it is decoded (two), collected and freed; seconds; what came of it."""
     data_type, make, returns = KINDS[name]
     encoded = Encoded(data_type, make())
-    config = ClusterConfig("stalls", "localhost")
+    config = ClusterConfig("stalls", "localhost", frames="pandas")
     spec = RoundSpec.make(config, "predict", lambda _: None, 0.0, returns=returns)  # type: ignore[arg-type,return-value]
     held: list[Value] = []
     await trio.sleep(0.02)
     gaps.begin()
     began = time.perf_counter()
-    held.append(await decoded(spec, encoded))
+    held.append(await decoded(spec, encoded, readers))
     took = time.perf_counter() - began
     await trio.sleep(0.01)
     during = [gaps.processor, gaps.time]
@@ -104,8 +101,10 @@ async def main(kinds: list[str], repeat: int) -> None:
     gaps = Gaps()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(gaps.watch)
+        readers = FrameReaders(ClusterConfig("stalls", "localhost").limits.max_frame_bytes)
+        nursery.start_soon(readers.run)
         for name in kinds:
-            rows = [await measure(name, gaps) for _ in range(repeat)]
+            rows = [await measure(name, gaps, readers) for _ in range(repeat)]
             gap, slow, kept, freed, took = map(statistics.median, zip(*(row[0] for row in rows), strict=True))
             size = len(KINDS[name][1]()) / 1e6
             cells = [f"{1000 * each:.1f}" for each in (gap, slow, kept, freed)]

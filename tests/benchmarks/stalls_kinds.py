@@ -6,18 +6,14 @@ largest message; most others are as large as they may be to be taken.
 
 from __future__ import annotations
 
-import datetime
-import enum
 from collections.abc import Callable
 from typing import Any
 
-import attrs
-import pydantic
-
 from trio_model_runner import DataType
+from trio_model_runner.values.data import encode
 from trio_model_runner.values.json_structure import MAX_JSON_VALUES
 
-__all__ = ["KINDS"]
+__all__ = ["KINDS", "LARGEST", "at_limit", "filled", "json_kind", "numbered"]
 
 LARGEST = 64 << 20
 """Bytes of the largest message."""
@@ -54,14 +50,6 @@ def numbered(item: bytes, count: int, begin: bytes = b"[", end: bytes = b"]") ->
 def at_limit(item: bytes, values: int, begin: bytes = b"[", end: bytes | None = None) -> bytes:
     """JSON of as many items as may be, of which each counts as so many values."""
     return begin + item * ((MAX_JSON_VALUES - 10) // values - 1) + (item[:-1] + b"]" if end is None else end)
-
-
-@attrs.frozen
-class Point:
-    """What `returns=` may ask for."""
-
-    x: float
-    y: float | None = None
 
 
 @json_kind()
@@ -269,86 +257,19 @@ def inline_numbers() -> bytes:
     return filled(b"0,", 32 << 10)
 
 
-@json_kind(list[float])
-def inline_as_floats() -> bytes:
-    return filled(b"0,", 32 << 10)
+@json_kind()
+def small_floats_60mb() -> bytes:
+    return filled(b"%.290e," % 2.2250738585072011e-308, LARGEST)
 
 
-@json_kind(list[float])
-def as_floats() -> bytes:
-    return at_limit(b"0,", 1)
+def frame_of_lists() -> bytes:
+    """PARQUET of a column of lists, which are objects in pandas."""
+    import pandas
+
+    return encode(pandas.DataFrame({"a": [[index] for index in range(300_000)]})).data
 
 
-@json_kind(list[Point])
-def as_points() -> bytes:
-    return at_limit(b'{"x":0,"y":1},', 8)
-
-
-@json_kind(list[Point])
-def as_points_misfits() -> bytes:
-    return at_limit(b'{"x":"","y":1},', 8)
-
-
-@json_kind(list[float])
-def as_floats_misfits() -> bytes:
-    return at_limit(b'"",', 1)
-
-
-@json_kind(dict[int, float])
-def as_numbered() -> bytes:
-    return numbered(b'"%d":0', MAX_JSON_VALUES // 2 - 10, b"{", b"}")
-
-
-@json_kind(set[int])
-def as_set() -> bytes:
-    return numbered(b"%d", MAX_JSON_VALUES - 10)
-
-
-@json_kind(list[int | float | str | None])
-def as_union() -> bytes:
-    return at_limit(b'"",', 1)
-
-
-class Numbers(pydantic.BaseModel):
-    """The same of pydantic's."""
-
-    all: list[int | float]
-
-
-@json_kind(Numbers)
-def as_pydantic() -> bytes:
-    return b'{"all":[' + b"0," * 49_990 + b"0]}"
-
-
-@json_kind(Numbers)
-def as_pydantic_misfits() -> bytes:
-    return b'{"all":[' + b'"",' * 49_990 + b"0]}"
-
-
-@json_kind(Numbers)
-def as_pydantic_too_large() -> bytes:
-    return at_limit(b"0,", 1, begin=b'{"all":[', end=b"0]}")
-
-
-class Side(enum.Enum):
-    """One of few."""
-
-    LEFT = "left"
-
-
-@json_kind(Side)
-def as_enum() -> bytes:
-    return b'"' + b"x" * (LARGEST - 2) + b'"'
-
-
-@json_kind(datetime.datetime)
-def as_time() -> bytes:
-    return b'"' + b"x" * (LARGEST - 2) + b'"'
-
-
-@json_kind(set[int])
-def as_set_of_one_hash() -> bytes:
-    return b"[" + b",".join(b"%d" % (index * (2**61 - 1)) for index in range(50_000)) + b"]"
+KINDS["frame_of_lists"] = DataType.PARQUET, frame_of_lists, None
 
 
 def of_string(unit: str, size: int, end: str = "") -> Kind:

@@ -25,7 +25,7 @@ _LONGEST_QUOTED: Final = 1000
 
 
 _MOST_FLAGS: Final = 16
-"""With so many flags, all combinations of them take 40 MB."""
+"""With so many flags, all combinations of them take 25 MB."""
 
 
 class MisfitError(ValueError):
