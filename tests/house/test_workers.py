@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pandas
+import pyarrow
 import pytest
 import trio
 import trio.testing
@@ -14,10 +15,11 @@ from helpers.coordinating import SERVICE, Model, coordinating
 from trio.testing import MockClock
 
 from trio_model_runner import Arguments, Cluster, Encoded, Status
-from trio_model_runner.abandoned import stop_if_abandoned
+from trio_model_runner.abandoned import run_stoppable, stop_if_abandoned
 from trio_model_runner.model import round_spec
 from trio_model_runner.testing import LocalCrunch
 from trio_model_runner.values.data import decode_encoded
+from trio_model_runner.values.frames.slicing import objects_of
 from trio_model_runner.workers import run_in_worker
 
 LARGE = [1.5] * 50_000
@@ -89,6 +91,21 @@ async def test_work_in_other_threads_is_not_stopped() -> None:
         nursery.cancel_scope.cancel()
         cancelled.set()
     assert asked == [True]
+
+
+def test_a_frame_s_objects_are_no_longer_made_once_nobody_wants_them() -> None:
+    class Unwanted(BaseException):
+        """Like `trio.Cancelled`, which nobody may catch."""
+
+    asked = iter(range(2))
+
+    def stop_at_last() -> None:
+        if next(asked) == 1:
+            raise Unwanted
+
+    column = pyarrow.chunked_array([[[1]] * 50_000])
+    with pytest.raises(Unwanted):
+        run_stoppable(stop_at_last, objects_of, pyarrow, column)
 
 
 async def test_huge_answers_cost_other_models_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
