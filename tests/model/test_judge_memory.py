@@ -53,6 +53,7 @@ def end_call(
         (Outcome.UNAVAILABLE, True),
         (Outcome.INSTANCE_LOST, True),
         (Outcome.CONNECTION_LOST, True),
+        (Outcome.PROOF_LAPSED, True),
         (Outcome.SITTING_OUT, True),
         (Outcome.NOT_ITS_FAULT, True),
         (Outcome.INVALID_ANSWER, True),

@@ -44,7 +44,7 @@ from trio_model_runner.model.policy import (
     tried_again,
     tried_again_when_held,
 )
-from trio_model_runner.security.delegation import UnknownIdentity
+from trio_model_runner.security.delegation import ProofLapsed, UnknownIdentity
 from trio_model_runner.services.base import AnswerCode
 from trio_model_runner.values.failure_codes import FailureCode
 from trio_model_runner.values.results import Status
@@ -67,6 +67,7 @@ TABLE = {
     Outcome.UNAVAILABLE: Rule(FAILED, Counts.HINDERED),
     Outcome.INSTANCE_LOST: Rule(FAILED, Counts.HINDERED),
     Outcome.CONNECTION_LOST: Rule(FAILED, Counts.HINDERED),
+    Outcome.PROOF_LAPSED: Rule(FAILED, Counts.HINDERED),
     Outcome.SITTING_OUT: Rule(SKIPPED, Counts.NOTHING),
     Outcome.STILL_BUSY: Rule(SKIPPED, Counts.NOTHING),
     Outcome.BUSY_WITH_OTHERS: Rule(SKIPPED, Counts.HINDERED),
@@ -280,6 +281,7 @@ def test_distrust_has_its_outcome() -> None:
     assert outcome_of_distrust(ProofFailed("it is another"), answer=False) is Outcome.PROOF_FAILED
     for answer in (True, False):
         assert outcome_of_distrust(UnknownIdentity("no key"), answer=answer) is Outcome.NOT_ITS_FAULT
+        assert outcome_of_distrust(ProofLapsed("too late"), answer=answer) is Outcome.PROOF_LAPSED
 
 
 def caused(error: OSError, cause: OSError) -> OSError:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import attrs
 import pytest
+import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpclib.const import Status as GRPCStatus
 from grpclib.exceptions import GRPCError
@@ -206,12 +207,15 @@ def connect(word: str = "a participant") -> NodeConnection:
     return NodeConnection(connection, model, SecureSecurity(credentials, clock_leeway=LEEWAY), Limits())
 
 
-def what_becomes_of(node: NodeConnection, kind: str, metadata: Metadata) -> str | Exception:
-    """The answer that is given to the caller, or what is raised instead."""
+def what_becomes_of(
+    node: NodeConnection, kind: str, metadata: Metadata, *, asked_before: float = 0.0
+) -> str | Exception:
+    """The answer to a request of so many seconds ago that is given to the caller, or what is raised."""
     error = REFUSAL if kind in ("status behind metadata", "trailers only") else None
     response: Any = Response(metadata, error, trailers_only=kind == "trailers only")
     try:
-        return str(node.answer(response, exempt=kind == "health"))
+        asked_at = trio.current_time() - asked_before
+        return str(node.answer(response, asked_at=asked_at, exempt=kind == "health"))
     except (ProofFailed, GRPCError) as raised:
         return raised
 
@@ -316,27 +320,33 @@ LAPSES: Final[Mapping[str, tuple[float, dict[str, str]]]] = {
 
 
 @pytest.mark.parametrize("lapse", LAPSES)
+@pytest.mark.parametrize("asked", ["before", "after"])
 @pytest.mark.parametrize("kind", ["answer", "status behind metadata", "health"])
 async def test_what_becomes_of_answers_on_a_connection_that_was_proved(
-    kind: str, lapse: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, asked: str, lapse: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where another participant was named, nothing is the node's fault. Where time has passed, only that."""
+    """Where another participant was named, nothing is the node's fault. Where time has passed, only that.
+
+    Of requests that were sent after it had passed, the node should not answer with a proof of before, unless
+    it is the one that was accepted.
+    """
     seconds, infos = LAPSES[lapse]
     now = SimpleNamespace(time=lambda: NOW + seconds)
     for case in alone():
         monkeypatch.setattr("trio_model_runner.security.delegation.time", SimpleNamespace(time=lambda: NOW))
         node = connect()
-        node.answer(Response(Case().metadata))  # type: ignore[arg-type]
+        assert what_becomes_of(node, "answer", Case().metadata) == "the answer"
         assert not node.must_prove
         node._model.infos = {**node._model.infos, **infos}  # type: ignore[misc]  # private: it is a model's
         monkeypatch.setattr("trio_model_runner.security.delegation.time", now)
         assert node.must_prove is (lapse != "nothing")
-        came_of_it = what_becomes_of(node, kind, case.metadata)
+        asked_before = seconds if asked == "before" else 0.0
+        came_of_it = what_becomes_of(node, kind, case.metadata, asked_before=asked_before)
         if kind == "health" and not case.metadata:
             assert came_of_it == "the answer", case
-        elif (expected := expected_after(case, lapse)) is not None:
+        elif (expected := expected_after(case, lapse, asked)) is not None:
             assert type(came_of_it) is expected, case
-            blameless = outcome_of_distrust(came_of_it, answer=True) is Outcome.NOT_ITS_FAULT
+            blameless = outcome_of_distrust(came_of_it, answer=True) is Outcome.PROOF_LAPSED
             assert blameless is (expected is ProofLapsed), case
         else:
             assert not isinstance(came_of_it, ProofFailed), case
@@ -348,12 +358,12 @@ async def test_what_becomes_of_answers_on_a_connection_that_was_proved(
             assert node.must_prove is (lapse != "nothing"), case
 
 
-def expected_after(case: Case, lapse: str) -> type[ProofFailed] | None:
+def expected_after(case: Case, lapse: str, asked: str) -> type[ProofFailed] | None:
     """What must be raised; None if the answer must be believed."""
     if lapse.startswith("another"):
         return None if lapse == "another hotkey" and case.hotkey == "another" else ProofLapsed
     if lapse == "nothing" or (case.failure is not None and case.expires_at != "past"):
         return None if case.failure is None else ProofFailed
-    if case.expires_at in ("good", "just past"):
+    if case.expires_at == "good" or (case.expires_at == "just past" and asked == "before"):
         return ProofLapsed  # it was good when the request was sent
     return None if case.expires_at == "missing" else ProofFailed

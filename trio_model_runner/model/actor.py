@@ -299,7 +299,8 @@ class ModelActor:
 
     def note_distrust(self, path: str, error: ProofFailed) -> None:
         """The same, for an answer on `ModelRunner.channel`."""
-        self.conduct.note_distrust(path, outcome_of_distrust(error, answer=True), str(error))
+        if not isinstance(error, ProofLapsed):
+            self.conduct.note_distrust(path, outcome_of_distrust(error, answer=True), str(error))
         self.distrust(error)
 
     def _lapse(self, reason: str) -> None:

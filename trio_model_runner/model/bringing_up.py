@@ -222,7 +222,7 @@ async def _try_setup(
             call = await node.new_call(service.setup_request())
             await call.run(timeout)
             answered = call.error is None
-            return service.read_setup(_answer(node, call, "Setup").message)
+            return service.read_setup(_answer(node, call, "Setup", asked_at=began).message)
     except NodeBusyError:
         return _NoAnswer.BUSY
     except GRPCError as error:
@@ -244,9 +244,10 @@ async def _ask(node: NodeConnection, request: Request, timeout: float, what: str
     with trio.move_on_after(timeout):
         while True:
             call = await node.new_call(request)
+            asked_at = trio.current_time()
             await call.run(timeout)
             try:
-                return _answer(node, call, what, exempt=exempt)
+                return _answer(node, call, what, asked_at=asked_at, exempt=exempt)
             except NodeBusyError:
                 pass
             await trio.sleep(_BUSY_RETRY)
@@ -255,10 +256,12 @@ async def _ask(node: NodeConnection, request: Request, timeout: float, what: str
     )
 
 
-def _answer(node: NodeConnection, call: UnaryCall, what: str, *, exempt: bool = False) -> Answer:
+def _answer(
+    node: NodeConnection, call: UnaryCall, what: str, *, asked_at: float, exempt: bool = False
+) -> Answer:
     """The answer to a call that has ended; a broken way to the node is an error of the connection."""
     try:
-        return node.answer(call, exempt=exempt)
+        return node.answer(call, asked_at=asked_at, exempt=exempt)
     except GRPCError as error:
         if is_about_the_way(error):
             raise ConnectionError(f"{what}: {status_text(error)}") from error

@@ -330,7 +330,7 @@ class Call:
         assert self._node is not None
         assert self._unary is not None
         try:
-            answer = self._node.answer(self._unary)
+            answer = self._node.answer(self._unary, asked_at=self._handed_over_at)
         except ProofFailed as error:
             self._distrust(error)
         except GRPCError as error:

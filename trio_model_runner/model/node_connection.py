@@ -160,7 +160,7 @@ class NodeConnection:
         """The request headers of a call to `path`, without its token and its metadata."""
         return request_fields(path, scheme=self._scheme, authority=self._authority, content_type=content_type)
 
-    def answer(self, call: UnaryCall, *, exempt: bool = False) -> Answer:
+    def answer(self, call: UnaryCall, *, asked_at: float, exempt: bool = False) -> Answer:
         """The answer to a call that has ended, if it is this model's.
 
         A response that is nothing but a status, as gRPC's own layers make them, proves nothing and is raised
@@ -168,6 +168,7 @@ class NodeConnection:
 
         Args:
             call: from `new_call`, or `new_call_now`.
+            asked_at: see `verify`.
             exempt: an answer without any proof is taken, too.
 
         Raises:
@@ -179,19 +180,20 @@ class NodeConnection:
             answer = call.answer()
         except GRPCError as error:
             if not call.trailers_only:
-                self.verify(call.headers, exempt=exempt)
+                self.verify(call.headers, asked_at=asked_at, exempt=exempt)
             if is_busy(error) and self._before_any_message(call):
                 raise NodeBusyError from error
             raise self._made_readable(error) from None
         if self._proof is not None:
-            self.verify(call.headers, exempt=exempt)
+            self.verify(call.headers, asked_at=asked_at, exempt=exempt)
         return answer
 
-    def verify(self, headers: Fields, *, exempt: bool = False) -> None:
+    def verify(self, headers: Fields, *, asked_at: float, exempt: bool = False) -> None:
         """Check that an answer is this model's.
 
         Args:
             headers: the answer's initial metadata, with all other headers.
+            asked_at: when the request was sent, on Trio's clock, seconds.
             exempt: an answer without any proof is taken, too.
 
         Raises:
@@ -200,7 +202,7 @@ class NodeConnection:
         """
         if self._proof is None or (exempt and not carries_proof(headers)):
             return
-        self._proof.verify(headers, self.identity())
+        self._proof.verify(headers, self.identity(), asked_before=trio.current_time() - asked_at)
 
     def identity(self) -> NodeIdentity:
         """Who the node must be.

@@ -162,7 +162,8 @@ class NodeCall:
         if trailers_only:
             return
         try:
-            self._node_connection.verify(headers, exempt=self._path.startswith(_HEALTH_SERVICE))
+            exempt = self._path.startswith(_HEALTH_SERVICE)
+            self._node_connection.verify(headers, asked_at=self._began, exempt=exempt)
         except ProofFailed as error:
             self._actor.note_distrust(self._path, error)
             raise

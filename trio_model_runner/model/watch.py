@@ -223,7 +223,7 @@ class Watch:
 
     def _read(self, node: NodeConnection, overrun: Overrun, call: UnaryCall, asked_at: float) -> Answer:
         try:
-            code = self._service.read_setup(node.answer(call).message).code
+            code = self._service.read_setup(node.answer(call, asked_at=asked_at).message).code
         except NodeBusyError:
             self._conduct.note_still_busy(overrun, asked_at)
             return Answer.BUSY

@@ -16,6 +16,7 @@ is checked again. A peer can send anything, so each part is bounded, and every e
 A proof holds for a time, and for whom the orchestrator named. Both can be over before the connection is. So
 `ConnectionProof.holds` is asked before anything of value is sent, and says no from then on. An answer that
 was under way at that moment is a `ProofLapsed`: it is not to be believed, and its node did nothing wrong.
+A node that answers with a proof which had expired when it was asked has proved nothing: `ProofFailed`.
 
 Nothing here does I/O. `cryptography` and `base58` are imported by the first check.
 """
@@ -123,7 +124,6 @@ class ConnectionProof:
         self._parts: tuple[str, str, str] | None = None  # of the proof that was accepted last
         self._identity: NodeIdentity | None = None  # whose that was
         self._expires_at = -math.inf
-        self._proved_at = math.inf  # when the first proof was accepted, POSIX seconds
 
     def holds(self, identity: NodeIdentity, *, now: float | None = None) -> bool:
         """Whether the last proof that was accepted here is still one for this participant.
@@ -136,21 +136,29 @@ class ConnectionProof:
             return False
         return (time.time() if now is None else now) - self._expires_at <= self._clock_leeway
 
-    def verify(self, metadata: HeaderFields, identity: NodeIdentity, *, now: float | None = None) -> None:
+    def verify(
+        self,
+        metadata: HeaderFields,
+        identity: NodeIdentity,
+        *,
+        asked_before: float = 0.0,
+        now: float | None = None,
+    ) -> None:
         """Check the proof in an answer's initial metadata.
 
         Args:
             metadata: the initial metadata, names in lower case; other headers may be among it.
             identity: the participant and model to which the server must belong.
+            asked_before: how long ago the request was sent, seconds.
             now: POSIX seconds; None asks the clock.
 
         Raises:
-            ProofLapsed: it may have been good when the request was sent: it expired after this connection was
-                proved, or the connection was proved for another participant.
+            ProofLapsed: it may have been good when the request was sent: it is the proof that was accepted
+                here last, or had not expired then; or the connection was proved for another participant.
             ProofFailed: the proof is missing or wrong; the text says in what way.
         """
         try:
-            self._verify(_find(metadata), identity, time.time() if now is None else now)
+            self._verify(_find(metadata), identity, asked_before, time.time() if now is None else now)
         except ProofLapsed:
             raise
         except ProofFailed as error:
@@ -159,15 +167,16 @@ class ConnectionProof:
             text = "the orchestrator has named another participant since this node was proved"
             raise ProofLapsed(f"{text}: {error}") from error
 
-    def _verify(self, parts: tuple[str, str, str], identity: NodeIdentity, now: float) -> None:
+    def _verify(
+        self, parts: tuple[str, str, str], identity: NodeIdentity, asked_before: float, now: float
+    ) -> None:
         known = parts == self._parts and identity == self._identity
         expires_at = self._expires_at if known else self._verify_anew(*parts, identity)
         if now - expires_at > self._clock_leeway:
-            held_here = expires_at + self._clock_leeway >= self._proved_at
-            failure = ProofLapsed if held_here else ProofFailed
+            held_when_asked = known or now - asked_before - expires_at <= self._clock_leeway
+            failure = ProofLapsed if held_when_asked and self._identity is not None else ProofFailed
             raise failure(f"the node's proof has expired: expires_at was {now - expires_at:.10g} s ago")
         self._parts, self._identity, self._expires_at = parts, identity, expires_at
-        self._proved_at = min(self._proved_at, now)
 
     def _verify_anew(self, message_text: str, signature: str, wallet: str, identity: NodeIdentity) -> float:
         """Check everything but the time, and return when the proof expires."""

@@ -332,7 +332,9 @@ def outcome_of_distrust(error: ProofFailed, *, answer: bool) -> Outcome:
         error: the reason.
         answer: the proof of an answer to a call failed; else that of a new connection.
     """
-    if isinstance(error, UnknownIdentity | ProofLapsed):
+    if isinstance(error, ProofLapsed):
+        return Outcome.PROOF_LAPSED
+    if isinstance(error, UnknownIdentity):
         return Outcome.NOT_ITS_FAULT
     return Outcome.ANSWER_UNPROVED if answer else Outcome.PROOF_FAILED
 

@@ -49,6 +49,7 @@ _WAS_ASKED: Final = frozenset(
         Outcome.UNAVAILABLE,
         Outcome.INSTANCE_LOST,
         Outcome.CONNECTION_LOST,
+        Outcome.PROOF_LAPSED,
         Outcome.SITTING_OUT,
     }
 )

@@ -48,8 +48,7 @@ class Outcome(enum.IntEnum):
     OPTIONAL_MISSING = enum.auto()
     """The method does not exist, and need not."""
     NOT_ITS_FAULT = enum.auto()
-    """The request was wrong, not allowed or too large; or the node's identity is unknown, or was proved when
-    the request was sent and is no longer."""
+    """The request was wrong, not allowed or too large; or the node's identity is unknown."""
     INVALID_ANSWER = enum.auto()
     """The answer decodes, but does not fit what the coordinator asked for."""
     COORDINATOR_RAISED = enum.auto()
@@ -70,6 +69,8 @@ class Outcome(enum.IntEnum):
     """The node had no instance to call, again, right after a Setup."""
     CONNECTION_LOST = enum.auto()
     """The connection ended in the middle of the call."""
+    PROOF_LAPSED = enum.auto()
+    """What the node had proved when the request was sent held no longer when the answer came."""
     SITTING_OUT = enum.auto()
     """It sits out some calls of this method after timeouts."""
     STILL_BUSY = enum.auto()
@@ -140,6 +141,7 @@ RULES: Final[Mapping[Outcome, Rule]] = MappingProxyType(
         Outcome.UNAVAILABLE: Rule(_FAILED, Counts.HINDERED),
         Outcome.INSTANCE_LOST: Rule(_FAILED, Counts.HINDERED),
         Outcome.CONNECTION_LOST: Rule(_FAILED, Counts.HINDERED),
+        Outcome.PROOF_LAPSED: Rule(_FAILED, Counts.HINDERED),
         Outcome.SITTING_OUT: Rule(_SKIPPED),
         Outcome.STILL_BUSY: Rule(_SKIPPED),
         Outcome.BUSY_WITH_OTHERS: Rule(_SKIPPED, Counts.HINDERED),
