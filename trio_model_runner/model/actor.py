@@ -65,6 +65,8 @@ _UNAVAILABLE: Final = frozenset(
 _BEGINNINGS: Final = frozenset({Event.BEGUN, Event.ANNOUNCED_AGAIN, Event.MOVED})
 """After these events, the attempts to connect are counted from the first again."""
 
+_LAPSED: Final = "the node's proof holds no longer"
+
 _LOSSES: Final = frozenset({Event.CONNECTION_ENDED, Event.RETIRED_IN_PEACE, Event.INSTANCE_LOST})
 
 
@@ -303,26 +305,33 @@ class ModelActor:
             self.conduct.note_distrust(path, outcome_of_distrust(error, answer=True), str(error))
         self.distrust(error)
 
+    def note_lapse(self, node: NodeConnection) -> None:
+        """What is not sent yet must not be sent on this connection, whose node is proved no longer."""
+        if node is self._steps.node:
+            self._lapse(_LAPSED)
+        else:
+            node.connection.retire_unsent(_LAPSED)
+
     def _lapse(self, reason: str) -> None:
         """What its node proved holds no longer: let go of the connection, and make one that proves more.
 
+        Calls that were handed over go on, since their answers may bring a proof that holds.
         It is nobody's fault, so calls wait for the new one. But a node whose proofs expire again and again
         must not keep this process busy: then the connection has ended as any other, and attempts count.
         """
         node, now = self._steps.node, trio.current_time()
         if node is None:
             return
+        node.connection.retire_unsent(reason)
         if self._life.state is ModelState.READY and self._attempts.may_replace(now):
             self._attempts.replace(now)
-            self._prove_anew(reason)
-        else:
-            node.connection.retire(reason)
+            self._prove_anew(reason, gently=True)
 
-    def _prove_anew(self, reason: str) -> None:
+    def _prove_anew(self, reason: str, *, gently: bool = False) -> None:
         """Its node must prove itself on a new connection, if it was about to be called."""
         if self._life.heeds(Event.PROOF_LAPSED):
             self.error = ProofLapsed(reason)
-            self._happened(Event.PROOF_LAPSED)
+            self._happened(Event.PROOF_LAPSED, gently=gently)
 
     def renew(self, reason: str) -> None:
         """Its node has no instance: go through setup again at once, on a new connection."""
@@ -394,7 +403,7 @@ class ModelActor:
         else:
             usable = state is ModelState.READY or state is ModelState.RETIRING
         if usable and not unproved and node.must_prove:
-            self._lapse("the node's proof holds no longer")
+            self._lapse(_LAPSED)
             return None
         return node if usable else None
 
@@ -448,8 +457,13 @@ class ModelActor:
             self.our_error = after.our_error
         return after.event
 
-    def _happened(self, event: Event) -> None:
-        """Change the state as an event says, if the table has an entry for it, and do what follows."""
+    def _happened(self, event: Event, *, gently: bool = False) -> None:
+        """Change the state as an event says, if the table has an entry for it, and do what follows.
+
+        Args:
+            event: what has happened.
+            gently: calls that are open may end, as after the losses of a connection.
+        """
         previous = self._life.state
         if not self._life.happened(event):
             return
@@ -458,7 +472,7 @@ class ModelActor:
         if event in _BEGINNINGS:
             self._attempts.start_over()
         if state not in CONNECTED:
-            self._let_go(gently=previous is ModelState.READY and event in _LOSSES)
+            self._let_go(gently=previous is ModelState.READY and (gently or event in _LOSSES))
         if state is not previous and state is not ModelState.FAILED:
             self.our_error = None
         if state is ModelState.READY:

@@ -3,14 +3,20 @@
 `rpc` carries any call to any server. Here is what makes it a call to this model's node: the authority that it
 names, the token that goes with it, and the proof without which its answer is nobody's. The proof belongs to
 the connection, so all of it lives and ends with the connection; the next one might lead somewhere else.
+
+A request does not go out when it is made: it waits for a stream and for window, and the node decides for how
+long. So the proof is asked for again by the connection, whenever it takes something of a request to be sent
+(`Connection.guard`). What it then holds back would wait for ever, so `watch_proof` ends that. A request that
+was handed over before is not called back: its answer may bring a proof that lives longer.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from grpclib.exceptions import GRPCError
+from trio.lowlevel import enable_ki_protection
 
 from ..config import Limits
 from ..network import address_text, authority_host
@@ -18,19 +24,24 @@ from ..rpc.call import Answer, UnaryCall
 from ..rpc.ending import EndCause
 from ..rpc.protocol import request_fields
 from ..security.delegation import NodeIdentity, UnknownIdentity, carries_proof
+from ..signal import Signal
 from ..text import readable
 from .policy import is_busy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ..rpc.connection import Connection
     from ..rpc.headers import Fields, RawFields
+    from ..rpc.streams import MaySend
+    from ..security.delegation import ConnectionProof
     from ..security.node_security import NodeSecurity
     from ..services.base import Request
     from .handle import ModelRunner
 
 __all__ = ["NodeBusyError", "NodeConnection", "status_text"]
+
+_HEALTH_SERVICE: Final = b"/grpc.health.v1."
 
 
 class NodeBusyError(Exception):
@@ -64,6 +75,8 @@ class NodeConnection:
         "_max_text",
         "_model",
         "_proof",
+        "_proof_awaited",
+        "_proof_news",
         "_scheme",
         "_security",
         "connection",
@@ -84,6 +97,10 @@ class NodeConnection:
         self._authority = security.authority(model.model_id, address)
         self._scheme = "http" if security.tls(model.model_id) is None else "https"
         self._proof = security.proof(connection.peer_certificate)
+        self._proof_news = Signal()  # something is held back, or there is the proof that was waited for
+        self._proof_awaited = False
+        if self._proof is not None:
+            connection.guard = self._guard
         self._fields: dict[str, RawFields] = {}
         self._infos: Mapping[str, Any] | None = None  # that the identity was read from
         self._identity: NodeIdentity | None = None
@@ -103,6 +120,11 @@ class NodeConnection:
             return True
 
     @property
+    def has_proof(self) -> bool:
+        """Whether its node must ever prove who it is."""
+        return self._proof is not None
+
+    @property
     def retired_in_peace(self) -> bool:
         """Whether the node takes no new calls on it, and said so in peace."""
         loss = self.connection.loss
@@ -120,6 +142,48 @@ class NodeConnection:
         loss = self.connection.loss
         return loss is not None and loss.cause is EndCause.TOO_MUCH_WORK
 
+    def _guard(self, fields: RawFields) -> MaySend | None:
+        """See `Connection.guard`: health checks have no value in them."""
+        if any(name == b":path" and value.startswith(_HEALTH_SERVICE) for name, value in fields):
+            return None
+        return self._may_send
+
+    def _may_send(self) -> bool:
+        may_send = not self.must_prove
+        if not may_send:
+            self._proof_news.send()
+        return may_send
+
+    @enable_ki_protection
+    async def watch_proof(self, lapse: Callable[[NodeConnection], None]) -> None:
+        """End what must not be sent any more since the node is proved no longer, until the connection ends.
+
+        Nothing happens where nothing waits to be sent: the next call finds out by itself.
+
+        Args:
+            lapse: told when a request is here that was not handed over to its end. It must end that, and the
+                connection must take no new ones.
+        """
+        if self._proof is None:
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_proof, self._proof, lapse)
+            await self.connection.watch()
+            nursery.cancel_scope.cancel()
+
+    async def _watch_proof(self, proof: ConnectionProof, lapse: Callable[[NodeConnection], None]) -> None:
+        while self.connection.accepts_calls:
+            if not self.must_prove:
+                # Answers may bring proofs that live longer, so the time is asked for anew in the end.
+                with trio.move_on_after(max(0.0, proof.holds_for())):
+                    await self._proof_news.wait()
+            elif self.connection.holds_unsent:
+                lapse(self)
+            else:
+                self._proof_awaited = True
+                await self._proof_news.wait()
+                self._proof_awaited = False
+
     def new_call_now(self, request: Request) -> UnaryCall | None:
         """The same as `new_call`, if there is nothing to wait for."""
         if not self._has_tokens:
@@ -127,13 +191,17 @@ class NodeConnection:
         token = self._security.ready_metadata(self._model.model_id, request.path)
         return None if token is None else self._new_call(request, token)
 
-    async def new_call(self, request: Request) -> UnaryCall:
+    async def new_call(self, request: Request, *, unproved: bool = False) -> UnaryCall:
         """Make a call with this request, to be run and then given to `answer`.
+
+        Args:
+            request: what is sent.
+            unproved: there is nothing of value in it, so the node need not be proved when it is sent.
 
         Raises:
             ProofFailed: no node could prove to be this model's.
         """
-        return self._new_call(request, await self.token(request.path))
+        return self._new_call(request, await self.token(request.path), unproved=unproved)
 
     async def token(self, path: str) -> RawFields:
         """What goes with the headers of a call to `path`, made if it is not there. Mostly no checkpoint.
@@ -144,7 +212,7 @@ class NodeConnection:
         token = self._security.ready_metadata(self._model.model_id, path)
         return token if token is not None else await self._security.call_metadata(self._model.model_id, path)
 
-    def _new_call(self, request: Request, token: RawFields) -> UnaryCall:
+    def _new_call(self, request: Request, token: RawFields, *, unproved: bool = False) -> UnaryCall:
         fields = self._fields.get(request.path)
         if fields is None:
             fields = self._fields[request.path] = self.request_fields(request.path)
@@ -154,6 +222,7 @@ class NodeConnection:
             request.message,
             max_message_bytes=self._max_message_bytes,
             volatile=token,
+            unguarded=unproved,
         )
 
     def request_fields(self, path: str, content_type: str = "application/grpc") -> RawFields:
@@ -203,6 +272,8 @@ class NodeConnection:
         if self._proof is None or (exempt and not carries_proof(headers)):
             return
         self._proof.verify(headers, self.identity(), asked_before=trio.current_time() - asked_at)
+        if self._proof_awaited:
+            self._proof_news.send()
 
     def identity(self) -> NodeIdentity:
         """Who the node must be.

@@ -4,7 +4,8 @@ Any generated stub runs on such a channel. The calls carry the connection's toke
 verified, as for the cluster's own calls. Calls of the model's own service take their turn among these calls;
 other services (health, reflection) disturb no call. Nothing that happens is counted, with one exception: an
 answer with a failed proof ends the connection, since no other answer on it can be trusted either. A proof
-that holds no longer is noticed before a call begins; what a stream sends later belongs to that call.
+that holds no longer is noticed before a call begins, and again before each piece of a request is sent: a
+stream of messages that goes on after that is interrupted.
 """
 
 from __future__ import annotations

@@ -68,6 +68,9 @@ class SteppingActor(Protocol):
     watch: Watch
     retired: NodeConnection | None
 
+    def note_lapse(self, node: NodeConnection) -> None:
+        """What is not sent yet must not be sent on this connection, whose node is proved no longer."""
+
 
 class Steps:
     """Takes the steps of one model.
@@ -182,7 +185,10 @@ class Steps:
         self.began = trio.current_time()
         held, supervisor = self._attempts.held, self._supervisor
         limiter = supervisor.held_limiter if held else supervisor.connect_limiter
-        return await connect(nursery, self._model, supervisor, limiter)
+        node = await connect(nursery, self._model, supervisor, limiter)
+        if node.has_proof:
+            nursery.start_soon(node.watch_proof, self._actor.note_lapse)
+        return node
 
     async def _set_up(self, node: NodeConnection) -> Event:
         watch = _BusyNode(self._actor, self)

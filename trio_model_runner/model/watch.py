@@ -169,7 +169,7 @@ class Watch:
         if question is None and not node.connection.may_ping:
             self._conduct.note_way(overrun, good=False)  # nobody can say
             return Answer.THROUGH
-        call = await node.new_call(question or HEALTH_CHECK)
+        call = await node.new_call(question or HEALTH_CHECK, unproved=True)
         ended = trio.Event()
         asked_at = trio.current_time()
         try:

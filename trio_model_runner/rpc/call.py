@@ -216,6 +216,7 @@ class UnaryCall(Call):
         message: the request's message, encoded, in any number of buffers, which are not copied.
         max_message_bytes: the largest message taken as an answer, bytes.
         volatile: request headers that differ from call to call.
+        unguarded: there is nothing in it that the connection's guard would have to hold back.
     """
 
     __slots__ = (
@@ -225,6 +226,7 @@ class UnaryCall(Call):
         "_message",
         "_on_end",
         "_task",
+        "_unguarded",
         "_volatile",
         "_whole",
     )
@@ -237,12 +239,14 @@ class UnaryCall(Call):
         *,
         max_message_bytes: int,
         volatile: RawFields = (),
+        unguarded: bool = False,
     ) -> None:
         super().__init__(connection)
         self._fields = fields
         self._message = message
         self._max_message_bytes = max_message_bytes
         self._volatile = volatile
+        self._unguarded = unguarded
         self._whole = b""  # an answer's body that is one message, and came in one piece, as most do
         self._cutter: MessageCutter | None = None  # what gathers any other
         self._task: trio.lowlevel.Task | None = None
@@ -277,6 +281,8 @@ class UnaryCall(Call):
         except CallInterrupted as error:
             self.interrupted(error)
             return
+        if self._unguarded:
+            stream.may_send = None
         prefix = MESSAGE_PREFIX.pack(0, sum(map(len, self._message)))
         self._connection.send(stream, (prefix, *self._message), end_stream=True)
 

@@ -40,6 +40,7 @@ from .keepalive import Keepalive
 from .reader import SocketHub, Want, read_until_end
 from .receiver import CallInterrupted, Receiver
 from .state import State
+from .streams import MaySend
 from .writer import Writer
 
 __all__ = ["Connection"]
@@ -67,6 +68,8 @@ class Connection:
         loss: why it takes no new calls; None as long as it does. The first reason stays: where the server
             said GOAWAY and then closed, that is the GOAWAY.
         usual_headers: those of a good answer, which are the same object as long as they don't change.
+        guard: gives, for a request's headers, what is asked before anything of the request is sent; see
+            `Http2Stream.may_send`. None where everything may be sent.
         pings_without_answer: PINGs sent since the last piece of any call's answer. Servers take offence
             at many.
     """
@@ -83,6 +86,7 @@ class Connection:
         self.accepts_calls = True
         self.loss: Ending | None = None
         self.usual_headers: Fields = ()
+        self.guard: Callable[[RawFields], MaySend | None] | None = None
         self.pings_without_answer = 0
         self.state = State.STARTING
         self._stream = stream
@@ -174,6 +178,8 @@ class Connection:
         if not self.accepts_calls:
             raise CallInterrupted(self.loss or "it has ended", unprocessed=True, connection_lost=True)
         stream = self._http2.open_stream(fields, volatile, receiver=receiver)
+        if self.guard is not None:
+            stream.may_send = self.guard(fields)
         if not self._http2.accepts_streams:
             self._retire(Ending(EndCause.STREAM_IDS_USED_UP, "the connection's stream ids are used up"))
         return stream
@@ -269,6 +275,34 @@ class Connection:
         """
         self._retire(Ending(cause, reason))
 
+    @property
+    def holds_unsent(self) -> bool:
+        """Whether anything of a guarded request is still here: the kernel does not have all of it."""
+        guarded = [stream for stream in self._http2.streams if stream.may_send is not None]
+        return any(not stream.sent for stream in guarded) or (bool(guarded) and not self.all_written)
+
+    @enable_ki_protection
+    def retire_unsent(self, reason: str) -> None:
+        """Take no new calls, and let only those go on that wait for the answer to a guarded request.
+
+        All others end: what of a guarded request was not handed over is not sent, and a stream of answers
+        that has begun could go on for ever. But where the writer is stuck, nobody can say how much of which
+        request the kernel has: then the connection ends at once.
+
+        Args:
+            reason: why, in words for people.
+        """
+        ending = Ending(EndCause.RETIRED, reason)
+        if self.holds_unsent and not self.all_written:
+            self.abort(reason, cause=EndCause.RETIRED)
+        self._retire(ending)
+        for stream in self._http2.streams:
+            if stream.may_send is None or not stream.sent or stream.brings_messages:
+                self._cut_off(stream, ending)
+        self._writer.flush()
+        self._progress.send()
+        self._fell_idle.send()
+
     async def wait_idle(self) -> None:
         """Wait until no call is open on a connection that takes no new ones; no checkpoint if none is."""
         await self._fell_idle.wait_until(lambda: self.idle or self.lost)
@@ -347,12 +381,15 @@ class Connection:
 
     def _interrupt_calls(self, ending: Ending) -> None:
         for stream in self._http2.streams:
-            receiver, unprocessed = stream.receiver, not stream.id
-            stream.receiver = None
-            self._http2.reset_stream(stream)
-            _interrupt(receiver, CallInterrupted(ending, unprocessed=unprocessed))
+            self._cut_off(stream, ending)
         self._progress.send()
         self._fell_idle.send()
+
+    def _cut_off(self, stream: Http2Stream, ending: Ending) -> None:
+        receiver, unprocessed = stream.receiver, not stream.id
+        stream.receiver = None
+        self._http2.reset_stream(stream)
+        _interrupt(receiver, CallInterrupted(ending, unprocessed=unprocessed))
 
     async def _read(self) -> None:
         """Read until the connection is lost, and then have the last words written."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 from . import frames
@@ -23,9 +23,11 @@ from .budget import PIECE
 from .frames import FRAME_HEADER, ErrorCode, Flag, FrameType, ProtocolViolation, Setting, require
 from .headers import HeaderEncoder, RawFields
 
-__all__ = ["Buffer", "Http2Stream", "Part", "Sender"]
+__all__ = ["Buffer", "Http2Stream", "MaySend", "Part", "Sender"]
 
 Buffer: TypeAlias = bytes | memoryview
+MaySend: TypeAlias = Callable[[], bool]
+"""Whether anything of a request may be sent now. It must not wait, and not change any stream."""
 
 
 class Received(enum.IntEnum):
@@ -61,6 +63,8 @@ class Http2Stream:
     Attributes:
         id: 0 until its HEADERS were handed to the writer: until then the server can't know of it.
         receiver: whatever the connection's owner keeps here to find who waits for the response.
+        may_send: asked each time before something of it is handed to the writer; None where all may be sent.
+            What may not be sent waits: whoever says so must see to it that the stream is reset.
         sent: all of the request was handed to the writer.
         closed: nothing more will be sent or received.
         answering: the response has begun.
@@ -79,6 +83,7 @@ class Http2Stream:
         "end_queued",
         "fields",
         "id",
+        "may_send",
         "outgoing",
         "receive_window",
         "received",
@@ -93,6 +98,7 @@ class Http2Stream:
     def __init__(self, fields: RawFields, volatile: RawFields, receiver: Any) -> None:
         self.id = 0
         self.receiver = receiver
+        self.may_send: MaySend | None = None
         self.sent = False
         self.closed = False
         self.fields = fields
@@ -256,8 +262,8 @@ class Sender:
 
     def take(self, limit: int) -> list[Buffer]:
         """The next bytes for the wire: all control frames, and DATA up to about `limit` bytes."""
-        while self.unopened and self.taking_streams and len(self.streams) < self.max_concurrent_streams:
-            self._open(self.unopened.popleft())
+        if self.unopened:
+            self._open_streams()
         out, self._control = self._control, []
         self._unread_answers = 0
         blocked: list[Http2Stream] = []
@@ -266,12 +272,23 @@ class Sender:
             if stream.closed:
                 continue
             room = min(self.max_frame_size, stream.send_window, self.window, limit)
-            if stream.outgoing and room <= 0:
+            if (stream.outgoing and room <= 0) or not (stream.may_send is None or stream.may_send()):
                 blocked.append(stream)
             else:
                 limit -= self._send_data(stream, room, out)
         self._sending.extendleft(reversed(blocked))
         return out
+
+    def _open_streams(self) -> None:
+        """Open what waits for that, as far as the peer lets us, and as it may be sent."""
+        held_back: list[Http2Stream] = []
+        while self.unopened and self.taking_streams and len(self.streams) < self.max_concurrent_streams:
+            stream = self.unopened.popleft()
+            if stream.may_send is None or stream.may_send():
+                self._open(stream)
+            else:
+                held_back.append(stream)
+        self.unopened.extendleft(reversed(held_back))
 
     def _open(self, stream: Http2Stream) -> None:
         stream.id = self.next_stream_id

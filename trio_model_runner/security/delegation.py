@@ -136,6 +136,16 @@ class ConnectionProof:
             return False
         return (time.time() if now is None else now) - self._expires_at <= self._clock_leeway
 
+    def holds_for(self, *, now: float | None = None) -> float:
+        """For how many seconds the last proof that was accepted here holds yet, by time alone.
+
+        It is negative after that, and `math.inf` where no time was set.
+
+        Args:
+            now: POSIX seconds; None asks the clock.
+        """
+        return self._expires_at + self._clock_leeway - (time.time() if now is None else now)
+
     def verify(
         self,
         metadata: HeaderFields,
