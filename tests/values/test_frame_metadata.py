@@ -147,6 +147,51 @@ def test_labels_that_are_not_what_they_are_said_to_be_stay_text(
 
 
 @pytest.mark.parametrize(
+    ("pandas_type", "numpy_type", "smallest", "largest"),
+    [
+        ("int64", "int64", -(2**63), 2**63 - 1),
+        ("uint64", "uint64", 0, 2**64 - 1),
+        ("int64", "Int64", -(2**63), 2**63 - 1),
+        ("uint64", "UInt64", 0, 2**64 - 1),
+        ("integer", "int64[pyarrow]", -(2**63), 2**63 - 1),
+        ("int64", "int8", -(2**7), 2**7 - 1),
+    ],
+)
+def test_labels_are_the_integers_that_their_type_can_hold(
+    pandas_type: str, numpy_type: str, smallest: int, largest: int
+) -> None:
+    level = entry(None, numpy_type, pandas_type)
+    for labels, fit in (
+        ((smallest, largest), True),
+        ((smallest - 1, largest), False),
+        ((smallest, largest + 1), False),
+    ):
+        table = with_pandas(TABLE.rename_columns([*map(str, labels), "5"]), column_indexes=[level])
+        columns = present(table, "pandas").columns
+        assert list(columns) == ([*labels, 5] if fit else [*map(str, labels), "5"])
+        assert not fit or str(columns.dtype) == numpy_type
+        levels = TABLE.rename_columns([str((str(label), "x")) for label in (*labels, 5)])
+        columns = present(with_pandas(levels, column_indexes=[level, entry(None)]), "pandas").columns
+        assert list(columns) == [(label if fit else str(label), "x") for label in (*labels, 5)]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_number_or_a_time_among_labels_may_be_missing(missing: float | None) -> None:
+    columns = [{**entry("1"), "name": missing}]
+    for pandas_type, label, wanted in (
+        ("float64", "2.5", 2.5),
+        ("datetime64[ns]", "2026-01-01 00:00:00", pandas.Timestamp("2026-01-01")),
+    ):
+        table = TABLE.rename_columns(["1", label, label])
+        level = entry(None, pandas_type, pandas_type)
+        labels = present(with_pandas(table, columns=columns, column_indexes=[level]), "pandas").columns
+        assert labels.equals(pandas.Index([missing, wanted, wanted], dtype=pandas_type))
+    level = entry(None, "int64", "int64")
+    table = with_pandas(TABLE.rename_columns(["1", "2", "3"]), columns=columns, column_indexes=[level])
+    assert list(present(table, "pandas").columns[1:]) == ["2", "3"]
+
+
+@pytest.mark.parametrize(
     "label",
     [
         "x",

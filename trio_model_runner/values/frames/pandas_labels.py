@@ -9,6 +9,7 @@ be one, of as many simple literals as there are levels.
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -22,7 +23,10 @@ __all__ = ["check_label", "describe_labels"]
 _MOST_LEVELS: Final = 16
 
 _ANY: Final = re.compile(r".*", re.DOTALL)
-_INTEGER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_INTEGER: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
+_INTEGER_TYPE: Final = re.compile(
+    r"integer|(?P<unsigned>[uU])?[iI]nt(?P<bits>8|16|32|64)(?:\[pyarrow\])?", re.ASCII
+)
 _FLOAT: Final = re.compile(r"-?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?(?:e[+-]?[0-9]{1,3})?|inf)|nan", re.ASCII)
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,80}(?:\.[0-9]{0,80})?(?:E[+-]?[0-9]{1,3})?|NaN", re.ASCII)
 _TIME: Final = re.compile(
@@ -87,7 +91,7 @@ def check_label(label: object) -> Any:
             raise ValueError(f"a name has more than {LONGEST_NAME} characters")
         label.encode()  # UnicodeEncodeError is a ValueError
     elif isinstance(label, int):
-        if label.bit_length() > 63:
+        if label.bit_length() > 64:
             raise ValueError("a name is a number of more than 64 bits")
     elif label is not None and not isinstance(label, float):
         raise ValueError("a name is neither text nor a number")
@@ -114,10 +118,13 @@ def _describe(level: object, texts: Iterable[object]) -> dict[str, Any]:
     pandas_type, numpy_type = level.get("pandas_type"), level.get("numpy_type")
     name = check_label(level["name"])
     description: dict[str, Any] = {"name": name, "field_name": name, **_TEXT}
-    form = _FORMS.get(pandas_type) if isinstance(pandas_type, str) else None
-    if form is None or not isinstance(numpy_type, str) or numpy_type not in LABEL_DTYPES:
+    if not isinstance(pandas_type, str) or not isinstance(numpy_type, str):
         return description
-    if form is not _ANY and not all(isinstance(text, str) and form.fullmatch(text) for text in texts):
+    form = _FORMS.get(pandas_type)
+    if form is None or numpy_type not in LABEL_DTYPES:
+        return description
+    bounds = _bounds_of(pandas_type, numpy_type)
+    if form is not _ANY and not all(_has_form(text, form, bounds) for text in texts):
         return description
     if pandas_type == "datetimetz":
         zone = _zone_of(level)
@@ -128,6 +135,27 @@ def _describe(level: object, texts: Iterable[object]) -> dict[str, Any]:
         description["metadata"] = None
     description["pandas_type"], description["numpy_type"] = pandas_type, numpy_type
     return description
+
+
+def _has_form(text: object, form: re.Pattern[str], bounds: Sequence[range]) -> bool:
+    if isinstance(text, str):
+        if form.fullmatch(text) is None:
+            return False
+        return form is not _INTEGER or all(int(text) in bound for bound in bounds)
+    # A label that is missing: what pyarrow writes for it depends on its release.
+    if text is None:
+        return form in (_FLOAT, _TIME)
+    return isinstance(text, float) and math.isnan(text) and form is not _INTEGER
+
+
+def _bounds_of(pandas_type: str, numpy_type: str) -> list[range]:
+    """Say which integers the types of a level can hold: its texts are cast to both, one after the other."""
+    matches = (_INTEGER_TYPE.fullmatch(name) for name in (pandas_type, numpy_type))
+    bounds = []
+    for match in filter(None, matches):
+        bits = int(match["bits"] or 64)
+        bounds.append(range(2**bits) if match["unsigned"] else range(-(2 ** (bits - 1)), 2 ** (bits - 1)))
+    return bounds
 
 
 def _zone_of(level: Mapping[str, Any]) -> str | None:
