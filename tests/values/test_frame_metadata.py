@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import io
 import json
 from typing import Any
@@ -125,6 +126,37 @@ def test_every_dtype_for_labels_is_one_and_is_small() -> None:
 def test_a_dtype_of_arrows_must_be_the_type_itself(kind: pyarrow.DataType) -> None:
     assert fitting_dtype(f"{kind}[pyarrow]", pyarrow, kind) == f"{kind}[pyarrow]"
     assert fitting_dtype("int32[pyarrow]", pyarrow, kind) == NATURAL
+
+
+TIME = datetime.datetime(2026, 1, 1, 12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pyarrow.timestamp("s"), TIME),
+        (pyarrow.timestamp("s", "Europe/Berlin"), TIME.replace(tzinfo=datetime.UTC)),
+        (pyarrow.time32("s"), TIME.time()),
+        (pyarrow.date64(), TIME.date()),
+    ],
+    ids=str,
+)
+def test_what_parquet_holds_as_another_type_gets_its_dtype_back(kind: pyarrow.DataType, value: Any) -> None:
+    frame = pandas.DataFrame({"a": pandas.Series([value, None], dtype=pandas.ArrowDtype(kind))})
+    written = pyarrow.Table.from_pandas(frame)
+    for data, data_type in ((parquet_of(written), DataType.PARQUET), (arrow_of(written), DataType.ARROW)):
+        pandas.testing.assert_frame_equal(present(read_plain(data, data_type), "pandas"), frame)
+
+
+@pytest.mark.parametrize("name", ["string", "binary"])
+def test_views_of_pandas_become_large(name: str) -> None:
+    dtype = f"large_{name}[pyarrow]"
+    assert fitting_dtype(f"{name}_view[pyarrow]", pyarrow, getattr(pyarrow, f"large_{name}")()) == dtype
+    assert fitting_dtype(f"{name}_view[pyarrow]", pyarrow, pyarrow.int64()) == NATURAL
+    table = pyarrow.table({"a": pyarrow.array(["x", None], getattr(pyarrow, f"{name}_view")())})
+    frame = present(with_pandas(table, columns=[entry("a", f"{name}_view[pyarrow]")]), "pandas")
+    assert str(frame["a"].dtype) == dtype
+    assert frame["a"][0] == ("x" if name == "string" else b"x")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,16 @@ _ARROW_ALIASES: Final = frozenset(
 )
 """Types that pandas finds by their name; it knows no others with parameters but zones of timestamps."""
 
+_ALIKE: Final = (
+    frozenset(f"timestamp[{unit}]" for unit in _UNITS),
+    frozenset({"time32[s]", "time32[ms]", "time64[us]", "time64[ns]"}),
+    frozenset({"date32[day]", "date64[ms]"}),
+)
+"""Types that pandas casts to each other. Parquet has not all of them, and holds some as others."""
+
+_VIEWS: Final = {f"{kind}_view[pyarrow]": kind for kind in ("string", "binary")}
+"""The values of views are large texts and bytes in a plain table."""
+
 LABEL_DTYPES: Final = frozenset(
     {
         *_INTEGERS,
@@ -47,7 +57,7 @@ LABEL_DTYPES: Final = frozenset(
 
 
 def fitting_dtype(name: str, pyarrow: Any, kind: Any) -> str:
-    """Return `name` if it is a dtype for a column of the plain type `kind`, and else `NATURAL`."""
+    """Return a dtype for a column of the plain type `kind`: `name`, if that is one, and else `NATURAL`."""
     types = pyarrow.types
     if name in _NULLABLE_INTEGERS:
         fits = types.is_integer(kind)
@@ -57,14 +67,21 @@ def fitting_dtype(name: str, pyarrow: Any, kind: Any) -> str:
         fits = types.is_boolean(kind)
     elif name in _TEXTS:
         fits = types.is_string(kind) or types.is_large_string(kind)
+    elif name in _VIEWS:
+        name = f"large_{_VIEWS[name]}[pyarrow]"
+        fits = name == f"{kind}[pyarrow]"
     else:
-        fits = _is_name_of(name, types, kind)
+        fits = _is_name_for(name, types, kind)
     return name if fits else NATURAL
 
 
-def _is_name_of(name: str, types: Any, kind: Any) -> bool:
+def _is_name_for(name: str, types: Any, kind: Any) -> bool:
     if types.is_nested(kind) or types.is_dictionary(kind) or not name.endswith("[pyarrow]"):
         return False
     alias = str(kind)
-    zoned = types.is_timestamp(kind) and kind.tz is not None
-    return name == f"{alias}[pyarrow]" and (zoned or alias in _ARROW_ALIASES)
+    if types.is_timestamp(kind) and kind.tz is not None:
+        return name in {f"timestamp[{unit}, tz={kind.tz}][pyarrow]" for unit in _UNITS}
+    said = name.removesuffix("[pyarrow]")
+    if alias not in _ARROW_ALIASES or said not in _ARROW_ALIASES:
+        return False
+    return said == alias or any(said in alike and alias in alike for alike in _ALIKE)
