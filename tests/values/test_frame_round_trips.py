@@ -18,6 +18,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from trio_model_runner.frame_readers.streams import from_stream, to_stream
 from trio_model_runner.values.encoded import DataType
 from trio_model_runner.values.frames import pandas_index, presenting, slicing
 from trio_model_runner.values.frames.presenting import present
@@ -213,10 +214,7 @@ def assert_same(got: pandas.DataFrame, expected: pandas.DataFrame) -> None:
 
 
 def through_a_process(table: pyarrow.Table) -> pyarrow.Table:
-    sink = io.BytesIO()
-    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return pyarrow.ipc.open_stream(sink.getvalue()).read_all()
+    return from_stream(to_stream(table))
 
 
 @pytest.fixture(params=["at once", "in slices"])
@@ -249,3 +247,40 @@ def test_index_and_dtypes_come_back(name: str) -> None:
 @pytest.mark.parametrize("name", FRAMES_WITH_LABELS)
 def test_labels_come_back(name: str) -> None:
     assert_that_it_comes_back(FRAMES_WITH_LABELS[name])
+
+
+def dictionaries_of_batches(index_type: str, first: Any = "first") -> list[pyarrow.Array]:
+    """Three arrays of 100 categories each, all different but one; they have that one too."""
+    values = [[first, *(f"{batch} {number}" for number in range(99))] for batch in range(3)]
+    indices = pyarrow.array([0, 1, None, 99], index_type)
+    return [pyarrow.DictionaryArray.from_arrays(indices, pyarrow.array(each)) for each in values]
+
+
+def stream_of(arrays: list[pyarrow.Array]) -> bytes:
+    sink = io.BytesIO()
+    batches = [pyarrow.record_batch({"a": array, "b": [1, 2, 3, 4]}) for array in arrays]
+    with pyarrow.ipc.new_stream(sink, batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("index_type", ["int8", "uint8"])
+def test_batches_may_have_more_categories_than_their_indices_can_hold(index_type: str) -> None:
+    flat = dictionaries_of_batches(index_type)
+    nested = [pyarrow.StructArray.from_arrays([array], ["x"]) for array in flat]
+    for data in (stream_of(flat), stream_of(nested)):
+        wanted = pyarrow.ipc.open_stream(data).read_all()
+        table = read_plain(data, DataType.ARROW)
+        for read in (table, through_a_process(table)):
+            assert present(read, "arrow").to_pylist() == wanted.to_pylist()
+            pandas.testing.assert_frame_equal(present(read, "pandas"), wanted.to_pandas())
+
+
+def test_different_dictionaries_with_nulls_stay_as_they_are() -> None:
+    data = stream_of(dictionaries_of_batches("int32", None))
+    table = read_plain(data, DataType.ARROW)
+    for read in (table, through_a_process(table)):
+        assert present(read, "arrow").equals(pyarrow.ipc.open_stream(data).read_all())
+        with pytest.raises(ValueError, match="dictionaries with nulls"):
+            present(read, "pandas")

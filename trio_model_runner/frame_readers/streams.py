@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from ..values.frames.writing import import_pyarrow
@@ -14,7 +15,9 @@ def to_stream(table: Any) -> Any:
     pyarrow = import_pyarrow()
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
+        with contextlib.suppress(pyarrow.ArrowException):  # different dictionaries, with nulls
+            table = table.combine_chunks()
+        writer.write_table(table)
     return sink.getvalue()
 
 

@@ -1,7 +1,8 @@
 """Arrays of a stranger's types as arrays of plain types; see `plain_types`.
 
-Nothing is copied but views of text. Extension arrays become their storage, and what is nested is put together
-anew from the same buffers, since metadata of fields are part of an array's type.
+Nothing is copied but views of text, and indices that become wider. Extension arrays become their storage, and
+what is nested is put together anew from the same buffers, since metadata of fields are part of an array's
+type.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def plain_array(pyarrow: Any, array: Any, kind: Any) -> Any:
         return plain_array(pyarrow, array.storage, kind)
     if types.is_dictionary(kind):
         values = plain_array(pyarrow, array.dictionary, kind.value_type)
-        return pyarrow.DictionaryArray.from_arrays(array.indices, values, ordered=kind.ordered)
+        indices = array.indices.cast(kind.index_type)
+        return pyarrow.DictionaryArray.from_arrays(indices, values, ordered=kind.ordered)
     if types.is_struct(kind):
         return _plain_struct(pyarrow, array, kind)
     if types.is_map(kind):

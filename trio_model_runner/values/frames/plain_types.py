@@ -17,7 +17,7 @@ from typing import Any, Final
 from .pandas_extensions import extension_of
 from .time_zones import is_known_zone
 
-__all__ = ["DEEPEST", "LONGEST_NAME", "MOST_COLUMNS", "plain_schema"]
+__all__ = ["DEEPEST", "LONGEST_NAME", "MOST_COLUMNS", "plain_schema", "with_wide_indices"]
 
 MOST_COLUMNS: Final = 10_000
 """How many fields a frame may have, those inside its columns included."""
@@ -53,6 +53,11 @@ def plain_schema(pyarrow: Any, schema: Any) -> Any:
     return pyarrow.schema([plain.column(schema.field(place)) for place in range(len(schema))])
 
 
+def with_wide_indices(pyarrow: Any, kind: Any) -> Any:
+    """Make the same plain type with dictionaries, at any depth, whose indices have 32 bits or more."""
+    return _PlainTypes(pyarrow, least_index_bits=32).type(kind)
+
+
 @lru_cache(maxsize=1)
 def _names_of_types(pyarrow: Any) -> dict[int, str]:
     """The names of types by their number. An older pyarrow lacks some."""
@@ -67,8 +72,9 @@ class _Refused(Exception):
 class _PlainTypes:
     """Makes plain types, and counts the fields of all of them."""
 
-    def __init__(self, pyarrow: Any) -> None:
+    def __init__(self, pyarrow: Any, least_index_bits: int = 8) -> None:
         self._pyarrow = pyarrow
+        self._least_index_bits = least_index_bits
         self._fields = 0
         self._names = _names_of_types(pyarrow)
         flat = dict.fromkeys(_FLAT.split(), _as_it_is)
@@ -89,7 +95,7 @@ class _PlainTypes:
     def column(self, field: Any) -> Any:
         name = self._name(field)
         try:
-            kind = self._type(field.type, 0)
+            kind = self.type(field.type)
         except _Refused as refused:
             raise ValueError(f"column {name[:100]!r} has {refused}") from None
         metadata = extension_of(self._pyarrow, field, kind)
@@ -106,10 +112,10 @@ class _PlainTypes:
 
     def _inner(self, field: Any, depth: int) -> Any:
         return self._pyarrow.field(
-            self._name(field), self._type(field.type, depth + 1), nullable=field.nullable
+            self._name(field), self.type(field.type, depth + 1), nullable=field.nullable
         )
 
-    def _type(self, kind: Any, depth: int) -> Any:
+    def type(self, kind: Any, depth: int = 0) -> Any:
         while isinstance(kind, self._pyarrow.BaseExtensionType):
             kind = kind.storage_type
         if depth > DEEPEST:
@@ -129,8 +135,10 @@ class _PlainTypes:
         name = self._names.get(kind.value_type.id, "unknown")
         if name not in self._flat:
             raise _Refused(f"the type dictionary of {name.lower()}, which is not read")
-        value_type = self._type(kind.value_type, depth + 1)
-        return self._pyarrow.dictionary(kind.index_type, value_type, ordered=kind.ordered)
+        value_type, index_type = self.type(kind.value_type, depth + 1), kind.index_type
+        if index_type.bit_width < self._least_index_bits:
+            index_type = self._pyarrow.int32()
+        return self._pyarrow.dictionary(index_type, value_type, ordered=kind.ordered)
 
     def _list(self, kind: Any, depth: int) -> Any:
         return self._pyarrow.list_(self._inner(kind.value_field, depth))

@@ -22,7 +22,7 @@ from .bounds.limit import MAX_FRAME_BYTES, refuse_larger
 from .bounds.weighing import Scales
 from .pandas_metadata import PANDAS, UNREADABLE, make_anew, with_schema_metadata
 from .plain_arrays import plain_array
-from .plain_types import plain_schema
+from .plain_types import plain_schema, with_wide_indices
 from .writing import import_pyarrow
 
 __all__ = ["read_plain"]
@@ -98,12 +98,24 @@ def _read_batches(pyarrow: Any, batches: Iterable[Any], plain: Any, max_bytes: i
 
 
 def _tidied(pyarrow: Any, table: Any) -> Any:
-    """Give all chunks of a column the same dictionary, if its indices can hold that, and make them few."""
-    if not table.num_columns:
-        return table  # `unify_dictionaries` would lose its rows
-    with contextlib.suppress(pyarrow.ArrowException):
-        table = table.unify_dictionaries()
+    """Give all chunks of a column the same dictionary, if that can be, and make them few."""
+    if not table.num_columns or table.column(0).num_chunks < 2:
+        return table  # without columns it would lose its rows
+    columns = [_with_one_dictionary(pyarrow, column) for column in table.columns]
+    fields = [field.with_type(column.type) for field, column in zip(table.schema, columns, strict=True)]
+    table = pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(fields))
     return table.combine_chunks() if table.column(0).num_chunks > _MOST_CHUNKS else table
+
+
+def _with_one_dictionary(pyarrow: Any, column: Any) -> Any:
+    """Unify the dictionaries of a column's chunks: its indices become wider, if they can't hold that."""
+    with contextlib.suppress(pyarrow.ArrowException):
+        return column.unify_dictionaries()
+    kind = with_wide_indices(pyarrow, column.type)
+    chunks = [plain_array(pyarrow, chunk, kind) for chunk in column.chunks]
+    with contextlib.suppress(pyarrow.ArrowException):
+        return pyarrow.chunked_array(chunks, kind).unify_dictionaries()
+    return column  # dictionaries with nulls, which pyarrow unifies nowhere
 
 
 def _with_metadata(pyarrow: Any, table: Any, metadata: Any, form: str) -> Any:
