@@ -98,6 +98,10 @@ TOO_MUCH: Mapping[str, tuple[pyarrow.Table, str]] = {
         pyarrow.table({"a": dictionary_of(pyarrow.array(map(str, range(MOST_CATEGORIES + 1))))}),
         "a column has more than 32768 categories",
     ),
+    "categories of many columns": (
+        pyarrow.table({str(index): dictionary_of(texts_of(MOST_CATEGORIES)) for index in range(31)}),
+        "the categories of its columns are more than 1000000 objects",
+    ),
     "columns of categories": (
         pyarrow.table({str(index): dictionary_of(pyarrow.array([1])) for index in range(2001)}),
         "more than 2000 of its columns and fields are categories",

@@ -14,7 +14,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from .objects import dictionaries_in, is_made_of_objects, refuse_more_objects, units_of_categories
+from .objects import (
+    MOST_OF_CATEGORIES,
+    dictionaries_in,
+    is_made_of_objects,
+    refuse_more_objects,
+    units_of_categories,
+)
 from .pandas_dtypes import NATURAL
 from .pandas_extensions import with_extensions
 from .pandas_index import FEW_ROWS, LargeIndex
@@ -162,10 +168,13 @@ def _units(pyarrow: Any, table: Any, ways: Sequence[_Way], texts: Any) -> int:
     Raises:
         ValueError: there are too many of them, or too many categories.
     """
-    total = 0
+    total = of_categories = 0
     for column, way in zip(table.columns, ways, strict=True):
         if pyarrow.types.is_dictionary(column.type):
-            total += units_of_categories(pyarrow, column)
+            of_categories += (units := units_of_categories(pyarrow, column))
+            total += units
+            if of_categories > MOST_OF_CATEGORIES:
+                raise ValueError(f"the categories of its columns are more than {MOST_OF_CATEGORIES} objects")
         elif way in (_Way.SLICES, _Way.CHUNKS) or (
             way is _Way.INDEX and is_made_of_objects(pyarrow, column, texts=_are_objects(texts))
         ):
