@@ -274,3 +274,10 @@ class WithOptional(betterproto.Message):
 def test_an_optional_field_of_generated_code_may_be_absent():
     read = message_reader(WithOptional)
     assert [read(b""), read(b"\x08\x00"), read(b"\x08\x07")] == [(None,), (0,), (7,)]
+
+
+def test_of_a_long_text_the_beginning_is_read_and_what_follows_as_always() -> None:
+    text = "a" + "\N{SNOWMAN}" * 10
+    message = bytes(CallResponse(status=Status(code="OK", message=text)))
+    assert message_reader(CallResponse, max_text_bytes=31)(message)[0] == ("OK", text)
+    assert message_reader(CallResponse, max_text_bytes=5)(message)[0] == ("OK", "a\N{SNOWMAN}")

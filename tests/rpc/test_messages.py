@@ -90,3 +90,14 @@ def test_a_second_message_is_refused_though_the_first_was_taken_already() -> Non
     assert cutter.messages.popleft() == b"a"
     with pytest.raises(GRPCError, match="more than one message"):
         cutter.feed(message_prefix(1) + b"b")
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_a_whole_message_is_what_was_sent_and_stays_so(single: bool) -> None:
+    cutter = MessageCutter(100, single=single)
+    cutter.feed(message_prefix(5) + b"he")
+    cutter.feed(b"llo")
+    cutter.check_end()
+    (message,) = cutter.messages
+    cutter.clear()
+    assert message == b"hello"

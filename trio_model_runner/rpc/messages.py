@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from typing import Final
+from typing import Final, cast
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -107,6 +107,11 @@ class MessageCutter:
                 self._length = MESSAGE_PREFIX_LENGTH + message_length(gathered, self._max_message_bytes)
                 self.begun += 1
             if len(gathered) < self._length:
+                return
+            if self._single and len(gathered) == self._length:
+                self._gathered, self._length = bytearray(), 0
+                del gathered[:MESSAGE_PREFIX_LENGTH]  # which moves nothing; to copy 60 MB takes 30 ms
+                self.messages.append(cast("bytes", gathered))  # nobody else has it now: it stays as it is
                 return
             self.messages.append(bytes(memoryview(gathered)[MESSAGE_PREFIX_LENGTH : self._length]))
             del gathered[: self._length]

@@ -17,7 +17,16 @@ from ..values.data import Arguments, DataType, Encoded
 if TYPE_CHECKING:
     from ..rpc.http2 import Buffer
 
-__all__ = ["MAX_FIELDS", "NOTHING", "AnswerCode", "NodeService", "Request", "ServiceAnswer", "SetupAnswer"]
+__all__ = [
+    "MAX_FIELDS",
+    "MAX_TEXT_BYTES",
+    "NOTHING",
+    "AnswerCode",
+    "NodeService",
+    "Request",
+    "ServiceAnswer",
+    "SetupAnswer",
+]
 
 
 class AnswerCode(enum.StrEnum):
@@ -66,6 +75,9 @@ class SetupAnswer:
 
 MAX_FIELDS: Final = 100
 """How many fields of one message in an answer are read: real ones have far fewer, hostile ones may not."""
+
+MAX_TEXT_BYTES: Final = 2**20
+"""How much is read of a text in an answer that is no value: a model's traceback has a few thousand."""
 
 NOTHING = Encoded(DataType.NONE, b"")
 

@@ -14,7 +14,16 @@ from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, Se
 from ..rpc.message_reader import message_reader
 from ..text import is_utf8, quoted, shown
 from ..values.data import Arguments, DataType, Encoded
-from .base import MAX_FIELDS, NOTHING, AnswerCode, NodeService, Request, ServiceAnswer, SetupAnswer
+from .base import (
+    MAX_FIELDS,
+    MAX_TEXT_BYTES,
+    NOTHING,
+    AnswerCode,
+    NodeService,
+    Request,
+    ServiceAnswer,
+    SetupAnswer,
+)
 from .uncopied import few, nested, number, variant
 
 if TYPE_CHECKING:
@@ -25,9 +34,9 @@ __all__ = ["DynamicSubclassService"]
 _PATH = "/dynamic_subclass.DynamicSubclassService/"
 _ALREADY_THERE = "Instance already exists"
 
-_read_setup = message_reader(SetupResponse, MAX_FIELDS)
-_read_call = message_reader(CallResponse, MAX_FIELDS)
-_read_reset = message_reader(RestResponse, MAX_FIELDS)
+_read_setup = message_reader(SetupResponse, MAX_FIELDS, MAX_TEXT_BYTES)
+_read_call = message_reader(CallResponse, MAX_FIELDS, MAX_TEXT_BYTES)
+_read_reset = message_reader(RestResponse, MAX_FIELDS, MAX_TEXT_BYTES)
 
 
 def _class_name(instance: Any, attribute: attrs.Attribute[str], value: object) -> None:

@@ -9,7 +9,7 @@ import attrs
 from .. import proto
 from ..rpc.message_reader import message_reader
 from ..values.data import Arguments, DataType, Encoded
-from .base import MAX_FIELDS, AnswerCode, Request, ServiceAnswer
+from .base import MAX_FIELDS, MAX_TEXT_BYTES, AnswerCode, Request, ServiceAnswer
 from .infer import InferService, only_value
 from .uncopied import few, nested, number
 
@@ -21,7 +21,7 @@ __all__ = ["ModelRunnerService"]
 _NUMBERED_LOWER = 1
 """The types of this service begin at DOUBLE=0; those of all later ones at NONE=0 and DOUBLE=1."""
 
-_read_response = message_reader(proto.InferResponse, MAX_FIELDS)
+_read_response = message_reader(proto.InferResponse, MAX_FIELDS, MAX_TEXT_BYTES)
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ import attrs
 from ..proto.train_infer import InferResponse
 from ..rpc.message_reader import message_reader
 from ..values.data import Arguments, DataType, Encoded
-from .base import MAX_FIELDS, AnswerCode, Request, ServiceAnswer
+from .base import MAX_FIELDS, MAX_TEXT_BYTES, AnswerCode, Request, ServiceAnswer
 from .infer import InferService, only_value
 from .uncopied import few, nested, variant
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainInferService", "TrainInferStreamService"]
 
-_read_response = message_reader(InferResponse, MAX_FIELDS)
+_read_response = message_reader(InferResponse, MAX_FIELDS, MAX_TEXT_BYTES)
 
 
 @attrs.frozen
