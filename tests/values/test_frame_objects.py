@@ -291,3 +291,17 @@ def test_reading_imports_no_pandas_and_presenting_knows_its_types() -> None:
     frame = pandas.DataFrame({"a": periods}, index=pandas.interval_range(0, 2))
     data = parquet_of(pyarrow.Table.from_pandas(frame))
     subprocess.run([sys.executable, "-c", PROGRAM], input=data, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+@pytest.mark.parametrize("year", [0, 10_000, 200_000])
+def test_times_with_a_zone_that_pandas_can_t_look_at_are_refused(unit: str, year: int) -> None:
+    seconds = int((year - 1970) * 365.2425 * 86_400) * {"s": 1, "ms": 10**3, "us": 10**6}[unit]
+    far = pyarrow.array([0, None, seconds], pyarrow.timestamp(unit, "Europe/Paris"))
+    for column in (far, far.dictionary_encode()):
+        with pytest.raises(ValueError, match="column 'a' has times outside of the years 1 to 9999"):
+            present(pyarrow.table({"a": column}), "pandas")
+    present(pyarrow.table({"a": far}), "arrow")
+    near = pyarrow.array([None, -62_135_510_400, 253_402_214_399], pyarrow.timestamp("s", "-12:00"))
+    frame = present(pyarrow.table({"a": near, "b": pyarrow.nulls(3, near.type)}), "pandas")
+    assert [time.year for time in frame["a"][1:]] == [1, 9999]

@@ -26,6 +26,7 @@ from .pandas_extensions import with_extensions
 from .pandas_index import FEW_ROWS, LargeIndex
 from .pandas_metadata import PANDAS, UNREADABLE, with_schema_metadata
 from .slicing import AT_ONCE, in_small_chunks, objects_of, units_of
+from .time_zones import refuse_far_times
 from .writing import FrameKind, import_pandas, import_pyarrow
 
 __all__ = ["present", "takes_long_to_present"]
@@ -63,7 +64,10 @@ def present(table: Any, frames: FrameKind) -> Any:
         table = with_schema_metadata(pyarrow, table, None)
     try:
         table = with_extensions(pyarrow, table, pandas)
-        return table if frames == "arrow" else _to_pandas(pyarrow, pandas, table)
+        if frames == "arrow":
+            return table
+        refuse_far_times(pyarrow, table)
+        return _to_pandas(pyarrow, pandas, table)
     except Exception as error:
         reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
         raise ValueError(f"a frame that pandas can't hold: {reason[:1000]}") from error

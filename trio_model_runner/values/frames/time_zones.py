@@ -1,17 +1,24 @@
-"""Which time zones a stranger's frame may name: those that are known here, and offsets like ``+01:00``."""
+"""Which time zones a stranger's frame may name, and which times in them pandas can hold.
+
+The zones are those that are known here, and offsets like ``+01:00``.
+"""
 
 from __future__ import annotations
 
 import re
 import zoneinfo
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["is_known_zone"]
+__all__ = ["is_known_zone", "refuse_far_times"]
 
 _OFFSET: Final = re.compile(r"[+-](?:[01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,3}", re.ASCII)
 _LONGEST: Final = 64
+
+_UNITS_PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_FIRST: Final = -62_135_510_400  # 0001-01-02, in seconds since 1970: no offset leads out of the years
+_LAST: Final = 253_402_214_399  # the last second of 9999-12-30
 
 
 @lru_cache(maxsize=1000)
@@ -31,3 +38,27 @@ def _exists(name: str) -> bool:
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
         return False
     return True
+
+
+def refuse_far_times(pyarrow: Any, table: Any) -> None:
+    """Refuse times with a zone outside of Python's years: pandas raises whenever one of them is looked at.
+
+    Raises:
+        ValueError: there are some; the text names the column.
+    """
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        arrays, kind = [column], column.type
+        if pyarrow.types.is_dictionary(kind):
+            arrays, kind = [chunk.dictionary for chunk in column.chunks[:1]], kind.value_type
+        if not pyarrow.types.is_timestamp(kind) or kind.tz is None:
+            continue
+        units = _UNITS_PER_SECOND[kind.unit]
+        if not all(_FIRST <= each // units <= _LAST for array in arrays for each in _extremes(array)):
+            raise ValueError(f"column {name!r} has times outside of the years 1 to 9999")
+
+
+def _extremes(array: Any) -> list[int]:
+    from pyarrow import compute
+
+    extremes = compute.min_max(array)
+    return [each.value for each in (extremes["min"], extremes["max"]) if each.is_valid]
