@@ -33,6 +33,8 @@ ENTRIES = {
     "ModelRunner.call",
     "ModelRunner.predict",
     "ModelRunner.reset",
+    "NodeConnection._watch_proof",
+    "NodeConnection.watch_proof",
     "Watch._run",
 }
 """What others await or start: the calls of coordinators, and the tasks that are started in a nursery."""

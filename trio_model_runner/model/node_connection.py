@@ -171,6 +171,7 @@ class NodeConnection:
             await self.connection.watch()
             nursery.cancel_scope.cancel()
 
+    @enable_ki_protection
     async def _watch_proof(self, proof: ConnectionProof, lapse: Callable[[NodeConnection], None]) -> None:
         while self.connection.accepts_calls:
             if not self.must_prove:
