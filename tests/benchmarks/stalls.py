@@ -71,7 +71,7 @@ async def decoded(spec: RoundSpec, encoded: Encoded, readers: FrameReaders) -> V
     """Decode an answer as a call does."""
     if not spec.takes_long_to_decode(encoded):
         return spec.value_of(encoded)
-    return await value_of_slow(spec, encoded, readers)
+    return await value_of_slow(spec, encoded, readers, "stranger")
 
 
 async def measure(name: str, gaps: Gaps, readers: FrameReaders) -> tuple[list[float], str]:

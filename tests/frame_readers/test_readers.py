@@ -7,8 +7,8 @@ import logging
 import mmap
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,21 @@ def environment_of(reader: int) -> bytes:
     return Path(f"/proc/{reader}/environ").read_bytes()
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - nothing tells of processes
+        await trio.sleep(0.01)
+
+
 async def outcome(frame_readers: FrameReaders, frame: Encoded) -> str:
     try:
         return str((await frame_readers.read(frame, "arrow")).num_rows)
     except (ValueError, ReadersUnavailable) as error:
         return f"{type(error).__name__}: {error}"
+
+
+async def read_of(frame_readers: FrameReaders, frame: Encoded, sender: int) -> None:
+    with suppress(ValueError, ReadersUnavailable):
+        await frame_readers.read(frame, "arrow", sender)
 
 
 async def outcomes(frame_readers: FrameReaders, *frames: Encoded) -> list[str]:
@@ -98,8 +108,7 @@ async def test_many_frames_and_large_ones_come_back_as_they_were() -> None:
     async with reading() as frame_readers:
         found = await outcomes(frame_readers, *[HONEST, large] * 3, *[HONEST] * 300)
         assert found == ["3", "1000000"] * 3 + ["3"] * 300
-        await trio.testing.wait_all_tasks_blocked()
-        assert len(reader_processes()) == 3
+        await until(lambda: len(reader_processes()) == 3)
 
 
 async def test_what_can_t_be_read_is_refused_in_the_reader_s_words() -> None:
@@ -158,13 +167,27 @@ async def test_nobody_waits_for_a_slow_frame(tmp_path: Path) -> None:
             for _ in range(3):
                 assert await outcomes(frame_readers, *[HONEST] * 50) == ["3"] * 50
             assert not waiting
-            before = reader_processes()
-            assert len(before) == 8
+            await until(lambda: len(reader_processes()) == 8)
             (tmp_path / "go").touch()
         assert waiting == ["ValueError: waited"] * 5
-        while len(reader_processes()) > 3:  # one by one, those that are too many go
-            assert await outcomes(frame_readers, *[HONEST] * 50) == ["3"] * 50
-        assert reader_processes() <= before
+        assert await outcomes(frame_readers, *[HONEST] * 50) == ["3"] * 50
+        await until(lambda: len(reader_processes()) == 3)  # those that were slow go, and another one comes
+
+
+@pytest.mark.usefixtures("unreliable")
+async def test_those_who_kept_readers_for_long_never_have_all_of_them(tmp_path: Path) -> None:
+    async with reading() as frame_readers:
+        assert await outcome(frame_readers, HONEST) == "3"
+        for attempt in range(3):
+            async with trio.open_nursery() as nursery:
+                for sender in range(12):
+                    slow = words(f"wait {tmp_path}/{attempt}")
+                    nursery.start_soon(read_of, frame_readers, slow, sender)
+                if attempt == 0:
+                    await trio.sleep(1)  # nothing is known of them yet, and they may have all readers
+                else:
+                    assert await outcomes(frame_readers, *[HONEST] * 20) == ["3"] * 20
+                nursery.cancel_scope.cancel()
 
 
 @pytest.mark.usefixtures("unreliable")
@@ -199,7 +222,7 @@ async def test_whoever_gives_up_costs_nothing(tmp_path: Path, monkeypatch: pytes
 
 
 async def test_an_answer_that_has_no_room_here_is_our_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_room(*_: Any) -> Any:
+    def no_room(*_: Any, **__: Any) -> Any:
         raise OSError(12, "Cannot allocate memory")
 
     large = parquet_of(pyarrow.table({"a": [float(value) for value in range(10**6)]}))
@@ -207,6 +230,40 @@ async def test_an_answer_that_has_no_room_here_is_our_trouble(monkeypatch: pytes
     async with reading() as frame_readers:
         found = await outcome(frame_readers, large)
         assert found.startswith("ReadersUnavailable: what the reader answered has no room here")
+        assert await outcome(frame_readers, HONEST) == "3"
+
+
+@pytest.mark.usefixtures("unreliable")
+async def test_a_reader_goes_no_further_once_nobody_waits_for_its_frame() -> None:
+    async with reading() as frame_readers:
+        assert await outcome(frame_readers, HONEST) == "3"
+        before = reader_processes()
+        with trio.move_on_after(0.3):
+            await outcome(frame_readers, words("be_killed SIGSTOP"))
+        await until(lambda: not before <= reader_processes())
+        assert await outcomes(frame_readers, *[HONEST] * 50) == ["3"] * 50
+
+
+async def test_a_reader_that_says_it_took_too_long_too_soon_was_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "PROGRAM", "helpers.unreliable_reader")
+    async with reading() as frame_readers:
+        found = await outcome(frame_readers, words("be_killed SIGPROF"))
+        assert found == "ReadersUnavailable: the process that read the frame ended by SIGPROF"
+
+
+async def test_nothing_beside_the_coordinator_s_program_is_executed_and_no_directory_need_be_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (tmp_path / "sitecustomize.py").write_text("import os; os._exit(9)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend("")
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    async with reading() as frame_readers:
         assert await outcome(frame_readers, HONEST) == "3"
 
 

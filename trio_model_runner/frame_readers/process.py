@@ -6,12 +6,13 @@ This module knows what a process said and how it ended. It does not know which f
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,12 @@ __all__ = ["PROGRAM", "End", "ReaderProcess", "open_reader"]
 PROGRAM: Final = "trio_model_runner.frame_readers"
 """The module that a reader runs."""
 
+_START: Final = """
+import json, runpy, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+runpy.run_module(sys.argv.pop(1), run_name="__main__")
+"""
+
 _START_SECONDS: Final = 60.0
 """A start takes 0.3 s on an idle machine."""
 
@@ -37,9 +44,6 @@ _F_SETPIPE_SZ: Final = 1031
 _KEPT_VARIABLES: Final = (
     "LD_LIBRARY_PATH",
     "PATH",
-    "PYTHONHOME",
-    "PYTHONPYCACHEPREFIX",
-    "PYTHONDONTWRITEBYTECODE",
     "SYSTEMROOT",
     "TMPDIR",
     "TZ",
@@ -140,7 +144,7 @@ class ReaderProcess:
         return 10.0 + 10.0 * cpu_seconds(length)
 
     def give_up(self) -> None:
-        """End the process: it stands still, though it uses no time."""
+        """End the process: it stands still, or nobody waits for its frame."""
         self._hung = True
         self._process.kill()
 
@@ -178,8 +182,9 @@ async def open_reader(max_frame_bytes: int) -> AsyncIterator[ReaderProcess]:
     """
     if not sys.executable:
         raise ReadersUnavailable("Python does not know its own program (sys.executable)")
-    # Without -P, the current directory would come first: anything that lies there would be imported.
-    command = [sys.executable, "-P", "-W", "ignore", "-m", PROGRAM, str(max_frame_bytes)]
+    # Isolated (-I), it executes nothing that lies beside the coordinator's program, such as a sitecustomize.
+    command = [sys.executable, "-I", "-X", "utf8", "-W", "ignore", "-c", _START]
+    command += [json.dumps(list(_import_path())), PROGRAM, str(max_frame_bytes)]
     try:
         process = await trio.lowlevel.open_process(
             command,
@@ -203,11 +208,16 @@ async def open_reader(max_frame_bytes: int) -> AsyncIterator[ReaderProcess]:
                     await stream.aclose()
 
 
+def _import_path() -> Iterator[str]:
+    """Where this program finds its modules, so that a reader finds them, too."""
+    for entry in sys.path:
+        with contextlib.suppress(OSError):  # the current directory was deleted
+            yield str(Path(entry).absolute())
+
+
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     return kept | {
-        "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path),
-        "PYTHONUTF8": "1",
         "ARROW_DEFAULT_MEMORY_POOL": "system",  # the others reserve more than they use
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

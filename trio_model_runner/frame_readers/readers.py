@@ -15,6 +15,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections import deque
+from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -31,15 +33,16 @@ from ..values.frames.reading import read_plain
 from ..values.frames.writing import FrameKind, import_pandas, import_pyarrow
 from ..workers import clock_jumps, run_in_worker
 from .confinement import cpu_seconds
-from .messages import Kind, Message
+from .messages import Kind as AnswerKind
+from .messages import Message
 from .process import End, ReaderProcess, open_reader
-from .queue import FrameQueue, Job
+from .queue import FrameQueue, Job, Kind
 from .streams import from_stream
 
 __all__ = ["FrameReaders"]
 
 _WANTED: Final = 3
-"""So many readers are ready or at work, besides those that are at a slow frame."""
+"""So many readers there are, those not counted that have been at one frame for long."""
 
 _MOST: Final = 8
 """So many readers there are at most."""
@@ -47,6 +50,9 @@ _MOST: Final = 8
 _SLOW_SECONDS: Final = 0.01
 _SLOW_SECONDS_PER_BYTE: Final = 30e-9
 """A frame that takes longer than this is slow: others don't wait for it."""
+
+_LONG_SECONDS: Final = 0.1
+"""A reader that is at a slow frame for so long is made up for by another one."""
 
 _INLINE_BYTES: Final = 2**15
 """A longer answer of a reader is opened in a thread: it may have many columns."""
@@ -63,17 +69,23 @@ class _Reader:
 
     Attributes:
         jobs: what it was sent and has not answered, in order.
+        ready: it has been started.
+        at: the kind of what it is at; None if that is nothing.
         slow: it is at a slow frame.
-        at_large: it is at a large frame.
+        long: it has been at it for so long that there should be another reader.
         fresh: it has answered nothing yet.
         ending: it takes no more frames.
+        since: when it began with the first of its jobs, on Trio's clock, seconds.
     """
 
     jobs: deque[Job] = attrs.field(factory=deque)
+    ready: bool = False
+    at: Kind | None = None
     slow: bool = False
-    at_large: bool = False
+    long: bool = False
     fresh: bool = True
     ending: bool = False
+    since: float = 0.0
 
     @property
     def quick(self) -> bool:
@@ -98,12 +110,13 @@ class FrameReaders:
         self._work = trio.lowlevel.ParkingLot()
         self._news = Signal()
 
-    async def read(self, encoded: Encoded, frames: FrameKind) -> Any:
+    async def read(self, encoded: Encoded, frames: FrameKind, sender: Hashable = None) -> Any:
         """Read a frame. Under a clock that jumps, which does not see processes, it is read here.
 
         Args:
             encoded: PARQUET or ARROW, as it came.
             frames: what the frame becomes: a `pyarrow.Table`, or a `pandas.DataFrame`.
+            sender: who sent it. If its last frame kept a reader for long, others go first.
 
         Raises:
             ValueError: it can't be read, or not within its limits.
@@ -116,7 +129,7 @@ class FrameReaders:
         self._news.send()
         if not _is_imported(frames):
             await run_in_worker(_import, frames)
-        job = Job(encoded)
+        job = Job(encoded, sender)
         self._queue.put(job)
         self._work.unpark()
         if self._failed_starts:
@@ -155,15 +168,26 @@ class FrameReaders:
         """How many readers should be started."""
         if not self._needed or (self._failed_starts and not self._queue.waiting):
             return 0
-        wanted = _WANTED + len(self._queue.suspects) if self._one_was_ready else 1
-        return min(wanted - self._count_quick(), _MOST - len(self._readers))
+        staying = self._count_staying()
+        wanted = max(_WANTED - staying, 1 - self._count_quick()) if self._one_was_ready else 1 - staying
+        return min(wanted + len(self._queue.suspects), _MOST - len(self._readers))
 
     def _count_quick(self) -> int:
         return sum(reader.quick for reader in self._readers)
 
-    def _room_for_large(self) -> bool:
-        """Whether one more reader may be at a large frame: one is always left for small ones."""
-        return sum(reader.at_large and reader.quick for reader in self._readers) < _WANTED - 1
+    def _count_staying(self) -> int:
+        return sum(not (reader.long or reader.ending) for reader in self._readers)
+
+    def _may_be_alone(self, reader: _Reader) -> list[Kind]:
+        """The kinds of frames that a reader may be at for long: one reader is always left for small ones."""
+        others = [each for each in self._readers if each is not reader]
+        kinds = []
+        if sum(each.at is Kind.LARGE and each.quick for each in others) < _WANTED - 1:
+            kinds.append(Kind.LARGE)
+        one_is_left = any(each.ready and each.quick and each.at is not Kind.LARGE for each in others)
+        if one_is_left and sum(each.at is Kind.FEARED for each in others) < _WANTED - 1:
+            kinds.append(Kind.FEARED)
+        return kinds
 
     @enable_ki_protection
     async def _live(self, reader: _Reader) -> None:
@@ -172,7 +196,9 @@ class FrameReaders:
             async with open_reader(self._max_frame_bytes) as process:
                 await process.wait_ready()
                 self._one_was_ready, self._failed_starts = True, 0
+                reader.ready = True
                 self._news.send()
+                self._work.unpark_all()  # another one may now be at a frame for long
                 while (batch := await self._next_batch(reader)) and await self._is_read(
                     reader, process, batch
                 ):
@@ -190,29 +216,35 @@ class FrameReaders:
         """Wait for work; an empty list if this reader is one too many."""
         if reader.fresh and (suspect := self._queue.take_suspect()) is not None:
             return [suspect]
-        while not (batch := self._queue.take_batch(self._count_quick(), large=self._room_for_large())):
-            if self._count_quick() > _WANTED:
+        while True:
+            batch = self._queue.take_batch(self._count_quick(), alone=self._may_be_alone(reader))
+            if batch:
+                return batch
+            if self._count_staying() > _WANTED:
                 reader.ending = True
-                break
+                return []
             await self._work.park()
-        return batch
 
     async def _is_read(self, reader: _Reader, process: ReaderProcess, batch: list[Job]) -> bool:
         """Have a batch read; False if the reader has ended over it."""
         reader.jobs.extend(batch)
-        reader.at_large = batch[0].large
+        reader.at = batch[0].kind
         try:
             await process.send([(job.number, job.encoded) for job in batch])
             while reader.jobs:
+                reader.since = trio.current_time()
                 answers = await self._next_answers(reader, process)
                 if not answers:
                     break
+                if not reader.long:
+                    self._queue.feared.discard(reader.jobs[0].sender)
                 for answer in answers:
                     reader.jobs.popleft().end(answer=answer)
-                reader.slow = reader.fresh = False
+                reader.slow = reader.long = reader.fresh = False
         except trio.BrokenResourceError:
             pass
-        reader.at_large = False
+        reader.at = None
+        self._work.unpark()  # one that could not be at a frame for long
         if reader.jobs:
             reader.ending = True
             self._bury(reader, await process.end())
@@ -224,16 +256,19 @@ class FrameReaders:
             with trio.move_on_after(_SLOW_SECONDS + length * _SLOW_SECONDS_PER_BYTE):
                 return await process.receive()
             self._note_slow(reader)
-        with trio.move_on_after(process.longest_wait):
-            return await process.receive()
-        process.give_up()
-        return []
+        return await _receive_while_wanted(process, reader.jobs[0], partial(self._note_long, reader))
 
     def _note_slow(self, reader: _Reader) -> None:
         """Others read what this reader was sent after the slow frame."""
         reader.slow = True
         self._queue.put_back([job for job in list(reader.jobs)[1:] if not job.ended.is_set()])
         self._work.unpark_all()
+        self._news.send()
+
+    def _note_long(self, reader: _Reader) -> None:
+        """There should be another reader instead, and its sender's next frame goes last."""
+        reader.long = True
+        self._queue.feared.add(reader.jobs[0].sender)
         self._news.send()
 
     def _bury(self, reader: _Reader, end: End) -> None:
@@ -243,13 +278,15 @@ class FrameReaders:
             self._queue.put_back(others)
         size = len(job.encoded.data)
         form = f"{job.encoded.data_type.name} of {size} bytes that can't be read"
-        if end.took_too_long:
-            seconds = cpu_seconds(size)
+        seconds = cpu_seconds(size)
+        if job.ended.is_set():
+            pass  # nobody waited for it any more
+        elif end.took_too_long and trio.current_time() - reader.since >= seconds:
             job.end(error=ValueError(f"{form}: it takes more than {seconds:.1f} s of a processor's time"))
         elif not (job.suspect and reader.fresh):
             job.suspect = job.queued = True
             self._queue.suspects.append(job)
-        elif end.from_outside:
+        elif end.from_outside or end.took_too_long:
             job.end(error=ReadersUnavailable(f"the process that read the frame ended {end.text}"))
         else:
             job.end(error=ValueError(f"{form}: the process that reads it ends {end.text}"))
@@ -266,9 +303,40 @@ class FrameReaders:
             job.end(error=ReadersUnavailable(f"no reader process works here: {error}"))
 
 
+async def _receive_while_wanted(
+    process: ReaderProcess, job: Job, note_long: Callable[[], None]
+) -> list[Message]:
+    """Receive what a reader says next. It is ended if nobody waits for its frame, or it stands still.
+
+    Args:
+        process: the reader.
+        job: the frame that it is at.
+        note_long: called when it has been at it for long.
+    """
+
+    async def watch() -> None:
+        with trio.move_on_after(_LONG_SECONDS):
+            await job.ended.wait()
+        if not job.ended.is_set():
+            note_long()
+            await job.ended.wait()
+        process.give_up()
+
+    with one_by_itself():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            answers: list[Message] = []
+            with trio.move_on_after(process.longest_wait) as patience:
+                answers = await process.receive()
+            nursery.cancel_scope.cancel()
+    if patience.cancelled_caught:
+        process.give_up()
+    return answers
+
+
 async def _frame_of(answer: Message, frames: FrameKind) -> Any:
     """Make of a reader's answer what a coordinator wants."""
-    if answer.kind == Kind.REFUSAL:
+    if answer.kind == AnswerKind.REFUSAL:
         raise ValueError(bytes(answer.body).decode("utf-8", "replace"))
     if len(answer.body) > _INLINE_BYTES:
         return await run_in_worker(_open_and_present, answer.body, frames, apart=True)

@@ -213,8 +213,8 @@ class Call:
             await self._turn.wait()
             while self.result is None:
                 if self._undecoded is not None:
-                    readers = self._actor.frame_readers
-                    self._end_with(await value_of_slow(self._spec, self._undecoded, readers))
+                    readers, sender = self._actor.frame_readers, self._actor.runner.model_id
+                    self._end_with(await value_of_slow(self._spec, self._undecoded, readers, sender))
                 elif await self._make_request():
                     await self._attempt()
         finally:

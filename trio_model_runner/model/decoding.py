@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 __all__ = ["value_of_slow"]
 
 
-async def value_of_slow(spec: RoundSpec, encoded: Encoded, readers: FrameReaders | None) -> Value:
+async def value_of_slow(
+    spec: RoundSpec, encoded: Encoded, readers: FrameReaders | None, sender: str
+) -> Value:
     """Decode a value that takes long, and make of it what was asked for. Never raises but `trio.Cancelled`.
 
     Args:
         spec: what was asked.
         encoded: the value as it came.
         readers: read data frames; None reads them in a thread.
+        sender: the id of the model that sent it.
     """
     apart = len(encoded.data) > LARGEST_AMONG_OTHERS
     if readers is not None and encoded.data_type in FRAMES:
-        decoded = await _read_by(readers, encoded, spec)
+        decoded = await _read_by(readers, encoded, spec, sender)
     else:
         decoded = await run_in_worker(spec.decoded, encoded, apart=apart)
     if spec.structures_in_any_thread:
@@ -39,9 +42,9 @@ async def value_of_slow(spec: RoundSpec, encoded: Encoded, readers: FrameReaders
     return spec.structured(decoded)
 
 
-async def _read_by(readers: FrameReaders, encoded: Encoded, spec: RoundSpec) -> Value:
+async def _read_by(readers: FrameReaders, encoded: Encoded, spec: RoundSpec, sender: str) -> Value:
     try:
-        return Value(await readers.read(encoded, spec.frames))
+        return Value(await readers.read(encoded, spec.frames, sender))
     except ValueError as error:
         return Value(error=InvalidAnswer(str(error), encoded), detail=str(error))
     except (ImportError, MemoryError, ReadersUnavailable) as error:
