@@ -1,4 +1,8 @@
-"""For all tests: hypothesis has no deadline, since timing decides no test; and pytest says what is tested."""
+"""For all tests: hypothesis has no deadline, since timing decides no test; and pytest says what is tested.
+
+Hypothesis tries 40 examples where a test does not say how many, and others in each run: with more, the run of
+all tests would take too long.
+"""
 
 import gc
 from pathlib import Path
@@ -8,7 +12,10 @@ from hypothesis import settings
 import trio_model_runner
 
 settings.register_profile(
-    "no deadline", parent=settings.get_profile(settings.get_current_profile_name()), deadline=None
+    "no deadline",
+    parent=settings.get_profile(settings.get_current_profile_name()),
+    deadline=None,
+    max_examples=40,
 )
 settings.load_profile("no deadline")
 
