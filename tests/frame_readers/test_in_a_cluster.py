@@ -129,7 +129,7 @@ async def test_the_deadline_is_kept_and_our_reading_is_nobody_s_timeout(
     monkeypatch.setattr(process, "PROGRAM", "helpers.unreliable_reader")
     async with coordinating(MODELS, health=ALONE, timeout=30) as (_, cluster):
         # The first round starts the readers, which takes a moment.
-        results = by_id(await cluster.call("frame", Arguments(f"wait {tmp_path}/never"), timeout=3))
+        results = by_id(await cluster.call("frame", Arguments(f"wait {tmp_path}/never"), timeout=5))
         assert [results[name].status for name in "ab"] == [Status.SUCCESS] * 2
         assert results["stranger"].status is Status.TIMEOUT
         assert "not decoded" in results["stranger"].detail
