@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import mmap
 import os
@@ -18,6 +17,7 @@ import pyarrow.parquet
 import pytest
 import trio
 from helpers.processes import reader_processes
+from helpers.strangers_frames import parquet_of
 from trio.testing import MockClock
 
 from trio_model_runner.errors import ReadersUnavailable
@@ -27,12 +27,6 @@ from trio_model_runner.values.encoded import DataType, Encoded
 
 MIB = 2**20
 TABLE = pyarrow.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
-
-
-def parquet_of(table: pyarrow.Table) -> Encoded:
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(table, sink)
-    return Encoded(DataType.PARQUET, sink.getvalue())
 
 
 def words(text: str) -> Encoded:

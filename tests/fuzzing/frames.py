@@ -32,6 +32,7 @@ import trio
 sys.path.append(str(Path(__file__).parents[1]))
 
 from helpers.honest_frames import honest_frames
+from helpers.strangers_frames import arrow_of, parquet_of
 
 from trio_model_runner import DataType, Encoded
 from trio_model_runner.frame_readers.readers import FrameReaders
@@ -183,16 +184,7 @@ def use(value: Any) -> None:
 
 
 def write(table: Any, data_type: DataType) -> Encoded:
-    import pyarrow
-    from pyarrow import parquet
-
-    sink = io.BytesIO()
-    if data_type is DataType.PARQUET:
-        parquet.write_table(table, sink)
-    else:
-        with pyarrow.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-    return Encoded(data_type, sink.getvalue())
+    return parquet_of(table) if data_type is DataType.PARQUET else arrow_of(table)
 
 
 def plain(encoded: Encoded) -> Any:
@@ -207,21 +199,14 @@ def plain(encoded: Encoded) -> Any:
 def spellings(table: Any) -> Iterator[Encoded]:
     """A table in all forms that it can be written in."""
     import pyarrow
-    from pyarrow import parquet
 
     for options in ({}, {"compression": "zstd", "data_page_version": "2.0"}, {"use_dictionary": False}):
-        sink = io.BytesIO()
         try:
-            parquet.write_table(table, sink, **options)
+            yield parquet_of(table, **options)
         except (pyarrow.ArrowException, ValueError):
             break
-        yield Encoded(DataType.PARQUET, sink.getvalue())
     for compression in (None, "lz4", "zstd"):
-        sink = io.BytesIO()
-        options = pyarrow.ipc.IpcWriteOptions(compression=compression)
-        with pyarrow.ipc.new_stream(sink, table.schema, options=options) as writer:
-            writer.write_table(table)
-        yield Encoded(DataType.ARROW, sink.getvalue())
+        yield arrow_of(table, compression=compression)
 
 
 def flip(chance: random.Random, data: bytearray, _: bytes) -> None:

@@ -6,7 +6,6 @@ an `InvalidAnswer` of the one model that sent it; nobody else may notice.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,8 @@ import pyarrow
 import pyarrow.parquet
 
 from trio_model_runner import DataType, Encoded
+
+from . import frame_files
 
 __all__ = ["FRAMES", "arrow_of", "parquet_of"]
 
@@ -30,20 +31,13 @@ def kind(make: Callable[[], Encoded]) -> Callable[[], Encoded]:
 
 
 def parquet_of(table: Any, **options: Any) -> Encoded:
-    """A Parquet file of a table."""
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(table, sink, **options)
-    return Encoded(DataType.PARQUET, sink.getvalue())
+    """A Parquet file of a table, as an answer."""
+    return Encoded(DataType.PARQUET, frame_files.parquet_of(table, **options))
 
 
 def arrow_of(table: Any, **options: Any) -> Encoded:
-    """An Arrow stream of a table, or of a schema alone."""
-    sink = io.BytesIO()
-    schema = table if isinstance(table, pyarrow.Schema) else table.schema
-    with pyarrow.ipc.new_stream(sink, schema, options=pyarrow.ipc.IpcWriteOptions(**options)) as writer:
-        if schema is not table:
-            writer.write_table(table)
-    return Encoded(DataType.ARROW, sink.getvalue())
+    """An Arrow stream of a table, or of a schema alone, as an answer."""
+    return Encoded(DataType.ARROW, frame_files.arrow_of(table, **options))
 
 
 def with_metadata(table: Any, metadata: dict[str, Any]) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
 from helpers.h2_server import FIELDS, H2Server, connected, serving
@@ -89,7 +92,9 @@ async def test_what_the_kernel_does_not_take_was_not_sent() -> None:
             await connection.aclose()
 
 
-async def test_what_a_stream_has_not_taken_was_not_sent() -> None:
+@asynccontextmanager
+async def held_up() -> AsyncIterator[tuple[Connection, trio.Event]]:
+    """A connection whose stream takes nothing until the event is set, which leaving the block does."""
     ours, theirs = memory_stream_pair()
     may_write = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -100,16 +105,22 @@ async def test_what_a_stream_has_not_taken_was_not_sent() -> None:
             await connection.wait_ready()
             await wait_all_tasks_blocked()
             ours.send_stream.send_all_hook = may_write.wait  # type: ignore[attr-defined]
-            unary = UnaryCall(connection, FIELDS, [b"x"], max_message_bytes=1 << 20)
-            unary.begin(60, lambda: None)
-            await wait_all_tasks_blocked()
-            assert (unary.handed_over, unary.sent, connection.all_written) == (True, False, False)
-            may_write.set()
-            await wait_all_tasks_blocked()
-            assert (unary.handed_over, unary.sent, connection.all_written) == (True, True, True)
-            unary.leave()
+            yield connection, may_write
         finally:
+            may_write.set()
             await connection.aclose()
+
+
+async def test_what_a_stream_has_not_taken_was_not_sent() -> None:
+    async with held_up() as (connection, may_write):
+        unary = UnaryCall(connection, FIELDS, [b"x"], max_message_bytes=1 << 20)
+        unary.begin(60, lambda: None)
+        await wait_all_tasks_blocked()
+        assert (unary.handed_over, unary.sent, connection.all_written) == (True, False, False)
+        may_write.set()
+        await wait_all_tasks_blocked()
+        assert (unary.handed_over, unary.sent, connection.all_written) == (True, True, True)
+        unary.leave()
 
 
 async def test_who_waits_for_a_body_to_be_sent_is_woken_when_the_call_is_left() -> None:
@@ -126,26 +137,14 @@ async def test_who_waits_for_a_body_to_be_sent_is_woken_when_the_call_is_left() 
 
 
 async def test_who_waits_for_a_body_to_be_sent_is_woken_though_the_server_does_not_read() -> None:
-    ours, theirs = memory_stream_pair()
-    may_write = trio.Event()
-    async with trio.open_nursery() as nursery:
-        connection = Connection(ours)
-        nursery.start_soon(connection.run)
-        try:
-            await theirs.send_all(WIDE_OPEN)
-            await connection.wait_ready()
-            await wait_all_tasks_blocked()
-            ours.send_stream.send_all_hook = may_write.wait  # type: ignore[attr-defined]
-            stream = connection.open(FIELDS, (), Nobody())
-            connection.send(stream, [bytes(10 << 20)])
-            with trio.fail_after(30):
-                async with trio.open_nursery() as waiting:
-                    waiting.start_soon(connection.wait_unsent, stream, 0)
-                    await wait_all_tasks_blocked()
-                    connection.leave(stream)
-        finally:
-            may_write.set()
-            await connection.aclose()
+    async with held_up() as (connection, _):
+        stream = connection.open(FIELDS, (), Nobody())
+        connection.send(stream, [bytes(10 << 20)])
+        with trio.fail_after(30):
+            async with trio.open_nursery() as waiting:
+                waiting.start_soon(connection.wait_unsent, stream, 0)
+                await wait_all_tasks_blocked()
+                connection.leave(stream)
 
 
 async def test_who_waits_for_a_body_to_be_sent_is_woken_when_it_is() -> None:

@@ -35,23 +35,6 @@ from trio_model_runner.security.tls import client_context
 DAY = datetime.timedelta(days=1)
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def rsa_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
-
-
-@pytest.fixture
-def directory(tmp_path: Path, authority: trustme.CA) -> Path:
-    directory = write_credentials(tmp_path / "credentials", authority)
-    directory.chmod(0o700)  # whatever the umask
-    return directory
-
-
 def pem_of(key: Any, passphrase: bytes | None = None) -> bytes:
     encryption = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)

@@ -10,30 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from helpers.secure_nodes import write_credentials
 
 from trio_model_runner.errors import ConfigError
 from trio_model_runner.security import GatewayCredentials, SecureCredentials, keys
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def rsa_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
-
-
-@pytest.fixture
-def directory(tmp_path: Path, authority: trustme.CA) -> Path:
-    directory = write_credentials(tmp_path / "credentials", authority)
-    directory.chmod(0o700)  # whatever the umask
-    return directory
 
 
 def pem_of(key: rsa.RSAPrivateKey) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from helpers.frame_files import arrow_of, parquet_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,20 +23,6 @@ LONG = "x" * 1000
 TOO_LARGE = f"it would take more than {MIB} bytes$"
 BY_REFERENCE = pyarrow.schema({"a": pyarrow.dictionary("int32", "string")})
 WORDS = [f"word {index % 1000}" for index in range(20_000)]
-
-
-def parquet_of(table: pyarrow.Table, **options: Any) -> bytes:
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(table, sink, **options)
-    return sink.getvalue()
-
-
-def arrow_of(table: pyarrow.Table, **options: Any) -> bytes:
-    sink = io.BytesIO()
-    options = {"options": pyarrow.ipc.IpcWriteOptions(**options)}
-    with pyarrow.ipc.new_stream(sink, table.schema, **options) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
 
 
 def column(values: Any, kind: Any = None) -> pyarrow.Table:

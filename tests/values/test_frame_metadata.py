@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import io
 import json
 from typing import Any
 
@@ -13,6 +12,7 @@ import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
+from helpers.frame_files import arrow_of, parquet_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,13 +23,6 @@ from trio_model_runner.values.frames.presenting import present
 from trio_model_runner.values.frames.reading import read_plain
 
 TABLE = pyarrow.table({"1": [1.5, 2.5], "2": ["a", "b"], "k": [7, 8]})
-
-
-def arrow_of(table: pyarrow.Table) -> bytes:
-    sink = io.BytesIO()
-    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
 
 
 def with_pandas(table: pyarrow.Table, **facts: Any) -> pyarrow.Table:
@@ -61,12 +54,6 @@ def test_nothing_else_of_the_metadata_comes_back() -> None:
         assert not got.metadata
         assert not got.type[0].metadata
         assert not got.type[0].type.value_field.metadata
-
-
-def parquet_of(table: pyarrow.Table) -> bytes:
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(table, sink)
-    return sink.getvalue()
 
 
 def test_attributes_are_not_taken() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import decimal
 import functools
-import io
 import json
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
+from helpers.frame_files import parquet_of
 
 from trio_model_runner.values.encoded import DataType
 from trio_model_runner.values.frames.objects import MOST_CATEGORIES, MOST_OBJECTS, units_up_to
@@ -60,12 +60,6 @@ def numbers_of(count: int) -> pyarrow.Array:
 
 def texts_of(count: int) -> pyarrow.Array:
     return numbers_of(count).cast(pyarrow.string())
-
-
-def parquet_of(table: pyarrow.Table) -> bytes:
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(table, sink)
-    return sink.getvalue()
 
 
 def test_ten_million_lists_are_refused_for_pandas_only() -> None:

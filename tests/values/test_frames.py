@@ -13,6 +13,7 @@ import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
+from helpers.frame_files import arrow_of, parquet_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,19 +39,6 @@ class ArrayFrame:
 
     def __arrow_c_array__(self, requested_schema: Any = None) -> Any:
         return self.batch.__arrow_c_array__(requested_schema)
-
-
-def parquet_of(table: pyarrow.Table) -> bytes:
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(table, sink)
-    return sink.getvalue()
-
-
-def arrow_of(table: pyarrow.Table) -> bytes:
-    sink = io.BytesIO()
-    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
 
 
 FRAMES = [

@@ -83,19 +83,18 @@ class ReaderProcess:
     """A reader process. `open_reader` starts one, and ends it.
 
     Attributes:
-        sent: the numbers of the frames whose answers have not come, in their order.
+        sent: the numbers and the lengths (bytes) of the frames whose answers have not come, in their order.
     """
 
     def __init__(self, process: trio.Process, max_frame_bytes: int) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        self.sent: deque[int] = deque()
+        self.sent: deque[tuple[int, int]] = deque()
         self._process = process
         self._input = process.stdin
         self._output = process.stdout
         # A table has no more bytes than it may take, besides a head and a list of buffers.
         self._parser = MessageParser(2 * max_frame_bytes + 2**20)
-        self._lengths: dict[int, int] = {}
         self._hung = self._nonsense = False
 
     async def send(self, frames: Sequence[tuple[int, Encoded]]) -> None:
@@ -104,12 +103,11 @@ class ReaderProcess:
         Raises:
             trio.BrokenResourceError: the process has ended.
         """
-        for number, encoded in frames:
-            self.sent.append(number)
-            self._lengths[number] = len(encoded.data)
         parts: list[bytes] = []
         for number, encoded in frames:
-            parts += head(number, encoded.data_type, len(encoded.data)), encoded.data
+            length = len(encoded.data)
+            self.sent.append((number, length))
+            parts += head(number, encoded.data_type, length), encoded.data
         if len(parts) > 2 or len(parts[1]) < _PIPE_BYTES:
             parts = [b"".join(parts)]
         for part in parts:
@@ -130,9 +128,8 @@ class ReaderProcess:
 
     def _checked(self, message: Message) -> Message:
         if message.kind in (Kind.TABLE, Kind.REFUSAL):
-            if not self.sent or message.number != self.sent.popleft():
+            if not self.sent or message.number != self.sent.popleft()[0]:
                 raise ValueError("an answer to no question")
-            del self._lengths[message.number]
         elif message.kind not in (Kind.READY, Kind.BROKEN):
             raise ValueError("no answer at all")
         return message
@@ -140,7 +137,7 @@ class ReaderProcess:
     @property
     def longest_wait(self) -> float:
         """How long the next answer may take before something is wrong with this machine, in seconds."""
-        length = self._lengths[self.sent[0]] if self.sent else 0
+        length = self.sent[0][1] if self.sent else 0
         return 10.0 + 10.0 * cpu_seconds(length)
 
     def give_up(self) -> None:

@@ -149,7 +149,8 @@ class FrameReaders:
     @enable_ki_protection
     async def run(self) -> None:
         """Run the readers, from the first frame on."""
-        waits = growing_waits(0.1, maximum=10.0, jitter=0.25)
+        new_waits = partial(growing_waits, 0.1, maximum=10.0, jitter=0.25)
+        waits = new_waits()
         with one_by_itself():
             async with trio.open_nursery() as nursery:
                 while True:
@@ -157,7 +158,7 @@ class FrameReaders:
                     if self._failed_starts:
                         await trio.sleep(next(waits))
                     else:
-                        waits = growing_waits(0.1, maximum=10.0, jitter=0.25)
+                        waits = new_waits()
                     for _ in range(self._missing):
                         reader = _Reader()
                         self._readers[reader] = None
