@@ -44,7 +44,7 @@ def test_the_test_example_passes() -> None:
 
 
 def test_the_test_command_is_what_ci_runs() -> None:
-    (command,) = re.findall(r"^python3 -m venv .*pytest$", README, re.MULTILINE)
+    (command,) = re.findall(r"^python3 -m venv .*pytest -n 3$", README, re.MULTILINE)
     words = (ROOT / ".ci" / "run").read_text().replace("--quiet --disable-pip-version-check ", "")
     assert command in re.sub(r"timeout .* (?=\S+/python -m pytest)", "", words)
 

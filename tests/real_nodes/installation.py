@@ -7,7 +7,7 @@ its own only when it is complete: one whose making was interrupted is never foun
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -35,25 +35,24 @@ def installed_python() -> Path:
     """
     environment = CACHE / f"crunch-model-runner-{RELEASE}-{sys.implementation.cache_tag}"
     python = environment / "bin" / "python"
-    if not python.exists():
-        shutil.rmtree(environment, ignore_errors=True)  # its base interpreter is gone, if it is there
-        install(environment)
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{environment.name}.lock").open("w") as lock:  # other processes run tests, too
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not python.exists():
+            shutil.rmtree(environment, ignore_errors=True)  # its base interpreter is gone, if it is there
+            install(environment)
     return python
 
 
 def install(environment: Path) -> None:
     """Make an environment with the node software, complete or not at all."""
-    CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{environment.name}-", dir=CACHE) as temporary:
         unfinished = Path(temporary) / "environment"
         run(sys.executable, "-m", "venv", str(unfinished))
         python = str(unfinished / "bin" / "python")
         run(python, "-m", "pip", "install", "-q", f"crunch-model-runner=={RELEASE}")
         run(python, "-c", "import model_runner.server")
-        with contextlib.suppress(OSError):  # another run of the tests was faster
-            unfinished.rename(environment)
-    if not environment.exists():
-        raise InstallationError(f"{environment} could not be put in its place")
+        unfinished.rename(environment)
 
 
 def run(*command: str) -> None:
