@@ -182,6 +182,8 @@ async def as_completed(cluster: Cluster) -> None:
     async with cluster.as_completed("predict", returns=Point) as results:
         async for result in results:
             assert_type(result.unwrap(), Point)
+        assert_type(results.round, PredictionRound[Point])
+        assert_type((results.id, results.missing), tuple[str, tuple[str, ...]])
     async with cluster.as_completed("predict", returns=float | None) as prices:
         async for price in prices:
             assert_type(price, PredictResult[float | None])
