@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -75,6 +77,53 @@ async def test_the_log_has_one_line_for_all_that_are_lost_and_one_for_their_retu
         lost, back = (record.getMessage() for record in caplog.records)
         assert lost.startswith("the connection to 1 model is lost: 'm7' (the first: ")
         assert back == "the connection to 1 model is back: 'm7'"
+
+
+async def test_a_change_as_a_dict_is_strict_json(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model, "b": Model}) as (crunch, cluster), cluster.changes() as changes:
+        old = cluster.models["a"]
+        await crunch.crash("b")
+        failed = [change async for change in take_until(changes, FAILED)][-1]
+        assert failed.to_dict() == {
+            "kind": "failed",
+            "model": cluster.announced["b"].to_dict(),
+            "previous": None,
+            "error": "it crashed, and is being restarted",
+        }
+        await crunch.redeploy("a", Model)
+        told = [change async for change in take_until(changes, REDEPLOYED)][-1].to_dict()
+        assert told["model"] == cluster.models["a"].to_dict()
+        assert told["previous"] == old.to_dict()
+        assert told["error"] is None
+        assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
+async def take_until(changes: ChangeListener, kind: ChangeKind) -> AsyncIterator[Change]:
+    async for change in changes:
+        yield change
+        if change.kind is kind:
+            return
+
+
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise AttributeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (None, None),
+        (ValueError("\ud83d\x1b"), "\\ud83d\\x1b"),
+        (ValueError("a" * 5000), "a" * 1999 + "\u2026"),
+        (UnspeakableError(), "<UnspeakableError>"),
+    ],
+    ids=["none", "surrogate", "long", "unspeakable"],
+)
+def test_a_change_s_error_is_readable_text(error: BaseException | None, text: str | None) -> None:
+    told = Change(RESYNC, error=error).to_dict()
+    assert told == {"kind": "resync", "model": None, "previous": None, "error": text}
+    json.dumps(told, allow_nan=False, ensure_ascii=False).encode()
 
 
 async def test_what_happens_is_told_in_order(autojump_clock: MockClock) -> None:

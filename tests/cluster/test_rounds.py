@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+import json
+import math
 import sys
 from typing import Any
 
@@ -14,6 +17,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import (
     Arguments,
+    Cluster,
     DataType,
     Encoded,
     InvalidAnswer,
@@ -26,6 +30,7 @@ from trio_model_runner import (
     TrainInferStreamService,
     encode,
 )
+from trio_model_runner.cluster.as_completed import ResultsAsCompleted
 from trio_model_runner.config import Health, Limits
 from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.testing import Service as ServiceName
@@ -65,7 +70,7 @@ async def test_leaving_as_completed_early_resets_the_calls_and_blames_nobody(
             async with cluster.as_completed("predict") as results:
                 raise KeyError
         async with cluster.as_completed("predict") as results:
-            await results.aclose()  # type: ignore[attr-defined]
+            await results.aclose()
             await trio.sleep(1)
         # The node is busy with the first for 3 seconds, and that is our doing.
         for _ in range(5):
@@ -74,6 +79,61 @@ async def test_leaving_as_completed_early_resets_the_calls_and_blames_nobody(
         assert timeouts_of(cluster.models["a"]) == 0
         await trio.sleep(3)
         assert len((await cluster.call("predict")).succeeded) == 2
+
+
+async def test_as_completed_has_the_round_s_id_what_is_missing_and_at_the_end_the_round(
+    autojump_clock: MockClock,
+) -> None:
+    async with coordinating({"a": Model(), "b": Model(), "c": Model()}) as (crunch, cluster):
+        models = ["a", "b", "never", "nor this"]
+        await crunch.crash("b")
+        async with cluster.as_completed("sleep", Arguments(1.0), models=models) as results:
+            assert results.missing == ("never", "nor this")
+            with pytest.raises(RuntimeError, match=rf"^round {results.id} has not ended: "):
+                _ = results.round
+            came = [result async for result in results]
+            ended = results.round
+        assert ended is results.round
+        assert (ended.id, ended.method, ended.missing) == (results.id, "sleep", results.missing)
+        assert list(ended.by_id) == ["a", "b"]
+        assert sorted(map(id, came)) == sorted(map(id, ended.values()))
+        assert cluster.snapshot().last_round is not None
+        assert cluster.snapshot().last_round["id"] == results.id  # type: ignore[index]
+        async with cluster.as_completed("sleep", Arguments(1.0)) as left:
+            pass
+        with pytest.raises(RuntimeError, match="has not ended"):
+            _ = left.round
+        assert int(left.id) == int(results.id) + 1
+
+
+async def test_as_completed_tells_those_that_are_skipped_at_once(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model()}, limits=Limits(max_queued_calls=1)) as (_, cluster):
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(cluster.call, "sleep", Arguments(1.0))
+            await wait_all_tasks_blocked()
+            results = await completed(cluster)
+        assert results.round.by_id["a"].status is Status.SKIPPED
+
+
+async def completed(cluster: Cluster) -> ResultsAsCompleted[Any]:
+    async with cluster.as_completed("predict") as results:
+        assert [result.status async for result in results] == [Status.SKIPPED]
+    return results
+
+
+async def test_a_web_service_may_return_a_round_as_it_is(autojump_clock: MockClock) -> None:
+    class Strange(Model):
+        def predict(self, value: Any = None) -> Any:
+            return {"2026-01-02": [math.nan, math.inf, None, 10**30], "2026-01-03": []}
+
+    async with coordinating({"a": Strange, "b": Model}) as (_, cluster):
+        made = await cluster.call("predict", returns=dict[datetime.date, list[float | None]])
+        (value,) = (result.unwrap() for result in made.succeeded.values())
+        assert list(value) == [datetime.date(2026, 1, 2), datetime.date(2026, 1, 3)]
+        told = json.loads(json.dumps(made.to_dict(), allow_nan=False))
+        assert told["results"][0]["value"] == {"2026-01-02": [None, None, None, 1e30], "2026-01-03": []}
+        assert (told["results"][1]["status"], told["results"][1]["error"]) == ("FAILED", "InvalidAnswer")
 
 
 async def test_an_answer_that_comes_while_the_block_is_left_is_dropped(autojump_clock: MockClock) -> None:

@@ -6,6 +6,8 @@ What a cluster gives is how things were at that moment, so it can be iterated ov
 from __future__ import annotations
 
 import itertools
+import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -114,6 +116,65 @@ async def test_a_view_can_be_iterated_over_while_models_come_and_go(
         assert sorted(seen) == sorted(ids) == sorted(view)
         now = {"redeployed", "crashing", *(f"new-{number}" for number in range(4))}
         assert set(getattr(cluster, name)) == now
+
+
+async def test_a_snapshot_has_a_row_for_each_model_if_asked(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model, "b": Model, "c": Model}) as (crunch, cluster):
+        assert cluster.snapshot(models=True).model_rows[0]["last_status"] is None  # type: ignore[index]
+        began = time.time() - 0.5
+        await trio.sleep(5)
+        await crunch.crash("c")
+        await until(cluster, lambda: "c" not in cluster.models)
+        for _ in range(2):
+            await cluster.call("fail", models=["a"])
+        await cluster.call("predict", models=["b", "c"])
+        await cluster.call("hang", models=["b"], timeout=1.0)
+        rows = {row["model_id"]: row for row in cluster.snapshot(models=True).to_dict()["model_rows"]}
+        assert list(rows) == ["a", "b", "c"]
+        for model_id, row in rows.items():
+            assert cluster.announced[model_id].to_dict().items() <= row.items()
+        assert (rows["a"]["last_status"], rows["a"]["busy_with"], rows["a"]["report"]) == (None, None, None)
+        assert (rows["b"]["last_status"], rows["b"]["last_elapsed"]) == (
+            "TIMEOUT",
+            pytest.approx(1.0, abs=0.1),
+        )
+        assert rows["b"]["busy_with"] == "hang"
+        assert rows["b"]["connected_since"] <= began < time.time()
+        assert (rows["c"]["state"], rows["c"]["connected_since"]) == ("recovering", None)
+        assert "model_rows" not in cluster.snapshot().to_dict()
+
+
+async def test_a_row_has_the_counts_and_the_report_of_its_model(autojump_clock: MockClock) -> None:
+    class Broken(Model):
+        def predict(self, value: Any = None) -> Any:
+            raise ValueError("\ud83d")
+
+    models = {"a": Broken, "b": Model, "c": Model, "d": Model}
+    async with coordinating(models, max_consecutive_failures=2) as (_, cluster):
+        for _ in range(2):
+            await cluster.call("predict")
+        (row,) = (row for row in cluster.snapshot(models=True).model_rows or () if row["model_id"] == "a")
+        assert (row["failures"], row["timeouts"], row["report"]) == (2, 0, None)
+        await cluster.call("predict")
+        await wait_all_tasks_blocked()
+        told = cluster.snapshot(models=True).to_dict()
+        assert told["model_rows"][0]["failures"] == 3
+        report = {"code": "MULTIPLE_FAILED", "stage": "pending", "method": "predict"}
+        assert told["model_rows"][0]["report"] == report
+        assert report.items() <= told["reports"][0].items()
+        assert json.loads(json.dumps(told, allow_nan=False, ensure_ascii=False).encode()) == told
+
+
+async def test_changing_what_a_snapshot_told_changes_nothing_else(autojump_clock: MockClock) -> None:
+    async with coordinating({"a": Model}) as (_, cluster):
+        await cluster.call("predict")
+        snapshot = cluster.snapshot(models=True)
+        before, told = snapshot.to_dict(), snapshot.to_dict()
+        told["last_round"]["counts"].clear()
+        told["models"].clear()
+        told["model_rows"][0].clear()
+        told["reports"].append(1)
+        assert snapshot.to_dict() == before
 
 
 @pytest.mark.parametrize("name", ["models", "announced"])

@@ -62,6 +62,7 @@ async def rounds(cluster: Cluster) -> None:
     assert_type(await cluster.call("predict", returns=Row), PredictionRound[Row])
     assert_type(await cluster.call("predict", returns=Quote), PredictionRound[Quote])
     assert_type(await cluster.call("predict", returns=list[Point]), PredictionRound[list[Point]])
+    assert_type(await cluster.call("predict", returns=dict[int, float]), PredictionRound[dict[int, float]])
     assert_type(  # Any for pyright, to which a NewType is a function of Any
         await cluster.call("predict", returns=Price),  # pyright: ignore[reportAssertTypeFailure]
         PredictionRound[Price],
@@ -181,6 +182,8 @@ async def as_completed(cluster: Cluster) -> None:
     async with cluster.as_completed("predict", returns=Point) as results:
         async for result in results:
             assert_type(result.unwrap(), Point)
+        assert_type(results.round, PredictionRound[Point])
+        assert_type((results.id, results.missing), tuple[str, tuple[str, ...]])
     async with cluster.as_completed("predict", returns=float | None) as prices:
         async for price in prices:
             assert_type(price, PredictResult[float | None])
