@@ -33,6 +33,8 @@ __all__ = ["Engine", "running_engine"]
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_CLOSED = "this runner was closed: await init() again"
+
 logger = logging.getLogger("trio_model_runner.compat")
 
 
@@ -54,6 +56,7 @@ class Engine:
         self._portal = portal
         self._scope = trio.CancelScope()
         self._entered = trio.Event()
+        self._leaving = False
         self._ended = trio.Event()
         self._error: Exception | None = None
 
@@ -70,13 +73,20 @@ class Engine:
             Exception: whatever the function raises.
         """
         try:
-            return await self._portal.call_async(function, *arguments)
+            return await self._portal.call_async(self._while_open, function, *arguments)
         except (trio.ClosedResourceError, trio.RunFinishedError, concurrent.futures.CancelledError) as error:
-            raise RuntimeError("this runner was closed: await init() again") from self._error or error
-        except RuntimeError as error:  # the portal's own, which may be gone
+            raise RuntimeError(_CLOSED) from self._error or error
+        except RuntimeError as error:
             if not self.ended:
                 raise
-            raise RuntimeError("this runner was closed: await init() again") from self._error or error
+            raise RuntimeError(_CLOSED) from self._error or error  # the portal's own, which is gone
+
+    async def _while_open(self, function: Callable[[*Ts], Awaitable[T]], *arguments: *Ts) -> T:
+        """Run a function, but for its result if the cluster was left meanwhile: no model had its time."""
+        result = await function(*arguments)
+        if self._leaving:
+            raise trio.ClosedResourceError
+        return result
 
     async def wait_ended(self) -> None:
         """Wait until the cluster has ended.
@@ -94,7 +104,10 @@ class Engine:
             with self._scope:
                 async with Cluster(config, service) as self.cluster:
                     self._entered.set()
-                    await trio.sleep_forever()
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        self._leaving = True
         except Exception as error:
             self._error = error
             if self._entered.is_set():

@@ -121,7 +121,7 @@ class ConcurrentRunner:
     def _has_begun(self, method: str) -> bool:
         """Whether there can be models. Before `init` there are none, and that is no error, as there."""
         if not self.model_cluster.initialised:
-            logger.warning("%s was called before init(): there are no models yet", method)
+            logger.warning("%s before the end of init(): there are no models yet", method)
         return self.model_cluster.initialised
 
 
