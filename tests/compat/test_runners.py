@@ -37,8 +37,8 @@ class Echo(Model):
         super().__init__()
         self.made_of = [*made_of, of]
 
-    def echo(self, *values: Any, three: Any = None) -> list[Any]:
-        return [*values, three]
+    def echo(self, first: Any = None, second: Any = None, three: Any = None) -> list[Any]:
+        return [first, second, three]
 
     def origin(self) -> list[Any]:
         return self.made_of
@@ -73,19 +73,19 @@ async def test_arguments_are_pairs_or_functions_of_a_model_for_all_or_some() -> 
             pair = ([argument(2, [2]), argument(1, {"one": 1})], [keyword("three", 3)])
             expected = [{"one": 1}, [2], 3]
             assert values(await runner.call("echo", pair)) == of_all(expected)
-            assert values(await runner.call("echo", (None, None))) == of_all([None])
+            assert values(await runner.call("echo", (None, None))) == of_all([None] * 3)
             with pytest.warns(DeprecationWarning, match="'args' and 'kwargs'"):
                 old = await runner.call("echo", args=pair[0])
             assert values(old) == of_all([{"one": 1}, [2], None])
             with pytest.warns(DeprecationWarning, match="'args' and 'kwargs'"):
                 old = await runner.call("echo", args=[], kwargs=pair[1])
-            assert values(old) == of_all([3])
+            assert values(old) == of_all([None, None, 3])
 
             def of_model(model: ModelRunner) -> tuple[list[Argument], list[KwArgument]]:
                 asyncio.get_running_loop()  # it is at home here
                 return [argument(1, model.model_id)], []
 
-            own = {name: [name, None] for name in "abc"}
+            own = {name: [name, None, None] for name in "abc"}
             assert values(await runner.call("echo", of_model)) == own
             models = runner.model_cluster.models_run
             some = [models["a"], copy.copy(models["c"])]

@@ -83,10 +83,12 @@ class Engine:
 
     async def _while_open(self, function: Callable[[*Ts], Awaitable[T]], *arguments: *Ts) -> T:
         """Run a function, but for its result if the cluster was left meanwhile: no model had its time."""
-        result = await function(*arguments)
-        if self._leaving:
-            raise trio.ClosedResourceError
-        return result
+        with contextlib.suppress(trio.ClosedResourceError):
+            result = await function(*arguments)
+            if not self._leaving:
+                return result
+        await self._ended.wait()  # so that it is known what ended it
+        raise trio.ClosedResourceError
 
     async def wait_ended(self) -> None:
         """Wait until the cluster has ended.
