@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +15,16 @@ import pytest
 import trio
 from benchmarks.venvs import InstallationError, reference_python
 from helpers.coordinating import Model
+from helpers.from_asyncio import in_asyncio
 
 import trio_model_runner
+from trio_model_runner import compat
+from trio_model_runner.compat import ModelPredictResult
 from trio_model_runner.testing import LocalCrunch, Service
 
 HERE = Path(__file__).parent
 ROOT = Path(trio_model_runner.__file__).parents[1]
+README = (Path(compat.__file__).parent / "README.md").read_text()
 EXAMPLE = (HERE / "first_release_example.txt").read_text()
 """The README of `model-runner-client` 0.1.0 (MIT licence), with its imports changed and nothing else."""
 
@@ -53,6 +58,21 @@ async def test_the_example_of_the_first_release_runs(tmp_path: Path) -> None:
     assert "status=<Status.FAILED: 'FAILED'>" in lines[2]
     assert lines[3].startswith("steady: ModelPredictResult(model_runner=ModelRunner(model_id='steady', ")
     assert "result=19.164986723324326, status=<Status.SUCCESS: 'SUCCESS'>" in lines[3]
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+async def test_the_readmes_example_runs(code: str) -> None:
+    async with LocalCrunch({"a": Model(), "b": Model()}, crunch_id="bird-game") as crunch:
+        names: dict[str, Any] = {"print": lambda *words: said.append(words)}
+        said: list[Any] = []
+        exec(code.replace("9091", str(crunch.orchestrator.port)), names)
+        await in_asyncio(names["main"])
+    assert sorted(said) == [(each, ModelPredictResult.Status.SUCCESS, 1.5) for each in "ab"]
+
+
+def test_all_that_the_readme_has_imported_is_there() -> None:
+    told = {name for row in re.findall(r"^\|.*", README, re.MULTILINE) for name in re.findall(r"\w+", row)}
+    assert set(compat.__all__) <= told
 
 
 @pytest.fixture(scope="module")
