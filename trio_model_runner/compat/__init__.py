@@ -19,10 +19,12 @@ Read in this order:
 from __future__ import annotations
 
 try:
-    import anyio as anyio  # the way into the thread
-except ImportError as error:
+    import anyio.from_thread
+
+    anyio.from_thread.BlockingPortal.call_async  # noqa: B018 - that is new in 4.16
+except (ImportError, AttributeError) as error:
     raise ImportError(
-        "trio_model_runner.compat needs anyio 4.16, which is not installed: pip install '.[compat]'",
+        "trio_model_runner.compat needs anyio 4.16 or later, which is not installed: pip install '.[compat]'",
         name="anyio",
     ) from error
 

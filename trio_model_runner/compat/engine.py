@@ -157,7 +157,7 @@ async def running_engine(config: ClusterConfig, service: NodeService) -> AsyncIt
             yield engine
         finally:
             if not engine.ended:  # the exit of the interpreter may have closed it
-                await portal.call_async(engine.leave)
+                await portal.call_async(engine.leave)  # noqa: ASYNC102 - if it is cancelled, the stack ends it
 
 
 def _load_backends() -> None:

@@ -20,7 +20,6 @@ from ..services import DynamicSubclassService, ModelRunnerService, NodeService
 from ..values.data import Arguments
 from ..values.encoded import Encoded
 from ..values.results import Model, PredictResult
-from ..values.results import Status as Outcome
 from .credentials import to_credentials
 from .messages import ArgumentLike, DataType, KwArgumentLike, to_arguments, to_variant_type
 from .model_cluster import ModelCluster
@@ -42,13 +41,6 @@ ArgumentsType = ArgsAndKwargs | Callable[[ModelRunner], ArgsAndKwargs]
 _MISSING: Final[Any] = object()
 _LONGEST_TURN: Final = 0.005
 """Seconds after which other tasks have a turn, while a function makes arguments for many models."""
-
-_STATUSES: Final = {
-    Outcome.SUCCESS: ModelPredictResult.Status.SUCCESS,
-    Outcome.FAILED: ModelPredictResult.Status.FAILED,
-    Outcome.TIMEOUT: ModelPredictResult.Status.TIMEOUT,
-}
-"""Models with another status were not called, and are left out."""
 
 logger = logging.getLogger("trio_model_runner.compat")
 
@@ -126,7 +118,8 @@ class ConcurrentRunner:
 
 
 def _to_result(runner: ModelRunner, result: PredictResult[Any]) -> ModelPredictResult | None:
-    status = _STATUSES.get(result.status)
+    """The result in the asyncio client's words, which has none for models that were not called."""
+    status = ModelPredictResult.Status.__members__.get(result.status.name)
     if status is None:
         return None
     return ModelPredictResult(
