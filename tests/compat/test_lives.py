@@ -26,6 +26,7 @@ from trio_model_runner.compat import (
     VariantType,
     encode_data,
 )
+from trio_model_runner.compat.engine import Engine
 from trio_model_runner.testing import LocalCrunch
 from trio_model_runner.testing.grpc_server import ServerConnection
 
@@ -153,6 +154,56 @@ async def test_a_cancelled_task_cancels_its_round_on_the_wire(
     ten_seconds = [Argument(1, Variant(VariantType.INT, encode_data(VariantType.INT, 10)))]
     monkeypatch.setattr(ServerConnection, "_handle", listen)
     await in_asyncio(program)
+
+
+async def test_the_event_loop_goes_on_while_trio_is_busy(crunch: LocalCrunch) -> None:
+    async def block() -> bool:
+        begun.set()
+        return release.wait(20)  # Trio's loop stands still until then
+
+    async def program() -> None:
+        async with runner_for(crunch) as runner:
+            blocking = asyncio.create_task(runner.model_cluster.engine().run(block))
+            await until(begun.is_set)
+            calling = asyncio.create_task(runner.call("predict"))
+            cancelled = asyncio.create_task(runner.call("predict"))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            await asyncio.sleep(0)
+            assert len(runner.model_cluster.models_run) == 2
+            release.set()  # nobody but this loop can
+            assert await blocking
+            assert len(await calling) == 2
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+
+    begun, release = threading.Event(), threading.Event()
+    await in_asyncio(program)
+
+
+async def test_the_event_loop_goes_on_while_a_runner_closes(
+    crunch: LocalCrunch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave = Engine.leave
+
+    async def leave_slowly(engine: Engine) -> None:
+        begun.set()
+        waited.append(await trio.to_thread.run_sync(release.wait, 20))
+        await leave(engine)
+
+    async def program() -> None:
+        runner = runner_for(crunch)
+        await runner.init()
+        closing = asyncio.create_task(runner.close())
+        await until(begun.is_set)
+        release.set()  # nobody but this loop can
+        await closing
+
+    monkeypatch.setattr(Engine, "leave", leave_slowly)
+    begun, release = threading.Event(), threading.Event()
+    waited: list[bool] = []
+    await in_asyncio(program)
+    assert waited[0]
 
 
 async def test_sync_waits_until_the_runner_is_closed(crunch: LocalCrunch) -> None:
