@@ -22,7 +22,7 @@ this list, or on its own line.
 - `model`: one model: its life, its calls, and which failures count against it and are reported.
   `orchestrator`: the feed.
 - `cluster`: all models: rounds, redeployments, pending reports.
-- `testing`: a crunch for tests. `cli`: the command.
+- `testing`: a crunch for tests. `cli`: the command. `compat`: a door from asyncio.
 """
 
 from importlib import import_module

@@ -19,15 +19,24 @@ class Client:
     Attributes:
         name: what the table calls it.
         tree: the source tree of ours that it is; None for the reference client.
+        through_door: whether it is our door from asyncio that is measured.
     """
 
     name: str
     tree: Path | None
+    through_door: bool = False
 
     @property
     def script(self) -> Path:
         """The program that does a job with this client. It is this tree's own, whatever `tree` is."""
-        return HERE / ("client_reference.py" if self.tree is None else "client_ours.py")
+        if self.tree is None:
+            return HERE / "client_reference.py"
+        return HERE / ("client_door.py" if self.through_door else "client_ours.py")
+
+    @property
+    def door(self) -> Client:
+        """The same tree's door from asyncio."""
+        return Client(f"{self.name}, from asyncio", self.tree, through_door=True)
 
     def python(self) -> Path:
         """The interpreter of an environment with this client, which is made if there is none.

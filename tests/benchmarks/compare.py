@@ -56,7 +56,8 @@ def compare(options: argparse.Namespace) -> None:
     chosen = {base: chosen_measures(base, options) for base in options.bases}
     begun = time.monotonic()
     say("environments ...")
-    pythons = {client: client.python() for client in (*options.bases, options.ours)}
+    clients = {run.client for measures in chosen.values() for run in needed_runs(measures)}
+    pythons = {client: client.python() for client in clients | {*options.bases, options.ours}}
     report = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": describe_machine(),

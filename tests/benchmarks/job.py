@@ -49,6 +49,7 @@ class Job:
         timeout: of each round, s.
         payload_bytes: the argument's size; 0 for a small JSON object, encoded anew for each round.
         hesitating: call the method that leaves calls unanswered, and measure how late rounds return.
+        watching: watch for how long the event loop stands still; of the asyncio clients alone.
     """
 
     port: int
@@ -58,6 +59,7 @@ class Job:
     timeout: float
     payload_bytes: int = 0
     hesitating: bool = False
+    watching: bool = False
 
     @property
     def crunch_id(self) -> str:

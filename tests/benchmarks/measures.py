@@ -22,6 +22,7 @@ SMALL_100 = Workload(models=100, rounds=(10, 60), warm_up=3)
 SMALL_500 = Workload(models=500, rounds=(2, 20), warm_up=1)
 SMALL_2000 = Workload(models=2000, rounds=(1, 6), warm_up=1)
 LARGE = Workload(models=20, rounds=(1, 6), warm_up=1, payload_bytes=10_000_000)
+WATCHED_500 = Workload(models=500, rounds=(5, 30), warm_up=2, watching=True)
 HUNG_100 = Workload(models=100, rounds=(8, 30), warm_up=1, timeout=0.25, hesitating=True)
 HUNG_1000 = Workload(models=1000, rounds=(2, 15), warm_up=1, timeout=1, hesitating=True)
 
@@ -178,6 +179,10 @@ def resident_per_model(few: Result, many: Result) -> float:
     return (resident(many) - resident(few)) / (SMALL_500.models - SMALL_100.models)
 
 
+def longest_stall(result: Result) -> float:
+    return float(statistics.median(result["stalls"]))
+
+
 def joining_wall(result: Result) -> float:
     return float(result["join"]["wall"])
 
@@ -235,6 +240,26 @@ FIGURES = (
 )
 """What any two clients are compared by."""
 
+DOOR_FIGURES = (
+    Figure(
+        "door",
+        "wall time of a round from asyncio, median, 500 models",
+        "ms",
+        performing(SMALL_500),
+        round_wall,
+        0.7,
+    ),
+    Figure(
+        "door-stall",
+        "longest stall of the asyncio loop in such a round, median",
+        "ms",
+        performing(WATCHED_500),
+        longest_stall,
+        0.5,
+    ),
+)
+"""What the reference client and our door from asyncio are compared by."""
+
 OUR_FIGURES = (
     Figure("cpu-10", "CPU per call, 10 models", "us", performing(SMALL_10), cpu_per_call),
     Figure("cpu-2000", "CPU per call, 2,000 models", "us", performing(SMALL_2000), cpu_per_call),
@@ -252,14 +277,17 @@ def measures_against(base: Client, ours: Client) -> tuple[Measure, ...]:
     """
     if base.tree is None:
         compared = [figure.compared(base, ours) for figure in FIGURES]
-        return (*compared, *measures_of_ours_alone(ours))
+        from_asyncio = [figure.compared(base, ours.door) for figure in DOOR_FIGURES]
+        return (*compared, *from_asyncio, *measures_of_ours_alone(ours))
     return tuple(figure.compared(base, ours) for figure in FIGURES + OUR_FIGURES)
 
 
 def measures_of_ours_alone(ours: Client) -> tuple[Measure, ...]:
     """The measures that have no other client in them: how it scales, and how late rounds return."""
     few, many = (Quantity((ClientRun(ours, load),), cpu_per_call) for load in (SMALL_10, SMALL_2000))
+    direct, through = (Quantity((ClientRun(each, SMALL_10),), round_wall) for each in (ours, ours.door))
     return (
+        Comparison("door-hop", "a round of 10 models, from asyncio / from Trio", "ms", direct, through, None),
         Comparison("scaling", "CPU per call, 2,000 models / 10 models (ours alone)", "us", few, many, 1.3),
         Absolute("late-100", LATENESS.format("100"), "ms", ClientRun(ours, HUNG_100), latenesses, 0.020),
         Absolute("late-1000", LATENESS.format("1,000"), "ms", ClientRun(ours, HUNG_1000), latenesses, 0.050),

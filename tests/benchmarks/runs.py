@@ -73,6 +73,7 @@ class Workload:
         timeout: of a round, s.
         payload_bytes: of the argument; 0 for a small JSON object.
         hesitating: whether some calls are never answered.
+        watching: whether stalls of the event loop are watched; of the asyncio clients alone.
     """
 
     models: int
@@ -81,6 +82,7 @@ class Workload:
     timeout: float = 30
     payload_bytes: int = 0
     hesitating: bool = False
+    watching: bool = False
 
     def job(self, environment: Environment) -> Job:
         """The same for a client's command line."""
@@ -92,6 +94,7 @@ class Workload:
             timeout=self.timeout,
             payload_bytes=self.payload_bytes,
             hesitating=self.hesitating,
+            watching=self.watching,
         )
 
 

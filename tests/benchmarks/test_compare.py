@@ -72,7 +72,8 @@ def test_only_refuses_what_the_comparison_lacks(capsys: pytest.CaptureFixture[st
 
 def test_two_trees_are_compared_by_every_measure_and_without_targets() -> None:
     measures = measures_against(BASELINE, OURS)
-    assert {measure.key for measure in measures_against(REFERENCE, OURS)} - {"scaling"} < {
+    of_ours_alone = {"scaling", "door", "door-stall", "door-hop"}
+    assert {measure.key for measure in measures_against(REFERENCE, OURS)} - of_ours_alone < {
         measure.key for measure in measures
     }
     for measure in measures:
@@ -87,6 +88,16 @@ def test_lateness_and_scaling_are_of_ours_alone_against_the_reference() -> None:
     assert [measure.key for measure in alone] == ["scaling", "late-100", "late-1000"]
     assert all(run.client == OURS for measure in alone for run in measure.runs)
     assert isinstance(alone[-1], Absolute)
+
+
+def test_the_door_is_measured_by_a_program_of_its_own_in_our_environment() -> None:
+    measures = [each for each in measures_against(REFERENCE, OURS) if each.key.startswith("door")]
+    assert [sorted(run.client.script.stem for run in each.runs) for each in measures] == [
+        ["client_door", "client_reference"],
+        ["client_door", "client_reference"],
+        ["client_door", "client_ours"],
+    ]
+    assert all(run.client.tree in (None, OURS.tree) for each in measures for run in each.runs)
 
 
 def test_the_one_that_comes_first_alternates(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def our_python(tree: Path) -> Path:
         raise InstallationError(f"{tree} is no source tree of ours: {error}") from error
     environment = CACHE / f"ours-{sys.implementation.cache_tag}-{content[:16]}"
     if not (environment / "bin" / "python").exists():
-        make(environment, str(tree.resolve()))  # pip takes a bare name for a package's
+        make(environment, f"{tree.resolve()}[compat]")  # pip takes a bare name for a package's
         if fingerprint(tree) != content:
             shutil.rmtree(environment)
             raise InstallationError(f"{tree} changed while it was installed")

@@ -29,7 +29,7 @@ FLOORS = (
     ("services",),
     ("model", "orchestrator"),
     ("cluster",),
-    ("testing", "cli"),
+    ("testing", "cli", "compat"),
 )
 """Modules and packages, from the ground up; those of one floor may import each other, but one way only."""
 
@@ -39,6 +39,7 @@ EXTRAS = {
     "security": "secure",
     "testing": "testing",
     "cli": "cli",
+    "compat": "compat",
 }
 """The rooms that import what only an extra brings, and its name."""
 
