@@ -48,7 +48,9 @@ _OUT: Final = frozenset({ModelState.FAILED, ModelState.RECOVERING})
 _AGAIN: Final = frozenset({ModelState.LOST, ModelState.CONNECTING})
 """The connection is gone, and will be made again."""
 
-_TAKING_PART: Final = frozenset({ModelState.READY, ModelState.REPLACING})
+_UP: Final = frozenset({ModelState.READY, ModelState.REACHABLE})
+
+_TAKING_PART: Final = _UP | {ModelState.REPLACING}
 
 _HELD_AT_ONCE: Final = 10
 """So many models that can't be reached, and that nobody is told of, are tried again at the same time."""
@@ -73,7 +75,7 @@ class Fleet:
 
     Args:
         config: the settings.
-        service: the gRPC service that the nodes have.
+        service: the gRPC service that the nodes have; None if the models are only observed.
         feed: the orchestrator's feed.
         join: lets the coordinator catch a model up. It gets the model, why it joins, and whether its instance
             is new.
@@ -94,7 +96,7 @@ class Fleet:
     def __init__(
         self,
         config: ClusterConfig,
-        service: NodeService,
+        service: NodeService | None,
         feed: OrchestratorFeed,
         *,
         join: Callable[[ModelRunner, JoinReason, bool], Awaitable[None]],
@@ -143,7 +145,7 @@ class Fleet:
 
     @property
     def ready(self) -> Mapping[str, ModelRunner]:
-        """The models that are ready, as of now, by model id."""
+        """The models that are ready, or reachable if they are only observed, as of now, by model id."""
         return MappingProxyType(self._ready.copy())
 
     @property
@@ -288,7 +290,7 @@ class Fleet:
         actor, state = self._living[model], model.state
         if previous is ModelState.REPLACING and state is ModelState.READY:
             pass  # it took part in rounds all the time
-        elif state is ModelState.READY:
+        elif state in _UP:
             self._take_in(actor)
         elif state is not ModelState.REPLACING and self._ready.get(model.model_id) is model:
             del self._ready[model.model_id]
@@ -311,7 +313,7 @@ class Fleet:
         self._tell(Change(ChangeKind.FAILED, model, error=model.error))
 
     def _take_in(self, actor: ModelActor) -> None:
-        """A model is ready. If it is a successor, it replaces another deployment now."""
+        """A model is ready, or reachable. If it is a successor, it replaces another deployment now."""
         model = actor.runner
         self._told_out.pop(model, None)
         self.losses.note_ready(model)
