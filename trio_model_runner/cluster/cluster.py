@@ -7,7 +7,7 @@ type in `returns=` is the type of the values. The work is done elsewhere: `block
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ..returns.typing import Returns
     from ..values.encoded import Encoded
 
-__all__ = ["Cluster", "Join"]
+__all__ = ["Cluster", "Join", "limit_to"]
 
 T = TypeVar("T", default=Any)
 
@@ -460,3 +460,11 @@ class Cluster:
     ) -> bool | None:
         assert self._manager is not None
         return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - it shields itself
+
+
+def limit_to(cluster: Cluster, model_ids: Collection[str]) -> None:
+    """Have a cluster know these models alone, before its block is entered: no other is connected or set up.
+
+    It is for a command that calls one model by hand. A coordinator calls some of its models by ``models=``.
+    """
+    cluster._fleet.only = frozenset(model_ids)

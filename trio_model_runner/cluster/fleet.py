@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
+import attrs
 import trio
 
 from ..frame_readers.readers import FrameReaders
@@ -89,6 +90,7 @@ class Fleet:
         initialised: set when the orchestrator's first list has come.
         changed: sent whenever the state of a model or the membership changes.
         members: the announced models, by model id; it changes with them.
+        only: the ids of the models that there are, whatever the orchestrator says; None for all.
     """
 
     calls: Calls
@@ -114,6 +116,7 @@ class Fleet:
         self.losses = Losses()
         self.initialised = trio.Event()
         self.changed = Signal()
+        self.only: Collection[str] | None = None
         self._feed = feed
         self._join = join
         self._membership: Membership[ModelActor] = Membership(
@@ -241,6 +244,9 @@ class Fleet:
         if isinstance(event, Disconnected):
             logger.warning("the orchestrator is away: %s", event.error)
             return
+        if self.only is not None:
+            entries = tuple(entry for entry in event.entries if entry.model_id in self.only)
+            event = attrs.evolve(event, entries=entries)
         self._membership.apply(event)
         self._complain_of_crowds(event)
         if isinstance(event, Init):
