@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..network import address_text
 from ..text import quoted
-from .options import Chosen, chosen_settings, debug_option, json_option, no_color_option
+from .options import Chosen, Command, chosen_settings, debug_option, json_option, no_color_option
 from .output import clean, layout_width, open_console, write, write_json
 from .running import Exit, Running, library_log, run_until_interrupted
 
@@ -29,7 +29,7 @@ _STAGE_WIDTH: Final = 9
 _LONGEST_DETAIL: Final = 300
 
 
-@click.command()
+@click.command(cls=Command, short_help="Find out why models can't be reached.")
 @chosen_settings
 @click.option(
     "--timeout",
@@ -44,13 +44,12 @@ _LONGEST_DETAIL: Final = 300
 @debug_option
 @click.pass_obj
 def check(running: Running, chosen: Chosen, timeout: float, as_json: bool, no_color: bool) -> int:
-    r"""Say why the orchestrator or the models can't be reached.
+    """Say why the orchestrator or the models can't be reached.
 
     The way is gone stage by stage: to the orchestrator by name, TCP, TLS and WebSocket up to its list of
     models; to each node by TCP, TLS, HTTP/2, a health check, and the proof with its answer. What fails is a
     line with what to do; equal troubles are one line.
 
-    \b
       trio-model-runner check --host orchestrator.example.org --crunch-id bird-game
       trio-model-runner check --config /etc/birds/config.toml --json
 

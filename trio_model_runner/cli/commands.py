@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import click
 
+from .call_command import call
 from .check_command import check
 from .config_command import config
-from .options import debug_option, no_color_option
+from .options import Group, debug_option, no_color_option
 from .output import open_console
 from .running import run_command, run_until_interrupted
+from .status_command import status
+from .watch_command import watch
 
 __all__ = ["commands", "run"]
 
@@ -34,7 +37,7 @@ def check_seconds(ctx: click.Context, param: click.Parameter, value: float) -> f
     return value
 
 
-@click.group(name=PROGRAM, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, name=PROGRAM, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name=PROGRAM, message="%(prog)s %(version)s")
 def commands() -> None:
     """Call hundreds of model nodes at once, and have every answer by a deadline.
@@ -42,12 +45,13 @@ def commands() -> None:
     Exit codes: 0 well, 1 a finding, 2 wrong use or configuration, 3 no orchestrator, 130 Ctrl-C, 143 SIGTERM.
     Results are on stdout, and all else on stderr.
 
-    Completion: eval "$(_TRIO_MODEL_RUNNER_COMPLETE=bash_source trio-model-runner)" in ~/.bashrc; or
-    zsh_source, fish_source.
+    Shell completion, in ~/.bashrc (or with zsh_source or fish_source):
+
+      eval "$(_TRIO_MODEL_RUNNER_COMPLETE=bash_source trio-model-runner)"
     """
 
 
-@commands.command()
+@commands.command(short_help="See it work, without any service.")
 @click.option(
     "--rounds",
     type=click.IntRange(1, 1000),
@@ -87,5 +91,5 @@ def demo(rounds: int, timeout: float, seed: int, no_color: bool) -> int:
     return run_until_interrupted(Demo(console, rounds=rounds, timeout=timeout, seed=seed).play)
 
 
-commands.add_command(check)
-commands.add_command(config)
+for each in (call, check, config, status, watch):
+    commands.add_command(each)

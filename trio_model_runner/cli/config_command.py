@@ -9,7 +9,7 @@ import attrs
 import click
 from rich.text import Text
 
-from .options import Chosen, chosen_settings, debug_option, json_option, no_color_option
+from .options import Chosen, Command, chosen_settings, debug_option, json_option, no_color_option
 from .output import layout_width, open_console, write, write_json
 from .running import Exit, Failure
 
@@ -24,7 +24,7 @@ _INDENT = 4
 _WIDEST = 120
 
 
-@click.command()
+@click.command(cls=Command, short_help="List the settings, or check a file.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--check", metavar="FILE", help="Say whether this file is good, and what it changes.")
 @chosen_settings
@@ -32,12 +32,11 @@ _WIDEST = 120
 @no_color_option
 @debug_option
 def config(names: tuple[str, ...], check: str | None, chosen: Chosen, as_json: bool, no_color: bool) -> int:
-    r"""List the settings, or check a file of them.
+    """List the settings, or check a file of them.
 
     Each setting is shown with its default, its unit, and its environment variable. With NAMEs, only those
     that have one of them in their names.
 
-    \b
       trio-model-runner config timeout limits
       trio-model-runner config --check /etc/birds/config.toml
 

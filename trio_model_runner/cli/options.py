@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +23,7 @@ from ..errors import ConfigError
 from ..text import shown
 from .running import Running
 
-__all__ = ["Chosen", "chosen_settings", "debug_option", "json_option", "no_color_option"]
+__all__ = ["Chosen", "Command", "Group", "chosen_settings", "debug_option", "json_option", "no_color_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,6 +31,27 @@ ENVIRONMENT_PREFIX = "TRIO_MODEL_RUNNER_"
 
 _FILES = {"secure": ("ca.crt", "tls.crt", "tls.key"), "gateway": ("key.pem",)}
 _OPTIONS = ("crunch_id", "host", "port", "tls")
+
+
+class Command(click.Command):
+    """A command whose help keeps indented lines as they are: they are examples."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.help = _keeping_examples(self.help)
+
+
+class Group(click.Group):
+    """The same for a group of commands."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.help = _keeping_examples(self.help)
+
+
+def _keeping_examples(text: str | None) -> str | None:
+    r"""Mark indented paragraphs as click wants it: by a line with the character ``\b``."""
+    return None if text is None else re.sub(r"\n\n(?=  )", "\n\n\b\n", inspect.cleandoc(text))
 
 
 @attrs.frozen

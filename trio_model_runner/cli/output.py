@@ -8,6 +8,7 @@ before it is printed. rich's markup is never used: the commands print `Text`.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from typing import Any
 
@@ -63,7 +64,20 @@ def write(console: Console, *what: RenderableType) -> None:
 
 def write_json(console: Console, value: Any) -> None:
     """Write a value for a program, on one line; of letters beyond ASCII only the codes, for any encoding."""
-    console.out(json.dumps(value, allow_nan=False), highlight=False)
+    console.out(json.dumps(_finite(value), allow_nan=False), highlight=False)
+
+
+def _finite(value: Any) -> Any:
+    """The same value; NaN and the infinities, which strict JSON lacks, are None."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value
 
 
 def clean(text: str) -> str:
