@@ -75,9 +75,9 @@ def call(
     Arguments are JSON: 3, '"BTC"', '[1, 2]', null; behind -- also -3. @FILE reads one from a file, and - from
     standard input. Whom to call must be said: --model ID, or --all.
 
-      trio-model-runner call predict --model 42 --class birdgame.TrackerBase
-      trio-model-runner call predict '"BTC"' 3600 -k step=60 --all --class condor.Tracker
-      trio-model-runner call tick @payload.json --model 42 --class birdgame.TrackerBase
+      trio-model-runner call predict --model 42 --class birds.Tracker
+      trio-model-runner call predict '"BTC"' -k step=60 --all --class a.Tracker
+      trio-model-runner call tick @payload.json --model 42 --class birds.Tracker
 
     Nobody is ever reported for what this does. But what a model learns from a call by hand, such as a tick,
     its coordinator does not know of; and a node that has no instance makes one. Node and coordinator share

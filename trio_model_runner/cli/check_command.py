@@ -50,7 +50,7 @@ def check(running: Running, chosen: Chosen, timeout: float, as_json: bool, no_co
     models; to each node by TCP, TLS, HTTP/2, a health check, and the proof with its answer. What fails is a
     line with what to do; equal troubles are one line.
 
-      trio-model-runner check --host orchestrator.example.org --crunch-id bird-game
+      trio-model-runner check --host crunch.example.org --crunch-id bird-game
       trio-model-runner check --config /etc/birds/config.toml --json
 
     Models are not called, and not set up. This is one client more at the orchestrator for a moment; in some

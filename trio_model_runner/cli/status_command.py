@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -18,7 +19,7 @@ from .running import Exit, Failure, Running, library_log, run_until_interrupted
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["status"]
+__all__ = ["first_snapshot", "show_status", "status"]
 
 _PATIENCE: Final = 10.0  # seconds until the first line
 _LONGEST_ERROR: Final = 200
@@ -52,32 +53,45 @@ def status(running: Running, socket: str, max_age: float, as_json: bool, no_colo
     Exit codes: 0 it is well, 1 it is not, or none runs there.
 
       trio-model-runner status /run/birds/status.sock
-      HEALTHCHECK --start-period=60s CMD trio-model-runner status /run/birds/status.sock --max-age 120
+      HEALTHCHECK --start-period=60s CMD trio-model-runner status /run/b.sock
 
     Nothing is sent to the orchestrator or to any node: this is the coordinator's own view.
     """
     console = open_console(color=not no_color)
 
     async def show() -> int:
-        return _show(console, await _first_snapshot(socket), max_age, as_json=as_json)
+        return show_status(console, await first_snapshot(socket), max_age, as_json=as_json)
 
     with library_log(running):
         return run_until_interrupted(show)
 
 
-async def _first_snapshot(path: str) -> Mapping[str, Any]:
+async def first_snapshot(path: str) -> Mapping[str, Any]:
+    """The first snapshot that a status socket sends.
+
+    Raises:
+        Failure: none came; the text says why.
+    """
     from .watching.socket_source import connect, events_of
 
     with trio.move_on_after(_PATIENCE):
-        async with await connect(path) as stream:
-            async for event in events_of(stream):
+        async with await connect(path) as stream, aclosing(events_of(stream)) as events:
+            async for event in events:
                 if event.get("type") == "snapshot":
                     return event
         raise Failure(f"{path!r} said nothing, and hung up; it may have too many readers (32)")
     raise Failure(f"{path!r} said nothing within {_PATIENCE:g} s: the coordinator's event loop stands still")
 
 
-def _show(console: Console, event: Mapping[str, Any], max_age: float, *, as_json: bool) -> int:
+def show_status(console: Console, event: Mapping[str, Any], max_age: float, *, as_json: bool) -> int:
+    """Show what a snapshot says, and return the exit code.
+
+    Args:
+        console: where it is shown.
+        event: the event that has the snapshot.
+        max_age: seconds that may have passed since the last round.
+        as_json: write JSON.
+    """
     from .watching.fields import number
     from .watching.picture import Picture
 

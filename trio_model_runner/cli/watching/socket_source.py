@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any, Final
 
 import trio
@@ -75,12 +76,12 @@ async def events_of_socket(path: str, tell: Callable[[Event], None]) -> None:
     Raises:
         Failure: no coordinator listens there.
     """
-    async with await connect(path) as stream:
-        async for event in events_of(stream):
+    async with await connect(path) as stream, aclosing(events_of(stream)) as events:
+        async for event in events:
             tell(event)
 
 
-async def events_of(stream: trio.abc.ReceiveStream) -> AsyncIterator[Event]:
+async def events_of(stream: trio.abc.ReceiveStream) -> AsyncGenerator[Event, None]:
     """The events of a status socket, until it ends."""
     lines = JSONLines()
     while True:
