@@ -23,8 +23,8 @@ class Model:
     def __init__(self) -> None:
         type(self).made += 1
 
-    def predict(self, *values: Any, step: Any = None) -> Any:
-        return {"values": list(values), "step": step}
+    def predict(self, asset: Any, history: Any, more: Any, step: Any = None) -> Any:
+        return {"values": [asset, history, more], "step": step}
 
     def tick(self, payload: Any) -> None:
         return None
