@@ -78,6 +78,19 @@ def test_the_worst_come_first_and_who_is_well_may_be_left_out() -> None:
     assert lines[6].startswith("… and 1 more, all well")
 
 
+def test_what_the_coordinator_knows_is_shown_before_any_round_is_seen() -> None:
+    report = {"code": "MULTIPLE_TIMEOUT", "stage": "pending", "method": "predict"}
+    known = {"last_status": "TIMEOUT", "last_elapsed": 2.0, "busy_with": "predict", "report": report}
+    picture = picture_of(snapshot_event(model("a"), model("b") | known))
+    assert re.match(
+        r"b +ready +T +2\.000  still busy with predict; report pending: MULTIPLE_TIMEOUT",
+        drawn(picture, 120)[3],
+    )
+    change = {"type": "change", "change": {"kind": "updated", "model": model("b")}}
+    picture.apply(change)
+    assert "still busy" in drawn(picture)[3]
+
+
 def test_models_that_have_left_are_forgotten() -> None:
     change = {"type": "change", "change": {"kind": "left", "model": model("b", "gone")}}
     picture = picture_of(snapshot_event(model("a"), model("b"), model("c")), change)
@@ -125,7 +138,7 @@ JSON = st.recursive(
         | st.dictionaries(
             st.sampled_from(["type", "snapshot", "round", "change", "model", "model_ids", "statuses", "at"])
             | st.sampled_from(
-                ["elapsed", "details", "models", "announced", "model_id", "state", "kind", "seconds"]
+                ["elapsed", "details", "models", "model_rows", "model_id", "state", "kind", "seconds"]
             ),
             inner | st.sampled_from(["snapshot", "round", "change", "orchestrator", "report", "STF", "left"]),
             max_size=4,
@@ -287,12 +300,12 @@ async def test_on_a_terminal_it_is_a_screen_that_ctrl_c_leaves_clean(tmp_path: P
                 [*COMMAND, path], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
             )
             os.close(theirs)
-            shown = await read_until(ours, b"Ctrl-C stops watching")
+            shown = await read_until(ours, b"gone")
             process.send_signal(signal.SIGINT)
             rest = await read_until(ours, None)
             assert await process.wait() == 130
     assert shown.startswith(b"\x1b[?1049h")  # the other screen
-    assert rest == b"\x1b[?25h\x1b[?1049l"  # the cursor and the old screen are there again
+    assert rest.endswith(b"\x1b[?25h\x1b[?1049l")  # the cursor and the old screen are there again
     assert (b"\x1b[31mfailed" in shown) is color
     assert b"failed" in shown
     assert b"Traceback" not in shown + rest
@@ -332,7 +345,7 @@ def test_the_rows_are_those_of_a_real_snapshot() -> None:
     async def main() -> dict[str, Any]:
         async with LocalCrunch({"a": object}) as crunch, Cluster(crunch.config()) as cluster:
             row = cluster.snapshot().to_dict()
-            row["announced"] = [each.to_dict() for each in cluster.announced.values()]
+            row["model_rows"] = [each.to_dict() for each in cluster.announced.values()]
             return row
 
     picture = picture_of({"type": "snapshot", "snapshot": trio.run(main)})

@@ -24,7 +24,7 @@ def snapshot_event(*models: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "reports_pending": 0,
         "reports_held": 0,
         "draining": False,
-        "announced": list(models),
+        "model_rows": list(models),
     }
     last_round_at = changes.pop("last_round_at", time.time())
     head = {"type": "snapshot", "v": 1, "at": time.time(), "pid": 1, "last_round_at": last_round_at}

@@ -46,7 +46,7 @@ async def events_of_cluster(config: ClusterConfig, tell: Callable[[Event], None]
 
 def _snapshot_of(cluster: Cluster) -> Event:
     snapshot = cluster.snapshot().to_dict()
-    snapshot["announced"] = [model.to_dict() for model in cluster.announced.values()]
+    snapshot["model_rows"] = [model.to_dict() for model in cluster.announced.values()]
     return {"type": "snapshot", "v": 1, "at": time.time(), "last_round_at": None, "snapshot": snapshot}
 
 

@@ -7,14 +7,14 @@ knows terminals, clocks or where events come from.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
 
 from .fields import as_dict, as_list, as_number, number, texts, word
 
-__all__ = ["REMEMBERED_ROUNDS", "LastRound", "ModelView", "Picture", "model_rows"]
+__all__ = ["REMEMBERED_ROUNDS", "LastRound", "ModelView", "Picture"]
 
 REMEMBERED_ROUNDS: Final = 30
 """So many statuses of each model are kept."""
@@ -22,7 +22,8 @@ REMEMBERED_ROUNDS: Final = 30
 _MOST_MODELS: Final = 20_000
 _WELL: Final = frozenset({"ready", "reachable", "replacing"})
 _LEFT: Final = frozenset({"gone", "retiring"})
-_LETTERS: Final = frozenset("SFTKA")
+_LETTER_OF: Final = {"SUCCESS": "S", "FAILED": "F", "TIMEOUT": "T", "SKIPPED": "K", "ABSENT": "A"}
+_LETTERS: Final = frozenset(_LETTER_OF.values())
 
 
 @attrs.define
@@ -37,6 +38,7 @@ class ModelView:
         statuses: a letter for each of its last rounds, oldest first.
         elapsed: seconds that its last answer took, or None.
         detail: what its last call came to in words, or "".
+        note: what else the coordinator says of it, or "".
     """
 
     model_id: str
@@ -46,6 +48,7 @@ class ModelView:
     statuses: deque[str] = attrs.field(factory=lambda: deque(maxlen=REMEMBERED_ROUNDS))
     elapsed: float | None = None
     detail: str = ""
+    note: str = ""
 
     @property
     def severity(self) -> tuple[int, int, str]:
@@ -58,14 +61,16 @@ class ModelView:
     @property
     def well(self) -> bool:
         """Whether there is nothing to say about it."""
-        return (not self.state or self.state in _WELL) and all(status == "S" for status in self.statuses)
+        in_state = not self.state or self.state in _WELL
+        return in_state and not self.note and all(status == "S" for status in self.statuses)
 
     @property
     def trouble(self) -> str:
         """What is wrong with it, in words, or ""."""
         if self.state and self.state not in _WELL and self.error:
             return self.error
-        return self.detail if self.statuses and self.statuses[-1] != "S" else ""
+        detail = self.detail if self.statuses and self.statuses[-1] != "S" else ""
+        return "; ".join(filter(None, (self.note, detail)))
 
 
 @attrs.frozen
@@ -154,7 +159,7 @@ class Picture:
         counts = (number(snapshot, "reports_pending"), number(snapshot, "reports_held"))
         self.reports = (int(counts[0] or 0), int(counts[1] or 0))
         self.last_round_at = number(event, "last_round_at")
-        rows = list(model_rows(snapshot))
+        rows = [as_dict(row) for row in as_list(snapshot.get("model_rows"))]
         there = {word(row, "model_id") for row in rows}
         for model_id in self.models.keys() - there:
             del self.models[model_id]
@@ -165,6 +170,12 @@ class Picture:
         view = self._view(word(row, "model_id"))
         if view is not None:
             view.name, view.state, view.error = word(row, "name"), word(row, "state"), word(row, "error")
+            if "report" in row or "busy_with" in row:  # a row of a snapshot, and not of a change
+                view.note = _note(row)
+            letter = _LETTER_OF.get(word(row, "last_status"))
+            if letter is not None and not view.statuses:  # of a round before this was looked at
+                view.statuses.append(letter)
+                view.elapsed = number(row, "last_elapsed")
 
     def _take_change(self, change: Mapping[str, Any]) -> None:
         model = as_dict(change.get("model"))
@@ -202,11 +213,10 @@ class Picture:
         return view
 
 
-def model_rows(snapshot: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The rows of a snapshot about single models, wherever in it they are."""
-    for key, value in snapshot.items():
-        if key == "reports":
-            continue
-        for row in as_list(value):
-            if isinstance(row, dict) and "model_id" in row and "state" in row:
-                yield row
+def _note(row: Mapping[str, Any]) -> str:
+    """What a snapshot says of a model beside its state."""
+    report, busy_with = as_dict(row.get("report")), word(row, "busy_with")
+    parts = [f"still busy with {busy_with}" if busy_with else ""]
+    if code := word(report, "code"):
+        parts.append(f"report {word(report, 'stage')}: {code}")
+    return "; ".join(filter(None, parts))
