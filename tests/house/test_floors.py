@@ -29,7 +29,7 @@ FLOORS = (
     ("services",),
     ("model", "orchestrator"),
     ("cluster",),
-    ("testing", "cli", "compat"),
+    ("testing", "cli", "compat", "__main__"),
 )
 """Modules and packages, from the ground up; those of one floor may import each other, but one way only."""
 

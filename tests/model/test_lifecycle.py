@@ -33,6 +33,8 @@ WAY_UP = (
 )
 """What happens to a deployment when all is well."""
 
+RESTING = (Step.SERVE, Step.OBSERVE, Step.END)
+
 
 @attrs.frozen
 class Place:
@@ -137,15 +139,14 @@ def test_every_place_but_the_end_has_a_way_out_and_a_way_to_the_end(place: Place
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
 def test_from_every_place_it_becomes_ready_if_all_is_well(place: Place) -> None:
-    assert end_if_all_is_well(place) == (
-        Step.END if place.state in (ModelState.RETIRING, ModelState.GONE) else Step.SERVE
-    )
+    ends = {ModelState.RETIRING: Step.END, ModelState.GONE: Step.END, ModelState.REACHABLE: Step.OBSERVE}
+    assert end_if_all_is_well(place) == ends.get(place.state, Step.SERVE)
 
 
 def end_if_all_is_well(place: Place) -> Step:
     """Where a life comes to rest if every step succeeds, and the orchestrator announces it once more."""
     for _ in range(len(PLACES)):
-        if place.step in (Step.SERVE, Step.END):
+        if place.step in RESTING:
             break
         well = [event for event in WAY_UP if event in ANSWERS[place.step]]
         place = place.after(well[0] if well else _last_resort(place))
@@ -213,11 +214,12 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def ready_means_connected(self) -> None:
         assert self.connected == (self.life.state in CONNECTED)
-        assert self.connected or self.life.step not in (Step.SERVE, Step.DRAIN, Step.JOIN, Step.SET_UP)
+        needing_one = (Step.SERVE, Step.OBSERVE, Step.DRAIN, Step.JOIN, Step.SET_UP)
+        assert self.connected or self.life.step not in needing_one
 
     def teardown(self) -> None:
         place = Place(self.life.state, self.life.step, self.connected)
-        assert end_if_all_is_well(place) in (Step.SERVE, Step.END)
+        assert end_if_all_is_well(place) in RESTING
         assert (place.state is ModelState.GONE) or self._happened(Event.STOPPED)
 
     def _happened(self, event: Event) -> bool:

@@ -241,6 +241,7 @@ def test_what_was_cut_off_by_us_is_nobodys_fault(
 
 IN_REACH = {
     ModelState.JOINING,
+    ModelState.REACHABLE,
     ModelState.REPLACING,
     ModelState.RECOVERING,
     ModelState.RETIRING,

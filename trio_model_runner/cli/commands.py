@@ -1,23 +1,23 @@
-"""The commands and their options, and how they end.
+"""The commands and their options.
 
-click reads the options. Each command is an async function in a module of its own, and gets a console to write
-to. All commands run in `run_until_interrupted`, so all end in the same way: Ctrl-C cancels, and the open
-blocks say goodbye to their peers.
+click reads the options; `running` says how a command runs and ends. What a command does is in a module of its
+own, which is imported when it runs: so ``--help`` is quick.
 """
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 import click
-import trio
 
-from ..groups import first_of, one_by_itself
+from .call_command import call
+from .check_command import check
+from .config_command import config
+from .options import Group, debug_option, no_color_option
 from .output import open_console
+from .running import run_command, run_until_interrupted
+from .status_command import status
+from .watch_command import watch
 
-__all__ = ["commands", "run", "run_until_interrupted"]
+__all__ = ["commands", "run"]
 
 PROGRAM = "trio-model-runner"
 
@@ -26,50 +26,7 @@ _TIMEOUT_BOUNDS = (0.1, 60.0)
 
 def run() -> int:
     """Run the command in the command line, and return the exit code."""
-    try:
-        code: Any = commands.main(prog_name=PROGRAM, standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort as error:
-        raise KeyboardInterrupt from error
-    except SystemExit as error:  # of rich, when the reader of our output has gone
-        code = error.code
-    return code if isinstance(code, int) else 0
-
-
-def run_until_interrupted(command: Callable[[], Awaitable[None]]) -> int:
-    """Run a command in Trio until it ends, or SIGINT or SIGTERM ends it. Return the exit code."""
-    code = 0
-    try:
-        code = trio.run(_run_until_signal, command)
-    except* KeyboardInterrupt:  # it came before we listened, or came twice
-        code = 128 + signal.SIGINT
-    except* SystemExit as group:
-        code = _exit_code(group)
-    return code
-
-
-def _exit_code(error: BaseException) -> int:
-    error = first_of(error)
-    return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
-
-
-async def _run_until_signal(command: Callable[[], Awaitable[None]]) -> int:
-    code = 0
-
-    async def wait_for_signal() -> None:
-        nonlocal code
-        async for number in signals:
-            code = 128 + number
-            nursery.cancel_scope.cancel()
-
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, one_by_itself():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wait_for_signal)
-            await command()
-            nursery.cancel_scope.cancel()
-    return code
+    return run_command(commands, PROGRAM)
 
 
 def check_seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
@@ -80,13 +37,21 @@ def check_seconds(ctx: click.Context, param: click.Parameter, value: float) -> f
     return value
 
 
-@click.group(name=PROGRAM, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, name=PROGRAM, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name=PROGRAM, message="%(prog)s %(version)s")
 def commands() -> None:
-    """Call hundreds of model nodes at once, and have every answer by a deadline."""
+    """Call hundreds of model nodes at once, and have every answer by a deadline.
+
+    Exit codes: 0 well, 1 a finding, 2 wrong use or configuration, 3 no orchestrator, 130 Ctrl-C, 143 SIGTERM.
+    Results are on stdout, and all else on stderr.
+
+    Shell completion, in ~/.bashrc (or with zsh_source or fish_source):
+
+      eval "$(_TRIO_MODEL_RUNNER_COMPLETE=bash_source trio-model-runner)"
+    """
 
 
-@commands.command()
+@commands.command(short_help="See it work, without any service.")
 @click.option(
     "--rounds",
     type=click.IntRange(1, 1000),
@@ -112,7 +77,8 @@ def commands() -> None:
     metavar="N",
     help="How the birds fly: the same seed, the same flight.",
 )
-@click.option("--no-color", is_flag=True, help="Write without colours, as NO_COLOR in the environment does.")
+@no_color_option
+@debug_option
 def demo(rounds: int, timeout: float, seed: int, no_color: bool) -> int:
     """Play the bird game with models of every temper, all within this process.
 
@@ -123,3 +89,7 @@ def demo(rounds: int, timeout: float, seed: int, no_color: bool) -> int:
 
     console = open_console(color=not no_color)
     return run_until_interrupted(Demo(console, rounds=rounds, timeout=timeout, seed=seed).play)
+
+
+for each in (call, check, config, status, watch):
+    commands.add_command(each)

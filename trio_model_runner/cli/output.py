@@ -7,13 +7,16 @@ before it is printed. rich's markup is never used: the commands print `Text`.
 
 from __future__ import annotations
 
+import json
+import math
 import sys
+from typing import Any
 
 from rich.console import Console, RenderableType
 
 from ..text import readable
 
-__all__ = ["ascii_only", "clean", "is_live", "layout_width", "open_console", "write"]
+__all__ = ["ascii_only", "clean", "is_live", "layout_width", "open_console", "write", "write_json"]
 
 NARROWEST = 56
 WIDEST = 120
@@ -38,9 +41,9 @@ def is_live(console: Console) -> bool:
     return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
 
 
-def layout_width(console: Console) -> int:
+def layout_width(console: Console, widest: int = WIDEST) -> int:
     """How wide a table may be, in cells: as wide as the terminal, but not too wide to read."""
-    return max(NARROWEST, min(console.width, WIDEST))
+    return max(NARROWEST, min(console.width, widest))
 
 
 def ascii_only(console: Console) -> bool:
@@ -57,6 +60,24 @@ def write(console: Console, *what: RenderableType) -> None:
         console.print(*what, sep="\n")
     for line in capture.get().splitlines():
         console.out(line.rstrip(), highlight=False)
+
+
+def write_json(console: Console, value: Any) -> None:
+    """Write a value for a program, on one line; of letters beyond ASCII only the codes, for any encoding."""
+    console.out(json.dumps(_finite(value), allow_nan=False), highlight=False)
+
+
+def _finite(value: Any) -> Any:
+    """The same value; NaN and the infinities, which strict JSON lacks, are None."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value
 
 
 def clean(text: str) -> str:

@@ -20,7 +20,17 @@ from rich.text import Text
 from ..values.results import Status
 from .output import clean
 
-__all__ = ["STYLES", "Row", "TallyRow", "bar", "fit", "name_width", "round_table", "tally_table"]
+__all__ = [
+    "STYLES",
+    "Row",
+    "TallyRow",
+    "bar",
+    "fit",
+    "name_width",
+    "plain_table",
+    "round_table",
+    "tally_table",
+]
 
 STYLES: Final = {
     Status.SUCCESS: "green",
@@ -115,7 +125,7 @@ def round_table(
     fixed = names + _STATUS_WIDTH + _SECONDS_WIDTH + 5 * _GAP + 1
     bars = max(8, min(24, (width - fixed) // 3))
     texts = max(8, width - fixed - bars)
-    table = _table()
+    table = plain_table()
     table.add_column("model", width=names, no_wrap=True)
     table.add_column("status", width=_STATUS_WIDTH, no_wrap=True)
     table.add_column("seconds", width=_SECONDS_WIDTH, no_wrap=True, justify="right")
@@ -150,7 +160,7 @@ def tally_table(rows: Sequence[TallyRow], *, width: int, ascii_only: bool = Fals
     names = name_width(row.name for row in rows)
     fixed = names + sum(len(status) for status in Status) + _SECONDS_WIDTH + (len(Status) + 2) * _GAP
     texts = width - fixed - _GAP
-    table = _table()
+    table = plain_table()
     table.add_column("model", width=names, no_wrap=True)
     for status in Status:
         table.add_column(status.value, width=len(status), no_wrap=True, justify="right")
@@ -170,7 +180,8 @@ def tally_table(rows: Sequence[TallyRow], *, width: int, ascii_only: bool = Fals
     return table
 
 
-def _table() -> Table:
+def plain_table() -> Table:
+    """A table without lines, as all commands have it."""
     return Table(
         box=None,
         pad_edge=False,

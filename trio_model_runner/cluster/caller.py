@@ -45,7 +45,7 @@ class Caller:
 
     Args:
         config: the settings.
-        service: what the nodes speak.
+        service: what the nodes speak; None if nothing is called, since the cluster only observes.
         fleet: the models.
 
     Attributes:
@@ -54,7 +54,7 @@ class Caller:
         last_round: what came of the last round; None before the first.
     """
 
-    def __init__(self, config: ClusterConfig, service: NodeService, fleet: Fleet) -> None:
+    def __init__(self, config: ClusterConfig, service: NodeService | None, fleet: Fleet) -> None:
         self.open = False
         self.draining = False
         self.last_round: PredictionRound[Any] | None = None
@@ -74,6 +74,19 @@ class Caller:
         if not self.open:
             raise trio.ClosedResourceError("this cluster's block was not entered, or was left")
 
+    def check_calls(self) -> NodeService:
+        """Refuse what a cluster can't do that only observes; return what the nodes speak.
+
+        Raises:
+            RuntimeError: nobody said what they speak.
+        """
+        if self._service is None:
+            raise RuntimeError(
+                "this Cluster only observes, since it was made without a service: "
+                "it calls and reports no models"
+            )
+        return self._service
+
     async def call(
         self,
         method: str,
@@ -90,7 +103,7 @@ class Caller:
         self, values: tuple[Any, ...], models: Models | None, **options: Unpack[CallOptions]
     ) -> PredictionRound[Any]:
         """Play a round of predictions; see `Cluster.predict`."""
-        return await self.call(self._service.predict_method(), Arguments(*values), models, **options)
+        return await self.call(self.check_calls().predict_method(), Arguments(*values), models, **options)
 
     @contextlib.asynccontextmanager
     @enable_ki_protection
@@ -127,16 +140,17 @@ class Caller:
         self, actor: ModelActor, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
     ) -> PredictResult[Any]:
         """Make one call on one model, which may be joining; no method is the one that predicts."""
-        method = self._service.predict_method() if method is None else method
+        method = self.check_calls().predict_method() if method is None else method
         new_round = self._new_round(method, arguments, [actor.runner], options, may_be_joining=True)
         return (await self._prepare_and_play(new_round))[actor.runner]
 
     async def reset_model(self, actor: ModelActor, timeout: float | None) -> PredictResult[None]:
         """Have one model forget what it has learnt, and wait until it has joined again."""
+        service = self.check_calls()
         self._check_taking_calls()
-        request = self._service.reset_request()
+        request = service.reset_request()
         now = trio.current_time()
-        spec = RoundSpec.make(self._config, request.path, self._service.read_reset, now, timeout=timeout)
+        spec = RoundSpec.make(self._config, request.path, service.read_reset, now, timeout=timeout)
         requests = self._requests(lambda _: request, Arguments(), request.path, now)
         enclosing = trio.current_effective_deadline() - self._config.scope_margin
         new_round = self._make_round(spec, requests, [actor], call_type=ResetCall)
@@ -169,9 +183,9 @@ class Caller:
         options: CallOptions,
         **more: Any,
     ) -> Round:
-        now = trio.current_time()
-        spec = RoundSpec.make(self._config, method, self._service.read_call, now, **options)
-        make = functools.partial(self._service.call_request, method)
+        now, service = trio.current_time(), self.check_calls()
+        spec = RoundSpec.make(self._config, method, service.read_call, now, **options)
+        make = functools.partial(service.call_request, method)
         requests = self._requests(make, arguments, method, now)
         self._check_taking_calls()
         if models is None:

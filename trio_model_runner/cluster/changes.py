@@ -34,7 +34,7 @@ class ChangeKind(enum.StrEnum):
 
     Attributes:
         ANNOUNCED: the orchestrator says that a model runs or recovers.
-        JOINED: a model is ready, for the first time or again.
+        JOINED: a model is ready, for the first time or again; or reachable, if the cluster only observes.
         LOST: the connection to a model that was ready is gone, and is being made again: see `Change.error`.
             JOINED follows, or FAILED.
         REDEPLOYED: a new deployment is ready, and has taken the place of `Change.previous`.

@@ -7,7 +7,7 @@ type in `returns=` is the type of the values. The work is done elsewhere: `block
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ..returns.typing import Returns
     from ..values.encoded import Encoded
 
-__all__ = ["Cluster", "Join"]
+__all__ = ["Cluster", "Join", "limit_to"]
 
 T = TypeVar("T", default=Any)
 
@@ -79,28 +79,45 @@ class Cluster:
     Entering waits for the orchestrator's list of models, and then, for at most ``startup_timeout``, until
     each of them is ready or has failed. Slower ones join later. All methods may be called from any task.
 
+    Without a service, a cluster only **observes**. It connects to the orchestrator and to all nodes, verifies
+    TLS and, where a node's answer to a health check carries one, the proof. It asks for nothing but health,
+    every ``keepalive.interval``: no Setup, no calls, no reports, and `call` and its like raise RuntimeError.
+    Models whose nodes answer are ``ModelState.REACHABLE``. Whether the model behind such a node works, nobody
+    was asked. Where this class speaks of models that are ready, these are meant then: in `models`,
+    `wait_for_models` and JOINED of `changes`.
+
     Args:
         config: the settings.
-        service: the gRPC service that the model nodes have.
+        service: the gRPC service that the model nodes have; None only observes.
         on_join: an async function that catches a model up before it takes part in rounds. It is called at the
             model's first join, and again whenever the model has lost its history. It may call the model
             through ``join.model``. If it raises, or takes longer than ``on_join_timeout``, the model stays
             out until it is announced again.
 
     Raises:
-        TypeError: `config`, `service`, `on_join` or an argument for the setup is of another type.
+        TypeError: `config`, `service`, `on_join` or an argument for the setup is of another type; or
+            `on_join` is given without a service.
         ValueError: an argument for the setup is out of range or too large.
         OrchestratorUnavailable: on entering, if no list came within ``orchestrator_timeout``.
     """
 
-    def __init__(self, config: ClusterConfig, service: NodeService, *, on_join: OnJoin | None = None) -> None:
+    def __init__(
+        self, config: ClusterConfig, service: NodeService | None = None, *, on_join: OnJoin | None = None
+    ) -> None:
         if not isinstance(config, ClusterConfig):
             raise TypeError(f"config: must be a ClusterConfig, got {type(config).__name__}")
-        if not isinstance(service, NodeService):
+        if service is not None and not isinstance(service, NodeService):
             raise TypeError(f"service: must be a service such as TrainInferService(), got {shown(service)}")
         if on_join is not None and not callable(on_join):
             raise TypeError(f"on_join: must be an async function, got {type(on_join).__name__}")
-        check_size(service.setup_request(), config.limits.max_message_bytes)
+        if service is not None:
+            check_size(service.setup_request(), config.limits.max_message_bytes)
+        elif on_join is not None:
+            raise TypeError(
+                "on_join: needs a service; a Cluster without one only observes, and nothing joins"
+            )
+        else:
+            config = attrs.evolve(config, report_failures=False)
         self._config = config
         self._on_join = on_join
         self._feed = OrchestratorFeed(config)
@@ -110,12 +127,12 @@ class Cluster:
 
     @property
     def config(self) -> ClusterConfig:
-        """The settings."""
+        """The settings. `report_failures` is False if the cluster only observes."""
         return self._config
 
     @property
     def models(self) -> Mapping[str, ModelRunner]:
-        """The models that are ready, by model id, as of now."""
+        """The models that are ready, or reachable if the cluster only observes, by model id, as of now."""
         return self._fleet.ready
 
     @property
@@ -206,6 +223,7 @@ class Cluster:
             TypeError: an argument can't be sent, or has the wrong type. Nothing was sent.
             ValueError: an argument is out of range, or one of `models` is another cluster's. Nothing was
                 sent.
+            RuntimeError: the cluster only observes.
             ClusterDraining: `drain` was called.
             trio.ClosedResourceError: the block was not entered, or was left.
         """
@@ -372,7 +390,7 @@ class Cluster:
 
     @enable_ki_protection
     async def wait_for_models(self, count: int = 1) -> None:
-        """Wait until at least `count` models are ready.
+        """Wait until at least `count` models are ready, or reachable if the cluster only observes.
 
         Raises:
             TypeError: `count` is no whole number.
@@ -403,8 +421,10 @@ class Cluster:
         Raises:
             TypeError: `model` is no ModelRunner, or `reason` is no text.
             ValueError: there is no such code, or the model is another cluster's.
+            RuntimeError: the cluster only observes.
             trio.ClosedResourceError: the cluster's block was not entered, or was left.
         """
+        self._caller.check_calls()
         self._caller.check_open()
         self._fleet.report(model, code, reason)
         await trio.lowlevel.checkpoint()
@@ -450,3 +470,11 @@ class Cluster:
     ) -> bool | None:
         assert self._manager is not None
         return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - it shields itself
+
+
+def limit_to(cluster: Cluster, model_ids: Collection[str]) -> None:
+    """Have a cluster know these models alone, before its block is entered: no other is connected or set up.
+
+    It is for a command that calls one model by hand. A coordinator calls some of its models by ``models=``.
+    """
+    cluster._fleet.only = frozenset(model_ids)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
+import attrs
 import trio
 
 from ..frame_readers.readers import FrameReaders
@@ -48,7 +49,9 @@ _OUT: Final = frozenset({ModelState.FAILED, ModelState.RECOVERING})
 _AGAIN: Final = frozenset({ModelState.LOST, ModelState.CONNECTING})
 """The connection is gone, and will be made again."""
 
-_TAKING_PART: Final = frozenset({ModelState.READY, ModelState.REPLACING})
+_UP: Final = frozenset({ModelState.READY, ModelState.REACHABLE})
+
+_TAKING_PART: Final = _UP | {ModelState.REPLACING}
 
 _HELD_AT_ONCE: Final = 10
 """So many models that can't be reached, and that nobody is told of, are tried again at the same time."""
@@ -73,7 +76,7 @@ class Fleet:
 
     Args:
         config: the settings.
-        service: the gRPC service that the nodes have.
+        service: the gRPC service that the nodes have; None if the models are only observed.
         feed: the orchestrator's feed.
         join: lets the coordinator catch a model up. It gets the model, why it joins, and whether its instance
             is new.
@@ -87,6 +90,7 @@ class Fleet:
         initialised: set when the orchestrator's first list has come.
         changed: sent whenever the state of a model or the membership changes.
         members: the announced models, by model id; it changes with them.
+        only: the ids of the models that there are, whatever the orchestrator says; None for all.
     """
 
     calls: Calls
@@ -94,7 +98,7 @@ class Fleet:
     def __init__(
         self,
         config: ClusterConfig,
-        service: NodeService,
+        service: NodeService | None,
         feed: OrchestratorFeed,
         *,
         join: Callable[[ModelRunner, JoinReason, bool], Awaitable[None]],
@@ -112,6 +116,7 @@ class Fleet:
         self.losses = Losses()
         self.initialised = trio.Event()
         self.changed = Signal()
+        self.only: Collection[str] | None = None
         self._feed = feed
         self._join = join
         self._membership: Membership[ModelActor] = Membership(
@@ -143,7 +148,7 @@ class Fleet:
 
     @property
     def ready(self) -> Mapping[str, ModelRunner]:
-        """The models that are ready, as of now, by model id."""
+        """The models that are ready, or reachable if they are only observed, as of now, by model id."""
         return MappingProxyType(self._ready.copy())
 
     @property
@@ -239,6 +244,9 @@ class Fleet:
         if isinstance(event, Disconnected):
             logger.warning("the orchestrator is away: %s", event.error)
             return
+        if self.only is not None:
+            entries = tuple(entry for entry in event.entries if entry.model_id in self.only)
+            event = attrs.evolve(event, entries=entries)
         self._membership.apply(event)
         self._complain_of_crowds(event)
         if isinstance(event, Init):
@@ -288,7 +296,7 @@ class Fleet:
         actor, state = self._living[model], model.state
         if previous is ModelState.REPLACING and state is ModelState.READY:
             pass  # it took part in rounds all the time
-        elif state is ModelState.READY:
+        elif state in _UP:
             self._take_in(actor)
         elif state is not ModelState.REPLACING and self._ready.get(model.model_id) is model:
             del self._ready[model.model_id]
@@ -311,7 +319,7 @@ class Fleet:
         self._tell(Change(ChangeKind.FAILED, model, error=model.error))
 
     def _take_in(self, actor: ModelActor) -> None:
-        """A model is ready. If it is a successor, it replaces another deployment now."""
+        """A model is ready, or reachable. If it is a successor, it replaces another deployment now."""
         model = actor.runner
         self._told_out.pop(model, None)
         self.losses.note_ready(model)

@@ -139,18 +139,21 @@ class ModelActor:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes part in rounds. This becomes False at once when its connection is lost.
+        """Whether it takes part in rounds, or is reachable where the cluster only observes.
+
+        This becomes False at once when its connection is lost.
 
         The state changes a little later. A call that was made meanwhile would wait for the next connection.
         Calls do wait where the node has retired the connection in peace, or must prove itself anew: then it
         is replaced at once.
         """
-        if self._life.state is ModelState.READY:
+        state = self._life.state
+        if state is ModelState.READY or state is ModelState.REACHABLE:
             node = self._steps.node
             return node is not None and (
                 node.connection.accepts_calls or self._aftermath.will_be_replaced(node)
             )
-        return self._life.state is ModelState.REPLACING
+        return state is ModelState.REPLACING
 
     @property
     def joining(self) -> bool:
@@ -170,6 +173,8 @@ class ModelActor:
             return "replaced by another deployment"
         if self._life.state is ModelState.READY and not self.ready:  # the task has not noticed yet
             return f"{ModelState.LOST.value}: {self._steps.connected.connection.loss}"
+        if self._life.state is ModelState.REACHABLE and self._steps.connected.must_prove:
+            return "its node has not proved that it belongs to the model"
         state = self._life.state.value
         return f"{state}: {describe(self.error)}" if self.error is not None else state
 
@@ -179,9 +184,10 @@ class ModelActor:
         if self._channel is None:
             from ..channel.routed import RoutedChannel  # grpclib's client brings asyncio, which is slow
 
-            path = self._supervisor.service.setup_request().path
+            service = self._supervisor.service
+            path = None if service is None else service.setup_request().path
             self._channel = RoutedChannel(
-                ModelRoute(self, path[: path.rindex("/") + 1]),
+                ModelRoute(self, path and path[: path.rindex("/") + 1]),
                 peer=Peer((self.host, self.port)),
                 max_message_bytes=self._config.limits.max_message_bytes,
             )
@@ -408,6 +414,8 @@ class ModelActor:
             usable = state is ModelState.JOINING
         else:
             usable = state is ModelState.READY or state is ModelState.RETIRING
+            if state is ModelState.REACHABLE:  # whose node may never have shown a proof
+                usable = unproved or not node.must_prove
         if usable and not unproved and node.must_prove:
             self._lapse(_LAPSED)
             return None
@@ -481,6 +489,8 @@ class ModelActor:
             self._let_go(gently=previous is ModelState.READY and (gently or event in _LOSSES))
         if state is not previous and state is not ModelState.FAILED:
             self.our_error = None
+        if state is ModelState.REACHABLE:
+            self.error = None
         if state is ModelState.READY:
             self.error = None
             self._steps.reason = JoinReason.RESTARTED

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .handle import ModelRunner
     from .supervisor import Supervisor
 
-__all__ = ["HEALTH_CHECK", "BringUpError", "SetupWatch", "connect", "prove", "set_up"]
+__all__ = ["HEALTH_CHECK", "BringUpError", "SetupWatch", "connect", "greet", "prove", "set_up"]
 
 _BUSY_RETRY: Final = 0.1
 _NEARLY_ALL: Final = 0.9
@@ -155,11 +155,36 @@ async def prove(node: NodeConnection, service: NodeService, timeout: float) -> N
             await _ask(node, empty_setup, timeout, "an empty Setup", exempt=False)
     except GRPCError as error:
         if node.must_prove:
-            text = f"the node did not prove itself: {status_text(error)}"
-            outcome = outcome_of_proof(error)
-            if outcome is not None:
-                raise BringUpError(outcome, text, error) from error
-            raise ConnectionError(text) from error
+            raise _refusal("the node did not prove itself", error) from error
+
+
+async def greet(node: NodeConnection, timeout: float) -> None:
+    """Ask a node that is only observed for a sign of life, by a health check.
+
+    Any answer is one: nodes say that they serve, whatever the model does, and some have no health service. If
+    there is a proof with it, it is verified.
+
+    Args:
+        node: the connection.
+        timeout: seconds that the answer may take.
+
+    Raises:
+        BringUpError: the node did not answer in time, or refuses us.
+        ProofFailed: the node does not belong to the model.
+        OSError, CallInterrupted: the connection failed.
+    """
+    try:
+        await _ask(node, HEALTH_CHECK, timeout, "the health check", exempt=True)
+    except GRPCError as error:
+        if not is_unknown_method(error):
+            raise _refusal("the node refuses the health check", error) from error
+
+
+def _refusal(text: str, error: GRPCError) -> BringUpError | ConnectionError:
+    """What a status means that came instead of an answer to a health check, or to an empty Setup."""
+    text = f"{text}: {status_text(error)}"
+    outcome = outcome_of_proof(error)
+    return ConnectionError(text) if outcome is None else BringUpError(outcome, text, error)
 
 
 async def set_up(node: NodeConnection, service: NodeService, timeout: float, watch: SetupWatch) -> bool:

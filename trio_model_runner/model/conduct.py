@@ -96,6 +96,10 @@ class Conduct:
         """Note that the model has an instance, and whether it was made just now."""
         self._judge.note_setup(self.record, created=created, now=trio.current_time())
 
+    def note_reached(self) -> None:
+        """Note that its node answers, where the cluster only observes: so nothing counts."""
+        self.record.connected = True
+
     def note_loss(self, *, stood: float, peaceful: bool = False, silent: bool = False) -> None:
         """Note that the connection has ended.
 

@@ -9,6 +9,9 @@ of an await is noticed late or not at all, and the state is still "ready" while 
 state is never set by hand: an event is looked up in `TABLE`, under the present state. The entry has the next
 state, and the **step** that the actor takes now. The step before it is cancelled.
 
+A model that is only observed takes another way: its node is never asked for an instance, so the model is
+REACHABLE, not READY.
+
 There is no I/O, no clock and no connection here. `actor` takes the steps.
 """
 
@@ -49,8 +52,10 @@ class Event(enum.Enum):
         INSTANCE_LOST: its node has no instance to call: it was restarted, or reset.
         BEGUN: the actor has begun to run.
         CONNECTED: there is a connection, and no proof is needed.
-        UNPROVED: there is a connection, and its node must prove that it belongs to the model.
+        UNPROVED: there is a connection, and its node must prove that it belongs to the model, or is only to
+            answer.
         PROVED: the node proved that it belongs to the model.
+        REACHED: the node answered, and the model is only observed.
         MUST_JOIN: it is set up, and the coordinator must catch it up.
         SET_UP: it is set up, and has its history.
         JOINED: the coordinator has caught it up.
@@ -76,6 +81,7 @@ class Event(enum.Enum):
     CONNECTED = enum.auto()
     UNPROVED = enum.auto()
     PROVED = enum.auto()
+    REACHED = enum.auto()
     MUST_JOIN = enum.auto()
     SET_UP = enum.auto()
     JOINED = enum.auto()
@@ -98,6 +104,7 @@ class Step(enum.Enum):
         SET_UP: ask the node to make an instance.
         JOIN: let the coordinator catch it up.
         SERVE: carry calls, until the connection takes no more.
+        OBSERVE: ask the node now and then whether it is there, until the connection ends.
         REPLACE: make the next connection, have it proved and set the model up, while calls wait for that.
         DRAIN: let the present calls end, and take no new ones.
         WAIT: wait for an event from outside.
@@ -112,6 +119,7 @@ class Step(enum.Enum):
     SET_UP = enum.auto()
     JOIN = enum.auto()
     SERVE = enum.auto()
+    OBSERVE = enum.auto()
     REPLACE = enum.auto()
     DRAIN = enum.auto()
     WAIT = enum.auto()
@@ -141,6 +149,7 @@ CONNECTED: Final = frozenset(
         ModelState.SETTING_UP,
         ModelState.JOINING,
         ModelState.READY,
+        ModelState.REACHABLE,
         ModelState.RETIRING,
     }
 )
@@ -189,6 +198,7 @@ TABLE: Final[Mapping[ModelState, Mapping[Event, Transition]]] = MappingProxyType
             **_BRINGING_UP,
             Event.PROOF_LAPSED: (ModelState.CONNECTING, Step.CONNECT),
             Event.PROVED: (ModelState.SETTING_UP, Step.SET_UP),
+            Event.REACHED: (ModelState.REACHABLE, Step.OBSERVE),
         },
         ModelState.SETTING_UP: {
             **_BRINGING_UP,
@@ -208,6 +218,13 @@ TABLE: Final[Mapping[ModelState, Mapping[Event, Transition]]] = MappingProxyType
             Event.INSTANCE_LOST: (ModelState.CONNECTING, Step.CONNECT),
             Event.CONNECTION_ENDED: (ModelState.LOST, Step.BACK_OFF),
             Event.RETIRED_IN_PEACE: (ModelState.REPLACING, Step.REPLACE),
+            Event.GIVEN_UP: (ModelState.FAILED, Step.WAIT),
+            Event.GIVEN_UP_FOR_NOW: (ModelState.FAILED, Step.WAIT_TO_RETRY),
+        },
+        ModelState.REACHABLE: {
+            **_WORDS_TO_THE_LIVING,
+            Event.PROOF_LAPSED: (ModelState.CONNECTING, Step.CONNECT),
+            Event.CONNECTION_ENDED: (ModelState.LOST, Step.BACK_OFF),
             Event.GIVEN_UP: (ModelState.FAILED, Step.WAIT),
             Event.GIVEN_UP_FOR_NOW: (ModelState.FAILED, Step.WAIT_TO_RETRY),
         },

@@ -70,10 +70,10 @@ class ModelRoute:
 
     Args:
         actor: the model's actor.
-        service_path: the beginning of all paths of the model's own service.
+        service_path: the beginning of all paths of the model's own service; None where none is called.
     """
 
-    def __init__(self, actor: RoutedModel, service_path: str) -> None:
+    def __init__(self, actor: RoutedModel, service_path: str | None) -> None:
         self._actor = actor
         self._service_path = service_path
 
@@ -87,7 +87,8 @@ class ModelRoute:
             CallInterrupted: the model is not connected, or too many calls wait for it.
             ProofFailed: no node could prove that it belongs to this model.
         """
-        turn = self._take_turn() if path.startswith(self._service_path) else None
+        own = self._service_path is not None and path.startswith(self._service_path)
+        turn = self._take_turn() if own else None
         try:
             if turn is not None:
                 await turn.wait()

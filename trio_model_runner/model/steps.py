@@ -19,11 +19,12 @@ from ..rpc.receiver import CallInterrupted
 from ..security.delegation import ProofLapsed
 from ..signal import Signal
 from ..text import quoted
-from .bringing_up import BringUpError, connect, prove, set_up
+from .bringing_up import BringUpError, connect, greet, prove, set_up
 from .lifecycle import Event, JoinReason, Step
 from .policy import Fact, outcome_of_distrust, outcome_of_fact
 
 if TYPE_CHECKING:
+    from ..services.base import NodeService
     from .attempts import Attempts
     from .conduct import Conduct
     from .handle import ModelRunner
@@ -120,6 +121,13 @@ class Steps:
         assert self.node is not None
         return self.node
 
+    @property
+    def _service(self) -> NodeService:
+        """What the node speaks, in a step that needs to know."""
+        service = self._supervisor.service
+        assert service is not None
+        return service
+
     def retry_now(self) -> None:
         """Make the next attempt of a model that was given up at once."""
         self._retry_now = True
@@ -139,6 +147,8 @@ class Steps:
         try:
             if step is Step.SERVE:
                 return await self._serve(self.connected)
+            if step is Step.OBSERVE:
+                return await self._observe(self.connected)
             return StepResult(await self._take(step, nursery))
         except BringUpError as failure:
             return StepResult(Event.GIVEN_UP, failure=failure)
@@ -153,16 +163,20 @@ class Steps:
             return StepResult(Event.CONNECTION_ENDED, error)
 
     async def _take(self, step: Step, nursery: trio.Nursery) -> Event:
-        service, timeout = self._supervisor.service, self._config.setup_timeout
+        observed = self._supervisor.service is None
         match step:
             case Step.CONNECT:
                 self.node = await self._connect(nursery)
-                return Event.UNPROVED if self.node.must_prove else Event.CONNECTED
+                return Event.UNPROVED if observed or self.node.must_prove else Event.CONNECTED
             case Step.BACK_OFF:
                 await trio.sleep(self._attempts.wait)
                 return Event.WAITED
+            case Step.PROVE if observed:
+                await greet(self.connected, self._config.keepalive.timeout)
+                self._actor.conduct.note_reached()
+                return Event.REACHED
             case Step.PROVE:
-                await prove(self.connected, service, timeout)
+                await prove(self.connected, self._service, self._config.setup_timeout)
                 return Event.PROVED
             case Step.SET_UP:
                 return await self._set_up(self.connected)
@@ -194,7 +208,7 @@ class Steps:
         watch = _BusyNode(self._actor, self)
         unread, self._setup_unread = self._setup_unread, False
         try:
-            created = await set_up(node, self._supervisor.service, self._config.setup_timeout, watch)
+            created = await set_up(node, self._service, self._config.setup_timeout, watch)
         except BaseException:
             self._setup_unread = unread or self._setup_unread
             raise
@@ -215,7 +229,7 @@ class Steps:
         node = await self._connect(nursery)
         try:
             if node.must_prove:
-                await prove(node, self._supervisor.service, self._config.setup_timeout)
+                await prove(node, self._service, self._config.setup_timeout)
             if old is not None:
                 await old.connection.wait_idle()
             event = await self._set_up(node)
@@ -248,6 +262,18 @@ class Steps:
             self.keepalive_interval *= 2  # as gRPC's specification of keepalive says
         error = ConnectionError(str(connection.loss))
         return StepResult(Event.CONNECTION_ENDED, error, peaceful=node.retired_in_peace)
+
+    async def _observe(self, node: NodeConnection) -> StepResult:
+        """Ask a node now and then whether it is there. Without calls, nothing else would find a dead one.
+
+        What its node does with a connection that carries no call is not held against the next one.
+        """
+        keepalive = self._config.keepalive
+        while True:
+            with trio.move_on_after(keepalive.interval):
+                await node.connection.watch()
+                return StepResult(Event.CONNECTION_ENDED, ConnectionError(str(node.connection.loss)))
+            await greet(node, keepalive.timeout)
 
     async def _wait_to_retry(self) -> None:
         with trio.move_on_after(self._attempts.retry_wait()):

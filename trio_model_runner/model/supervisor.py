@@ -30,8 +30,8 @@ class Supervisor(Protocol):
         """The settings."""
 
     @property
-    def service(self) -> NodeService:
-        """The gRPC service that the nodes have."""
+    def service(self) -> NodeService | None:
+        """The gRPC service that the nodes have; None if the models are only observed."""
 
     @property
     def security(self) -> NodeSecurity:

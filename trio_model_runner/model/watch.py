@@ -32,7 +32,7 @@ from .policy import SETUP, Answer, Fact, Overrun, answer_of_code, answer_of_erro
 
 if TYPE_CHECKING:
     from ..rpc.call import UnaryCall
-    from ..services.base import Request
+    from ..services.base import NodeService, Request
     from .conduct import Conduct
     from .node_connection import NodeConnection
     from .supervisor import Supervisor
@@ -76,13 +76,19 @@ class Watch:
         self.nursery: trio.Nursery | None = None
         self._actor = actor
         self._conduct = actor.conduct
-        self._service = supervisor.service
+        self._supervisor = supervisor
         self._timeout = supervisor.config.health.timeout
         self._setup_timeout = supervisor.config.setup_timeout
         self._calls_waiting = 0
         self._hurry = Signal()
         self._ended = Signal()
         self._node: NodeConnection | None = None
+
+    @property
+    def _service(self) -> NodeService:
+        service = self._supervisor.service
+        assert service is not None  # only calls overrun, and none is made without a service
+        return service
 
     @property
     def overrun(self) -> Overrun | None:

@@ -67,6 +67,7 @@ class ModelState(enum.StrEnum):
         SETTING_UP: its node is asked to make an instance.
         JOINING: the coordinator's `on_join` catches it up.
         READY: it takes part in rounds.
+        REACHABLE: its node answers. The cluster only observes, so it does not know what the model does.
         REPLACING: it takes part in rounds. Its node has retired the connection in peace, or must prove itself
             anew, and calls wait for the next connection, which is being made.
         LOST: its connection is gone, and will be made again.
@@ -82,6 +83,7 @@ class ModelState(enum.StrEnum):
     SETTING_UP = "setting up"
     JOINING = "joining"
     READY = "ready"
+    REACHABLE = "reachable"
     REPLACING = "replacing"
     LOST = "lost"
     RECOVERING = "recovering"

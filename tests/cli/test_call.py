@@ -1,0 +1,116 @@
+"""`call` asks those who were named, and nobody else; it never reports, and says what it may have changed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from click.testing import CliRunner
+
+from trio_model_runner.cli.commands import commands
+from trio_model_runner.testing import LocalCrunch
+
+COMMAND = [sys.executable, "-W", "error", "-m", "trio_model_runner", "call"]
+
+
+class Model:
+    made = 0
+
+    def __init__(self) -> None:
+        type(self).made += 1
+
+    def predict(self, asset: Any, history: Any, more: Any, step: Any = None) -> Any:
+        return {"values": [asset, history, more], "step": step}
+
+    def tick(self, payload: Any) -> None:
+        return None
+
+    def nasty(self) -> str:
+        return "\x1b[2J\u202eevil\n"
+
+    def fail(self) -> None:
+        raise ValueError("\x1b[31mno nest\u2066 here\r\n")
+
+
+class Other(Model):
+    made = 0
+
+
+async def called(crunch: LocalCrunch, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+    place = ["--crunch-id", crunch.orchestrator.crunch_id, "--port", str(crunch.orchestrator.port)]
+    place += ["--host", "127.0.0.1"]
+    ended = await trio.run_process(
+        [*COMMAND, *arguments, "--class", "birds.Tracker", *place],
+        stdin=stdin,
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+    return ended.returncode, ended.stdout.decode(), ended.stderr.decode()
+
+
+async def test_one_model_is_asked_and_no_other_is_even_set_up(tmp_path: Path) -> None:
+    (tmp_path / "value.json").write_text("[1, 2]")
+    async with LocalCrunch({"a": Model, "b": Other}) as crunch:
+        arguments = ["predict", '"BTC"', f"@{tmp_path}/value.json", "-", "-k", "step=60", "--model", "a"]
+        code, out, err = await called(crunch, *arguments, "--json", stdin=b'{"from": "stdin"}')
+        assert code == 0
+        row = json.loads(out)
+        assert (row["model_id"], row["status"]) == ("a", "SUCCESS")
+        assert row["value"] == {"values": ["BTC", [1, 2], {"from": "stdin"}], "step": 60}
+        assert "'a' had no instance, so one was made" in err
+        assert (Model.made, Other.made) == (1, 0)
+
+        code, out, err = await called(crunch, "tick", "3", "--model", "a", "--model", "zz")
+        assert code == 1
+        assert "SUCCESS" in out
+        assert "warning: tick by hand may change what a model knows" in err
+        assert "'zz' is not announced" in err
+        assert "no instance" not in err
+
+
+async def test_what_models_say_can_not_garble_the_terminal_and_nobody_is_reported() -> None:
+    async with LocalCrunch({"a": Model, "b": Other}) as crunch:
+        for method, code in (("nasty", 0), ("fail", 1)):
+            ended_with, out, _ = await called(crunch, method, "--all")
+            assert ended_with == code
+            assert all(line.isprintable() for line in out.splitlines())
+            assert len(out.splitlines()) == 3
+        assert crunch.reports == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["predict", "--class", "a.B"], "say whom to call: --model ID (once or more), or --all"),
+        (["predict", "--class", "a.B", "--all", "--model", "a"], "say whom to call"),
+        (["predict", "--all"], "Missing option '--class'"),
+        (["predict", "BTC", "--all", "--class", "a.B"], "'BTC' is no JSON"),
+        (["predict", "BTC", "--all", "--class", "a.B"], """a text has quotes of its own: '"BTC"'"""),
+        (["predict", "@nowhere", "--all", "--class", "a.B"], "'@nowhere' can't be read: No such file"),
+        (["predict", "-k", "3", "--all", "--class", "a.B"], "'3' is not NAME=JSON"),
+        (["predict", "-k", "a=1", "-k", "a=2", "--all", "--class", "a.B"], "a is given twice"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_said(arguments: list[str], complaint: str) -> None:
+    ended = CliRunner().invoke(commands, ["call", *arguments])
+    assert ended.exit_code == 2
+    assert complaint in " ".join(ended.output.split())
+
+
+async def test_without_an_orchestrator_the_code_is_3(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[trio-model-runner]\norchestrator_timeout = 0.1\n")
+    async with LocalCrunch(crunch_id="birds") as crunch:
+        port = crunch.orchestrator.port
+    command = [*COMMAND, "predict", "--all", "--class", "a.B", "--crunch-id", "birds", "--port", str(port)]
+    ended = await trio.run_process(
+        [*command, "--config", str(file)], capture_stdout=True, capture_stderr=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (3, b"")
+    assert ended.stderr.startswith(b"Error: no init from the orchestrator at localhost:")
+    assert b"(trio-model-runner check says more)" in ended.stderr

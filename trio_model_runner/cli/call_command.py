@@ -1,0 +1,201 @@
+"""The command ``call``: ask some models for one thing, by hand.
+
+It is a client beside the coordinator, so it must change as little as it can. It never reports. It connects to
+the models that were named and to no others, since a Setup makes an instance where there is none.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+from rich.text import Text
+
+from ..text import quoted
+from ..values.results import Status
+from .options import Chosen, Command, chosen_settings, debug_option, json_option, no_color_option
+from .output import ascii_only, clean, layout_width, open_console, write, write_json
+from .running import Exit, Failure, Running, library_log, run_until_interrupted
+from .table import STYLES, fit, name_width, plain_table
+from .values_given import read_keywords, read_value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from ..cluster.cluster import Cluster, Join
+    from ..config import ClusterConfig
+    from ..services import DynamicSubclassService
+    from ..values.data import Arguments
+    from ..values.prediction_round import PredictionRound
+    from ..values.results import PredictResult
+
+__all__ = ["call"]
+
+_WIDEST: Final = 200
+_LONGEST: Final = 2000  # characters of a value or a detail in a table
+_STATE_CARRYING: Final = frozenset({"tick", "train", "update", "fit"})
+
+
+@click.command(cls=Command, short_help="Call a method of some models by hand.")
+@click.argument("method")
+@click.argument("values", metavar="[JSON]...", nargs=-1)
+@click.option(
+    "-k", "keywords", metavar="NAME=JSON", multiple=True, help="A keyword argument; several may be."
+)
+@click.option("--class", "class_name", metavar="NAME", required=True, help="The class of the models.")
+@click.option("--model", "models", metavar="ID", multiple=True, help="Whom to call; several may be.")
+@click.option("--all", "everyone", is_flag=True, help="Call all models of the crunch.")
+@click.option(
+    "--timeout", type=click.FloatRange(0.001), metavar="SECONDS", help="The deadline; else the settings' one."
+)
+@chosen_settings
+@json_option
+@no_color_option
+@debug_option
+@click.pass_obj
+def call(
+    running: Running,
+    method: str,
+    values: tuple[str, ...],
+    keywords: tuple[str, ...],
+    class_name: str,
+    models: tuple[str, ...],
+    everyone: bool,
+    timeout: float | None,
+    chosen: Chosen,
+    as_json: bool,
+    no_color: bool,
+) -> int:
+    """Call METHOD of some models, and show what each answers.
+
+    Arguments are JSON: 3, '"BTC"', '[1, 2]', null; behind -- also -3. @FILE reads one from a file, and - from
+    standard input. Whom to call must be said: --model ID, or --all.
+
+      trio-model-runner call predict --model 42 --class birds.Tracker
+      trio-model-runner call predict '"BTC"' -k step=60 --all --class a.Tracker
+      trio-model-runner call tick @payload.json --model 42 --class birds.Tracker
+
+    Nobody is ever reported for what this does. But what a model learns from a call by hand, such as a tick,
+    its coordinator does not know of; and a node that has no instance makes one. Node and coordinator share
+    one model: a coordinator's call that comes meanwhile waits, and may be late.
+
+    Exit codes: 0 all succeeded, 1 some did not, 2 wrong use or settings, 3 no orchestrator.
+    """
+    if bool(models) == everyone:
+        raise click.UsageError("say whom to call: --model ID (once or more), or --all")
+    from ..services import DynamicSubclassService
+    from ..values.data import Arguments
+
+    arguments = Arguments(*map(read_value, values), **read_keywords(keywords))
+    config = attrs.evolve(chosen.load(), report_failures=False)
+    if method in _STATE_CARRYING:
+        text = "may change what a model knows, and its coordinator will not know of it"
+        click.echo(f"warning: {method} by hand {text}", err=True)
+    calling = _Calling(config, DynamicSubclassService(class_name), method, arguments, timeout, models or None)
+    console = open_console(color=not no_color)
+
+    async def run() -> int:
+        results = await calling.run()
+        return _show(console, results, as_json=as_json)
+
+    with library_log(running):
+        return run_until_interrupted(run)
+
+
+@attrs.frozen
+class _Calling:
+    """One call.
+
+    Attributes:
+        config: the settings.
+        service: the service, with the class.
+        method: the method.
+        arguments: the arguments.
+        timeout: seconds, or None for the settings' ones.
+        models: ids, or None for all.
+    """
+
+    config: ClusterConfig
+    service: DynamicSubclassService
+    method: str
+    arguments: Arguments
+    timeout: float | None
+    models: Sequence[str] | None
+
+    async def run(self) -> PredictionRound[Any]:
+        """Call, and give the results."""
+        from ..cluster.cluster import Cluster, limit_to
+
+        cluster: Cluster = Cluster(self.config, self.service, on_join=_warn_of_new_instance)
+        if self.models is not None:
+            limit_to(cluster, self.models)
+        async with cluster:
+            if self.models is None and not cluster.announced:
+                raise Failure(f"no model runs in crunch {quoted(self.config.crunch_id)}")
+            return await cluster.call(
+                self.method, self.arguments, timeout=self.timeout, models=self.models, sit_out=False
+            )
+
+
+async def _warn_of_new_instance(join: Join) -> None:
+    if join.fresh:
+        name = quoted(join.model.model_id)
+        click.echo(
+            f"warning: {name} had no instance, so one was made: it has no history, "
+            "and its coordinator will not know",
+            err=True,
+        )
+
+
+def _show(console: Console, results: PredictionRound[Any], *, as_json: bool) -> int:
+    if as_json:
+        for result in results.values():
+            write_json(console, result.to_dict())
+    elif results:
+        _show_table(console, list(results.values()))
+    for model_id in results.missing:
+        click.echo(f"{quoted(model_id)} is not announced: the orchestrator does not list it", err=True)
+    well = bool(results) and not results.missing and len(results.succeeded) == len(results)
+    return Exit.WELL if well else Exit.FINDING
+
+
+def _show_table(console: Console, results: Sequence[PredictResult[Any]]) -> None:
+    width, plain = layout_width(console, _WIDEST), ascii_only(console)
+    names = max(5, name_width(_name(result) for result in results))
+    texts = max(8, width - names - 7 - 9 - 3 * 2)
+    table = plain_table()
+    table.add_column("model", width=names, no_wrap=True)
+    table.add_column("status", width=7, no_wrap=True)
+    table.add_column("seconds", width=9, no_wrap=True, justify="right")
+    table.add_column("answer", width=texts, no_wrap=True)
+    for result in results:
+        answer = _answer(result)
+        if len(results) == 1:
+            answer = ""  # it is written below, whole
+        table.add_row(
+            Text(fit(clean(_name(result)), names, ascii_only=plain)),
+            Text(result.status.value, STYLES[result.status]),
+            Text(f"{result.elapsed:.3f}"),
+            Text(fit(answer[:_LONGEST], texts, ascii_only=plain)),
+        )
+    write(console, table)
+    if len(results) == 1:
+        console.out(_answer(results[0]), highlight=False)
+
+
+def _name(result: PredictResult[Any]) -> str:
+    return (result.model.name or result.model.model_id)[:_LONGEST]
+
+
+def _answer(result: PredictResult[Any]) -> str:
+    """The answer as JSON, or what happened, in one printable line."""
+    if result.status is not Status.SUCCESS:
+        return clean(result.detail[:_LONGEST])
+    row = result.to_dict()
+    if "value_type" in row:
+        return clean(f"({row['value_type']}) {str(result.value)[:_LONGEST]}")
+    return json.dumps(row["value"])

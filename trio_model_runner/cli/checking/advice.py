@@ -1,0 +1,167 @@
+"""What a failed stage means, and what to do about it: exceptions become a `Trouble`.
+
+Whose trouble it is differs: at the orchestrator, the settings are wrong most often; at a node, the node is.
+So the advice is about one or the other, and the words for what is wrong are the same.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import socket
+import ssl
+from typing import Final
+
+import attrs
+
+from ...errors import ProofFailed
+from ...groups import describe
+from ...rpc.ending import EndCause, Ending
+from ...security.delegation import UnknownIdentity
+from .findings import Stage, Trouble
+
+__all__ = ["Place", "of_name", "of_node_end", "of_proof", "of_silence", "of_tcp", "of_tls"]
+
+_NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
+_OURS: Final = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS)
+
+
+@attrs.frozen
+class _Advice:
+    """What to do about the troubles of one kind of place."""
+
+    name: str
+    refused: str
+    silent: str
+    plaintext: str
+    certificate: str
+    our_certificate: str
+    other: str
+
+
+class Place(enum.Enum):
+    """Where the trouble is."""
+
+    ORCHESTRATOR = _Advice(
+        name="Check host in the settings: is it spelt right? getent hosts NAME asks the same resolver.",
+        refused="Is the orchestrator started? Check host and port: 9091 is the usual port.",
+        silent="Check host and port. The host may be down, or a firewall may drop what is sent.",
+        plaintext="Set tls to false (--no-tls), if you trust the network; or check the port.",
+        certificate=(
+            "Check host: the certificate must have this name. If an authority of your own has signed it, set "
+            "tls_ca_file to that authority's certificate."
+        ),
+        our_certificate="The server wants a certificate of ours: give tls a context that has one.",
+        other="Look at the orchestrator's log.",
+    )
+    NODE = _Advice(
+        name="The orchestrator named a host that this machine can't look up; ask whoever runs it.",
+        refused="The node is down, or the orchestrator's list is out of date. Restart the model.",
+        silent="The node's machine is down or its process hangs, or a firewall drops what is sent.",
+        plaintext="The node speaks plaintext. Deploy it in secure mode, or leave out credentials.",
+        certificate=(
+            "The node must have a certificate for exactly this model's name, signed by the authority of "
+            "ca.crt. Another node may listen there, or ca.crt is not the right one."
+        ),
+        our_certificate="The node does not accept our certificate: make tls.crt anew with its authority.",
+        other="Look at the node's log.",
+    )
+
+
+def of_name(error: OSError, place: Place) -> Trouble:
+    """The trouble that a host's name can't be looked up."""
+    return Trouble(Stage.NAME, "no such host", describe(error), place.value.name)
+
+
+def of_tcp(error: OSError, address: str, place: Place) -> Trouble:
+    """The trouble that no TCP connection can be made."""
+    code = _errno(error)
+    if isinstance(error, socket.gaierror):
+        return of_name(error, place)
+    if isinstance(error, PermissionError):
+        advice = "allowed_networks and gateway_hosts say which hosts are allowed."
+        return Trouble(Stage.TCP, "not allowed", describe(error), advice)
+    if code == errno.ECONNREFUSED:
+        return Trouble(Stage.TCP, "nothing listens", f"at {address}", place.value.refused)
+    if code in _OURS:
+        advice = "This machine is at its limits: ulimit -n says how many connections a process may have."
+        return Trouble(Stage.TCP, "this machine can't connect", describe(error), advice)
+    return Trouble(Stage.TCP, "can't connect", describe(error), place.value.silent)
+
+
+def of_silence(stage: Stage, what: str, address: str, seconds: float, place: Place) -> Trouble:
+    """The trouble that nothing comes."""
+    return Trouble(stage, what, f"{address} within {seconds:g} s", place.value.silent)
+
+
+def of_tls(error: OSError, place: Place) -> Trouble:
+    """The trouble that a TLS handshake failed."""
+    tls = _tls_error(error)
+    reason = "" if tls is None else (tls.reason or str(tls)).upper().replace(" ", "_")
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        return Trouble(Stage.TLS, "another certificate", describe(error), place.value.certificate)
+    if any(part in reason for part in _NOT_TLS):
+        return Trouble(Stage.TLS, "plaintext where TLS is wanted", describe(error), place.value.plaintext)
+    if "ALERT" in reason:
+        what = "our side of TLS is refused"
+        return Trouble(Stage.TLS, what, describe(error), place.value.our_certificate)
+    return Trouble(Stage.TLS, "no TLS", describe(error), place.value.plaintext)
+
+
+def of_node_end(ending: Ending, address: str, *, answered: bool, encrypted: bool, tls: bool) -> Trouble:
+    """The trouble that a node's connection ended before it carried an answer.
+
+    Args:
+        ending: how it ended.
+        address: where the node is.
+        answered: the node has spoken HTTP/2.
+        encrypted: the connection spoke TLS.
+        tls: the port speaks TLS, as was tried on another connection.
+    """
+    detail = f"{address}: {ending}"
+    match ending.cause:
+        case _ if ending.cause is EndCause.SPEAKS_TLS or tls:
+            advice = "Set credentials: secure for mutual TLS, gateway for a gateway in front of the nodes."
+            return Trouble(Stage.TLS, "TLS where plaintext is spoken", detail, advice)
+        case EndCause.SPEAKS_HTTP1:
+            advice = "A web server or a proxy listens there: a proxy must speak HTTP/2 to us, too."
+            return Trouble(Stage.HTTP2, "HTTP/1, not gRPC", detail, advice)
+        case _ if ending.cause is EndCause.TLS_FAILED or (encrypted and not answered):
+            return Trouble(Stage.TLS, "our side of TLS is refused", detail, Place.NODE.value.our_certificate)
+        case _:
+            return Trouble(Stage.HTTP2, "no HTTP/2", detail, Place.NODE.value.other)
+
+
+def of_proof(error: ProofFailed) -> Trouble:
+    """The trouble that a node did not prove that it belongs to the model."""
+    if isinstance(error, UnknownIdentity):
+        advice = "The orchestrator must say the wallet and the hotkey of the model's participant."
+        return Trouble(Stage.PROOF, "nobody says whose the model is", str(error), advice)
+    if "has expired" in str(error):
+        advice = "The participant must sign anew. If clocks differ, set them, or raise clock_leeway."
+        return Trouble(Stage.PROOF, "an expired proof", str(error), advice)
+    if "wallet is" in str(error):
+        advice = "The node is signed for by another wallet than the orchestrator names: one is wrong."
+        return Trouble(Stage.PROOF, "another wallet", str(error), advice)
+    advice = "The participant's wallet must sign the key of the node's certificate, for this model."
+    return Trouble(Stage.PROOF, "no good proof", str(error), advice)
+
+
+def _errno(error: OSError) -> int | None:
+    """The number of an error, or of the attempts that it stands for, if all have the same."""
+    if error.errno is not None:
+        return error.errno
+    cause = error.__cause__
+    if isinstance(cause, ExceptionGroup):
+        numbers = {each.errno for each in cause.exceptions if isinstance(each, OSError)}
+        return numbers.pop() if len(numbers) == 1 else None
+    return cause.errno if isinstance(cause, OSError) else None
+
+
+def _tls_error(error: BaseException) -> ssl.SSLError | None:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return cause
+        cause = cause.__cause__
+    return None

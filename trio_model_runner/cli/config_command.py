@@ -1,0 +1,99 @@
+"""The command ``config``: which settings there are, and whether a file of them is good."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+from rich.text import Text
+
+from .options import Chosen, Command, chosen_settings, debug_option, json_option, no_color_option
+from .output import layout_width, open_console, write, write_json
+from .running import Exit, Failure
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .settings_list import Setting
+
+__all__ = ["config"]
+
+_INDENT = 4
+_WIDEST = 120
+
+
+@click.command(cls=Command, short_help="List the settings, or check a file.")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--check", metavar="FILE", help="Say whether this file is good, and what it changes.")
+@chosen_settings
+@json_option
+@no_color_option
+@debug_option
+def config(names: tuple[str, ...], check: str | None, chosen: Chosen, as_json: bool, no_color: bool) -> int:
+    """List the settings, or check a file of them.
+
+    Each setting is shown with its default, its unit, and its environment variable. With NAMEs, only those
+    that have one of them in their names.
+
+      trio-model-runner config timeout limits
+      trio-model-runner config --check /etc/birds/config.toml
+
+    With --check, or any of the options for settings, these settings are loaded, with those of the
+    environment; exit code 2 says that something is wrong, and the error what.
+    """
+    console = open_console(color=not no_color)
+    if check is not None or chosen != Chosen(None, {}, None):
+        if check is not None:
+            chosen = attrs.evolve(chosen, path=check)
+        return _show_changes(console, chosen, as_json=as_json)
+    from .settings_list import all_settings
+
+    settings = [
+        each for each in all_settings() if not names or any(name.lower() in each.name for name in names)
+    ]
+    if not settings:
+        raise Failure(f"no setting has {' or '.join(names)} in its name", Exit.USAGE)
+    if as_json:
+        write_json(console, [attrs.asdict(each) for each in settings])
+    else:
+        write(console, *_in_words(settings, layout_width(console, _WIDEST)))
+    return Exit.WELL
+
+
+def _in_words(settings: list[Setting], width: int) -> list[Text]:
+    lines = []
+    for setting in settings:
+        line = Text.assemble((setting.name, "bold"), f" = {setting.default}" if setting.default else "")
+        if setting.unit:
+            line.append(f"  {setting.unit}", "bright_black")
+        room = width - line.cell_len - len(setting.variable)
+        if room >= 2:
+            line.append(" " * room)
+        else:
+            lines.append(line)
+            line = Text(" " * _INDENT)
+        line.append(setting.variable, "cyan")
+        lines.append(line)
+        lines += [
+            Text(" " * _INDENT + text, "bright_black")
+            for text in textwrap.wrap(setting.meaning, width - _INDENT)
+        ]
+    return lines
+
+
+def _show_changes(console: Console, chosen: Chosen, *, as_json: bool) -> int:
+    from .settings_list import changed_settings
+
+    changes = list(changed_settings(chosen.load()))
+    if as_json:
+        write_json(console, {name: value for name, value, _ in changes})
+        return Exit.WELL
+    write(console, Text("The settings are good.", "green"))
+    for name, value, default in changes:
+        line = Text.assemble("  ", (name, "bold"), f" = {value}")
+        if default != "required":
+            line.append(f"  (default {default})", "bright_black")
+        write(console, line)
+    return Exit.WELL

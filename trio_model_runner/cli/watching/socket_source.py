@@ -1,0 +1,95 @@
+"""Events from the `StatusSocket` of a coordinator on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, Final
+
+import trio
+
+from ..running import Failure
+
+__all__ = ["JSONLines", "connect", "events_of", "events_of_socket"]
+
+Event = dict[str, Any]
+
+_LONGEST_LINE: Final = 64 << 20  # bytes; a snapshot of 10,000 models has 3 MB
+_PIECE: Final = 1 << 16
+
+
+class JSONLines:
+    """Cuts bytes into lines, and reads each as a JSON object. What is none is left out."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes | bytearray) -> list[Event]:
+        """The objects of the lines that are complete now."""
+        searched = len(self._rest)
+        self._rest += data
+        if self._rest.find(b"\n", searched) < 0:
+            if len(self._rest) > _LONGEST_LINE:
+                self._rest.clear()
+            return []
+        *lines, last = self._rest.split(b"\n")
+        self._rest = bytearray(last)
+        return [row for line in lines if (row := _read(line)) is not None]
+
+
+def _read(line: bytes | bytearray) -> Event | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+async def connect(path: str) -> trio.SocketStream:
+    """Connect to a status socket.
+
+    Raises:
+        Failure: no coordinator listens there; the text says what may be the reason.
+    """
+    try:
+        return await trio.open_unix_socket(path)
+    except FileNotFoundError as error:
+        hint = "does the coordinator have StatusSocket among its instruments, with this path?"
+        raise Failure(f"no coordinator runs at {path!r}: there is no such socket ({hint})") from error
+    except ConnectionRefusedError as error:
+        raise Failure(f"no coordinator runs at {path!r}: nobody listens; the last one has ended") from error
+    except PermissionError as error:
+        hint = "only the coordinator's own user and root may read its status"
+        raise Failure(f"{path!r} can't be read: permission denied ({hint})") from error
+    except (OSError, ValueError) as error:
+        raise Failure(f"{path!r} is no status socket: {error}") from error
+
+
+async def events_of_socket(path: str, tell: Callable[[Event], None]) -> None:
+    """Tell the events of a status socket, until it ends.
+
+    Args:
+        path: where it is.
+        tell: is called with each event.
+
+    Raises:
+        Failure: no coordinator listens there.
+    """
+    async with await connect(path) as stream, aclosing(events_of(stream)) as events:
+        async for event in events:
+            tell(event)
+
+
+async def events_of(stream: trio.abc.ReceiveStream) -> AsyncGenerator[Event, None]:
+    """The events of a status socket, until it ends."""
+    lines = JSONLines()
+    while True:
+        try:
+            data = await stream.receive_some(_PIECE)
+        except trio.BrokenResourceError:
+            return
+        if not data:
+            return
+        for event in lines.feed(data):
+            yield event
