@@ -16,6 +16,7 @@ import trio
 
 from ..groups import first_of, one_by_itself
 from .output import open_console
+from .timeline import timeline
 
 __all__ = ["commands", "run", "run_until_interrupted"]
 
@@ -123,3 +124,6 @@ def demo(rounds: int, timeout: float, seed: int, no_color: bool) -> int:
 
     console = open_console(color=not no_color)
     return run_until_interrupted(Demo(console, rounds=rounds, timeout=timeout, seed=seed).play)
+
+
+commands.add_command(timeline)
