@@ -15,6 +15,7 @@ from .options import Group, debug_option, no_color_option
 from .output import open_console
 from .running import run_command, run_until_interrupted
 from .status_command import status
+from .timeline import timeline
 from .watch_command import watch
 
 __all__ = ["commands", "run"]
@@ -91,5 +92,5 @@ def demo(rounds: int, timeout: float, seed: int, no_color: bool) -> int:
     return run_until_interrupted(Demo(console, rounds=rounds, timeout=timeout, seed=seed).play)
 
 
-for each in (call, check, config, status, watch):
+for each in (call, check, config, status, timeline, watch):
     commands.add_command(each)

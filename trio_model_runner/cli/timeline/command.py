@@ -1,0 +1,209 @@
+"""The command `timeline`: its options, where it writes, and what it says if there is nothing to draw."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import attrs
+import click
+
+from ..output import clean
+from .measuring import Measures
+from .page import Surroundings, draw
+from .record import Round, Skipped, read_record
+
+__all__ = ["timeline"]
+
+_MOST_METHODS = 16  # those beyond are not measured; a record has two or three
+
+_EXAMPLES = """\b
+Examples:
+  trio-model-runner timeline rounds.jsonl
+  trio-model-runner timeline rounds.jsonl* --method tick -o tick.html
+  trio-model-runner timeline rounds.jsonl* --parquet rounds.parquet
+"""
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_RECORD = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+
+
+class _Unusable(click.ClickException):
+    """A file that can't be read or written, or an option that does not fit the record: one line, and 2."""
+
+    exit_code = 2
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("record", nargs=-1, required=True, type=_RECORD)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="FILE",
+    help="Where the page goes; - is stdout. Without it, beside the first RECORD, ending in .html.",
+)
+@click.option(
+    "--method",
+    metavar="NAME",
+    help="Show the rounds of this method. Without it, of the one that most often brought no answer.",
+)
+@click.option(
+    "--parquet",
+    type=_FILE,
+    metavar="FILE",
+    help="Instead of a page, write a Parquet table with a row for each result.",
+)
+def timeline(record: tuple[Path, ...], output: Path | None, method: str | None, parquet: Path | None) -> None:
+    """Make a page of a record: which models stopped answering, are late, got slower, or fail.
+
+    RECORD is what a RoundRecorder wrote: all its parts, in any order, gzipped or not. The page needs no
+    network and no other file.
+    """
+    if output is not None and parquet is not None:
+        raise _Unusable("-o is for the page, and with --parquet there is none; leave one of them out")
+    job = _Job(record, method)
+    try:
+        with _sigterm_ends():
+            if parquet is not None:
+                _convert(job, parquet)
+            else:
+                _make_page(job, output or _beside(record[0]))
+    except OSError as error:
+        raise _Unusable(f"{clean(str(error.filename or ''))}: {error.strerror or error}") from error
+
+
+@attrs.define
+class _Job:
+    """A record to be read, and what is learnt of it on the way.
+
+    Attributes:
+        paths: its parts.
+        method: the one to be shown; None for any.
+        skipped: what could not be read.
+        crunch_ids: of which crunches it is, in the order of their first rounds.
+        counts: how many rounds there are of each method.
+    """
+
+    paths: tuple[Path, ...]
+    method: str | None
+    skipped: Skipped = attrs.Factory(Skipped)
+    crunch_ids: dict[str, None] = attrs.Factory(dict)
+    counts: dict[str, int] = attrs.Factory(dict)
+
+    def rounds(self) -> Iterator[Round]:
+        """All rounds of the method."""
+        for told in read_record(self.paths, self.skipped):
+            self.counts[told.method] = self.counts.get(told.method, 0) + 1
+            if self.method in (None, told.method):
+                if len(self.crunch_ids) < _MOST_METHODS:
+                    self.crunch_ids[told.crunch_id] = None
+                yield told
+
+    def check_output(self, path: Path) -> None:
+        """Refuse to write over the record."""
+        if any(path.exists() and path.samefile(part) for part in self.paths):
+            raise _Unusable(f"{clean(str(path))} is the record; say where to write with -o")
+
+    def notes(self) -> list[str]:
+        """What could not be read, a line each."""
+        lines = [f"lines that were left out: {self.skipped}"] if str(self.skipped) else []
+        return lines + [
+            f"the rest of a file could not be read: {damaged}" for damaged in self.skipped.damaged
+        ]
+
+    def check_found(self, *, any_found: bool) -> None:
+        """Say why nothing was found, if so."""
+        if any_found:
+            return
+        if self.counts:
+            raise _Unusable(f"the record has no rounds of {self.method!r}, but of {_told(self.counts)}")
+        raise click.ClickException("there is no round in the record; a RoundRecorder writes a line for each")
+
+
+def _make_page(job: _Job, output: Path) -> None:
+    job.check_output(output)
+    measured: dict[str, Measures] = {}
+    for told in job.rounds():
+        if told.method in measured or len(measured) < _MOST_METHODS:
+            measured.setdefault(told.method, Measures(told.method)).add(told)
+    notes = job.notes()
+    _tell(notes)
+    job.check_found(any_found=bool(measured))
+    shown = max(measured.values(), key=lambda each: (each.results - each.answers, each.results))
+    shown.close()
+    others = {method: count for method, count in job.counts.items() if method != shown.method}
+    page = draw(shown, Surroundings([*job.crunch_ids], [*others.items()], notes))
+    _write(output, page.encode())
+    if others and job.method is None:
+        _tell([f"the page shows {clean(shown.method)}; --method shows another: {_told(others)}"])
+    if str(output) != "-":
+        _tell([f"the page is in {clean(str(output))}"])
+
+
+def _convert(job: _Job, output: Path) -> None:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise _Unusable("--parquet needs pyarrow, which is not installed: pip install pyarrow")
+    from .parquet import Table
+
+    job.check_output(output)
+    with Table(output) as table:
+        for told in job.rounds():
+            table.add(told)
+        _tell(job.notes())
+        job.check_found(any_found=table.rows > 0)
+    _tell([f"{table.rows:,} results are in {clean(str(output))}"])
+
+
+@contextmanager
+def _sigterm_ends() -> Iterator[None]:
+    """Have SIGTERM end the block as Ctrl-C does, so that nothing half-written is left."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _beside(record: Path) -> Path:
+    """``rounds.html`` for ``rounds.jsonl`` and for its rotated parts.
+
+    Not ``rounds.jsonl.html``: the next time, ``rounds.jsonl*`` would take it for a part of the record.
+    """
+    if not record.is_file():
+        raise _Unusable(f"{clean(str(record))} is no file that a page could lie beside; say where with -o")
+    while record.suffix == ".gz" or record.suffix[1:].isdigit():
+        record = record.with_suffix("")
+    return record.with_suffix(".html")
+
+
+def _write(path: Path, page: bytes) -> None:
+    if str(path) != "-":
+        path.write_bytes(page)
+        return
+    try:
+        sys.stdout.buffer.write(page)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # nobody reads on; what is left in the buffer must not raise at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(clean(line), err=True)
+
+
+def _told(counts: dict[str, int]) -> str:
+    shown = [f"{clean(method)[:40]} ({count:,})" for method, count in counts.items()]
+    return ", ".join(shown[:_MOST_METHODS])
