@@ -195,7 +195,7 @@ def test_bounds() -> None:
     assert "frames: must be 'arrow' or 'pandas'" in message_of(ClusterConfig, crunch_id="c", frames="polars")
     assert "instance of Limits" in message_of(ClusterConfig, crunch_id="c", limits={})
     assert message_of(Limits, max_queued_calls=0) == (
-        "limits.max_queued_calls: must be a whole number >= 1, got 0"
+        "limits.max_queued_calls: must be a whole number >= 1 or 'off', got 0"
     )
     assert message_of(Backoff, jitter=1.5) == "backoff.jitter: must be a number >= 0 and <= 1, got 1.5"
 
@@ -293,7 +293,10 @@ def test_names_of_environment_variables_are_unique(monkeypatch: pytest.MonkeyPat
         ("trio-model-runner = 3", "no table [trio-model-runner]"),
         ("[trio-model-runner]\ncrunch_id='a'\ntimout=3", "'timout' (did you mean 'timeout'?)"),
         ("[trio-model-runner]\ncrunch_id='a'\n[trio-model-runner.limits]\nqueue=3", "'limits.queue'"),
-        ("[trio-model-runner]\ncrunch_id='a'\nlimits=3", "unknown in file"),
+        (
+            "[trio-model-runner]\ncrunch_id='a'\nlimits=3",
+            "limits: must be a table, [trio-model-runner.limits], got 3",
+        ),
         ("[trio-model-runner]\ncrunch_id='a'\ncredentials='x'", "'credentials'"),
         (
             "[trio-model-runner]\ncrunch_id='a'\ntimeout=true",
@@ -312,7 +315,7 @@ def test_names_of_environment_variables_are_unique(monkeypatch: pytest.MonkeyPat
         ),
         (
             "[trio-model-runner]\ncrunch_id='a'\n[trio-model-runner.limits]\nmax_queued_calls=0",
-            "limits.max_queued_calls: must be a whole number >= 1, got 0 (from file ",
+            "limits.max_queued_calls: must be a whole number >= 1 or 'off', got 0 (from file ",
         ),
         ("[trio-model-runner", "cannot read "),
     ],
@@ -345,7 +348,7 @@ def test_load_says_what_is_wrong_in_the_environment(
 
 
 def test_some_of_many_unknown_names_are_listed(write: Any) -> None:
-    path = write("[trio-model-runner]\n" + "\n".join(f"bird_{number:02} = 1" for number in range(30)))
+    path = write("[trio-model-runner]\ncrunch_id='a'\n" + "\n".join(f"bird_{n:02} = 1" for n in range(30)))
     text = message_of(ClusterConfig.load, path=path)
     assert text.endswith("'bird_08', 'bird_09', and 20 more")
 

@@ -9,6 +9,7 @@ rounds.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -104,7 +105,7 @@ class Fleet:
         self.hub: SocketHub | None = None
         self.security = node_security(config.credentials, clock_leeway=config.clock_leeway)
         self.frame_readers = FrameReaders(config.limits.max_frame_bytes) if config.isolate_frames else None
-        self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects)
+        self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects or math.inf)
         self.changes = Broadcast()
         self.held_limiter = trio.CapacityLimiter(_HELD_AT_ONCE)
         self.reporting = Reporting(config, feed, self)
