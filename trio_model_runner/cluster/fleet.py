@@ -69,6 +69,13 @@ class Calls(Protocol):
         """Have one model forget what it has learnt."""
 
 
+class Starter(Protocol):
+    """What runs the actors: the nursery of the cluster's block."""
+
+    def start_soon(self, part: Callable[[], Awaitable[object]], /) -> None:
+        """Run a part of the cluster."""
+
+
 class Fleet:
     """The models of one cluster. For their actors, it is the `model.supervisor.Supervisor`.
 
@@ -123,9 +130,9 @@ class Fleet:
         self._crowded = False
         self._living: dict[ModelRunner, ModelActor] = {}
         self._told_out: dict[ModelRunner, tuple[ModelState, int]] = {}
-        self._nursery: trio.Nursery | None = None
+        self._nursery: Starter | None = None
 
-    def open(self, nursery: trio.Nursery) -> None:
+    def open(self, nursery: Starter) -> None:
         """Run models in this nursery from now on."""
         self._nursery = nursery
         if SocketHub.available():

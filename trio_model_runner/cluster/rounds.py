@@ -143,11 +143,7 @@ class Round:
                 call.expire(cut_short=reason)
             await trio.lowlevel.checkpoint()
         else:
-            await _fan_out(self._calls, self._cutoff)
-            seconds_late, reason = trio.current_time() - self._cutoff.deadline, self._cut_short()
-            for call in self._calls:
-                if call.result is None:
-                    call.expire(seconds_late=seconds_late, cut_short=reason)
+            await _fan_out(self._calls, self._cutoff, self._cut_short)
 
     def _cut_short(self) -> str:
         """What cut the round off before its own deadline, in words; empty if nothing did."""
@@ -158,8 +154,8 @@ class Round:
         return f"cut off after {elapsed:.3g}{whole} s: {self._cut_by}"
 
 
-async def _fan_out(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
-    """Make calls side by side; when this returns, those without a result are to be cut off.
+async def _fan_out(calls: Sequence[Call], cutoff: trio.CancelScope, cut_short: Callable[[], str]) -> None:
+    """Make calls side by side; when this returns, each has its result.
 
     What the kernel holds when they are cut off is still read, since it may be an answer that only our
     own event loop was late for.
@@ -167,6 +163,7 @@ async def _fan_out(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
     Args:
         calls: new calls, of the same round.
         cutoff: a new cancel scope whose deadline cuts them off.
+        cut_short: says what cut them off before their own deadline; empty if it was that deadline.
     """
     open_calls = [call for call in calls if call.result is None]
     if not open_calls:
@@ -178,6 +175,10 @@ async def _fan_out(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
     except BaseExceptionGroup:
         with one_by_itself():
             raise
+    seconds_late, reason = trio.current_time() - cutoff.deadline, cut_short()
+    for call in open_calls:
+        if call.result is None:
+            call.expire(seconds_late=seconds_late, cut_short=reason)
 
 
 class _FanOut:
