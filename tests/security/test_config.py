@@ -258,7 +258,7 @@ def test_gateway_hosts_are_loaded_from_a_file_and_the_environment(
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ([], "got ()"),
+        ([], "got (): 'off' allows all"),
         (7, "got 7"),
         ([None], "got None"),
         ("", "got '': it is no host name"),

@@ -54,7 +54,7 @@ class Block:
             OrchestratorUnavailable: no list of models came within ``orchestrator_timeout``.
         """
         async with open_nursery_for_body() as nursery:
-            self._caller.open = self._caller.entered = True
+            self._caller.open, self._caller.run = True, trio.lowlevel.current_trio_token()
             parts = _Parts(nursery, self._caller)
             self._fleet.open(parts)
             try:
@@ -84,9 +84,8 @@ class Block:
         if scope.cancelled_caught:
             address = address_text(self._config.host, self._config.port)
             reason = self._feed.last_error or "it sent nothing"
-            raise OrchestratorUnavailable(
-                f"no init from the orchestrator at {address} in {timeout:g} s: {reason}"
-            )
+            waited = f"{timeout:g} s (orchestrator_timeout)"
+            raise OrchestratorUnavailable(f"no init from the orchestrator at {address} in {waited}: {reason}")
         with trio.move_on_after(self._config.startup_timeout):
             await self._fleet.changed.wait_until(lambda: self._fleet.settled)
 

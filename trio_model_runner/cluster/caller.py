@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Unpack
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import current_trio_token, enable_ki_protection
 
 from ..errors import ClusterDraining
 from ..groups import open_nursery_for_body
@@ -51,7 +51,7 @@ class Caller:
 
     Attributes:
         open: calls are taken; only the cluster's block changes that, and the next two.
-        entered: the block was entered.
+        run: the Trio run in which the block was entered; None before that.
         ended_by: the error of ours that has ended the block; None if there is none.
         draining: no new calls are taken, and those under way end.
         last_round: what came of the last round; None before the first.
@@ -59,7 +59,7 @@ class Caller:
 
     def __init__(self, config: ClusterConfig, service: NodeService, fleet: Fleet) -> None:
         self.open = False
-        self.entered = False
+        self.run: trio.lowlevel.TrioToken | None = None
         self.ended_by: BaseException | None = None
         self.draining = False
         self.last_round: PredictionRound[Any] | None = None
@@ -74,11 +74,11 @@ class Caller:
         """Refuse what needs an open cluster.
 
         Raises:
-            RuntimeError: no Trio runs here.
+            RuntimeError: this is no task of the Trio run in which the block was entered.
             trio.ClosedResourceError: the block was not entered, or was left; an error of ours that has ended
                 it is the cause.
         """
-        if not (self.open and trio.lowlevel.in_trio_task()):
+        if not (self.open and trio.lowlevel.in_trio_task() and self.run is current_trio_token()):
             self._refuse()
 
     def _refuse(self) -> None:
@@ -86,7 +86,10 @@ class Caller:
         error = trio_needed("a Cluster")
         if error is not None:
             raise error
-        if not self.entered:
+        if self.run is not None and self.run is not current_trio_token():
+            text = "this Cluster belongs to another Trio run: call it there, by trio.from_thread.run"
+            raise RuntimeError(text)
+        if self.run is None:
             text = "this cluster's block was not entered: use it in `async with Cluster(...) as cluster:`"
         elif self.ended_by is None:
             text = "this cluster's block was left"

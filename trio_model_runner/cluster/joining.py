@@ -12,6 +12,7 @@ README has the loop.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -37,4 +38,7 @@ async def call_on_join(on_join: Callable[[J], Awaitable[None]], join: J, timeout
 
 
 async def _call(on_join: Callable[[J], Awaitable[None]], join: J) -> None:
-    await on_join(join)
+    awaitable = on_join(join)
+    if not inspect.isawaitable(awaitable):
+        raise TypeError(f"on_join: must be an async function, and returned {type(awaitable).__name__}")
+    await awaitable

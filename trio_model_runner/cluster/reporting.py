@@ -225,7 +225,7 @@ class Reporting:
             case NewsKind.NO_WITNESS:
                 logger.error(
                     "no other model has succeeded with %s and such arguments, so nobody is blamed; "
-                    "it may be us: %s",
+                    "it may be us, that is, the call itself or this machine: %s",
                     quoted(news.method.lstrip("/")),
                     quoted(news.text),
                 )
@@ -243,7 +243,8 @@ class Reporting:
         if report.method not in self._unproved:
             self._unproved.add(report.method)
             logger.error(
-                "no more models have shown yet that %s exists than lack it; is it spelt right? %s",
+                "as many models lack %s as have shown that they have it, or more, so nobody is blamed; "
+                "is it spelt right? %s",
                 quoted(report.method.lstrip("/")),
                 quoted(report.reason),
             )

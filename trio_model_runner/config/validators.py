@@ -20,7 +20,7 @@ import attrs
 
 from ..errors import ConfigError
 from ..network.named_hosts import host_pattern
-from ..text import kind_of_secret, shown
+from ..text import advice_on_number, kind_of_secret, shown
 
 __all__ = [
     "Host",
@@ -208,7 +208,8 @@ class Number:
             and not (self.finite and math.isinf(value))
         )
         if not fits:
-            reason = "inf is no limit" if not self.finite and self.at_most is None and _is_off(value) else ""
+            has_off = not self.finite and self.at_most is None
+            reason = "inf is no limit" if has_off and _is_off(value) else advice_on_number(value)
             refuse(instance, attribute, self.rule, value, reason=reason)
 
 
@@ -239,7 +240,8 @@ class WholeNumber:
             return
         fits = isinstance(value, int) and not isinstance(value, bool) and value >= self.at_least
         if not fits or (self.at_most is not None and value > self.at_most):  # type: ignore[operator]
-            refuse(instance, attribute, self.rule, value, reason="it can't be off" if _is_off(value) else "")
+            reason = "it can't be off" if _is_off(value) and not self.or_off else advice_on_number(value)
+            refuse(instance, attribute, self.rule, value, reason=reason)
 
 
 @attrs.frozen
@@ -305,7 +307,7 @@ class Networks:
         if value is None:
             return
         if not isinstance(value, tuple) or not value:
-            refuse(instance, attribute, rule, value)
+            refuse(instance, attribute, rule, value, reason="" if value else "'off' allows all")
         for item in value:
             if not isinstance(item, ipaddress.IPv4Network | ipaddress.IPv6Network):
                 shown_item = item if kind_of_secret(value) is None else value
@@ -331,7 +333,7 @@ class HostPatterns:
         if value is None:
             return
         if not isinstance(value, tuple) or not value:
-            refuse(instance, attribute, rule, value)
+            refuse(instance, attribute, rule, value, reason="" if value else "'off' allows all")
         for item in value:
             shown_item = item if kind_of_secret(value) is None else value  # a key in pieces is none in each
             if not isinstance(item, str):
