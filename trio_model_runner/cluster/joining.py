@@ -34,7 +34,7 @@ async def call_on_join(on_join: Callable[[J], Awaitable[None]], join: J, timeout
     with trio.move_on_after(timeout) as scope:
         await disable_ki_protection(_call)(on_join, join)
     if scope.cancelled_caught:
-        raise TimeoutError(f"on_join took longer than {timeout:g} s")
+        raise TimeoutError(f"on_join took longer than {timeout:g} s (on_join_timeout)")
 
 
 async def _call(on_join: Callable[[J], Awaitable[None]], join: J) -> None:
