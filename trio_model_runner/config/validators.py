@@ -307,11 +307,15 @@ class Networks:
         if value is None:
             return
         if not isinstance(value, tuple) or not value:
-            refuse(instance, attribute, rule, value, reason="" if value else "'off' allows all")
+            refuse(instance, attribute, rule, value, reason=_why_no_list(value))
         for item in value:
             if not isinstance(item, ipaddress.IPv4Network | ipaddress.IPv6Network):
                 shown_item = item if kind_of_secret(value) is None else value
                 refuse(instance, attribute, rule, shown_item, reason=_why_no_network(shown_item))
+
+
+def _why_no_list(value: object) -> str:
+    return "'off' allows all" if isinstance(value, tuple) else ""  # it is empty
 
 
 def _why_no_network(value: object) -> str:
@@ -333,7 +337,7 @@ class HostPatterns:
         if value is None:
             return
         if not isinstance(value, tuple) or not value:
-            refuse(instance, attribute, rule, value, reason="" if value else "'off' allows all")
+            refuse(instance, attribute, rule, value, reason=_why_no_list(value))
         for item in value:
             shown_item = item if kind_of_secret(value) is None else value  # a key in pieces is none in each
             if not isinstance(item, str):
