@@ -24,6 +24,7 @@ from ..model.round_spec import check_size
 from ..orchestrator import OrchestratorFeed
 from ..services.base import NodeService
 from ..text import shown
+from ..trio_needed import trio_needed
 from ..values.data import Arguments
 from ..values.failure_codes import FailureCode
 from ..values.prediction_round import PredictionRound
@@ -91,13 +92,15 @@ class Cluster:
         TypeError: `config`, `service`, `on_join` or an argument for the setup is of another type.
         ValueError: an argument for the setup is out of range or too large.
         OrchestratorUnavailable: on entering, if no list came within ``orchestrator_timeout``.
+        RuntimeError: on entering, if no Trio runs here, or the cluster was entered before.
     """
 
     def __init__(self, config: ClusterConfig, service: NodeService, *, on_join: OnJoin | None = None) -> None:
         if not isinstance(config, ClusterConfig):
             raise TypeError(f"config: must be a ClusterConfig, got {type(config).__name__}")
         if not isinstance(service, NodeService):
-            raise TypeError(f"service: must be a service such as TrainInferService(), got {shown(service)}")
+            example = "DynamicSubclassService('package.module.ClassName')"
+            raise TypeError(f"service: must be a service such as {example}, got {shown(service)}")
         if on_join is not None and not callable(on_join):
             raise TypeError(f"on_join: must be an async function, got {type(on_join).__name__}")
         check_size(service.setup_request(), config.limits.max_message_bytes)
@@ -438,8 +441,10 @@ class Cluster:
 
     @enable_ki_protection
     async def __aenter__(self) -> Self:
+        if (error := trio_needed("a Cluster")) is not None:
+            raise error
         if self._manager is not None:
-            raise RuntimeError("a Cluster can be entered only once")
+            raise RuntimeError("a Cluster can be entered only once: make a new one for another block")
         self._manager = Block(self._config, self._feed, self._fleet, self._caller).run()
         await self._manager.__aenter__()
         return self
@@ -450,3 +455,11 @@ class Cluster:
     ) -> bool | None:
         assert self._manager is not None
         return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - it shields itself
+
+    if not TYPE_CHECKING:  # type checkers know by themselves that this is wrong
+
+        def __enter__(self):
+            raise RuntimeError("use 'async with Cluster(...)', not 'with Cluster(...)'")
+
+        def __exit__(self, kind, error, traceback):
+            raise AssertionError  # Python looks for it before it enters
