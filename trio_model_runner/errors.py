@@ -26,7 +26,21 @@ class TrioModelRunnerError(Exception):
 
 
 class ConfigError(TrioModelRunnerError, ValueError):
-    """A setting is missing, misspelt or out of range. The text names the field and the value."""
+    """Settings are missing, misspelt or out of range. The text names each field, and what is wrong with it.
+
+    Attributes:
+        problems: a text for each problem, such as ``limits.max_queued_calls: must be ..., got 0``. The text
+            of an error with one problem is that; with several, each has a line of its own.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return self.problems[0]
+        return "\n  ".join((f"{len(self.problems)} problems with the settings:", *self.problems))
 
 
 class OrchestratorUnavailable(TrioModelRunnerError):

@@ -7,7 +7,7 @@ direction of writing; invisible characters.
 
 `readable` is for results and reports. It keeps line breaks and tabs, since nobody can read a traceback
 without them. `quoted` is for logs and for the texts of errors, where a value stands in the middle of a line.
-`cut` and `as_step` are for what the coordinator itself has given.
+`cut`, `as_step` and `advice_on_number` are for what the coordinator itself has given.
 
 A coordinator's own settings can hold a secret in the wrong place: the text of a private key where a path is
 wanted. Error texts end in logs and chats. So `shown` shows a setting, but says of what could be a secret only
@@ -16,11 +16,22 @@ what kind of value it is; `kind_of_secret` gives these words alone.
 
 from __future__ import annotations
 
+import numbers
 import re
 from itertools import pairwise
 from typing import Final
 
-__all__ = ["as_step", "cut", "is_utf8", "kind_of_secret", "quoted", "readable", "readable_error", "shown"]
+__all__ = [
+    "advice_on_number",
+    "as_step",
+    "cut",
+    "is_utf8",
+    "kind_of_secret",
+    "quoted",
+    "readable",
+    "readable_error",
+    "shown",
+]
 
 _PEM: Final = re.compile(r"-----\s*(BEGIN|END)\b|\b(BEGIN|END)[A-Z ]* (KEY|CERTIFICATE)-*")
 _LINE_BREAK: Final = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
@@ -175,6 +186,23 @@ def is_utf8(text: str) -> bool:
 def cut(text: str, longest: int) -> str:
     """Cut a text; three dots behind the `longest` characters that are kept say that there were more."""
     return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def advice_on_number(value: object) -> str:
+    """Say how to make a number of Python's own of what is nearly one; empty for all else.
+
+    Args:
+        value: what stands where an int or a float is wanted.
+    """
+    if hasattr(value, "total_seconds"):
+        return "give its .total_seconds()"
+    if isinstance(value, int | float) or not isinstance(value, numbers.Number):
+        return ""
+    if type(value).__name__ == "timedelta64":  # numpy calls it a whole number
+        return "divide it by numpy.timedelta64(1, 's')"
+    if isinstance(value, numbers.Integral):
+        return "give int(...) of it"
+    return "give float(...) of it" if hasattr(value, "__float__") else ""
 
 
 def as_step(key: str | int, longest: int = 40) -> str:

@@ -152,7 +152,7 @@ async def test_an_answer_over_the_limit_is_refused_before_it_has_come():
 
     server = server_that(begin)
     async with h2_channel(server, max_message_bytes=10) as (_, stub):
-        with pytest.raises(GRPCError, match="more than 10") as caught:
+        with pytest.raises(GRPCError, match="more than max_message_bytes, 10") as caught:
             await stub.call(CallRequest())
         await server.wait(lambda: bool(server.sent_resets))
     assert caught.value.status is GrpcStatus.RESOURCE_EXHAUSTED

@@ -143,7 +143,7 @@ async def test_headers_have_a_limit_that_may_be_raised(limit: int | None) -> Non
 async def test_messages_have_a_limit(limit: int) -> None:
     async with h2_channel(answering_server(), max_message_bytes=limit) as (_, stub):
         if limit < len(bytes(ANSWER)):
-            with pytest.raises(GRPCError, match=f"more than {limit}"):
+            with pytest.raises(GRPCError, match=f"more than max_message_bytes, {limit}"):
                 await stub.call(CallRequest())
         else:
             assert await stub.call(CallRequest()) == ANSWER

@@ -46,7 +46,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(missing: str) -> None:
     assert ended.stdout == ""
     assert ended.stderr.count("\n") == 1
     assert f"needs {missing}" in ended.stderr
-    assert "pip install 'trio-model-runner[cli]'" in ended.stderr
+    assert "pip install '.[cli]' in a clone" in ended.stderr
 
 
 def test_another_missing_module_is_not_mistaken_for_the_extra() -> None:

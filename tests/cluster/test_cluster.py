@@ -62,7 +62,9 @@ async def test_no_orchestrator(autojump_clock: MockClock) -> None:
     config = ClusterConfig(
         "bird-game", host="nowhere", port=9, network=MemoryNetwork(), orchestrator_timeout=30
     )
-    with pytest.raises(OrchestratorUnavailable, match=r"nowhere:9 in 30 s: .*[Cc]onnection refused"):
+    with pytest.raises(
+        OrchestratorUnavailable, match=r"nowhere:9 in 30 s \(orchestrator_timeout\): .*[Cc]onnection refused"
+    ):
         async with Cluster(config, SERVICE):
             pass
     assert trio.current_time() == pytest.approx(30, abs=1e-6)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import trio
@@ -20,8 +20,10 @@ def one_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each round loses the result of its first call, which nothing that a node does could bring about."""
     fan_out = rounds._fan_out  # private: nothing else stands between a call's result and its round
 
-    async def fan_out_and_lose(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
-        await fan_out(calls, cutoff)
+    async def fan_out_and_lose(
+        calls: Sequence[Call], cutoff: trio.CancelScope, cut_short: Callable[[], str]
+    ) -> None:
+        await fan_out(calls, cutoff, cut_short)
         calls[0].result = None
 
     monkeypatch.setattr(rounds, "_fan_out", fan_out_and_lose)

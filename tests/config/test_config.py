@@ -103,17 +103,6 @@ def all_fields() -> list[tuple[type, attrs.Attribute[Any]]]:
 @pytest.mark.parametrize(
     ("kind", "field"), all_fields(), ids=lambda item: getattr(item, "name", None) or item.__name__
 )
-def test_every_field_refuses_a_wrong_type_by_name(kind: type, field: attrs.Attribute[Any]) -> None:
-    fields = {"crunch_id": "c"} if kind is ClusterConfig else {}
-    section = next((f"{name}." for name, part in PARTS.items() if part is kind), "")
-    wrongs: list[Any] = [[], "abc/def", b"x"]
-    for wrong in wrongs:
-        assert message_of(kind, **fields | {field.name: wrong}).startswith(f"{section}{field.name}: ")
-
-
-@pytest.mark.parametrize(
-    ("kind", "field"), all_fields(), ids=lambda item: getattr(item, "name", None) or item.__name__
-)
 def test_every_field_is_documented(kind: type, field: attrs.Attribute[Any]) -> None:
     assert f"\n    {field.name}: " in (inspect.getdoc(kind) or "")
 
@@ -195,7 +184,7 @@ def test_bounds() -> None:
     assert "frames: must be 'arrow' or 'pandas'" in message_of(ClusterConfig, crunch_id="c", frames="polars")
     assert "instance of Limits" in message_of(ClusterConfig, crunch_id="c", limits={})
     assert message_of(Limits, max_queued_calls=0) == (
-        "limits.max_queued_calls: must be a whole number >= 1, got 0"
+        "limits.max_queued_calls: must be a whole number >= 1 or 'off', got 0"
     )
     assert message_of(Backoff, jitter=1.5) == "backoff.jitter: must be a number >= 0 and <= 1, got 1.5"
 
@@ -293,7 +282,10 @@ def test_names_of_environment_variables_are_unique(monkeypatch: pytest.MonkeyPat
         ("trio-model-runner = 3", "no table [trio-model-runner]"),
         ("[trio-model-runner]\ncrunch_id='a'\ntimout=3", "'timout' (did you mean 'timeout'?)"),
         ("[trio-model-runner]\ncrunch_id='a'\n[trio-model-runner.limits]\nqueue=3", "'limits.queue'"),
-        ("[trio-model-runner]\ncrunch_id='a'\nlimits=3", "unknown in file"),
+        (
+            "[trio-model-runner]\ncrunch_id='a'\nlimits=3",
+            "limits: must be a table, [trio-model-runner.limits], got 3",
+        ),
         ("[trio-model-runner]\ncrunch_id='a'\ncredentials='x'", "'credentials'"),
         (
             "[trio-model-runner]\ncrunch_id='a'\ntimeout=true",
@@ -312,7 +304,7 @@ def test_names_of_environment_variables_are_unique(monkeypatch: pytest.MonkeyPat
         ),
         (
             "[trio-model-runner]\ncrunch_id='a'\n[trio-model-runner.limits]\nmax_queued_calls=0",
-            "limits.max_queued_calls: must be a whole number >= 1, got 0 (from file ",
+            "limits.max_queued_calls: must be a whole number >= 1 or 'off', got 0 (from file ",
         ),
         ("[trio-model-runner", "cannot read "),
     ],
@@ -345,7 +337,7 @@ def test_load_says_what_is_wrong_in_the_environment(
 
 
 def test_some_of_many_unknown_names_are_listed(write: Any) -> None:
-    path = write("[trio-model-runner]\n" + "\n".join(f"bird_{number:02} = 1" for number in range(30)))
+    path = write("[trio-model-runner]\ncrunch_id='a'\n" + "\n".join(f"bird_{n:02} = 1" for n in range(30)))
     text = message_of(ClusterConfig.load, path=path)
     assert text.endswith("'bird_08', 'bird_09', and 20 more")
 

@@ -22,7 +22,7 @@ import pytest
 import trio_model_runner
 
 FLOORS = (
-    ("errors", "text", "signal", "backoff", "groups", "abandoned", "workers", "proto"),
+    ("errors", "text", "signal", "backoff", "groups", "abandoned", "workers", "trio_needed", "proto"),
     ("values", "returns"),
     ("config", "network", "security", "frame_readers"),
     ("rpc", "channel"),

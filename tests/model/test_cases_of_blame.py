@@ -301,12 +301,6 @@ async def test_a_call_that_is_cut_off_before_its_time_does_not_count(autojump_cl
         assert crunch.reports == []
 
 
-async def test_a_call_that_is_cut_off_by_draining_says_so(autojump_clock: MockClock) -> None:
-    async with coordinating(ONE_AMONG_SIX) as (crunch, cluster):
-        drained = await call_until_drained(crunch, cluster)
-        assert "cut off before its deadline" in drained.detail
-
-
 async def test_more_calls_at_once_than_may_wait_are_skipped_and_blame_nobody(
     autojump_clock: MockClock,
 ) -> None:

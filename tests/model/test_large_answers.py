@@ -24,7 +24,7 @@ def test_the_values_in_json_are_limited_by_the_settings() -> None:
     assert spec(max_json_values=7).decoded(encoded).value == [1, 2, 3]
     refused = spec(max_json_values=6).decoded(encoded)
     assert isinstance(refused.error, InvalidAnswer)
-    assert refused.detail == "JSON of more than 6 values"
+    assert refused.detail == "JSON of more than 6 values (max_json_values)"
 
 
 async def test_an_answer_of_too_many_values_is_that_model_s_failure(autojump_clock: MockClock) -> None:
@@ -37,7 +37,7 @@ async def test_an_answer_of_too_many_values_is_that_model_s_failure(autojump_clo
         results = {model.model_id: result for model, result in (await cluster.call("predict")).items()}
     assert results["b"].status is Status.SUCCESS
     assert results["a"].status is Status.FAILED
-    assert results["a"].detail == "JSON of more than 100 values"
+    assert results["a"].detail == "JSON of more than 100 values (max_json_values)"
 
 
 @pytest.mark.parametrize(("returns", "large"), [(None, False), (list[int], True), (list, True), (len, False)])

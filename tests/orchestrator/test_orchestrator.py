@@ -146,7 +146,9 @@ async def test_pings_find_a_connection_that_only_looks_alive(autojump_clock: tri
         await session.send("init")
         assert await events.receive() == Init(())
         session.freeze()
-        assert await events.receive() == Disconnected("no answer to a ping within 30 s")
+        assert await events.receive() == Disconnected(
+            "no answer to a ping within 30 s (orchestrator.pong_timeout)"
+        )
         assert trio.current_time() == 50
         await (await server.session()).send("init")
         assert await events.receive() == Init(())
@@ -211,7 +213,10 @@ async def test_a_refused_handshake_is_quoted(
     ("answer", "said"),
     [
         (b"", "the server closed the connection during the handshake"),
-        (b"\x15\x03\x01\x00\x02\x02F", "the server speaks TLS, which is switched off here"),
+        (
+            b"\x15\x03\x01\x00\x02\x02F",
+            "the server speaks TLS, which is switched off here: tls=True, or tls_ca_file, switches it on",
+        ),
         (b"SSH-2.0-OpenSSH_9\r\n", "the server does not speak WebSocket: it answered 'SSH-2.0-OpenSSH_9'"),
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
@@ -256,7 +261,7 @@ async def test_a_handshake_that_is_not_answered(autojump_clock: trio.testing.Moc
         assert await stream.receive_some() == b""
         assert trio.current_time() == 10
         await listener.accept()
-        assert feed.last_error == "no answer to the handshake within 10 s"
+        assert feed.last_error == "no answer to the handshake within 10 s (orchestrator.handshake_timeout)"
 
 
 async def test_connecting_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
@@ -266,7 +271,9 @@ async def test_connecting_is_bounded(autojump_clock: trio.testing.MockClock) -> 
 
     async with feeding(configured(HangingNetwork())) as (feed, _):
         await trio.sleep(11)
-        assert feed.last_error == "no connection to localhost:9091 within 10 s"
+        assert feed.last_error == (
+            "no connection to localhost:9091 within 10 s (orchestrator.handshake_timeout)"
+        )
 
 
 async def test_the_request_names_the_crunch_and_the_host(autojump_clock: trio.testing.MockClock) -> None:
@@ -389,7 +396,9 @@ async def test_over_tcp_a_server_that_accepts_and_never_answers() -> None:
             await read_handshake(first)
             assert await first.receive_some() == b""
         async with await listener.accept():
-            assert feed.last_error == "no answer to the handshake within 0.05 s"
+            assert (
+                feed.last_error == "no answer to the handshake within 0.05 s (orchestrator.handshake_timeout)"
+            )
 
 
 async def test_over_tcp_a_refused_connection_is_told() -> None:

@@ -103,7 +103,9 @@ async def test_a_report_lost_in_mid_send_is_sent_again(autojump_clock: trio.test
         assert isinstance(await events.receive(), Init)
         network.streams[0].stall()
         feed.report(report_on("1"))
-        assert await events.receive() == Disconnected("no answer to a ping within 30 s")
+        assert await events.receive() == Disconnected(
+            "no answer to a ping within 30 s (orchestrator.pong_timeout)"
+        )
         assert feed.pending_reports == 1
         session = await server.session()
         await session.send("init", entry("1"))

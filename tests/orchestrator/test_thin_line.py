@@ -73,10 +73,12 @@ async def test_a_line_that_brings_no_byte_any_more_is_given_up_in_time(
             memory.cut_everything()
             while feed.last_error is None:  # noqa: ASYNC110 - nothing sets an event
                 await trio.sleep(0.5)
-        assert feed.last_error == "no answer to a ping within 30 s"
+        assert feed.last_error == "no answer to a ping within 30 s (orchestrator.pong_timeout)"
         assert trio.current_time() - silent_at <= LONGEST_SILENCE + 1
         if seconds >= 90:
-            assert await events.receive() == Disconnected("no answer to a ping within 30 s")
+            assert await events.receive() == Disconnected(
+                "no answer to a ping within 30 s (orchestrator.pong_timeout)"
+            )
 
 
 async def test_a_list_that_is_fetched_anew_may_take_long_too(autojump_clock: MockClock) -> None:

@@ -190,7 +190,7 @@ async def test_an_answer_may_be_as_large_as_its_limit(limit: int, fits: bool, in
         if fits:
             assert (await unary.perform(60)).message == b"12345"
         else:
-            with pytest.raises(Exception, match="the answer has 5 bytes, more than 4"):
+            with pytest.raises(Exception, match="the answer has 5 bytes, more than max_message_bytes, 4"):
                 await unary.perform(60)
 
 

@@ -183,7 +183,7 @@ async def test_an_answer_over_the_limit_is_refused_and_the_connection_goes_on(no
         at_limit = unary(connection, "size", b"1000000", max_message_bytes=1_000_000)
         assert len((await at_limit.perform(60)).message) == 1_000_000
         over = unary(connection, "size", b"8000000", max_message_bytes=1_000_000)
-        text = "the answer has 8000000 bytes, more than 1000000"
+        text = "the answer has 8000000 bytes, more than max_message_bytes, 1000000"
         assert await failure(over) == (Status.RESOURCE_EXHAUSTED, text)
         assert over._cutter.gathered == 0
         assert (await unary(connection, "length", b"abc").perform(60)).message == b"3"

@@ -80,8 +80,11 @@ def test_tls_trusts_the_system_or_a_file_or_what_a_context_does(directory: Path)
 
 def test_tls_that_contradicts_itself_is_refused(directory: Path) -> None:
     path = directory / "ca.crt"
-    assert refuse(tls=False, tls_ca_file=path) == "tls: is false, and tls_ca_file asks for TLS"
-    assert "no tls_ca_file" in refuse(tls=ssl.create_default_context(), tls_ca_file=path)
+    assert (
+        refuse(tls=False, tls_ca_file=path)
+        == "tls: is false, and tls_ca_file asks for TLS: leave out one of them"
+    )
+    assert "leave out tls_ca_file" in refuse(tls=ssl.create_default_context(), tls_ca_file=path)
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     assert refuse(tls=server) == "tls: must be a context for clients, got one for servers"
 
@@ -104,8 +107,9 @@ def test_an_authorities_file_that_goes_away_is_an_error_and_not_plaintext(tmp_pa
 
 
 def test_what_stands_in_the_place_of_credentials_is_not_shown() -> None:
-    text = refuse(credentials={"key": "secret"})
-    assert text == "credentials: must be an instance of SecureCredentials or GatewayCredentials, got 'dict'"
+    rule = "credentials: must be an instance of SecureCredentials or GatewayCredentials, or None"
+    assert refuse(credentials={"key": "secret"}) == f"{rule}, got a value of type dict"
+    assert refuse(credentials=SecureCredentials) == f"{rule}, got the class SecureCredentials itself"
     assert "secret" not in refuse(credentials="secret")
 
 
@@ -186,7 +190,10 @@ def test_everything_is_loaded_from_the_environment(monkeypatch: pytest.MonkeyPat
             "credentials_path: cannot read '/nowhere/key.pem': No such file or directory",
         ),
         ({"TLS_CA_FILE": "/nowhere"}, "tls_ca_file: cannot read '/nowhere': No such file or directory"),
-        ({"TLS": "false", "TLS_CA_FILE": "{ca}"}, "tls: is false, and tls_ca_file asks for TLS"),
+        (
+            {"TLS": "false", "TLS_CA_FILE": "{ca}"},
+            "tls: is false, and tls_ca_file asks for TLS: leave out one of them",
+        ),
         ({"TLS": "maybe"}, "tls: must be true or false, or an ssl.SSLContext, got 'maybe'"),
         ({"ALLOWED_NETWORKS": ""}, "allowed_networks: must be networks such as '10.0.0.0/8', or 'off'"),
         ({"ALLOWED_NETWORKS": "10.0.0.1/8"}, "allowed_networks: must be networks"),
@@ -251,7 +258,7 @@ def test_gateway_hosts_are_loaded_from_a_file_and_the_environment(
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ([], "got ()"),
+        ([], "got (): 'off' allows all"),
         (7, "got 7"),
         ([None], "got None"),
         ("", "got '': it is no host name"),

@@ -330,7 +330,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     text = refusal(SecureCredentials.from_directory, directory)
-    assert text == (f"credentials: need the package {missing!r}: pip install 'trio-model-runner[secure]'")
+    assert text == (f"credentials: need the package {missing!r}: pip install '.[secure]' in a clone")
     assert refusal(GatewayCredentials.from_pem, b"") == text
 
 

@@ -288,7 +288,7 @@ def test_credentials_are_read_from_bytes_alone() -> None:
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 def test_a_network_shows_no_key_that_stands_in_place_of_its_setting(value: Any) -> None:
-    with pytest.raises(ValueError, match="happy_eyeballs_delay: must be a number of seconds, got ") as raised:
+    with pytest.raises(ConfigError, match=r"^network\.happy_eyeballs_delay: must be a finite") as raised:
         TCPNetwork(value)
     assert not any(map(has_piece, said_by(raised.value)))
 

@@ -200,5 +200,8 @@ def test_what_is_no_path_is_refused(tmp_path: Path, directory: Path, value: Any)
     good = [directory / name for name in ("ca.crt", "tls.crt", "tls.key")]
     texts = [refusal(each.from_directory, value) for each in (GatewayCredentials, SecureCredentials)]
     texts += [refusal(SecureCredentials.from_files, *good[:n], value, *good[n + 1 :]) for n in range(3)]
-    assert all(text.startswith("holds ") and text.endswith(f"{kind}; a path is wanted") for text in texts)
+    arguments = ["path", "path", "ca_cert_path", "tls_cert_path", "tls_key_path"]
+    for text, argument in zip(texts, arguments, strict=True):
+        assert text.startswith(f"{argument}: holds ")
+        assert text.endswith(f"{kind}; a path is wanted")
     assert "tls.key" not in refusal(GatewayCredentials.from_files, key_path=value)

@@ -12,5 +12,5 @@ def test_without_h2_the_error_names_the_extra() -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "ImportError: trio_model_runner.testing needs h2, which is not installed: "
-        "pip install 'trio-model-runner[testing]'"
+        "pip install '.[testing]' in a clone"
     )

@@ -168,7 +168,7 @@ def test_encoded_copies_what_can_change() -> None:
 
 
 def test_encoded_refuses_what_is_no_type_or_no_bytes() -> None:
-    with pytest.raises(ValueError, match="data_type: must be a DataType, got 1"):
+    with pytest.raises(ValueError, match=r"^data_type: must be a DataType such as .*, got 1$"):
         Encoded(1, b"")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="data: must be bytes, got str"):
         Encoded(DataType.STRING, "abc")  # type: ignore[arg-type]

@@ -167,9 +167,9 @@ def test_a_frame_inside_json_is_refused(frame: Any) -> None:
 @pytest.mark.parametrize("data_type", [DataType.PARQUET, DataType.ARROW])
 def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, data_type: DataType) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"trio-model-runner\[arrow\]"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[arrow\]'"):
         encode(StreamFrame(TABLE), data_type)
-    with pytest.raises(ImportError, match=r"trio-model-runner\[arrow\]") as caught:
+    with pytest.raises(ImportError, match=r"pip install '\.\[arrow\]'") as caught:
         decode_data(b"anything", data_type)
     assert caught.value.name == "pyarrow"
 
@@ -178,7 +178,7 @@ def test_arguments_can_be_tried_again_once_pyarrow_is_there(monkeypatch: pytest.
     arguments = Arguments(TABLE)
     with monkeypatch.context() as missing:
         missing.setitem(sys.modules, "pyarrow", None)
-        with pytest.raises(ImportError, match=r"trio-model-runner\[arrow\]"):
+        with pytest.raises(ImportError, match=r"pip install '\.\[arrow\]'"):
             arguments.encode()
     assert arguments.positional[0].data_type is DataType.PARQUET
 

@@ -121,8 +121,8 @@ def test_what_goes_into_json(value: Any, data: bytes) -> None:
     ("stranger", "name", "advice"),
     [
         (datetime.datetime(2026, 1, 1), "datetime", "send its .isoformat(), or a .timestamp()"),
-        (datetime.date(2026, 1, 1), "date", "send its .isoformat(), or a .timestamp()"),
-        (datetime.time(1), "time", "send its .isoformat(), or a .timestamp()"),
+        (datetime.date(2026, 1, 1), "date", "send its .isoformat()"),
+        (datetime.time(1), "time", "send its .isoformat()"),
         (datetime.timedelta(1), "timedelta", "send its .total_seconds()"),
         (decimal.Decimal("0.1"), "Decimal", "a float would round it: send float(...) or str(...) yourself"),
         (

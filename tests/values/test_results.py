@@ -165,7 +165,7 @@ FRAME = {"shape": [1, 1], "columns": [{"name": "a", "type": "int64"}]}
         (object(), None, "builtins.object"),
         (print, None, "builtins.builtin_function_or_method"),
     ],
-    ids=str,
+    ids=["arrow", "pandas", "object", "function"],
 )
 def test_to_dict_names_the_type_of_what_json_can_not_express(value: Any, told: Any, value_type: str) -> None:
     row = PredictResult(FakeModel("7"), Status.SUCCESS, value).to_dict()

@@ -42,6 +42,7 @@ from ..rpc.headers import Fields, RawFields
 from ..rpc.protocol import request_fields
 from ..security.tls import client_context
 from ..text import kind_of_secret, shown
+from ..trio_needed import trio_needed
 from .keeper import ConnectionKeeper
 from .peer import Peer
 from .routed import RoutedChannel
@@ -236,8 +237,10 @@ class Channel(RoutedChannel):
     @enable_ki_protection
     async def __aenter__(self) -> Channel:
         """Open the nursery; nothing is connected yet."""
+        if (error := trio_needed("a Channel")) is not None:
+            raise error
         if self._manager is not None:
-            raise RuntimeError("a channel can be entered once")
+            raise RuntimeError("a Channel can be entered only once: make a new one for another block")
         self._manager = trio.open_nursery()
         self._keeper.nursery = await self._manager.__aenter__()
         return self

@@ -153,7 +153,9 @@ class ConnectionKeeper:
 
     def _start_attempt(self) -> _Attempt:
         if self.nursery is None:
-            raise RuntimeError('a channel connects inside "async with" alone')
+            raise RuntimeError(
+                "this channel's block was not entered: use it in `async with Channel(...) as channel:`"
+            )
         self._attempt = _Attempt()
         self.nursery.start_soon(self._perform, self._attempt, self.nursery)
         return self._attempt

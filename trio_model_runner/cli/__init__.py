@@ -42,8 +42,7 @@ def _run() -> int:
         if missing not in _EXTRA:
             raise
         sys.stderr.write(
-            f"trio-model-runner needs {missing}, which is not installed: "
-            "pip install 'trio-model-runner[cli]'\n"
+            f"trio-model-runner needs {missing}, which is not installed: pip install '.[cli]' in a clone\n"
         )
         return _USAGE_ERROR
     return run()

@@ -10,7 +10,7 @@ are closed. The body of the block is never shielded.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -54,12 +54,13 @@ class Block:
             OrchestratorUnavailable: no list of models came within ``orchestrator_timeout``.
         """
         async with open_nursery_for_body() as nursery:
-            self._caller.open = True
-            self._fleet.open(nursery)
+            self._caller.open, self._caller.run = True, trio.lowlevel.current_trio_token()
+            parts = _Parts(nursery, self._caller)
+            self._fleet.open(parts)
             try:
-                nursery.start_soon(self._serve)
-                nursery.start_soon(self._fleet.reporting.run)
-                nursery.start_soon(self._fleet.losses.run)
+                parts.start_soon(self._serve)
+                parts.start_soon(self._fleet.reporting.run)
+                parts.start_soon(self._fleet.losses.run)
                 await self._start_up()
                 yield
             finally:
@@ -83,9 +84,8 @@ class Block:
         if scope.cancelled_caught:
             address = address_text(self._config.host, self._config.port)
             reason = self._feed.last_error or "it sent nothing"
-            raise OrchestratorUnavailable(
-                f"no init from the orchestrator at {address} in {timeout:g} s: {reason}"
-            )
+            waited = f"{timeout:g} s (orchestrator_timeout)"
+            raise OrchestratorUnavailable(f"no init from the orchestrator at {address} in {waited}: {reason}")
         with trio.move_on_after(self._config.startup_timeout):
             await self._fleet.changed.wait_until(lambda: self._fleet.settled)
 
@@ -104,3 +104,28 @@ class Block:
             await self._feed.aclose()  # it bounds itself
         self._service_scope.cancel()
         nursery.cancel_scope.cancel()
+
+
+class _Parts:
+    """Runs the parts of a cluster in its nursery.
+
+    The first that crashes ends the block, and is noted: other tasks that use the cluster hear of it.
+    """
+
+    def __init__(self, nursery: trio.Nursery, caller: Caller) -> None:
+        self._nursery = nursery
+        self._caller = caller
+
+    def start_soon(self, part: Callable[[], Awaitable[object]]) -> None:
+        """Run a part."""
+        self._nursery.start_soon(self._run, part, name=part)
+
+    @enable_ki_protection
+    async def _run(self, part: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await part()
+        except BaseException as error:
+            crash = error.split(trio.Cancelled)[1] if isinstance(error, BaseExceptionGroup) else error
+            if self._caller.ended_by is None and not isinstance(crash, trio.Cancelled | None):
+                self._caller.ended_by = error
+            raise

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Unpack
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import current_trio_token, enable_ki_protection
 
 from ..errors import ClusterDraining
 from ..groups import open_nursery_for_body
@@ -23,6 +23,7 @@ from ..model.policy import RoundEvidence
 from ..model.reset import ResetCall, wait_ready_again
 from ..model.round_spec import CallOptions, Requests, RoundSpec, check_is_number
 from ..signal import Signal
+from ..trio_needed import trio_needed
 from ..values.data import Arguments
 from ..values.prediction_round import PredictionRound
 from ..values.results import Model, PredictResult
@@ -49,13 +50,17 @@ class Caller:
         fleet: the models.
 
     Attributes:
-        open: calls are taken; only the cluster's block changes that.
+        open: calls are taken; only the cluster's block changes that, and the next two.
+        run: the Trio run in which the block was entered; None before that.
+        ended_by: the error of ours that has ended the block; None if there is none.
         draining: no new calls are taken, and those under way end.
         last_round: what came of the last round; None before the first.
     """
 
     def __init__(self, config: ClusterConfig, service: NodeService | None, fleet: Fleet) -> None:
         self.open = False
+        self.run: trio.lowlevel.TrioToken | None = None
+        self.ended_by: BaseException | None = None
         self.draining = False
         self.last_round: PredictionRound[Any] | None = None
         self._config = config
@@ -69,10 +74,30 @@ class Caller:
         """Refuse what needs an open cluster.
 
         Raises:
-            trio.ClosedResourceError: the block was not entered, or was left.
+            RuntimeError: this is no task of the Trio run in which the block was entered.
+            trio.ClosedResourceError: the block was not entered, or was left; an error of ours that has ended
+                it is the cause.
         """
-        if not self.open:
-            raise trio.ClosedResourceError("this cluster's block was not entered, or was left")
+        if not (self.open and trio.lowlevel.in_trio_task() and self.run is current_trio_token()):
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Say why there is no open cluster here."""
+        error = trio_needed("a Cluster")
+        if error is not None:
+            raise error
+        if self.run is not None and self.run is not current_trio_token():
+            text = "this Cluster belongs to another Trio run: call it there, by trio.from_thread.run"
+            raise RuntimeError(text)
+        if self.run is None:
+            text = "this cluster's block was not entered: use it in `async with Cluster(...) as cluster:`"
+        elif self.ended_by is None:
+            text = "this cluster's block was left"
+        else:
+            text = (
+                f"this cluster's block was ended by an error, {type(self.ended_by).__name__}: see the cause"
+            )
+        raise trio.ClosedResourceError(text) from self.ended_by
 
     def check_calls(self) -> NodeService:
         """Refuse what a cluster can't do that only observes; return what the nodes speak.
@@ -183,11 +208,11 @@ class Caller:
         options: CallOptions,
         **more: Any,
     ) -> Round:
+        self._check_taking_calls()
         now, service = trio.current_time(), self.check_calls()
         spec = RoundSpec.make(self._config, method, service.read_call, now, **options)
         make = functools.partial(service.call_request, method)
         requests = self._requests(make, arguments, method, now)
-        self._check_taking_calls()
         if models is None:
             return self._make_round(spec, requests, list(self._fleet.members.values()), **more)
         return self._make_round(spec, requests, *self._fleet.choose(models), **more)

@@ -24,6 +24,7 @@ from ..model.round_spec import check_size
 from ..orchestrator import OrchestratorFeed
 from ..services.base import NodeService
 from ..text import shown
+from ..trio_needed import trio_needed
 from ..values.data import Arguments
 from ..values.failure_codes import FailureCode
 from ..values.prediction_round import PredictionRound
@@ -99,6 +100,7 @@ class Cluster:
             `on_join` is given without a service.
         ValueError: an argument for the setup is out of range or too large.
         OrchestratorUnavailable: on entering, if no list came within ``orchestrator_timeout``.
+        RuntimeError: on entering, if no Trio runs here, or the cluster was entered before.
     """
 
     def __init__(
@@ -107,7 +109,8 @@ class Cluster:
         if not isinstance(config, ClusterConfig):
             raise TypeError(f"config: must be a ClusterConfig, got {type(config).__name__}")
         if service is not None and not isinstance(service, NodeService):
-            raise TypeError(f"service: must be a service such as TrainInferService(), got {shown(service)}")
+            example = "DynamicSubclassService('package.module.ClassName')"
+            raise TypeError(f"service: must be a service such as {example}, got {shown(service)}")
         if on_join is not None and not callable(on_join):
             raise TypeError(f"on_join: must be an async function, got {type(on_join).__name__}")
         if service is not None:
@@ -458,8 +461,10 @@ class Cluster:
 
     @enable_ki_protection
     async def __aenter__(self) -> Self:
+        if (error := trio_needed("a Cluster")) is not None:
+            raise error
         if self._manager is not None:
-            raise RuntimeError("a Cluster can be entered only once")
+            raise RuntimeError("a Cluster can be entered only once: make a new one for another block")
         self._manager = Block(self._config, self._feed, self._fleet, self._caller).run()
         await self._manager.__aenter__()
         return self
@@ -470,6 +475,14 @@ class Cluster:
     ) -> bool | None:
         assert self._manager is not None
         return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - it shields itself
+
+    if not TYPE_CHECKING:  # type checkers know by themselves that this is wrong
+
+        def __enter__(self):
+            raise RuntimeError("use 'async with Cluster(...)', not 'with Cluster(...)'")
+
+        def __exit__(self, kind, error, traceback):
+            raise AssertionError  # Python looks for it before it enters
 
 
 def limit_to(cluster: Cluster, model_ids: Collection[str]) -> None:

@@ -9,6 +9,7 @@ rounds.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
@@ -25,7 +26,7 @@ from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFee
 from ..rpc.reader import SocketHub
 from ..security.node_security import node_security
 from ..signal import Signal
-from ..text import is_utf8, quoted
+from ..text import is_utf8, quoted, shown
 from ..values.failure_codes import FailureCode
 from ..values.results import ModelError, ModelState
 from .changes import Broadcast, Change, ChangeKind
@@ -71,6 +72,13 @@ class Calls(Protocol):
         """Have one model forget what it has learnt."""
 
 
+class Starter(Protocol):
+    """What runs the actors: the nursery of the cluster's block."""
+
+    def start_soon(self, part: Callable[[], Awaitable[object]], /) -> None:
+        """Run a part of the cluster."""
+
+
 class Fleet:
     """The models of one cluster. For their actors, it is the `model.supervisor.Supervisor`.
 
@@ -108,7 +116,7 @@ class Fleet:
         self.hub: SocketHub | None = None
         self.security = node_security(config.credentials, clock_leeway=config.clock_leeway)
         self.frame_readers = FrameReaders(config.limits.max_frame_bytes) if config.isolate_frames else None
-        self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects)
+        self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects or math.inf)
         self.changes = Broadcast()
         self.held_limiter = trio.CapacityLimiter(_HELD_AT_ONCE)
         self.reporting = Reporting(config, feed, self)
@@ -127,9 +135,9 @@ class Fleet:
         self._crowded = False
         self._living: dict[ModelRunner, ModelActor] = {}
         self._told_out: dict[ModelRunner, tuple[ModelState, int]] = {}
-        self._nursery: trio.Nursery | None = None
+        self._nursery: Starter | None = None
 
-    def open(self, nursery: trio.Nursery) -> None:
+    def open(self, nursery: Starter) -> None:
         """Run models in this nursery from now on."""
         self._nursery = nursery
         if SocketHub.available():
@@ -193,7 +201,8 @@ class Fleet:
             ValueError: one of them is another cluster's.
         """
         if isinstance(models, str) or not isinstance(models, Iterable):
-            raise TypeError(f"models: must be several ModelRunners or ids, got one {type(models).__name__}")
+            rule = "models: must be several ModelRunners or ids"
+            raise TypeError(f"{rule}, got one {type(models).__name__}: put it in a list")
         members: dict[ModelActor, None] = {}
         missing: dict[str, None] = {}
         for model in models:
@@ -208,13 +217,12 @@ class Fleet:
     def report(self, model: Model, code: FailureCode | str, reason: str | None) -> None:
         """Report a model for the coordinator; see `Cluster.report_failure`."""
         actor = self.actor_of(model, "model: must be a ModelRunner")
-        if code not in list(FailureCode):
-            raise ValueError(f"code: must be one of {', '.join(FailureCode)}, got {code!r}")
+        code = FailureCode(code)
         if not isinstance(reason, str | None):
             raise TypeError(f"reason: must be a str or None, got {type(reason).__name__}")
         if reason is not None and not is_utf8(reason):
             raise ValueError("reason: has a lone surrogate, which can't be sent")
-        self.reporting.send(actor.runner, FailureCode(code), reason)
+        self.reporting.send(actor.runner, code, reason)
 
     def actor_of(self, model: object, otherwise: str) -> ModelActor:
         """The actor of a model of this cluster. The model may have left.
@@ -228,6 +236,8 @@ class Fleet:
             ValueError: the model is another cluster's.
         """
         if not isinstance(model, ModelRunner):
+            if isinstance(model, str):
+                raise TypeError(f"{otherwise}, got the text {shown(model)}: cluster.announced has them by id")
             raise TypeError(f"{otherwise}, got {type(model).__name__}")
         operator = operator_of(model)
         if not (isinstance(operator, ModelActor) and operator.belongs_to(self)):

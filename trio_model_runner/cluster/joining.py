@@ -12,6 +12,7 @@ README has the loop.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -33,8 +34,11 @@ async def call_on_join(on_join: Callable[[J], Awaitable[None]], join: J, timeout
     with trio.move_on_after(timeout) as scope:
         await disable_ki_protection(_call)(on_join, join)
     if scope.cancelled_caught:
-        raise TimeoutError(f"on_join took longer than {timeout:g} s")
+        raise TimeoutError(f"on_join took longer than {timeout:g} s (on_join_timeout)")
 
 
 async def _call(on_join: Callable[[J], Awaitable[None]], join: J) -> None:
-    await on_join(join)
+    awaitable = on_join(join)
+    if not inspect.isawaitable(awaitable):
+        raise TypeError(f"on_join: must be an async function, and returned {type(awaitable).__name__}")
+    await awaitable

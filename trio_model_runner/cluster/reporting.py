@@ -49,6 +49,7 @@ __all__ = ["Reportable", "Reporting"]
 
 _LEFT: Final = frozenset({ModelState.RETIRING, ModelState.GONE})
 _MOST_NAMED: Final = 5
+_OFF: Final = "reporting is off (report_failures)"
 _SECONDS_BETWEEN_REMINDERS: Final = 60.0
 
 logger = logging.getLogger("trio_model_runner.cluster")
@@ -125,7 +126,7 @@ class Reporting:
     def send(self, model: ModelRunner, code: FailureCode, reason: str | None) -> None:
         """Report a model now, and let go of it until it is announced again."""
         if not self._enabled:
-            logger.warning("model %s is not reported as %s: reporting is off", quoted(model.model_id), code)
+            logger.warning("model %s is not reported as %s: %s", quoted(model.model_id), code, _OFF)
             return
         if self._has_left(model):
             logger.warning(
@@ -225,7 +226,7 @@ class Reporting:
             case NewsKind.NO_WITNESS:
                 logger.error(
                     "no other model has succeeded with %s and such arguments, so nobody is blamed; "
-                    "it may be us: %s",
+                    "it may be us, that is, the call itself or this machine: %s",
                     quoted(news.method.lstrip("/")),
                     quoted(news.text),
                 )
@@ -243,7 +244,8 @@ class Reporting:
         if report.method not in self._unproved:
             self._unproved.add(report.method)
             logger.error(
-                "no more models have shown yet that %s exists than lack it; is it spelt right? %s",
+                "as many models lack %s as have shown that they have it, or more, so nobody is blamed; "
+                "is it spelt right? %s",
                 quoted(report.method.lstrip("/")),
                 quoted(report.reason),
             )
@@ -252,7 +254,8 @@ class Reporting:
         key = (report.record.model_id, report.code)
         if key not in self._switched_off:
             self._switched_off.add(key)
-            logger.info("model %s would be reported, but reporting is off: %s", *_described(report))
+            described = _described(report)
+            logger.info("model %s would be reported, but %s: %s", described[0], _OFF, described[1])
 
     def _has_left(self, model: ModelRunner) -> bool:
         return model.state in _LEFT or self._models.is_moving(model)

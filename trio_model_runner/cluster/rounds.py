@@ -12,9 +12,10 @@ context is the caller's.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from ..model.policy import Judge
 
 __all__ = ["Round"]
+
+_DRAIN: Final = "drain() ended its round"
+_ENCLOSING: Final = "its round ended just before the deadline of an enclosing cancel scope"
+_ENCODING: Final = "the deadline passed while the arguments were encoded"
 
 
 class Round:
@@ -77,6 +82,7 @@ class Round:
         # An enclosing deadline that is nearer would turn the answers into a `Cancelled`.
         enclosing = trio.current_effective_deadline() - scope_margin
         self._cutoff = trio.CancelScope(deadline=min(spec.deadline, enclosing))
+        self._cut_by = "" if enclosing >= spec.deadline else _ENCLOSING
         self._preparation = trio.CancelScope(deadline=self._cutoff.deadline)
         self._calls = [
             call_type(actor, spec, requests, on_result=on_result, may_be_joining=may_be_joining)
@@ -94,7 +100,9 @@ class Round:
         return self._missing
 
     def end_by(self, deadline: float) -> None:
-        """Cut the round off at this time on Trio's clock, in seconds, if that is sooner."""
+        """Cut the round off at this time on Trio's clock, in seconds, if that is sooner: in a drain."""
+        if deadline < self._cutoff.deadline:
+            self._cut_by = _DRAIN
         for scope in (self._preparation, self._cutoff):
             scope.deadline = min(scope.deadline, deadline)
 
@@ -139,15 +147,24 @@ class Round:
 
     async def _make_calls(self) -> None:
         if self._preparation.cancelled_caught:
+            reason = self._cut_short() or _ENCODING
             for call in self._calls:
                 call.leave()
-                call.expire(cut_short=True)
+                call.expire(cut_short=reason)
             await trio.lowlevel.checkpoint()
         else:
-            await _fan_out(self._calls, self._cutoff)
+            await _fan_out(self._calls, self._cutoff, self._cut_short)
+
+    def _cut_short(self) -> str:
+        """What cut the round off before its own deadline, in words; empty if nothing did."""
+        if not self._cut_by:
+            return ""
+        elapsed, timeout = trio.current_time() - self._began, self._spec.timeout
+        whole = "" if math.isinf(timeout) else f" of {timeout:g}"
+        return f"cut off after {elapsed:.3g}{whole} s: {self._cut_by}"
 
 
-async def _fan_out(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
+async def _fan_out(calls: Sequence[Call], cutoff: trio.CancelScope, cut_short: Callable[[], str]) -> None:
     """Make calls side by side; when this returns, each has its result.
 
     What the kernel holds when they are cut off is still read, since it may be an answer that only our
@@ -155,8 +172,8 @@ async def _fan_out(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
 
     Args:
         calls: new calls, of the same round.
-        cutoff: a new cancel scope whose deadline cuts them off. Moved before the calls' own deadline, it
-            cuts them off without blaming anybody.
+        cutoff: a new cancel scope whose deadline cuts them off.
+        cut_short: says what cut them off before their own deadline; empty if it was that deadline.
     """
     open_calls = [call for call in calls if call.result is None]
     if not open_calls:
@@ -168,10 +185,10 @@ async def _fan_out(calls: Sequence[Call], cutoff: trio.CancelScope) -> None:
     except BaseExceptionGroup:
         with one_by_itself():
             raise
-    seconds_late = trio.current_time() - cutoff.deadline
+    seconds_late, reason = trio.current_time() - cutoff.deadline, cut_short()
     for call in open_calls:
         if call.result is None:
-            call.expire(seconds_late=seconds_late, cut_short=cutoff.deadline < call.deadline)
+            call.expire(seconds_late=seconds_late, cut_short=reason)
 
 
 class _FanOut:

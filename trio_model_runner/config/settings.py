@@ -1,12 +1,14 @@
 """What a coordinator can set, and the rules that every setting must keep.
 
 A mistake in a configuration should be found before anything is sent, and the error should name the field as
-the configuration does. So every class here is frozen, checks every field when it is made, and raises a
-`ConfigError` such as ``limits.max_queued_calls: must be a whole number >= 1, got 0``. Nothing is converted
-silently, with two exceptions: a whole number is taken as a float, and ``"off"`` is None, since TOML and the
-environment have no None. Text such as ``"10"`` is a number only for `ClusterConfig.load`.
+the configuration does. So every class here is frozen, checks every field when it is made, and raises one
+`ConfigError` with a line such as ``limits.max_queued_calls: must be a whole number >= 1 or 'off', got 0`` for
+each wrong one. Nothing is converted silently, with two exceptions: a whole number is taken as a float, and
+``"off"`` is None, since TOML and the environment have no None. Text such as ``"10"`` is a number only for
+`ClusterConfig.load`.
 
-All times are in seconds, and all sizes in bytes. A time limit of ``math.inf`` is no limit. This module knows
+All times are in seconds, and all sizes in bytes. A time limit of ``math.inf`` is no limit. ``"off"`` lifts
+limits on what this program does itself. What bounds a peer has none. This module knows
 values and the classes that open byte streams. It must not know what other rooms do with its settings.
 """
 
@@ -25,6 +27,7 @@ from ..network import IPNetwork, MemoryNetwork, Network, RestrictedNetwork, TCPN
 from ..network.named_hosts import NamedHosts
 from ..security import GatewayCredentials, SecureCredentials
 from ..security.tls import client_context, warn_of_plaintext
+from .together import told_together
 from .validators import (
     Host,
     HostPatterns,
@@ -57,7 +60,7 @@ _FRACTION = Number(unit="", at_least=0, at_most=1)
 _FACTOR = Number(unit="", at_least=1, finite=True)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=told_together)
 class Backoff:
     """How often to try to reach a model's node, and how long to wait in between.
 
@@ -86,7 +89,7 @@ class Backoff:
         return itertools.islice(waits, self.attempts - 1)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=told_together)
 class OrchestratorConfig:
     """How the connection to the orchestrator is kept.
 
@@ -132,7 +135,7 @@ class OrchestratorConfig:
         )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=told_together)
 class Health:
     """How to find out what failed: a model, its connection, or this program.
 
@@ -161,7 +164,7 @@ class Health:
     mass_window: float = attrs.field(default=60.0, converter=to_float, validator=_POSITIVE)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=told_together)
 class Limits:
     """Limits for each peer, so that no single one can use up this process.
 
@@ -174,8 +177,11 @@ class Limits:
             counts as 8 bytes or more. A small file can hold an enormous frame.
         max_json_values: how many values JSON in an answer may hold. Each number, text, literal and key is
             one, an array or an object is four, an empty one five. Time and memory go by these, not by bytes.
-        max_queued_calls: how many calls may wait for one model; further calls are SKIPPED.
-        max_simultaneous_connects: how many connections may be made at the same time.
+        max_queued_calls: how many calls may wait for one model, behind the one that runs; further calls are
+            SKIPPED. None or ``"off"`` is no limit. No peer can make calls wait here: only this program does,
+            each for no longer than its timeout. One takes 3 to 4 KB meanwhile, or 12 in a round of its own.
+        max_simultaneous_connects: how many connections may be made at the same time. None or ``"off"`` is no
+            limit.
         max_detail_length: characters that are kept of a text from a node, such as a model's traceback.
     """
 
@@ -185,12 +191,16 @@ class Limits:
     max_header_bytes: int = attrs.field(default=16 * 1024, validator=WholeNumber(at_least=1))
     max_frame_bytes: int = attrs.field(default=256 * _MIB, validator=WholeNumber(at_least=1))
     max_json_values: int = attrs.field(default=500_000, validator=WholeNumber(at_least=1))
-    max_queued_calls: int = attrs.field(default=32, validator=WholeNumber(at_least=1))
-    max_simultaneous_connects: int = attrs.field(default=100, validator=WholeNumber(at_least=1))
+    max_queued_calls: int | None = attrs.field(
+        default=256, converter=off_to_none, validator=WholeNumber(at_least=1, or_off=True)
+    )
+    max_simultaneous_connects: int | None = attrs.field(
+        default=100, converter=off_to_none, validator=WholeNumber(at_least=1, or_off=True)
+    )
     max_detail_length: int = attrs.field(default=2000, validator=WholeNumber(at_least=1))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=told_together)
 class Keepalive:
     """How connections to the nodes are kept alive, since routers on the way forget quiet ones.
 
@@ -206,7 +216,7 @@ class Keepalive:
     timeout: float = attrs.field(default=20.0, converter=to_float, validator=_POSITIVE)
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=told_together)
 class ClusterConfig:
     """All settings of a `Cluster`.
 
@@ -252,7 +262,7 @@ class ClusterConfig:
         network: opens every byte stream, to the orchestrator and to the nodes; see `Network`.
 
     Raises:
-        ConfigError: a field has a wrong type or value; the text names the field.
+        ConfigError: fields have a wrong type or value; the text names each of them.
     """
 
     crunch_id: str = attrs.field(validator=PathSegment())
@@ -328,17 +338,23 @@ class ClusterConfig:
                 raise ConfigError(f"{attribute.name}: must be a context for clients, got one for servers")
             if self.tls_ca_file is not None:
                 raise ConfigError(
-                    f"{attribute.name}: is a context, with authorities of its own: no tls_ca_file"
+                    f"{attribute.name}: is a context, with authorities of its own; "
+                    "leave out tls_ca_file, or give tls=True"
                 )
         elif not isinstance(value, bool):
             refuse(self, attribute, "true or false, or an ssl.SSLContext", value)
         elif self.tls_ca_file is not None and not value:
-            raise ConfigError(f"{attribute.name}: is false, and tls_ca_file asks for TLS")
+            raise ConfigError(
+                f"{attribute.name}: is false, and tls_ca_file asks for TLS: leave out one of them"
+            )
 
     @gateway_hosts.validator
     def _check_gateway_hosts(self, attribute: attrs.Attribute[Any], value: object) -> None:
         if value is not None and not isinstance(self.credentials, GatewayCredentials):
-            raise ConfigError(f"{attribute.name}: needs GatewayCredentials; see allowed_networks for others")
+            raise ConfigError(
+                f"{attribute.name}: needs GatewayCredentials as credentials; with others, and without any, "
+                "allowed_networks limits where nodes may be"
+            )
 
     @property
     def node_network(self) -> Network:

@@ -4,8 +4,8 @@ typed-settings knows how attrs classes map to tables and to names of environment
 But it ignores unknown variables, and a file without our table; for a person who configures a server, an
 unknown name is a mistake. And an error should name the field, and the file or variable that it came from. So
 this module takes the names alone from typed-settings. It reads file and environment, turns text into numbers
-where a field wants one, and lets the classes of `settings` check the values. It must not know what any
-setting means.
+where a field wants one, and lets the classes of `settings` check the values. Whatever is wrong is collected,
+and told in one error. It must not know what any setting means.
 
 A file or a variable can hold a secret in the wrong place. So the error texts show names, paths and values
 only by `text.shown`. An exception of Python's own may have a value in its text or its attributes, and would
@@ -14,12 +14,13 @@ be printed as the context of a `ConfigError`. So that is raised when the other o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import attrs
@@ -43,7 +44,11 @@ _CREDENTIALS: Mapping[str, Callable[[str], Credentials]] = {
     "secure": SecureCredentials.from_directory,
     "gateway": GatewayCredentials.from_directory,
 }
+_CREDENTIALS_SOURCE = ("credentials_mode", "credentials_path")
 _MOST_NAMES_SHOWN = 10
+_NO_CRUNCH = "missing"
+"""Stands in for a crunch_id that is not there, so that the other settings can be checked."""
+
 _BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
     ("false", "no", "off", "0"), False
 )
@@ -68,19 +73,42 @@ def load_settings(
 ) -> ConfigT:
     """Read an instance of `config_class`; see `ClusterConfig.load`."""
     options = _options(config_class)
-    found: dict[str, _Found] = {}
+    problems = _Problems()
     if path is not None:
-        found.update(_read_file(path, section, options))
-    found.update(_read_environment(env_prefix, options))
-    if "crunch_id" not in found:
-        raise ConfigError(f"crunch_id: is required, in a file or as {env_prefix}CRUNCH_ID in the environment")
-    try:
-        return _build(config_class, found, options)
-    except ConfigError as error:
-        field = str(error).partition(":")[0]
-        if field not in found:
-            raise
-        raise ConfigError(f"{error} (from {found[field].source})") from None
+        _read_file(path, section, options, problems)
+    _read_environment(env_prefix, options, problems)
+    if "crunch_id" not in problems.found:
+        text = f"crunch_id: is required, in a file or as {env_prefix}CRUNCH_ID in the environment"
+        problems.texts.append(text)
+    config = _build(config_class, options, problems)
+    if config is None or problems.texts:
+        raise ConfigError(*problems.texts)
+    return config
+
+
+class _Problems:
+    """What is wrong with the settings.
+
+    Attributes:
+        found: the settings that were found, by their dotted paths.
+        texts: the problems.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, _Found] = {}
+        self.texts: list[str] = []
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Take the problems of a `ConfigError`, with where their settings were found."""
+        try:
+            yield
+        except ConfigError as error:
+            self.texts.extend(map(self._with_source, error.problems))
+
+    def _with_source(self, problem: str) -> str:
+        field = problem.partition(":")[0]
+        return f"{problem} (from {self.found[field].source})" if field in self.found else problem
 
 
 @functools.cache
@@ -96,7 +124,7 @@ def _options(config_class: type[attrs.AttrsInstance]) -> Options:
     return {option.path: option for option in options}
 
 
-def _read_file(path: str | os.PathLike[str], section: str, options: Options) -> dict[str, _Found]:
+def _read_file(path: str | os.PathLike[str], section: str, options: Options, problems: _Problems) -> None:
     table = _read_toml(path)
     source = f"file {shown_path(path)}"
     for name in section.split("."):
@@ -105,13 +133,23 @@ def _read_file(path: str | os.PathLike[str], section: str, options: Options) -> 
             wanted = f"[{section}]" if kind_of_secret(section) is None else shown(section)
             raise ConfigError(f"no table {wanted} in {shown_path(path)}{_hint(name, tables)}")
         table = tables[name]
-    values = dict(_flatten(table, "", options))
-    _refuse_unknown(values, options, source)
-    return {name: _Found(value, source) for name, value in values.items()}
+    parts = {option.rpartition(".")[0] for option in options} - {""}
+    unknown = []
+    for name, value in _flatten(table, "", parts):
+        if name in problems.found:
+            problems.texts.append(f"{name}: is there twice, with '-' and with '_' (from {source})")
+        elif name in options:
+            problems.found[name] = _Found(value, source)
+        elif name in parts:
+            text = f"{name}: must be a table, [{section}.{name}], got {shown(value)} (from {source})"
+            problems.texts.append(text)
+        else:
+            unknown.append(name)
+    problems.texts.extend(_unknown(unknown, [*options, *parts], source))
 
 
 def _read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    content = read_file(path, what="settings")
+    content = read_file(path, what="settings", argument="path")
     try:
         return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError:
@@ -126,16 +164,16 @@ def _read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     raise ConfigError(f"cannot read {shown_path(path)}: {reason}")
 
 
-def _flatten(table: Mapping[str, Any], prefix: str, options: Options) -> Iterator[tuple[str, Any]]:
+def _flatten(table: Mapping[str, Any], prefix: str, parts: Container[str]) -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
         path = prefix + key.replace("-", "_")
-        if isinstance(value, dict) and any(option.startswith(f"{path}.") for option in options):
-            yield from _flatten(value, f"{path}.", options)
+        if isinstance(value, dict) and path in parts:
+            yield from _flatten(value, f"{path}.", parts)
         else:
             yield path, value
 
 
-def _read_environment(prefix: str, options: Options) -> dict[str, _Found]:
+def _read_environment(prefix: str, options: Options, problems: _Problems) -> None:
     from typed_settings.loaders import EnvLoader
 
     if not prefix:
@@ -144,17 +182,22 @@ def _read_environment(prefix: str, options: Options) -> dict[str, _Found]:
         raise ConfigError(f"env_prefix: holds {kind}; the beginning of names is wanted")
     loader = EnvLoader(prefix)
     paths = {loader.get_envvar(option): path for path, option in options.items()}
-    ours = [name for name in os.environ if name.startswith(prefix)]
-    _refuse_unknown(ours, paths, "the environment")
-    return {paths[name]: _Found(os.environ[name], f"environment variable {name}") for name in ours}
+    unknown = []
+    for name in os.environ:
+        if name in paths:
+            problems.found[paths[name]] = _Found(os.environ[name], f"environment variable {name}")
+        elif name.startswith(prefix):
+            unknown.append(name)
+    problems.texts.extend(_unknown(unknown, paths, "the environment"))
 
 
-def _refuse_unknown(names: Iterable[str], known: Iterable[str], source: str) -> None:
-    unknown = sorted(set(names) - set(known))
+def _unknown(names: Iterable[str], known: Collection[str], source: str) -> Iterator[str]:
+    """Say which names are unknown, on one line, if there are any."""
+    unknown = sorted(names)
     if unknown:
         listed = ", ".join(f"{shown(name)}{_hint(name, known)}" for name in unknown[:_MOST_NAMES_SHOWN])
         more = len(unknown) - _MOST_NAMES_SHOWN
-        raise ConfigError(f"unknown in {source}: {listed}{f', and {more} more' if more > 0 else ''}")
+        yield f"unknown in {source}: {listed}{f', and {more} more' if more > 0 else ''}"
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
@@ -180,13 +223,12 @@ def _from_text(value: Any, kind: Any) -> Any:
     return value
 
 
-def _build(config_class: type[ConfigT], found: Mapping[str, _Found], options: Options) -> ConfigT:
-    fields: dict[str, Any] = {}
+def _build(config_class: type[ConfigT], options: Options, problems: _Problems) -> ConfigT | None:
+    """Make the configuration; None if that is impossible. What is wrong is noted."""
+    fields: dict[str, Any] = {"crunch_id": _NO_CRUNCH}
     parts: dict[str, dict[str, Any]] = {}
-    source = {name: found[name].value for name in ("credentials_mode", "credentials_path") if name in found}
-    if source:
-        fields["credentials"] = _load_credentials(**source)
-    for path, setting in found.items():
+    source = {name: problems.found[name].value for name in _CREDENTIALS_SOURCE if name in problems.found}
+    for path, setting in problems.found.items():
         if path in source:
             continue
         value = _from_text(setting.value, options[path].cls)
@@ -195,25 +237,17 @@ def _build(config_class: type[ConfigT], found: Mapping[str, _Found], options: Op
             parts.setdefault(part, {})[name] = value
         else:
             fields[name] = value
+    if source:
+        with problems.noted():
+            fields["credentials"] = _load_credentials(**source)
+        if "credentials" not in fields:
+            fields.pop("gateway_hosts", None)  # nobody knows whether they need it
     for part, values in parts.items():
-        if part == "network":
-            fields[part] = _build_network(values)
-        else:
+        with problems.noted():
             fields[part] = options[f"{part}.{next(iter(values))}"].parent_cls(**values)
-    return config_class(**fields)
-
-
-def _build_network(values: Mapping[str, Any]) -> TCPNetwork:
-    """Make the network. Its errors are attrs' own: they don't name the field, and show any value."""
-    for name, value in values.items():
-        fits = True
-        try:
-            TCPNetwork(**{name: value})
-        except (TypeError, ValueError):
-            fits = False
-        if not fits:
-            raise ConfigError(f"network.{name}: can't be {shown(value)}")
-    return TCPNetwork(**values)
+    with problems.noted():
+        return config_class(**fields)
+    return None
 
 
 def _load_credentials(credentials_mode: Any = None, credentials_path: Any = None) -> Credentials:
@@ -230,4 +264,5 @@ def _load_credentials(credentials_mode: Any = None, credentials_path: Any = None
     try:
         return _CREDENTIALS[credentials_mode](credentials_path)
     except ConfigError as error:
-        raise ConfigError(f"credentials_path: {error}") from error
+        text = str(error).removeprefix("path: ").removeprefix("credentials: ")
+        raise ConfigError(f"credentials_path: {text}") from error

@@ -20,7 +20,7 @@ import attrs
 
 from ..errors import ConfigError
 from ..network.named_hosts import host_pattern
-from ..text import kind_of_secret, shown
+from ..text import advice_on_number, kind_of_secret, shown
 
 __all__ = [
     "Host",
@@ -53,14 +53,28 @@ _SHORT_WORDS = re.compile(r"(?!([0-9a-fA-F]{2}-){8})[A-Za-z0-9]{1,12}([._-][A-Za
 so in base64 for URLs, which alone has dashes; no key in other letters does."""
 
 
-def refuse(instance: object, attribute: attrs.Attribute[Any], rule: str, value: object) -> NoReturn:
+def refuse(
+    instance: object, attribute: attrs.Attribute[Any], rule: str, value: object, *, reason: str = ""
+) -> NoReturn:
     """Raise the `ConfigError` for a field of `instance`.
 
     A class that is a part of another configuration has its place in ``SECTION``, such as ``"limits."``. The
     value is the coordinator's own, so lists and dicts are shown, too, unless a secret could be in them.
     """
     section = getattr(type(instance), "SECTION", "")
-    raise ConfigError(f"{section}{attribute.name}: must be {rule}, got {shown(value)}")
+    text = f"{section}{attribute.name}: must be {rule}, got {_shown_with_type(value)}"
+    raise ConfigError(f"{text}: {reason}" if reason else text)
+
+
+def _is_off(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value.lower() in ("off", "none", "inf", "unlimited"))
+
+
+def _shown_with_type(value: object) -> str:
+    """Show a value, and its type where nobody would guess it: older numpys write an ``int64`` as ``5``."""
+    text, kind = shown(value), type(value)
+    known = kind.__module__ == "builtins" or kind.__name__ in text
+    return text if known else f"{text} of type {kind.__name__}"
 
 
 def refuse_as_path(instance: object, attribute: attrs.Attribute[Any], value: object) -> NoReturn:
@@ -73,7 +87,7 @@ def refuse_as_path(instance: object, attribute: attrs.Attribute[Any], value: obj
 
 def off_to_none(value: int | Literal["off"] | None) -> int | None:
     """Convert ``"off"`` to None, and leave everything else for the validator."""
-    return None if value == "off" else value
+    return None if isinstance(value, str) and value == "off" else value
 
 
 def to_float(value: float) -> float:
@@ -88,7 +102,10 @@ def to_float(value: float) -> float:
 
 def to_path(value: Any) -> Any:
     """Convert a file's name to a path, and leave everything else for the validator."""
-    return Path(value) if isinstance(value, str | os.PathLike) and os.fspath(value) else value
+    try:
+        return Path(value) if isinstance(value, str | os.PathLike) and os.fspath(value) else value
+    except (TypeError, ValueError):  # a PathLike may give bytes
+        return value
 
 
 def to_networks(value: Any) -> Any:
@@ -96,9 +113,9 @@ def to_networks(value: Any) -> Any:
 
     ``"off"`` is None. A value that can't be converted is left for the validator.
     """
-    if value == "off":
-        return None
     if isinstance(value, str):
+        if value == "off":
+            return None
         value = value.split(",")
     return tuple(map(_to_network, value)) if isinstance(value, list | tuple) else value
 
@@ -115,9 +132,9 @@ def to_host_patterns(value: Any) -> Any:
 
     They are spelt as they are compared. ``"off"`` is None. What can't be converted is left for the validator.
     """
-    if value == "off":
-        return None
     if isinstance(value, str):
+        if value == "off":
+            return None
         value = value.split(",")
     return tuple(map(_to_host_pattern, value)) if isinstance(value, list | tuple) else value
 
@@ -191,7 +208,9 @@ class Number:
             and not (self.finite and math.isinf(value))
         )
         if not fits:
-            refuse(instance, attribute, self.rule, value)
+            has_off = not self.finite and self.at_most is None
+            reason = "inf is no limit" if has_off and _is_off(value) else advice_on_number(value)
+            refuse(instance, attribute, self.rule, value, reason=reason)
 
 
 @attrs.frozen
@@ -221,7 +240,8 @@ class WholeNumber:
             return
         fits = isinstance(value, int) and not isinstance(value, bool) and value >= self.at_least
         if not fits or (self.at_most is not None and value > self.at_most):  # type: ignore[operator]
-            refuse(instance, attribute, self.rule, value)
+            reason = "it can't be off" if _is_off(value) and not self.or_off else advice_on_number(value)
+            refuse(instance, attribute, self.rule, value, reason=reason)
 
 
 @attrs.frozen
@@ -253,7 +273,9 @@ class Host:
     def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         """Check `value`, the attrs way."""
         if not isinstance(value, str) or not is_host(value) or _kind_of_key(value) is not None:
-            refuse(instance, attribute, "a host name or an IP address, without port or brackets", value)
+            refuse(
+                instance, attribute, "a host name or an IP address, without scheme, port or brackets", value
+            )
 
 
 @attrs.frozen
@@ -281,12 +303,28 @@ class Networks:
 
     def __call__(self, instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         """Check `value`, the attrs way."""
-        kinds = ipaddress.IPv4Network | ipaddress.IPv6Network
-        if value is None or (
-            isinstance(value, tuple) and value and all(isinstance(item, kinds) for item in value)
-        ):
+        rule = "networks such as '10.0.0.0/8', or 'off'"
+        if value is None:
             return
-        refuse(instance, attribute, "networks such as '10.0.0.0/8', or 'off'", value)
+        if not isinstance(value, tuple) or not value:
+            refuse(instance, attribute, rule, value, reason=_why_no_list(value))
+        for item in value:
+            if not isinstance(item, ipaddress.IPv4Network | ipaddress.IPv6Network):
+                shown_item = item if kind_of_secret(value) is None else value
+                refuse(instance, attribute, rule, shown_item, reason=_why_no_network(shown_item))
+
+
+def _why_no_list(value: object) -> str:
+    return "'off' allows all" if isinstance(value, tuple) else ""  # it is empty
+
+
+def _why_no_network(value: object) -> str:
+    """Say why a text is no network, if it is one but for the bits of a host."""
+    try:
+        network = ipaddress.ip_network(value, strict=False)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return ""
+    return f"that is a host in {network}" if isinstance(value, str) else ""
 
 
 @attrs.frozen
@@ -299,7 +337,7 @@ class HostPatterns:
         if value is None:
             return
         if not isinstance(value, tuple) or not value:
-            refuse(instance, attribute, rule, value)
+            refuse(instance, attribute, rule, value, reason=_why_no_list(value))
         for item in value:
             shown_item = item if kind_of_secret(value) is None else value  # a key in pieces is none in each
             if not isinstance(item, str):
@@ -310,7 +348,7 @@ class HostPatterns:
             except ValueError as error:
                 reason = str(error)
             if reason:
-                raise ConfigError(f"{attribute.name}: must be {rule}, got {shown(shown_item)}: {reason}")
+                refuse(instance, attribute, rule, shown_item, reason=reason)
 
 
 class InstanceOf:
@@ -324,6 +362,9 @@ class InstanceOf:
         """Check `value`, the attrs way."""
         if not (isinstance(value, self._kinds) or (self._or_none and value is None)):
             names = " or ".join(kind.__name__ for kind in self._kinds)
+            if not self._or_none:
+                refuse(instance, attribute, f"an instance of {names}", value)
             # A wrong value in place of credentials may be a secret.
-            got = type(value).__name__ if self._or_none else value
-            refuse(instance, attribute, f"an instance of {names}", got)
+            kind = value.__name__ if isinstance(value, type) else type(value).__name__
+            got = f"the class {kind} itself" if isinstance(value, type) else f"a value of type {kind}"
+            raise ConfigError(f"{attribute.name}: must be an instance of {names}, or None, got {got}")

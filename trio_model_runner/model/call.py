@@ -32,7 +32,6 @@ from .actor import ModelActor, ModelUnavailableError
 from .decoding import value_of_slow
 from .node_connection import NodeBusyError, NodeConnection, status_text
 from .policy import (
-    CUT_OFF_TEXTS,
     NOT_SENT,
     OUTCOME_OF_A_VALUE,
     RULES,
@@ -41,6 +40,7 @@ from .policy import (
     Overrun,
     Progress,
     RoundEvidence,
+    cut_off_text,
     is_coordinators,
     is_our_deadline,
     may_still_run,
@@ -242,22 +242,22 @@ class Call:
         )
         self._actor.watch.begin(self._overrun, self._node)
 
-    def expire(self, *, seconds_late: float = 0.0, cut_short: bool = False) -> None:
+    def expire(self, *, seconds_late: float = 0.0, cut_short: str = "") -> None:
         """Make the result of a call that was cut off; nothing happens to one that has its result.
 
         Args:
             seconds_late: how long after the deadline that was.
-            cut_short: it was before its own deadline.
+            cut_short: what cut it off before its own deadline, in words; empty if that is what did.
         """
         if self.result is not None:
             return
         progress = self._progress
-        text = "it was cut off before its deadline" if cut_short else CUT_OFF_TEXTS[progress]
+        text = cut_short or cut_off_text(progress, seconds_late=seconds_late)
         if progress is Progress.WAITING and not cut_short:
             text = f"{text}: {self._waited_for()}"
         elif progress is Progress.BUSY and not cut_short and self._node is not None:
             self._actor.watch.begin_for_others(self._node)
-        outcome = outcome_of_cut_off(progress, seconds_late=seconds_late, cut_short=cut_short)
+        outcome = outcome_of_cut_off(progress, seconds_late=seconds_late, cut_short=bool(cut_short))
         self._end(outcome, text, error=TimeoutError(text))
 
     def _waited_for(self) -> str:

@@ -6,6 +6,7 @@ taken at once, without a checkpoint: a round that started first comes first, how
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import trio
@@ -55,13 +56,13 @@ class CallQueue:
     """The calls on one model. The first one runs, and the others wait.
 
     Args:
-        limit: how many calls may wait behind the one that runs.
+        limit: how many calls may wait behind the one that runs; None is no limit.
     """
 
     __slots__ = ("_emptied", "_limit", "_turns")
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int | None) -> None:
+        self._limit = math.inf if limit is None else limit
         self._turns: deque[Turn] = deque()
         self._emptied = Signal()
 
@@ -75,7 +76,10 @@ class CallQueue:
             QueueFullError: there are too many already.
         """
         if len(self._turns) > self._limit:
-            raise QueueFullError(f"{len(self._turns)} calls wait for this model already")
+            waiting = len(self._turns) - 1
+            raise QueueFullError(
+                f"{waiting} calls wait for this model already, as many as limits.max_queued_calls allows"
+            )
         turn = Turn(self)
         self._turns.append(turn)
         return turn

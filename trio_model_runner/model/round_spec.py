@@ -20,6 +20,7 @@ from ..config import ClusterConfig
 from ..errors import InvalidAnswer
 from ..returns import Structurer, structurer
 from ..services.base import Request, ServiceAnswer
+from ..text import advice_on_number, shown
 from ..values.data import Arguments, decode_encoded
 from ..values.effort import NEVER_LONG_BYTES, takes_long_to_decode
 from ..values.encoded import DataType, Encoded
@@ -137,7 +138,7 @@ class RoundSpec:
             if not isinstance(flag, bool):
                 raise TypeError(f"{name}: must be True or False, got {type(flag).__name__}")
         if not decode and returns is not None:
-            raise TypeError("returns: an answer that is not decoded (decode=False) has no other type")
+            raise TypeError("returns: not with decode=False: an answer that is not decoded is an Encoded")
         return cls(
             method=method,
             timeout=timeout,
@@ -203,7 +204,9 @@ def check_is_number(timeout: object) -> None:
         TypeError: it is none.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout: must be a number of seconds, got {type(timeout).__name__}")
+        advice = advice_on_number(timeout)
+        text = f"timeout: must be a number of seconds, got {shown(timeout)}"
+        raise TypeError(f"{text}: {advice}" if advice else text)
 
 
 def check_size(request: Request, limit: int) -> None:
@@ -214,7 +217,7 @@ def check_size(request: Request, limit: int) -> None:
     """
     size = sum(map(len, request.message))
     if size > limit:
-        raise ValueError(f"arguments: {size} bytes, more than limits.max_message_bytes, {limit}")
+        raise ValueError(f"arguments: {size:,} bytes, more than limits.max_message_bytes, which is {limit:,}")
 
 
 class Requests:
@@ -252,9 +255,10 @@ class Requests:
         new_evidence: Callable[[Hashable], RoundEvidence],
     ) -> None:
         if not (isinstance(arguments, Arguments) or callable(arguments)) or arguments is Arguments:
+            got = "the class itself" if arguments is Arguments else type(arguments).__name__
             raise TypeError(
-                "arguments: must be Arguments, or a function that takes a ModelRunner and returns them, "
-                f"got {type(arguments).__name__}"
+                "arguments: must be Arguments(...), or a function that takes a ModelRunner and returns them, "
+                f"got {got}"
             )
         if inspect.iscoroutinefunction(arguments):
             raise TypeError("arguments: must be a plain function, not an async one")
@@ -289,7 +293,7 @@ class Requests:
         assert callable(self._arguments)
         arguments = call_interruptibly(self._arguments, model)
         if not isinstance(arguments, Arguments):
-            raise TypeError(f"arguments: must return Arguments, got {type(arguments).__name__}")
+            raise TypeError(f"the function must return Arguments(...), got {type(arguments).__name__}")
         request = await self._encode(arguments)
         evidence = self._evidence_of.get(arguments.shape)
         if evidence is None:

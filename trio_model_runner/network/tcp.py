@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from ..errors import ConfigError
 from ..groups import one_by_itself
 from ..text import kind_of_secret, shown
 from .addresses import address_text
@@ -32,9 +33,12 @@ __all__ = ["TCPNetwork"]
 
 def _to_seconds(value: Any) -> float:
     """Convert to a float. Python's own error would show the value, which may be anything, even a key."""
-    with contextlib.suppress(TypeError, ValueError):
-        return float(value)
-    raise ValueError(f"happy_eyeballs_delay: must be a number of seconds, got {shown(value)}")
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        seconds = math.nan if isinstance(value, bool | str) else float(value)
+        if 0 < seconds < math.inf:
+            return seconds
+    rule = "a finite number of seconds > 0"
+    raise ConfigError(f"network.happy_eyeballs_delay: must be {rule}, got {shown(value)}")
 
 
 @attrs.frozen
@@ -43,11 +47,12 @@ class TCPNetwork(Network):
 
     Attributes:
         happy_eyeballs_delay: seconds to wait for one address of a host before trying the next beside it.
+
+    Raises:
+        ConfigError: the delay is no number of seconds; the text names it as `ClusterConfig` does.
     """
 
-    happy_eyeballs_delay: float = attrs.field(
-        default=0.25, converter=_to_seconds, validator=[attrs.validators.gt(0), attrs.validators.lt(math.inf)]
-    )
+    happy_eyeballs_delay: float = attrs.field(default=0.25, converter=_to_seconds)
 
     async def connect(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
         """Open a TCP connection; see `Network.connect`."""

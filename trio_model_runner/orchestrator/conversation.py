@@ -147,7 +147,8 @@ class Conversation:
         except OSError as error:
             return describe(error)
         except trio.TooSlowError:
-            return f"no connection to {address_text(config.host, config.port)} within {timeout:g} s"
+            peer = address_text(config.host, config.port)
+            return f"no connection to {peer} within {timeout:g} s (orchestrator.handshake_timeout)"
         error_text = ""
         try:
             async with trio.open_nursery() as nursery:
@@ -177,7 +178,9 @@ class Conversation:
                 )
         except trio.TooSlowError:
             timeout = config.orchestrator.handshake_timeout
-            raise WebSocketLost(f"no answer to the handshake within {timeout:g} s") from None
+            raise WebSocketLost(
+                f"no answer to the handshake within {timeout:g} s (orchestrator.handshake_timeout)"
+            ) from None
         self._websocket = websocket
         nursery.start_soon(self._until_closing, self._ping, websocket)
         await self._until_closing(self._listen, websocket)
@@ -215,4 +218,6 @@ class Conversation:
             with websocket.until_silent(settings.pong_timeout) as patience:
                 await websocket.ping()
             if patience.cancelled_caught:
-                raise WebSocketLost(f"no answer to a ping within {settings.pong_timeout:g} s")
+                raise WebSocketLost(
+                    f"no answer to a ping within {settings.pong_timeout:g} s (orchestrator.pong_timeout)"
+                )

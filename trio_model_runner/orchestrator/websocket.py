@@ -301,7 +301,7 @@ def _describe_failed_handshake(error: Exception | None, first_bytes: bytes, *, e
         hint = "" if encrypted else " (a port that wants TLS does that, too)"
         return f"the server closed the connection during the handshake{hint}"
     if first_bytes.startswith(_TLS_RECORDS):
-        return "the server speaks TLS, which is switched off here"
+        return "the server speaks TLS, which is switched off here: tls=True, or tls_ca_file, switches it on"
     answer = quoted(first_bytes.partition(b"\r\n")[0].decode("latin-1"))
     return f"the server does not speak WebSocket: it answered {answer}"
 

@@ -32,7 +32,7 @@ def message_length(data: bytes | bytearray, max_message_bytes: int) -> int:
     if compressed:
         raise GRPCError(Status.INTERNAL, "the answer is compressed, which it was not asked to be")
     if length > max_message_bytes:
-        text = f"the answer has {length} bytes, more than {max_message_bytes}"
+        text = f"the answer has {length} bytes, more than max_message_bytes, {max_message_bytes}"
         raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
     return int(length)
 

@@ -62,7 +62,7 @@ class GatewayCredentials:
     @classmethod
     def from_directory(cls, path: str | os.PathLike[str]) -> Self:
         """Load ``key.pem`` from a directory; see `from_files`."""
-        return cls.from_files(key_path=as_path(path) / "key.pem")
+        return cls._load(as_path(path, "path") / "key.pem", None, argument="path")
 
     @classmethod
     def from_files(
@@ -80,12 +80,18 @@ class GatewayCredentials:
             ConfigError: a file can't be read or holds something else, the key is not the certificate's, the
                 certificate is not valid now, or a package is missing. The text names the file.
         """
+        return cls._load(key_path, cert_path, argument="key_path")
+
+    @classmethod
+    def _load(
+        cls, key_path: str | os.PathLike[str], cert_path: str | os.PathLike[str] | None, *, argument: str
+    ) -> Self:
         require_packages()
-        content = read_file(key_path)
+        content = read_file(key_path, argument=argument)
         source = shown_path(key_path)
         credentials = cls._from_pem(content, source)
         if cert_path is not None:
-            content = read_file(cert_path)
+            content = read_file(cert_path, argument="cert_path")
             certificate_source = shown_path(cert_path)
             certificate = load_certificate(content, certificate_source)
             check_matches(credentials._key, source, certificate, certificate_source)

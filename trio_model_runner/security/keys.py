@@ -67,7 +67,7 @@ def require_packages() -> None:
             importlib.import_module(package)
         except ImportError as error:
             raise ConfigError(
-                f"credentials: need the package {package!r}: pip install 'trio-model-runner[secure]'"
+                f"credentials: need the package {package!r}: pip install '.[secure]' in a clone"
             ) from error
 
 
@@ -76,8 +76,12 @@ def shown_path(path: str | os.PathLike[str]) -> str:
     return shown(os.fspath(path), _LONGEST_PATH_SHOWN)
 
 
-def as_path(value: str | os.PathLike[str]) -> Path:
+def as_path(value: str | os.PathLike[str], argument: str) -> Path:
     """Take a path that a program gives.
+
+    Args:
+        value: the path.
+        argument: the name of the argument, for messages.
 
     Raises:
         ConfigError: it is something else, such as bytes; what could be a key is not shown.
@@ -85,15 +89,18 @@ def as_path(value: str | os.PathLike[str]) -> Path:
     with contextlib.suppress(TypeError):  # bytes are no path here; and a PathLike may give them
         return Path(value)
     kind = kind_of_secret(value) or f"a value of type {type(value).__name__}"
-    raise ConfigError(f"holds {kind}; a path is wanted")
+    raise ConfigError(f"{argument}: holds {kind}; a path is wanted")
 
 
-def read_file(path: str | os.PathLike[str], what: str = "a key or a certificate") -> bytes:
+def read_file(
+    path: str | os.PathLike[str], what: str = "a key or a certificate", *, argument: str = ""
+) -> bytes:
     """Read a small regular file. Nothing else is waited for.
 
     Args:
         path: the file.
         what: what should be in it, for messages.
+        argument: the name of the argument or setting that has the path, for a message that can't show it.
 
     Raises:
         ConfigError: the file can't be read, is no regular file, or is larger than 1 MiB.
@@ -110,7 +117,7 @@ def read_file(path: str | os.PathLike[str], what: str = "a key or a certificate"
         path = os.fspath(path) if isinstance(path, os.PathLike) else path
         kind = kind_of_secret(path)
         if kind is not None:
-            raise ConfigError(f"holds {kind}; a path is wanted")
+            raise ConfigError(f"{argument}: holds {kind}; a path is wanted".removeprefix(": "))
         raise ConfigError(f"cannot read {shown(path, _LONGEST_PATH_SHOWN)}: {reason}")
     if len(content) > _LARGEST_FILE:
         raise ConfigError(f"{shown_path(path)}: is too large to hold {what}")

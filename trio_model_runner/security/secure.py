@@ -52,8 +52,9 @@ class SecureCredentials:
     @classmethod
     def from_directory(cls, path: str | os.PathLike[str]) -> Self:
         """Load ``ca.crt``, ``tls.crt`` and ``tls.key`` from a directory; see `from_files`."""
-        directory = as_path(path)
-        return cls.from_files(directory / "ca.crt", directory / "tls.crt", directory / "tls.key")
+        directory = as_path(path, "path")
+        paths = directory / "ca.crt", directory / "tls.crt", directory / "tls.key"
+        return cls._load(paths, ("path", "path", "path"))
 
     @classmethod
     def from_files(
@@ -75,12 +76,19 @@ class SecureCredentials:
             ConfigError: a file can't be read or holds something else, the key is not the certificate's, a
                 certificate is not valid now, or a package is missing. The text names the file.
         """
+        arguments = "ca_cert_path", "tls_cert_path", "tls_key_path"
+        paths = map(as_path, (ca_cert_path, tls_cert_path, tls_key_path), arguments)
+        return cls._load(tuple(paths), arguments)
+
+    @classmethod
+    def _load(cls, paths: tuple[Path, ...], arguments: tuple[str, ...]) -> Self:
         require_packages()
-        ca_file, certificate_file, key_file = map(as_path, (ca_cert_path, tls_cert_path, tls_key_path))
-        context = node_context(ca_file)
+        ca_file, certificate_file, key_file = paths
+        context = node_context(ca_file, argument=arguments[0])
         certificate_source, key_source = repr(str(certificate_file)), repr(str(key_file))
-        certificate = load_certificate(read_file(certificate_file), certificate_source)
-        key = load_private_key(read_file(key_file), key_source)
+        content = read_file(certificate_file, argument=arguments[1])
+        certificate = load_certificate(content, certificate_source)
+        key = load_private_key(read_file(key_file, argument=arguments[2]), key_source)
         check_matches(key, key_source, certificate, certificate_source)
         try:
             # Without a password, OpenSSL would ask the terminal for a passphrase.

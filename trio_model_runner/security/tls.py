@@ -33,13 +33,14 @@ _LOCAL_NAMES: Final = frozenset(("localhost", "localhost6", "ip6-localhost", "ip
 _HOSTNAME_MISMATCH: Final = 62  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH
 
 
-def client_context(ca_file: str | os.PathLike[str] | None = None) -> ssl.SSLContext:
+def client_context(ca_file: str | os.PathLike[str] | None = None, *, argument: str = "") -> ssl.SSLContext:
     """A context that verifies the server's certificate and its name, and speaks TLS 1.2 or later.
 
     A wildcard in the certificate is a name as any other.
 
     Args:
         ca_file: the certificates (PEM) of the authorities to trust, no others; None trusts the system's.
+        argument: the name of the argument or setting that has the path, for messages.
 
     Raises:
         ConfigError: the file can't be read, or holds no certificate that is valid now.
@@ -48,7 +49,7 @@ def client_context(ca_file: str | os.PathLike[str] | None = None) -> ssl.SSLCont
         context = ssl.create_default_context()
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        _trust(context, ca_file)
+        _trust(context, ca_file, argument)
     context.minimum_version = max(context.minimum_version, _OLDEST_VERSION)
     context.options |= ssl.OP_NO_RENEGOTIATION
     return context
@@ -74,7 +75,7 @@ class _ExactNameObject(ssl.SSLObject):
             raise error
 
 
-def node_context(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
+def node_context(ca_file: str | os.PathLike[str], *, argument: str = "") -> ssl.SSLContext:
     """The same for nodes, which have to have a certificate with exactly their name.
 
     The name must be one of the certificate's DNS names (subjectAltName). No wildcard and no IP address passes
@@ -85,11 +86,12 @@ def node_context(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
 
     Args:
         ca_file: the certificates (PEM) of the authorities to trust, no others.
+        argument: the name of the argument or setting that has the path, for messages.
 
     Raises:
         ConfigError: see `client_context`.
     """
-    context = client_context(ca_file)
+    context = client_context(ca_file, argument=argument)
     context.hostname_checks_common_name = False
     context.sslobject_class = _ExactNameObject
     return context
@@ -119,8 +121,8 @@ def warn_of_plaintext(host: str) -> None:
         )
 
 
-def _trust(context: ssl.SSLContext, ca_file: str | os.PathLike[str]) -> None:
-    content = read_file(ca_file)
+def _trust(context: ssl.SSLContext, ca_file: str | os.PathLike[str], argument: str) -> None:
+    content = read_file(ca_file, argument=argument)
     source = shown_path(ca_file)
     try:
         context.load_verify_locations(cadata=content.decode("ascii", "ignore"))

@@ -48,8 +48,7 @@ try:
     import h2 as h2  # the local nodes' HTTP/2
 except ImportError as error:
     raise ImportError(
-        "trio_model_runner.testing needs h2, which is not installed: "
-        "pip install 'trio-model-runner[testing]'",
+        "trio_model_runner.testing needs h2, which is not installed: pip install '.[testing]' in a clone",
         name="h2",
     ) from error
 

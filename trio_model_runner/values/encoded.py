@@ -9,6 +9,8 @@ import enum
 
 import attrs
 
+from ..text import shown
+
 __all__ = ["DataType", "Encoded", "require_data_type", "to_bytes"]
 
 
@@ -44,7 +46,7 @@ def require_data_type(data_type: DataType) -> DataType:
     """
     # A bare number is refused: which type it means depends on the service that it came from.
     if not isinstance(data_type, DataType):
-        raise ValueError(f"data_type: must be a DataType, got {data_type!r}")
+        raise ValueError(f"data_type: must be a DataType such as DataType.JSON, got {shown(data_type)}")
     return data_type
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 
+from ..text import shown
+
 __all__ = ["FailureCode"]
 
 
@@ -20,3 +22,8 @@ class FailureCode(enum.StrEnum):
     MULTIPLE_FAILED = "MULTIPLE_FAILED"
     MULTIPLE_TIMEOUT = "MULTIPLE_TIMEOUT"
     LOW_PERFORMANCE = "LOW_PERFORMANCE"
+
+    @classmethod
+    def _missing_(cls, value: object) -> FailureCode:
+        """Refuse what is no code. `Cluster.report_failure` takes all of them, and their names."""
+        raise ValueError(f"code: must be one of {', '.join(cls)}, got {shown(value)}")

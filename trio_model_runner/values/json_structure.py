@@ -98,7 +98,7 @@ class Structure:
                 raise TooDeepError
         self._count += len(structure) - len(brackets) + _VALUES_PER_BRACKET * opened
         if self._max_values is not None and self._count > self._max_values:
-            raise ValueError(f"JSON of more than {self._max_values} values")
+            raise ValueError(f"JSON of more than {self._max_values} values (max_json_values)")
         opening = rest.lstrip(b"]}")
         staying = max(0, len(self.open) - (len(rest) - len(opening)))
         self.open = self.open[:staying] + opening

@@ -182,7 +182,8 @@ def _open(value: Any, path: str) -> Any:
 _TEXTUAL = "send its str(...)"
 _ADVICE: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((bytes, bytearray, memoryview), "send text, such as base64"),
-    ((datetime.date, datetime.time), "send its .isoformat(), or a .timestamp()"),
+    (datetime.datetime, "send its .isoformat(), or a .timestamp()"),
+    ((datetime.date, datetime.time), "send its .isoformat()"),
     (datetime.timedelta, "send its .total_seconds()"),
     ((decimal.Decimal, fractions.Fraction), "a float would round it: send float(...) or str(...) yourself"),
     ((set, frozenset), "it has no order: send a sorted list"),

@@ -10,6 +10,7 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
+from ..text import shown
 from .results import Model, ModelIdentity, PredictResult, Status
 from .strict_json import strict_json
 
@@ -59,7 +60,13 @@ class PredictionRound(Mapping[ModelT, PredictResult[ValueT_co, ModelT]], Generic
         self.missing = tuple(missing)
 
     def __getitem__(self, model: ModelT, /) -> PredictResult[ValueT_co, ModelT]:
-        """Return the result of `model`."""
+        """Return the result of `model`.
+
+        Raises:
+            KeyError: it was not in this round, or is an id.
+        """
+        if isinstance(model, str):
+            raise KeyError(f"the keys are models; by_id has the results by model id, such as {shown(model)}")
         return self._results[model]
 
     def __iter__(self) -> Iterator[ModelT]:

@@ -18,12 +18,12 @@ are through with a call.
 
 from .evidence import Form, Incident, RoundEvidence
 from .facts import (
-    CUT_OFF_TEXTS,
     NOT_SENT,
     OUTCOME_OF_A_VALUE,
     OVERSLEPT,
     Fact,
     Progress,
+    cut_off_text,
     is_about_the_way,
     is_busy,
     is_our_deadline,
@@ -52,7 +52,6 @@ from .record import NEVER, SETUP, Limits, Record, Standing
 from .reports import Decision, News, NewsKind, PendingReport, PendingReports, Stage, may_be_sent
 
 __all__ = [
-    "CUT_OFF_TEXTS",
     "NEVER",
     "NOT_SENT",
     "OUTCOME_OF_A_VALUE",
@@ -81,6 +80,7 @@ __all__ = [
     "Standing",
     "answer_of_code",
     "answer_of_error",
+    "cut_off_text",
     "is_about_the_way",
     "is_busy",
     "is_coordinators",

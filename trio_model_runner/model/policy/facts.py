@@ -23,12 +23,12 @@ from ...values.results import ModelState
 from .outcomes import Outcome
 
 __all__ = [
-    "CUT_OFF_TEXTS",
     "NOT_SENT",
     "OUTCOME_OF_A_VALUE",
     "OVERSLEPT",
     "Fact",
     "Progress",
+    "cut_off_text",
     "is_about_the_way",
     "is_busy",
     "is_our_deadline",
@@ -135,7 +135,7 @@ _CUT_OFF: Final[Mapping[Progress, Outcome]] = MappingProxyType(
 )
 
 
-CUT_OFF_TEXTS: Final[Mapping[Progress, str]] = MappingProxyType(
+_CUT_OFF_TEXTS: Final[Mapping[Progress, str]] = MappingProxyType(
     {
         Progress.WAITING: "the deadline passed while waiting",
         Progress.WAITING_FOR_OTHERS: "the node was busy with another coordinator until the deadline",
@@ -147,7 +147,14 @@ CUT_OFF_TEXTS: Final[Mapping[Progress, str]] = MappingProxyType(
         Progress.READING: "the answer came, and was not decoded by the deadline",
     }
 )
-"""What is said of a call that is cut off by its deadline."""
+
+
+def cut_off_text(progress: Progress, *, seconds_late: float) -> str:
+    """Say what it means that a call was cut off by its own deadline; see `outcome_of_cut_off`."""
+    text = _CUT_OFF_TEXTS[progress]
+    late = seconds_late > OVERSLEPT
+    return f"{text}, at which this program was busy: it looked {seconds_late:.1f} s later" if late else text
+
 
 NOT_SENT: Final = frozenset(
     {

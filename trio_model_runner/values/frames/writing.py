@@ -116,7 +116,7 @@ def import_pyarrow() -> Any:
     try:
         import pyarrow
     except ImportError as error:
-        text = "data frames need pyarrow: install trio-model-runner[arrow]"
+        text = "data frames need pyarrow, which is not installed: pip install '.[arrow]' in a clone"
         raise ImportError(text, name="pyarrow") from error
     return pyarrow
 
