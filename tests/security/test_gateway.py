@@ -247,7 +247,7 @@ def test_whoever_could_be_anybody_is_sent_no_token(flaw: str) -> None:
     context.check_hostname = False
     if flaw == "certificate":
         context.verify_mode = ssl.CERT_NONE
-    with pytest.raises(ConfigError, match="^tls: must be an ssl"):
+    with pytest.raises(ConfigError, match="tls: must be"):
         make_credentials(tls=True if flaw == "none at all" else context)
 
 

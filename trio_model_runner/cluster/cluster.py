@@ -7,6 +7,7 @@ type in `returns=` is the type of the values. The work is done elsewhere: `block
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from ..returns.typing import Returns
     from ..values.encoded import Encoded
 
-__all__ = ["Cluster", "Join"]
+__all__ = ["Cluster", "Join", "existing_clusters"]
 
 T = TypeVar("T", default=Any)
 
@@ -106,6 +107,7 @@ class Cluster:
         self._fleet = Fleet(config, service, self._feed, join=self._join)
         self._caller = self._fleet.calls = Caller(config, service, self._fleet)
         self._manager: AbstractAsyncContextManager[None] | None = None
+        _existing.add(self)
 
     @property
     def config(self) -> ClusterConfig:
@@ -440,3 +442,11 @@ class Cluster:
     ) -> bool | None:
         assert self._manager is not None
         return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - it shields itself
+
+
+_existing: weakref.WeakSet[Cluster] = weakref.WeakSet()
+
+
+def existing_clusters() -> list[Cluster]:
+    """The clusters of this process, open or not, for whoever shows how they are, as a failing test does."""
+    return list(_existing)

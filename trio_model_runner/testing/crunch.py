@@ -3,29 +3,42 @@
 A coordinator's own tests need rare events: models that join late, hang, crash in the middle of a call or come
 back at another address, and an orchestrator that announces it. `LocalCrunch` runs both. Each of its methods
 is one event in the life of a deployed model: the node changes, and the orchestrator announces it.
+
+What is reported is looked up at the orchestrator. Only the failure texts know of clusters; see `reports`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import attrs
 import trio
 
+from ..network import MemoryNetwork
+from ..values.failure_codes import FailureCode
+from ..workers import clock_jumps
 from .node import LocalNode
 from .node_services import Service
 from .orchestrator import LocalOrchestrator
+from .reports import check_none_reported, check_reported
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    import os
     from contextlib import AbstractAsyncContextManager
     from typing import Self
 
+    from ..cluster.cluster import Cluster
     from ..config import ClusterConfig
-    from ..network import MemoryNetwork
+    from .entries import OrchestratorEntry
+    from .reports import Report
+    from .security import Mode
 
 __all__ = ["Deployment", "LocalCrunch"]
+
+REPORT_TIMEOUT: Final = 600.0  # seconds; ten times as long as a report waits
 
 
 @attrs.frozen(eq=False)
@@ -44,13 +57,13 @@ class Deployment:
     infos: Mapping[str, Any]
     node: LocalNode
 
-    def entry(self, state: str) -> dict[str, Any]:
+    def entry(self, state: str) -> OrchestratorEntry:
         """What the orchestrator announces: with an address if `state` is RUNNING, else without."""
         running = state == "RUNNING"
         return {
             "deployment_id": self.deployment_id,
             "model_id": self.model_id,
-            "state": state,
+            "state": cast("Literal['RUNNING', 'STOPPED', 'RECOVERING']", state),
             "ip": self.node.host if running else "",
             "port": self.node.port if running else 0,
             "infos": dict(self.infos),
@@ -79,12 +92,25 @@ class LocalCrunch:
         services: the services of the nodes, beside Health; deployed nodes have only `DYNAMIC_SUBCLASS`.
         threads: run methods that are not async in worker threads, where they may block. Not with
             ``autojump_clock``, which doesn't wait for threads.
+        security: how nodes and coordinator prove who they are: "secure" (certificates on both sides, and a
+            proof of the participant's wallet), "gateway" (TLS, and a token with every call), or None
+            (plaintext). `config` has the credentials, which the crunch makes, as it makes the authority and
+            the wallets. It needs the extra ``secure``.
 
     Attributes:
         crunch_id: see above.
         network: see above. `MemoryNetwork.cut` takes nodes and orchestrator off it for a while.
+        security: see above.
         orchestrator: the orchestrator; `LocalOrchestrator.stop`, ``start``, ``pause`` and the like are there.
+
+    Raises:
+        TypeError: an argument is of another type; the text names it. An argument that is no such value is a
+            ValueError.
+        RuntimeError: on entering, if this is no Trio program, or `threads` can't be used on its clock. Each
+            method but `config` needs the block.
     """
+
+    orchestrator: LocalOrchestrator
 
     def __init__(
         self,
@@ -94,19 +120,42 @@ class LocalCrunch:
         crunch_id: str = "local",
         services: Collection[Service] = (Service.DYNAMIC_SUBCLASS,),
         threads: bool = False,
+        security: Literal["secure", "gateway"] | None = None,
     ) -> None:
+        check_arguments(models, network, crunch_id, services, security)
         self.crunch_id = crunch_id
         self.network = network
-        self.orchestrator: LocalOrchestrator
+        self.security = security
+        self._mode = make_mode(security)
         self._models = dict(models or {})
         self._services = services
         self._threads = threads
         self._deployments: list[Deployment] = []
         self._deployment_count = 0
+        self._entered = False
         self._nursery: trio.Nursery
         self._nursery_manager: AbstractAsyncContextManager[trio.Nursery, bool | None]
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("orchestrator", "_nursery"):
+            raise RuntimeError(
+                "this LocalCrunch is not open: use it in `async with LocalCrunch(...) as crunch:`"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
     async def __aenter__(self) -> Self:
+        if not trio.lowlevel.in_trio_task():
+            raise RuntimeError(
+                "a LocalCrunch runs in Trio, and this is no Trio program: is it a test that pytest-asyncio or"
+                " anyio runs? Mark it with @pytest.mark.trio"
+            )
+        if self._entered:
+            raise RuntimeError("a LocalCrunch can be entered only once")
+        if self._threads and clock_jumps():
+            raise RuntimeError(
+                "threads=True can't be used on a clock that jumps: it doesn't wait for threads"
+            )
+        self._entered = True
         self._nursery_manager = trio.open_nursery()
         self._nursery = await self._nursery_manager.__aenter__()
         async with AsyncExitStack() as stack:
@@ -129,9 +178,76 @@ class LocalCrunch:
     __aexit__ = _end
 
     @property
-    def reports(self) -> list[dict[str, Any]]:
-        """Every failure that was reported, oldest first, as it was sent."""
+    def reports(self) -> list[Report]:
+        """Every failure that was reported, oldest first, as it was sent; see `Report`."""
         return self.orchestrator.reports
+
+    def assert_reported(self, model_id: str, code: FailureCode | str | None = None) -> Report:
+        """Check that a model was reported, and return the first such report.
+
+        The failure text shows what was reported, what is pending and what is held, and the models' states.
+
+        Args:
+            model_id: the model.
+            code: the report's code; None takes any.
+
+        Raises:
+            AssertionError: it was not.
+            ValueError: there is no such code.
+        """
+        __tracebackhide__ = True
+        code = None if code is None else FailureCode(code)
+        return check_reported(self.reports, self._clusters(), model_id, code)
+
+    def assert_no_reports(self) -> None:
+        """Check that nothing was reported, and that no report is pending, which time alone would send.
+
+        Reports that are held are never sent, and are no failure. The text is that of `assert_reported`.
+
+        Raises:
+            AssertionError: something was reported, or is pending.
+        """
+        __tracebackhide__ = True
+        check_none_reported(self.reports, self._clusters())
+
+    async def wait_for_report(
+        self, model_id: str, code: FailureCode | str | None = None, *, timeout: float = REPORT_TIMEOUT
+    ) -> Report:
+        """Wait until a model is reported, and return the first such report.
+
+        A report waits for `health.mass_window` (60 s by default). On ``autojump_clock`` that takes no time.
+
+        Args:
+            model_id: the model.
+            code: the report's code; None takes any.
+            timeout: seconds.
+
+        Raises:
+            AssertionError: it was not reported in that time; see `assert_reported`.
+            ValueError: there is no such code.
+        """
+        __tracebackhide__ = True
+        code = None if code is None else FailureCode(code)
+        with trio.move_on_after(timeout):
+            await self.orchestrator.wait_for_report(model_id, code)
+        return check_reported(self.reports, self._clusters(), model_id, code, waited=timeout)
+
+    async def wait_for_reports(self, count: int = 1) -> list[Report]:
+        """Wait until `count` failures, or more, were reported, and return `reports`."""
+        await self.orchestrator.wait_for_reports(count)
+        return self.reports
+
+    def _clusters(self) -> list[Cluster]:
+        """The clusters that coordinate this crunch."""
+        from ..cluster.cluster import existing_clusters
+
+        address = self.orchestrator.host, self.orchestrator.port
+        return [
+            cluster
+            for cluster in existing_clusters()
+            if (cluster.config.host, cluster.config.port) == address
+            and self.network in (None, cluster.config.network)
+        ]
 
     @property
     def deployments(self) -> tuple[Deployment, ...]:
@@ -139,13 +255,32 @@ class LocalCrunch:
         return tuple(self._deployments)
 
     def config(self, **settings: Any) -> ClusterConfig:
-        """A `ClusterConfig` for this crunch. `settings` are further fields."""
+        """A `ClusterConfig` for this crunch, with its credentials. `settings` are further fields."""
         from ..config import ClusterConfig
 
         if self.network is not None:
             settings.setdefault("network", self.network)
+        if self._mode is not None:
+            settings.setdefault("credentials", self._mode.credentials)
         settings = {"host": self.orchestrator.host, "port": self.orchestrator.port, **settings}
         return ClusterConfig(self.crunch_id, **settings)
+
+    def write_credentials(self, directory: str | os.PathLike[str]) -> None:
+        """Write the coordinator's credentials into a directory, for a coordinator that loads them itself.
+
+        For "secure" these are ``ca.crt``, ``tls.crt`` and ``tls.key``; for "gateway" ``key.pem``, and
+        ``gateway-ca.crt`` with the authority that vouches for the gateways.
+
+        Args:
+            directory: an existing one, such as pytest's ``tmp_path``.
+
+        Raises:
+            RuntimeError: the crunch has no `security`.
+            OSError: there is no such directory, or it has such a key already.
+        """
+        if self._mode is None:
+            raise RuntimeError("this crunch has no credentials; LocalCrunch(..., security='secure') has")
+        self._mode.write_credentials(Path(directory))
 
     def node(self, model_id: str) -> LocalNode:
         """The node of a model's newest deployment.
@@ -178,14 +313,19 @@ class LocalCrunch:
             announce: False does not announce it; see `announce`.
 
         Raises:
-            ValueError: the model has a node; see `redeploy`.
+            TypeError: `model_id` is no text.
+            ValueError: the model has a node (see `redeploy`), or with "secure" an id that no certificate can
+                have.
         """
+        if not isinstance(model_id, str) or not model_id:
+            raise TypeError(f"model_id: must be text that is not empty, got {model_id!r}")
         if any(deployment.model_id == model_id for deployment in self._deployments):
             raise ValueError(f"{model_id!r} is deployed already")
         described = {
             "model_name": model_id if name is None else name,
             "cruncher_id": f"cruncher-of-{model_id}",
             "cruncher_name": f"Author of {model_id}",
+            **({} if self._mode is None else self._mode.infos(model_id)),
             **(infos or {}),
         }
         return await self._deploy(model_id, model, described, host, port, announce=announce)
@@ -220,6 +360,7 @@ class LocalCrunch:
             port=port,
             services=self._services,
             threads=self._threads,
+            guard=None if self._mode is None else self._mode.guard(model_id, host),
         )
         await self._nursery.start(node.run)
         self._deployment_count += 1
@@ -232,10 +373,17 @@ class LocalCrunch:
     def announce(self, model_id: str, state: str = "RUNNING", **changes: Any) -> None:
         """Announce a model's newest deployment, with `changes` to the keys of the entry, and do nothing else.
 
+        Args:
+            model_id: the model.
+            state: RUNNING, STOPPED or RECOVERING.
+            changes: other values for keys of `OrchestratorEntry`.
+
         Raises:
             KeyError: the model has no node.
+            ValueError: no orchestrator would announce that; see `LocalOrchestrator.announce`.
         """
-        self.orchestrator.announce({**self._newest(model_id).entry(state), **changes})
+        entry = cast("OrchestratorEntry", {**self._newest(model_id).entry(state), **changes})
+        self.orchestrator.announce(entry)
 
     async def retire(self, model_id: str) -> None:
         """Announce every deployment of a model but the newest as STOPPED, and stop their nodes.
@@ -295,13 +443,50 @@ class LocalCrunch:
         await trio.lowlevel.checkpoint()
         return deployment.node
 
-    async def wait_for_reports(self, count: int = 1) -> list[dict[str, Any]]:
-        """Wait until `count` failures, or more, were reported, and return `reports`."""
-        await self.orchestrator.wait_for_reports(count)
-        return self.reports
-
     def _newest(self, model_id: str) -> Deployment:
         for deployment in reversed(self._deployments):
             if deployment.model_id == model_id:
                 return deployment
-        raise KeyError(model_id)
+        names = ", ".join(repr(each) for each in dict.fromkeys(d.model_id for d in self._deployments))
+        raise KeyError(f"no model {model_id!r} has a node here; these have: {names or 'none'}")
+
+
+def check_arguments(
+    models: object, network: object, crunch_id: object, services: object, security: object
+) -> None:
+    """Check what a `LocalCrunch` is made with.
+
+    Raises:
+        TypeError: an argument is of another type; the text names it.
+        ValueError: it is no such value.
+    """
+    if models is not None and not isinstance(models, Mapping):
+        raise TypeError(f"models: must be a mapping from model ids to models, got {type(models).__name__}")
+    if network is not None and not isinstance(network, MemoryNetwork):
+        raise TypeError(f"network: must be a MemoryNetwork, or None for sockets, got {network!r}")
+    if not isinstance(crunch_id, str):
+        raise TypeError(f"crunch_id: must be text, got {crunch_id!r}")
+    if (
+        not isinstance(services, Collection)
+        or isinstance(services, str)
+        or not all(isinstance(each, Service) for each in services)
+    ):
+        raise TypeError(f"services: must be a collection of Service, got {services!r}")
+    if security not in ("secure", "gateway", None):
+        raise ValueError(f"security: must be 'secure', 'gateway' or None, got {security!r}")
+
+
+def make_mode(security: str | None) -> Mode | None:
+    """Make what secures a crunch; None is plaintext.
+
+    Raises:
+        ConfigError: a package is missing; the text names the extra.
+    """
+    if security is None:
+        return None
+    from ..security.keys import require_packages
+
+    require_packages()
+    from .security import GatewayMode, SecureMode
+
+    return SecureMode() if security == "secure" else GatewayMode()
