@@ -146,8 +146,9 @@ class LocalCrunch:
     async def __aenter__(self) -> Self:
         if not trio.lowlevel.in_trio_task():
             raise RuntimeError(
-                "a LocalCrunch runs in Trio, and this is no Trio program: is it a test that pytest-asyncio or"
-                " anyio runs? Mark it with @pytest.mark.trio"
+                "a LocalCrunch runs in Trio, and this is no Trio program. Is it a test? Without the marks of"
+                " asyncio and anyio, pytest-trio runs it; pytest-asyncio takes it all the same unless its"
+                " asyncio_mode is strict"
             )
         if self._entered:
             raise RuntimeError("a LocalCrunch can be entered only once")
