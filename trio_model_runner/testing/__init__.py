@@ -104,7 +104,7 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(f".{module}", __name__), name)
     except ModuleNotFoundError as error:
-        if error.name != "h2":
+        if (error.name or "").partition(".")[0] != "h2":
             raise
         raise ImportError(
             "trio_model_runner.testing needs h2, which is not installed: pip install h2",

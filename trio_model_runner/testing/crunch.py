@@ -96,6 +96,9 @@ class LocalCrunch:
             proof of the participant's wallet), "gateway" (TLS, and a token with every call), or None
             (plaintext). `config` has the credentials, which the crunch makes, as it makes the authority and
             the wallets. It needs the extra ``secure``.
+        settle: each event (`add`, `crash` and the like) ends when the coordinator has taken it in; see
+            `settle`. In memory only. The fixture `local_crunch` has it so. False leaves it to chance what the
+            coordinator knows by then.
 
     Attributes:
         crunch_id: see above.
@@ -121,8 +124,11 @@ class LocalCrunch:
         services: Collection[Service] = (Service.DYNAMIC_SUBCLASS,),
         threads: bool = False,
         security: Literal["secure", "gateway"] | None = None,
+        settle: bool = False,
     ) -> None:
         check_arguments(models, network, crunch_id, services, security)
+        if settle and network is None:
+            raise ValueError("settle: needs a MemoryNetwork; nobody knows what is under way on sockets")
         self.crunch_id = crunch_id
         self.network = network
         self.security = security
@@ -130,6 +136,7 @@ class LocalCrunch:
         self._models = dict(models or {})
         self._services = services
         self._threads = threads
+        self._settles = settle
         self._deployments: list[Deployment] = []
         self._deployment_count = 0
         self._entered = False
@@ -369,6 +376,7 @@ class LocalCrunch:
         self._deployments.append(deployment)
         if announce:
             self.orchestrator.announce(deployment.entry("RUNNING"))
+        await self._settle_if_wanted()
         return node
 
     def announce(self, model_id: str, state: str = "RUNNING", **changes: Any) -> None:
@@ -412,6 +420,7 @@ class LocalCrunch:
         async with trio.open_nursery() as nursery:
             for deployment in deployments:
                 nursery.start_soon(deployment.node.stop)
+        await self._settle_if_wanted()
 
     async def crash(self, model_id: str, *, announce: bool = True) -> None:
         """Let a model's newest node die at once, and announce it as RECOVERING.
@@ -423,7 +432,7 @@ class LocalCrunch:
         deployment.node.kill()
         if announce:
             self.orchestrator.announce(deployment.entry("RECOVERING"))
-        await trio.lowlevel.checkpoint()
+        await self._settle_if_wanted()
 
     async def recover(self, model_id: str, model: Any = None, *, announce: bool = True) -> LocalNode:
         """Start a crashed node again under its address, without an instance, and announce it as RUNNING.
@@ -441,8 +450,30 @@ class LocalCrunch:
         deployment.node.restart(model)
         if announce:
             self.orchestrator.announce(deployment.entry("RUNNING"))
-        await trio.lowlevel.checkpoint()
+        await self._settle_if_wanted()
         return deployment.node
+
+    async def settle(self) -> None:
+        """Wait until all tasks of the program wait for something: whatever was said has been taken in.
+
+        For what is no method here: after `orchestrator.kill()` or `node("a").break_connections()`, what the
+        coordinator does at once is done when this returns. Time stands still on a clock that jumps. It does
+        not return while some task is never without something to do.
+
+        Raises:
+            RuntimeError: the crunch is on sockets, where nobody knows what is under way.
+        """
+        if self.network is None:
+            raise RuntimeError("settle() needs a crunch in memory; nobody knows what is under way on sockets")
+        from trio.testing import wait_all_tasks_blocked  # late: it imports pytest where that is installed
+
+        await wait_all_tasks_blocked()
+
+    async def _settle_if_wanted(self) -> None:
+        if self._settles:
+            await self.settle()
+        else:
+            await trio.lowlevel.checkpoint()
 
     def _newest(self, model_id: str) -> Deployment:
         for deployment in reversed(self._deployments):

@@ -40,6 +40,7 @@ class CrunchFactory(Protocol):
         crunch_id: str = "local",
         services: Collection[Service] = ...,
         security: Literal["secure", "gateway"] | None = None,
+        settle: bool = True,
     ) -> LocalCrunch:
         """Make a `LocalCrunch` in memory, with a network of its own; enter it with ``async with``."""
 
@@ -62,7 +63,7 @@ def local_crunch() -> CrunchFactory:
     from .crunch import LocalCrunch
 
     def make(models: Mapping[str, Any] | None = None, **settings: Any) -> LocalCrunch:
-        return LocalCrunch(models, **{"network": MemoryNetwork()} | settings)
+        return LocalCrunch(models, **{"network": MemoryNetwork(), "settle": True} | settings)
 
     return make
 
