@@ -54,7 +54,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .crunch import Deployment, LocalCrunch
+    from .crunch import LocalCrunch
+    from .deployment import Deployment
     from .entries import OrchestratorEntry
     from .faults import Faults
     from .grpc_server import GRPCServer, ServerCall
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from .node_services import Service
     from .orchestrator import LocalOrchestrator
     from .pytest_plugin import CrunchFactory
-    from .reports import Report
+    from .report import Report
     from .served_model import CallRecord, SetupRecord
 
 __all__ = [
@@ -82,7 +83,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "crunch": ("Deployment", "LocalCrunch"),
+    "crunch": ("LocalCrunch",),
+    "deployment": ("Deployment",),
     "entries": ("OrchestratorEntry",),
     "faults": ("Faults",),
     "grpc_server": ("GRPCServer", "ServerCall"),
@@ -90,7 +92,7 @@ _MODULES = {
     "node_services": ("Service",),
     "orchestrator": ("LocalOrchestrator",),
     "pytest_plugin": ("CrunchFactory",),
-    "reports": ("Report",),
+    "report": ("Report",),
     "served_model": ("CallRecord", "SetupRecord"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -12,65 +12,31 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import attrs
 import trio
 
-from ..network import MemoryNetwork
-from ..values.failure_codes import FailureCode
 from ..workers import clock_jumps
+from .arguments import check_arguments, make_mode
+from .deployment import Deployment
 from .node import LocalNode
 from .node_services import Service
 from .orchestrator import LocalOrchestrator
-from .reports import check_none_reported, check_reported
+from .reports import Reported
 
 if TYPE_CHECKING:
     import os
     from contextlib import AbstractAsyncContextManager
     from typing import Self
 
-    from ..cluster.cluster import Cluster
     from ..config import ClusterConfig
+    from ..network import MemoryNetwork
     from .entries import OrchestratorEntry
-    from .reports import Report
-    from .security import Mode
 
-__all__ = ["Deployment", "LocalCrunch"]
-
-REPORT_TIMEOUT: Final = 600.0  # seconds; ten times as long as a report waits
+__all__ = ["LocalCrunch"]
 
 
-@attrs.frozen(eq=False)
-class Deployment:
-    """One deployment of one model.
-
-    Attributes:
-        model_id: the model.
-        deployment_id: the deployment, new for each.
-        infos: what else the orchestrator says about it.
-        node: the node that serves it.
-    """
-
-    model_id: str
-    deployment_id: str
-    infos: Mapping[str, Any]
-    node: LocalNode
-
-    def entry(self, state: str) -> OrchestratorEntry:
-        """What the orchestrator announces: with an address if `state` is RUNNING, else without."""
-        running = state == "RUNNING"
-        return {
-            "deployment_id": self.deployment_id,
-            "model_id": self.model_id,
-            "state": cast("Literal['RUNNING', 'STOPPED', 'RECOVERING']", state),
-            "ip": self.node.host if running else "",
-            "port": self.node.port if running else 0,
-            "infos": dict(self.infos),
-        }
-
-
-class LocalCrunch:
+class LocalCrunch(Reported):
     """An orchestrator and its model nodes, serving ordinary Python objects; an async context manager.
 
     ::
@@ -184,78 +150,6 @@ class LocalCrunch:
         await self._nursery_manager.__aexit__(None, None, None)
 
     __aexit__ = _end
-
-    @property
-    def reports(self) -> list[Report]:
-        """Every failure that was reported, oldest first, as it was sent; see `Report`."""
-        return self.orchestrator.reports
-
-    def assert_reported(self, model_id: str, code: FailureCode | str | None = None) -> Report:
-        """Check that a model was reported, and return the first such report.
-
-        The failure text shows what was reported, what is pending and what is held, and the models' states.
-
-        Args:
-            model_id: the model.
-            code: the report's code; None takes any.
-
-        Raises:
-            AssertionError: it was not.
-            ValueError: there is no such code.
-        """
-        __tracebackhide__ = True
-        code = None if code is None else FailureCode(code)
-        return check_reported(self.reports, self._clusters(), model_id, code)
-
-    def assert_no_reports(self) -> None:
-        """Check that nothing was reported, and that no report is pending, which time alone would send.
-
-        Reports that are held are never sent, and are no failure. The text is that of `assert_reported`.
-
-        Raises:
-            AssertionError: something was reported, or is pending.
-        """
-        __tracebackhide__ = True
-        check_none_reported(self.reports, self._clusters())
-
-    async def wait_for_report(
-        self, model_id: str, code: FailureCode | str | None = None, *, timeout: float = REPORT_TIMEOUT
-    ) -> Report:
-        """Wait until a model is reported, and return the first such report.
-
-        A report waits for `health.mass_window` (60 s by default). On ``autojump_clock`` that takes no time.
-
-        Args:
-            model_id: the model.
-            code: the report's code; None takes any.
-            timeout: seconds.
-
-        Raises:
-            AssertionError: it was not reported in that time; see `assert_reported`.
-            ValueError: there is no such code.
-        """
-        __tracebackhide__ = True
-        code = None if code is None else FailureCode(code)
-        with trio.move_on_after(timeout):
-            await self.orchestrator.wait_for_report(model_id, code)
-        return check_reported(self.reports, self._clusters(), model_id, code, waited=timeout)
-
-    async def wait_for_reports(self, count: int = 1) -> list[Report]:
-        """Wait until `count` failures, or more, were reported, and return `reports`."""
-        await self.orchestrator.wait_for_reports(count)
-        return self.reports
-
-    def _clusters(self) -> list[Cluster]:
-        """The clusters that coordinate this crunch."""
-        from ..cluster.cluster import existing_clusters
-
-        address = self.orchestrator.host, self.orchestrator.port
-        return [
-            cluster
-            for cluster in existing_clusters()
-            if (cluster.config.host, cluster.config.port) == address
-            and self.network in (None, cluster.config.network)
-        ]
 
     @property
     def deployments(self) -> tuple[Deployment, ...]:
@@ -481,44 +375,3 @@ class LocalCrunch:
                 return deployment
         names = ", ".join(repr(each) for each in dict.fromkeys(d.model_id for d in self._deployments))
         raise KeyError(f"no model {model_id!r} has a node here; these have: {names or 'none'}")
-
-
-def check_arguments(
-    models: object, network: object, crunch_id: object, services: object, security: object
-) -> None:
-    """Check what a `LocalCrunch` is made with.
-
-    Raises:
-        TypeError: an argument is of another type; the text names it.
-        ValueError: it is no such value.
-    """
-    if models is not None and not isinstance(models, Mapping):
-        raise TypeError(f"models: must be a mapping from model ids to models, got {type(models).__name__}")
-    if network is not None and not isinstance(network, MemoryNetwork):
-        raise TypeError(f"network: must be a MemoryNetwork, or None for sockets, got {network!r}")
-    if not isinstance(crunch_id, str):
-        raise TypeError(f"crunch_id: must be text, got {crunch_id!r}")
-    if (
-        not isinstance(services, Collection)
-        or isinstance(services, str)
-        or not all(isinstance(each, Service) for each in services)
-    ):
-        raise TypeError(f"services: must be a collection of Service, got {services!r}")
-    if security not in ("secure", "gateway", None):
-        raise ValueError(f"security: must be 'secure', 'gateway' or None, got {security!r}")
-
-
-def make_mode(security: str | None) -> Mode | None:
-    """Make what secures a crunch; None is plaintext.
-
-    Raises:
-        ConfigError: a package is missing; the text names the extra.
-    """
-    if security is None:
-        return None
-    from ..security.keys import require_packages
-
-    require_packages()
-    from .security import GatewayMode, SecureMode
-
-    return SecureMode() if security == "secure" else GatewayMode()

@@ -23,7 +23,7 @@ from ..groups import one_by_itself
 from ..signal import Signal
 from .endpoint import open_endpoint
 from .entries import OrchestratorEntry, check_entry
-from .reports import Report
+from .report import Report
 
 if TYPE_CHECKING:
     from trio_websocket import WebSocketConnection

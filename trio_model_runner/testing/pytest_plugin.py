@@ -62,8 +62,9 @@ def local_crunch() -> CrunchFactory:
     from ..network import MemoryNetwork
     from .crunch import LocalCrunch
 
-    def make(models: Mapping[str, Any] | None = None, **settings: Any) -> LocalCrunch:
-        return LocalCrunch(models, **{"network": MemoryNetwork(), "settle": True} | settings)
+    def make(models: Mapping[str, Any] | None = None, *, settle: bool = True, **settings: Any) -> LocalCrunch:
+        settings.setdefault("network", MemoryNetwork())
+        return LocalCrunch(models, settle=settle, **settings)
 
     return make
 
@@ -87,16 +88,11 @@ def is_for_trio(item: pytest.Item) -> bool:
 
 def mark_for_trio(item: pytest.Item) -> None:
     """Have pytest-trio run a test, on a clock that jumps unless the test has one."""
+    from pytest_trio.plugin import choose_run
+
     chosen = [mark.kwargs["run"] for mark in item.iter_markers("trio") if "run" in mark.kwargs]
-    run = chosen[0] if chosen else run_trio
+    run = chosen[0] if chosen else choose_run(item.config)
     item.add_marker(pytest.mark.trio(run=jumping(run)), append=False)
-
-
-def run_trio(*arguments: Any, **settings: Any) -> Any:
-    """`trio.run`, which is imported when it is needed."""
-    import trio
-
-    return trio.run(*arguments, **settings)
 
 
 def jumping(run: Callable[..., Any]) -> Callable[..., Any]:

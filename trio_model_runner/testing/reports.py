@@ -9,14 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import trio
+
 from ..values.failure_codes import FailureCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..cluster.cluster import Cluster
+    from ..network import MemoryNetwork
+    from .orchestrator import LocalOrchestrator
+    from .report import Report
 
-__all__ = ["Report", "check_none_reported", "check_reported", "describe_reports"]
+__all__ = ["Reported"]
+
+REPORT_TIMEOUT: Final = 600.0  # seconds; ten times as long as a report waits
 
 _STAGES: Final = {
     "held": "held, since the model is not alone with it",
@@ -27,33 +34,88 @@ _STAGES: Final = {
 _NEVER_SENT: Final = frozenset(_STAGES)
 
 
-class Report(dict[str, Any]):
-    """One report, as it was sent: a dict of its keys, and attributes for what it says."""
+class Reported:
+    """What a `LocalCrunch` says about reports.
+
+    Attributes:
+        network: the network of the orchestrator; None is this machine's.
+        orchestrator: where reports arrive.
+    """
+
+    network: MemoryNetwork | None
+    orchestrator: LocalOrchestrator
 
     @property
-    def model_id(self) -> str:
-        """The model."""
-        return str(self["model_id"])
+    def reports(self) -> list[Report]:
+        """Every failure that was reported, oldest first, as it was sent; see `Report`."""
+        return self.orchestrator.reports
 
-    @property
-    def code(self) -> FailureCode | str:
-        """Why; text if no such code is known."""
-        code = self["failure_code"]
-        return FailureCode(code) if code in list(FailureCode) else str(code)
+    def assert_reported(self, model_id: str, code: FailureCode | str | None = None) -> Report:
+        """Check that a model was reported, and return the first such report.
 
-    @property
-    def reason(self) -> str | None:
-        """What the model's author is shown."""
-        reason = self.get("failure_reason")
-        return None if reason is None else str(reason)
+        The failure text shows what was reported, what is pending and what is held, and the models' states.
 
-    @property
-    def host(self) -> str:
-        """The host of the deployment, by which orchestrators find it."""
-        return str(self["ip"])
+        Args:
+            model_id: the model.
+            code: the report's code; None takes any.
 
-    def __str__(self) -> str:
-        return f"{self.model_id} as {self.code}: {self.reason or 'no reason given'}"
+        Raises:
+            AssertionError: it was not.
+            ValueError: there is no such code.
+        """
+        __tracebackhide__ = True
+        code = None if code is None else FailureCode(code)
+        return check_reported(self.reports, self._clusters(), model_id, code)
+
+    def assert_no_reports(self) -> None:
+        """Check that nothing was reported, and that no report is pending, which time alone would send.
+
+        Reports that are held are never sent, and are no failure. The text is that of `assert_reported`.
+
+        Raises:
+            AssertionError: something was reported, or is pending.
+        """
+        __tracebackhide__ = True
+        check_none_reported(self.reports, self._clusters())
+
+    async def wait_for_report(
+        self, model_id: str, code: FailureCode | str | None = None, *, timeout: float = REPORT_TIMEOUT
+    ) -> Report:
+        """Wait until a model is reported, and return the first such report.
+
+        A report waits for `health.mass_window` (60 s by default). On ``autojump_clock`` that takes no time.
+
+        Args:
+            model_id: the model.
+            code: the report's code; None takes any.
+            timeout: seconds.
+
+        Raises:
+            AssertionError: it was not reported in that time; see `assert_reported`.
+            ValueError: there is no such code.
+        """
+        __tracebackhide__ = True
+        code = None if code is None else FailureCode(code)
+        with trio.move_on_after(timeout):
+            await self.orchestrator.wait_for_report(model_id, code)
+        return check_reported(self.reports, self._clusters(), model_id, code, waited=timeout)
+
+    async def wait_for_reports(self, count: int = 1) -> list[Report]:
+        """Wait until `count` failures, or more, were reported, and return `reports`."""
+        await self.orchestrator.wait_for_reports(count)
+        return self.reports
+
+    def _clusters(self) -> list[Cluster]:
+        """The clusters that coordinate this crunch."""
+        from ..cluster.cluster import existing_clusters
+
+        address = self.orchestrator.host, self.orchestrator.port
+        return [
+            cluster
+            for cluster in existing_clusters()
+            if (cluster.config.host, cluster.config.port) == address
+            and self.network in (None, cluster.config.network)
+        ]
 
 
 def check_reported(
