@@ -147,6 +147,7 @@ class LocalCrunch(Reported):
         # once.
         self._nursery.cancel_scope.shield = True
         self._nursery.cancel_scope.cancel()
+        del self._nursery  # it is not open any more; see __getattr__
         await self._nursery_manager.__aexit__(None, None, None)
 
     __aexit__ = _end
