@@ -105,6 +105,11 @@ async def test_a_model_that_there_is_not_is_named_beside_those_that_there_are() 
             crunch.node("c")
         with pytest.raises(TypeError, match="model_id: must be text that is not empty, got 7"):
             await crunch.add(7, Model)  # type: ignore[arg-type]
+        for deploy in (crunch.add, crunch.redeploy):
+            with pytest.raises(
+                TypeError, match="model: 'a' must be an object, a class or a function, got None"
+            ):
+                await deploy("a", None)
 
 
 async def test_threads_need_a_clock_that_waits_for_them(autojump_clock: Any) -> None:

@@ -11,7 +11,7 @@ from .node_services import Service
 if TYPE_CHECKING:
     from .security import Mode
 
-__all__ = ["check_arguments", "make_mode"]
+__all__ = ["check_arguments", "check_model", "make_mode"]
 
 
 def check_arguments(
@@ -37,6 +37,18 @@ def check_arguments(
         raise TypeError(f"services: must be a collection of Service, got {services!r}")
     if security not in ("secure", "gateway", None):
         raise ValueError(f"security: must be 'secure', 'gateway' or None, got {security!r}")
+
+
+def check_model(model_id: object, model: object) -> None:
+    """Check what is deployed.
+
+    Raises:
+        TypeError: the id is no text, or there is no model.
+    """
+    if not isinstance(model_id, str) or not model_id:
+        raise TypeError(f"model_id: must be text that is not empty, got {model_id!r}")
+    if model is None:
+        raise TypeError(f"model: {model_id!r} must be an object, a class or a function, got None")
 
 
 def make_mode(security: str | None) -> Mode | None:

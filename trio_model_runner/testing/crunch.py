@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import trio
 
 from ..workers import clock_jumps
-from .arguments import check_arguments, make_mode
+from .arguments import check_arguments, check_model, make_mode
 from .deployment import Deployment
 from .node import LocalNode
 from .node_services import Service
@@ -216,12 +216,11 @@ class LocalCrunch(Reported):
             announce: False does not announce it; see `announce`.
 
         Raises:
-            TypeError: `model_id` is no text.
+            TypeError: `model_id` is no text, or `model` is None.
             ValueError: the model has a node (see `redeploy`), or with "secure" an id that no certificate can
                 have.
         """
-        if not isinstance(model_id, str) or not model_id:
-            raise TypeError(f"model_id: must be text that is not empty, got {model_id!r}")
+        check_model(model_id, model)
         if any(deployment.model_id == model_id for deployment in self._deployments):
             raise ValueError(f"{model_id!r} is deployed already")
         described = {
@@ -249,9 +248,9 @@ class LocalCrunch(Reported):
         Raises:
             KeyError: the model has no node.
         """
-        return await self._deploy(
-            model_id, model, self._newest(model_id).infos, host, port, announce=announce
-        )
+        infos = self._newest(model_id).infos
+        check_model(model_id, model)
+        return await self._deploy(model_id, model, infos, host, port, announce=announce)
 
     async def _deploy(
         self, model_id: str, model: Any, infos: Mapping[str, Any], host: str, port: int, *, announce: bool
