@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Literal
 
+    from ..network import MemoryNetwork
     from .crunch import LocalCrunch
     from .node_services import Service
 
@@ -37,12 +38,13 @@ class CrunchFactory(Protocol):
         self,
         models: Mapping[str, Any] | None = None,
         *,
+        network: MemoryNetwork | None = None,
         crunch_id: str = "local",
         services: Collection[Service] = ...,
         security: Literal["secure", "gateway"] | None = None,
         settle: bool = True,
     ) -> LocalCrunch:
-        """Make a `LocalCrunch` in memory, with a network of its own; enter it with ``async with``."""
+        """Make a `LocalCrunch` in memory, for ``async with``; by default on a network of its own."""
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +59,7 @@ def local_crunch() -> CrunchFactory:
 
     The test runs in Trio (by pytest-trio), on a clock that jumps: an hour takes no time. A test that uses
     another clock, such as `mock_clock`, keeps it. The arguments are those of
-    `trio_model_runner.testing.LocalCrunch`. `network` is a `MemoryNetwork` of its own for each crunch.
+    `trio_model_runner.testing.LocalCrunch`; without `network`, each crunch has a `MemoryNetwork` of its own.
     """
     from ..network import MemoryNetwork
     from .crunch import LocalCrunch
