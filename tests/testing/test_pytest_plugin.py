@@ -147,7 +147,8 @@ def test_a_project_without_it_notices_nothing(pytester: pytest.Pytester) -> None
     )
     pytester.makepyfile("def test_it(): pass")
     # Their plugins import Trio, and are others' affair.
-    done = pytester.runpytest_subprocess("-W", "error", "-p", "no:trio", "-p", "no:hypothesispytest")
+    others = [f"-pno:{name}" for name in ("trio", "anyio", "hypothesispytest")]
+    done = pytester.runpytest_subprocess("-W", "error", *others)
     done.assert_outcomes(passed=1)
     ours = "trio_model_runner trio_model_runner.testing trio_model_runner.testing.pytest_plugin"
     done.stdout.fnmatch_lines([f"modules: {ours}"])
