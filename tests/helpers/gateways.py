@@ -31,10 +31,11 @@ MESSAGE, SIGNATURE, PUBLIC_KEY = TOKEN = tuple(
 )
 
 
-def make_credentials() -> GatewayCredentials:
+def make_credentials(**settings: Any) -> GatewayCredentials:
     """New credentials, with a key of their own."""
     key = rsa.generate_private_key(65537, 2048)
-    return GatewayCredentials.from_pem(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return GatewayCredentials.from_pem(pem, **settings)
 
 
 def trust_alone(authority: trustme.CA, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

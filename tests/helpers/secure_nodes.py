@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import attrs
-import base58
 import grpc
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_pem_x509_certificate
 
@@ -25,7 +21,9 @@ from trio_model_runner.proto.grpc.health.v1 import HealthCheckRequest, HealthChe
 from trio_model_runner.rpc.call import UnaryCall
 from trio_model_runner.rpc.connecting import open_connection
 from trio_model_runner.rpc.protocol import request_fields
-from trio_model_runner.security.delegation import MESSAGE, SIGNATURE, WALLET, NodeIdentity
+from trio_model_runner.security.delegation import NodeIdentity
+from trio_model_runner.testing import wallet as testing
+from trio_model_runner.testing.wallet import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
 
     from trio_model_runner.rpc.connection import Connection
     from trio_model_runner.security.node_security import NodeSecurity
-
-Metadata = tuple[tuple[str, str], ...]
 
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 BUSY = "/dynamic_subclass.DynamicSubclassService/Call"
@@ -54,32 +50,15 @@ def public_key_of(certificate_pem: bytes) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-@attrs.frozen
-class Wallet:
-    """A participant's wallet."""
-
-    key: Ed25519PrivateKey = attrs.field(factory=Ed25519PrivateKey.generate)
-
-    @property
-    def address(self) -> str:
-        return base58.b58encode(self.key.public_key().public_bytes_raw()).decode()
+class Wallet(testing.Wallet):
+    """A participant's wallet, which vouches for this model by default."""
 
     def identity(self, model_id: str = MODEL_ID, hotkey: str = HOTKEY) -> NodeIdentity:
         return NodeIdentity(model_id, self.address, hotkey)
 
-    def sign(self, message: bytes) -> Metadata:
-        """The metadata with which a node shows a signed message."""
-        return (
-            (MESSAGE, text_of(message)),
-            (SIGNATURE, text_of(self.key.sign(message))),
-            (WALLET, self.address),
-        )
-
     def delegate(self, public_key: bytes, **fields: Any) -> Metadata:
         """Vouch for a TLS key; fields of the message can be changed, or left out by None."""
-        message = {"cert_pub": text_of(public_key), "hotkey": HOTKEY, "model_id": MODEL_ID} | fields
-        present = {name: value for name, value in message.items() if value is not None}
-        return self.sign(json.dumps(present).encode())
+        return super().delegate(public_key, **{"hotkey": HOTKEY, "model_id": MODEL_ID} | fields)
 
 
 class _SendsProof(grpc.ServerInterceptor):

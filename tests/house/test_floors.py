@@ -37,7 +37,7 @@ EXTRAS = {
     "values": ("arrow",),
     "frame_readers": ("arrow",),
     "security": ("secure",),
-    "testing": ("testing",),
+    "testing": ("testing", "secure"),
     "cli": ("cli", "arrow"),
     "compat": ("compat",),
 }

@@ -6,7 +6,7 @@ import base64
 import json
 import ssl
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from helpers.gateways import make_credentials
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trio_model_runner import ConfigError
 from trio_model_runner.security import GatewayCredentials
 from trio_model_runner.security.node_security import GatewaySecurity, node_security
 from trio_model_runner.security.tokens import TokenMaker
@@ -233,8 +234,28 @@ def test_a_gateway_is_reached_under_its_own_name_and_proves_no_wallet(
     assert security.proof(b"certificate") is None
 
 
-def test_a_gateway_of_another_authority_may_be_trusted(credentials: GatewayCredentials) -> None:
+def test_a_gateway_of_another_authority_may_be_trusted() -> None:
     context = ssl.create_default_context()
     trustme.CA().configure_trust(context)
-    tls = GatewaySecurity(credentials, context).tls("1")
+    tls = GatewaySecurity(make_credentials(tls=context)).tls("1")
     assert tls.context is context
+
+
+@pytest.mark.parametrize("flaw", ["hostname", "certificate", "none at all"])
+def test_whoever_could_be_anybody_is_sent_no_token(flaw: str) -> None:
+    context: Any = ssl.create_default_context()
+    context.check_hostname = False
+    if flaw == "certificate":
+        context.verify_mode = ssl.CERT_NONE
+    with pytest.raises(ConfigError, match="tls: must be"):
+        make_credentials(tls=True if flaw == "none at all" else context)
+
+
+async def test_a_clock_that_jumps_does_not_pass_the_time_in_which_a_token_is_signed(
+    autojump_clock: MockClock,
+) -> None:
+    clock = Clock()
+    with trio.move_on_after(1):
+        await clock.maker().make("1")
+    assert clock.threads == {threading.get_ident()}
+    assert trio.current_time() == 0

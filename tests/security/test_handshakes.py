@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 import pytest
 import trio
-from helpers.certificates import CLIENTS, DAY, Authority, key_pem, self_signed, server_context
 from helpers.gateways import make_credentials
 from helpers.secure_crunch import ALONE, PARTICIPANT, PROMPT, SERVICE
 from helpers.secure_nodes import HOTKEY
@@ -25,6 +24,14 @@ from trio_model_runner import Cluster, GatewayCredentials, ProofFailed, SecureCr
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.security.tls import client_context, node_context
 from trio_model_runner.testing import LocalCrunch
+from trio_model_runner.testing.authority import (
+    CLIENTS,
+    DAY,
+    Authority,
+    Certificate,
+    self_signed,
+    server_context,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,25 +56,25 @@ class Case:
     """A server, and what it means.
 
     Attributes:
-        chain: makes the certificates that it shows, from the name that it should have.
+        certificate: makes what it shows, from the name that it should have.
         secure: what is said of it in secure mode; None if it is connected to.
         gateway: what is said of it as a gateway.
         proof: whether that is a failed proof, in secure mode.
         options: of `server_context`.
     """
 
-    chain: Callable[[str], bytes] = lambda name: AUTHORITY.issue([name])
+    certificate: Callable[[str], Certificate] = lambda name: AUTHORITY.issue([name])
     secure: str | None = None
     gateway: str | None = None
     proof: bool = True
     options: dict[str, Any] = attrs.field(factory=dict)
 
 
-def both(said: str, chain: Callable[[str], bytes] | None = None, **options: Any) -> Case:
+def both(said: str, certificate: Callable[[str], Certificate] | None = None, **options: Any) -> Case:
     """A server that neither mode takes."""
-    if chain is None:
+    if certificate is None:
         return Case(secure=said, gateway=said, proof=False, options=options)
-    return Case(chain, secure=said, gateway=said, options=options)
+    return Case(certificate, secure=said, gateway=said, options=options)
 
 
 def parent(name: str) -> str:
@@ -169,8 +176,9 @@ def credentials(
 ) -> dict[Mode, SecureCredentials | GatewayCredentials]:
     directory: Path = tmp_path_factory.mktemp("credentials")
     (directory / "ca.crt").write_bytes(AUTHORITY.pem)
-    (directory / "tls.crt").write_bytes(AUTHORITY.issue(["coordinator@example.org"], usage=CLIENTS))
-    (directory / "tls.key").write_bytes(key_pem())
+    coordinator = AUTHORITY.issue(["coordinator@example.org"], usage=CLIENTS)
+    (directory / "tls.crt").write_bytes(coordinator.chain)
+    (directory / "tls.key").write_bytes(coordinator.key_pem)
     (directory / "tls.key").chmod(0o600)
     return {"secure": SecureCredentials.from_directory(directory), "gateway": make_credentials()}
 
@@ -205,7 +213,7 @@ async def test_what_becomes_of_a_model_whose_node_shakes_hands_so(
     autojump_clock: Any, credentials: dict[Mode, Any], case: Case, mode: Mode
 ) -> None:
     clients = AUTHORITY if mode == "secure" else None
-    context = server_context(case.chain(NAMES[mode]), **{"clients": clients} | case.options)
+    context = server_context(case.certificate(NAMES[mode]), **{"clients": clients} | case.options)
     said = case.secure if mode == "secure" else case.gateway
     server, network = Server(context), MemoryNetwork()
     async with LocalCrunch(network=network) as crunch, trio.open_nursery() as nursery:

@@ -200,9 +200,9 @@ async def test_a_crunch_that_cannot_start_leaves_nothing_behind():
     taken.close()
 
 
-async def test_the_synopsis_of_the_package_runs(autojump_clock):
+async def test_the_synopsis_of_the_package_runs(local_crunch):
     text = trio_model_runner.testing.__doc__
     synopsis = textwrap.dedent(text[text.index("::\n") + 3 : text.index("What there is:")])
     namespace: dict[str, Any] = {}
     exec(synopsis, namespace)
-    await namespace["test_a_slow_model_times_out"](autojump_clock)
+    await namespace["test_a_slow_model_times_out"](local_crunch)

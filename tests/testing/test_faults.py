@@ -386,3 +386,33 @@ def test_no_bytes_whatever_bring_a_node_down(data, preface):
             nursery.cancel_scope.cancel()
 
     trio.run(main)
+
+
+def error(text: str) -> tuple[Status, str]:
+    return Status.INTERNAL, text
+
+
+async def test_faults_are_limited_to_methods(autojump_clock, network, node):
+    client = await connect(node, network)
+    await client.setup()
+    node.faults = Faults(methods={"echo"}, grpc_error=error("no echo"), setup_status=("SETUP_FAILED", "no"))
+    assert await client.setup() == "no"  # what is about other requests goes on
+    assert (await client.call("tick")).value == 1
+    assert (await client.call("echo", 5)).status == ("INTERNAL", "no echo")
+    node.faults.methods = ()
+    assert (await client.call("echo", 5)).value == 5
+    node.faults.methods = None
+    assert (await client.call("tick")).status == ("INTERNAL", "no echo")
+
+
+async def test_the_next_calls_of_some_methods_have_faults_and_others_go_on(autojump_clock, network, node):
+    client = await connect(node, network)
+    await client.setup()
+    node.next_faults(Faults(methods=["echo"], grpc_error=error("no echo")))
+    node.next_faults(Faults(grpc_error=error("anything")))
+    node.next_faults(Faults(methods=["tick"], grpc_error=error("no tick")))
+    assert (await client.call("tick")).status == ("INTERNAL", "anything")
+    assert (await client.call("echo", 5)).status == ("INTERNAL", "no echo")
+    assert (await client.call("echo", 5)).value == 5
+    assert (await client.call("tick")).status == ("INTERNAL", "no tick")
+    assert (await client.call("tick")).value == 1

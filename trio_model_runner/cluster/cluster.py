@@ -7,6 +7,7 @@ type in `returns=` is the type of the values. The work is done elsewhere: `block
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from ..returns.typing import Returns
     from ..values.encoded import Encoded
 
-__all__ = ["Cluster", "Join", "limit_to"]
+__all__ = ["Cluster", "Join", "existing_clusters", "limit_to"]
 
 T = TypeVar("T", default=Any)
 
@@ -127,6 +128,7 @@ class Cluster:
         self._fleet = Fleet(config, service, self._feed, join=self._join)
         self._caller = self._fleet.calls = Caller(config, service, self._fleet)
         self._manager: AbstractAsyncContextManager[None] | None = None
+        _existing.add(self)
 
     @property
     def config(self) -> ClusterConfig:
@@ -491,3 +493,11 @@ def limit_to(cluster: Cluster, model_ids: Collection[str]) -> None:
     It is for a command that calls one model by hand. A coordinator calls some of its models by ``models=``.
     """
     cluster._fleet.only = frozenset(model_ids)
+
+
+_existing: weakref.WeakSet[Cluster] = weakref.WeakSet()
+
+
+def existing_clusters() -> list[Cluster]:
+    """The clusters of this process, open or not, for whoever shows how they are, as a failing test does."""
+    return list(_existing)

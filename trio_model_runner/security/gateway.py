@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -40,24 +41,30 @@ class GatewayCredentials:
 
     Attributes:
         public_key: the public key, DER SubjectPublicKeyInfo.
+        tls: the authorities that may vouch for the gateway; None are the system's.
     """
 
     public_key: bytes = attrs.field(repr=lambda key: f"<sha256 {hashlib.sha256(key).hexdigest()}>")
     _key: RSAPrivateKey = attrs.field(repr=False, eq=False)
+    tls: ssl.SSLContext | None = attrs.field(default=None, repr=False, eq=False)
 
     @classmethod
-    def from_pem(cls, key_pem: bytes) -> Self:
+    def from_pem(cls, key_pem: bytes, *, tls: ssl.SSLContext | None = None) -> Self:
         """Use a private key that the program already has.
 
         Args:
             key_pem: an RSA key in PEM format, without a passphrase.
+            tls: the authorities that may vouch for the gateway, for a gateway with an authority of its own.
+                It must verify certificates and host names. None are the system's.
 
         Raises:
-            ConfigError: `key_pem` is something else, or a package is missing.
+            ConfigError: `key_pem` or `tls` is something else, or a package is missing.
         """
+        if tls is not None and not _verifies(tls):
+            raise ConfigError("tls: must be an ssl.SSLContext that verifies certificates and host names")
         if not isinstance(key_pem, bytes | bytearray | memoryview):
             raise ConfigError(f"key_pem: must be bytes, got {type(key_pem).__name__}")
-        return cls._from_pem(bytes(key_pem), "key_pem")
+        return attrs.evolve(cls._from_pem(bytes(key_pem), "key_pem"), tls=tls)
 
     @classmethod
     def from_directory(cls, path: str | os.PathLike[str]) -> Self:
@@ -110,3 +117,8 @@ class GatewayCredentials:
         from cryptography.hazmat.primitives.hashes import SHA256
 
         return self._key.sign(message, PKCS1v15(), SHA256())
+
+
+def _verifies(tls: object) -> bool:
+    """Whether it is a context with which nobody can stand in for the gateway, and have the tokens."""
+    return isinstance(tls, ssl.SSLContext) and tls.check_hostname and tls.verify_mode is ssl.CERT_REQUIRED

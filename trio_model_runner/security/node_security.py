@@ -148,8 +148,8 @@ class GatewaySecurity(NodeSecurity):
 
     has_tokens = True
 
-    def __init__(self, credentials: GatewayCredentials, context: ssl.SSLContext | None = None) -> None:
-        self._context = client_context() if context is None else context
+    def __init__(self, credentials: GatewayCredentials) -> None:
+        self._context = client_context() if credentials.tls is None else credentials.tls
         self._tokens = TokenMaker(credentials.sign, credentials.public_key)
 
     def tls(self, model_id: str) -> TLSParameters:

@@ -6,6 +6,8 @@ would hold up the event loop for up to 1.5 s, and no answer would be read meanwh
 the interpreter's lock while it signs. So a few threads sign, several tokens at a time, and a token is used
 for all calls on its model for a while.
 
+Under a clock that jumps, tokens are signed in the event loop; `workers` says why.
+
 The calls of a round ask for their tokens at the same time, and get their turns in that order. A turn signs
 the caller's token and those of the next calls in the queue. So most calls find their token ready when their
 own turn comes.
@@ -23,6 +25,8 @@ from typing import Final
 
 import attrs
 import trio
+
+from ..workers import clock_jumps
 
 __all__ = ["TokenMaker", "TokenMetadata"]
 
@@ -107,9 +111,7 @@ class TokenMaker:
             del self._wanted[each]
         self._being_signed.update(batch)
         try:
-            tokens = await trio.to_thread.run_sync(
-                self._sign_all, list(batch), int(self._clock()), limiter=self._threads
-            )
+            tokens = await self._sign_apart(list(batch), int(self._clock()))
             for each, request in batch.items():
                 request.token = tokens[each][1]
         finally:
@@ -119,6 +121,12 @@ class TokenMaker:
         if len(self._tokens) + len(tokens) > _REMEMBERED_TOKENS:
             self._tokens.clear()
         self._tokens.update(tokens)
+
+    async def _sign_apart(self, model_ids: list[str], now: int) -> dict[str, tuple[int, TokenMetadata]]:
+        if clock_jumps():
+            await trio.lowlevel.checkpoint()
+            return self._sign_all(model_ids, now)
+        return await trio.to_thread.run_sync(self._sign_all, model_ids, now, limiter=self._threads)
 
     def _sign_all(self, model_ids: list[str], now: int) -> dict[str, tuple[int, TokenMetadata]]:
         return {model_id: (now, self._new_token(model_id, now)) for model_id in model_ids}

@@ -41,7 +41,8 @@ class ServerCall:
         path: what is called, ``/package.Service/Method``.
         metadata: the request's headers, also pseudo-headers (``:authority``). Of repeated ones, it is the
             last.
-        initial_metadata: is sent before the first message. A call that fails before it sends none.
+        initial_metadata: is sent before the first message. A call that fails before it sends none, unless
+            `send_initial_metadata` was called.
         stream_id: the HTTP/2 stream.
         scope: the cancel scope that the handler runs in.
     """
@@ -102,11 +103,16 @@ class ServerCall:
             )
         await self.send_body(b"\0" + len(message).to_bytes(4, "big") + message)
 
+    def send_initial_metadata(self) -> None:
+        """Queue `initial_metadata` now, so that a call that fails has sent it, too; once is enough."""
+        if self._head is None:
+            self._head = [(":status", "200"), ("content-type", "application/grpc"), *self.initial_metadata]
+            self._wake_writer()
+
     async def send_body(self, data: bytes) -> None:
         """Queue `data` as it is. It should have its own prefix, which a test may break."""
         await trio.lowlevel.checkpoint()
-        if self._head is None:
-            self._head = [(":status", "200"), ("content-type", "application/grpc"), *self.initial_metadata]
+        self.send_initial_metadata()
         self._body += data
         self._wake_writer()
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from ..network import MemoryNetwork
     from .endpoint import EndpointStream
+    from .grpc_server import ServerCall
+    from .security import Guard
     from .served_model import CallRecord, SetupRecord
 
 __all__ = ["LocalNode"]
@@ -95,6 +97,7 @@ class LocalNode:
         threads: run plain methods in worker threads, where they may block. Not with a clock that jumps: it
             doesn't wait for threads.
         max_message_bytes: the largest message, either way.
+        guard: how it proves who it is, over TLS, and whom it lets in; None speaks plaintext with everybody.
 
     Attributes:
         host: the host that it listens on.
@@ -114,7 +117,9 @@ class LocalNode:
         services: Collection[Service] = (Service.DYNAMIC_SUBCLASS,),
         threads: bool = False,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        guard: Guard | None = None,
     ) -> None:
+        self._guard = guard
         self._endpoint = open_endpoint(network, host, port)
         self.host = self._endpoint.host
         self.port = self._endpoint.port
@@ -164,12 +169,36 @@ class LocalNode:
         await self._model.wait_for_calls(count)
 
     def next_faults(self, faults: Faults, *, times: int = 1) -> None:
-        """Use `faults` instead of `self.faults` for the next `times` model calls (no Setups, no Health)."""
+        """Use `faults` instead of `self.faults` for the next `times` model calls (no Setups, no Health).
+
+        With `Faults.methods`, these are the next calls of those methods; other calls go on as before.
+
+        Raises:
+            TypeError: `faults` are no `Faults`.
+            ValueError: there is another fault in it than those of calls, which would be ignored.
+        """
+        if not isinstance(faults, Faults):
+            raise TypeError(f"faults: must be Faults, got {faults!r}")
+        if others := faults.not_of_calls():
+            raise ValueError(f"faults: {others[0]} is no fault of calls; set node.faults.{others[0]}")
         self._next_faults.extend([faults] * times)
 
-    def take_faults(self) -> Faults:
-        """Return the faults for the model call that has just come."""
-        return self._next_faults.popleft() if self._next_faults else self.faults
+    def take_faults(self, method: str) -> Faults:
+        """Return the faults for the call of `method` that has just come."""
+        for faults in self._next_faults:
+            if faults.act_on(method):
+                self._next_faults.remove(faults)
+                return faults
+        return self.faults if self.faults.act_on(method) else Faults()
+
+    def admit(self, call: ServerCall) -> None:
+        """Look at a call that has just come, and begin its answer.
+
+        Raises:
+            grpclib.GRPCError: it is refused.
+        """
+        if self._guard is not None:
+            self._guard.admit(call, self.faults)
 
     async def run(self, *, task_status: trio.TaskStatus[LocalNode] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop` or until cancelled; runs once. It listens from the moment it is made."""
@@ -294,9 +323,22 @@ class LocalNode:
 
     async def _serve_connection(self, stream: EndpointStream) -> None:
         if not self.faults.silent and self.faults.garbage is None:
-            await self._server.serve(stream)
+            await self._server.serve(stream if self._guard is None else await self._secure(stream))
             return
         if self.faults.garbage is not None:
             await stream.send_all(self.faults.garbage)
         while await stream.receive_some(65536):
             pass
+
+    async def _secure(self, stream: EndpointStream) -> trio.abc.Stream:
+        """Go through the TLS handshake of a new connection.
+
+        Raises:
+            trio.BrokenResourceError: the client goes away, or does not trust us, or we don't trust it.
+        """
+        assert self._guard is not None
+        secured = trio.SSLStream(
+            stream, self._guard.context(self.faults), server_side=True, https_compatible=True
+        )
+        await secured.do_handshake()
+        return secured

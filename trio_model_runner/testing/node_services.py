@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import betterproto
 import trio
@@ -36,9 +36,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Service", "make_handlers"]
 
+ServiceMethod: TypeAlias = "Callable[[Node, ServerCall], Awaitable[None]]"
+
 M = TypeVar("M", bound=betterproto.Message)
 T = TypeVar("T")
 
+INFER = "Infer"  # what the one method of these services is called in rounds
 SERVING = HealthCheckResponseServingStatus.try_value(1)
 SERVICE_UNKNOWN = HealthCheckResponseServingStatus.try_value(3)
 
@@ -58,8 +61,11 @@ class Node(Protocol):
     faults: Faults
     initial_metadata: list[tuple[str, str]]
 
-    def take_faults(self) -> Faults:
-        """Return the faults for the model call that has just come."""
+    def take_faults(self, method: str) -> Faults:
+        """Return the faults for the call of `method` that has just come."""
+
+    def admit(self, call: ServerCall) -> None:
+        """Look at a call that has just come, and begin its answer, or refuse it."""
 
     async def run_exclusively(self, work: Callable[[ServedModel], Awaitable[T]]) -> T:
         """Run `work` as the process's only one, or raise "Server busy"."""
@@ -71,11 +77,11 @@ class Node(Protocol):
 def make_handlers(node: Node, services: Collection[Service]) -> dict[str, Handler]:
     """Make the handlers of `services` and of Health, by path."""
     handlers: dict[str, Handler] = {
-        "/grpc.health.v1.Health/Check": partial(check_health, node),
-        "/grpc.health.v1.Health/Watch": partial(watch_health, node),
+        "/grpc.health.v1.Health/Check": partial(admitted, check_health, node),
+        "/grpc.health.v1.Health/Watch": partial(admitted, watch_health, node),
     }
     for service in services:
-        calls: dict[str, Callable[[Node, ServerCall], Awaitable[None]]]
+        calls: dict[str, ServiceMethod]
         match service:
             case Service.DYNAMIC_SUBCLASS:
                 calls = {"Setup": setup, "Call": call_method, "Rest": rest}
@@ -84,8 +90,22 @@ def make_handlers(node: Node, services: Collection[Service]) -> dict[str, Handle
                 calls["Reinitialize"] = reinitialize
             case _:
                 calls = {"Setup": infer_setup, "Infer": infer, "Reinitialize": reinitialize}
-        handlers |= {f"/{service}/{name}": partial(handler, node) for name, handler in calls.items()}
+        handlers |= {
+            f"/{service}/{name}": partial(of_model, handler, node) for name, handler in calls.items()
+        }
     return handlers
+
+
+async def admitted(handler: ServiceMethod, node: Node, call: ServerCall) -> None:
+    """Handle a call that the node admits."""
+    node.admit(call)
+    await handler(node, call)
+
+
+async def of_model(handler: ServiceMethod, node: Node, call: ServerCall) -> None:
+    """The same for a call that is about the model."""
+    call.initial_metadata.extend(node.initial_metadata)
+    await admitted(handler, node, call)
 
 
 async def receive(call: ServerCall, message_type: type[M]) -> M:
@@ -117,10 +137,9 @@ async def answer_call(call: ServerCall, faults: Faults, message: betterproto.Mes
         await call.send(bytes(message))
 
 
-def start_faults(node: Node, call: ServerCall) -> Faults:
-    """Return the faults of a model call that has come. Faults that prevent the method are raised."""
-    call.initial_metadata.extend(node.initial_metadata)
-    faults = node.take_faults()
+def start_faults(node: Node, method: str) -> Faults:
+    """Return the faults of a call of `method` that has come. Faults that prevent the method are raised."""
+    faults = node.take_faults(method)
     if faults.grpc_error is not None:
         raise GRPCError(*faults.grpc_error)
     if faults.busy:
@@ -131,7 +150,6 @@ def start_faults(node: Node, call: ServerCall) -> Faults:
 async def setup(node: Node, call: ServerCall) -> None:
     """``DynamicSubclassService/Setup``."""
     request = await receive(call, SetupRequest)
-    call.initial_metadata.extend(node.initial_metadata)
 
     async def work(model: ServedModel) -> SetupResponse:
         await hinder_setup(node.faults)
@@ -154,7 +172,7 @@ async def hinder_setup(faults: Faults) -> None:
 async def call_method(node: Node, call: ServerCall) -> None:
     """``DynamicSubclassService/Call``."""
     request = await receive(call, CallRequest)
-    faults = start_faults(node, call)
+    faults = start_faults(node, request.method_name)
 
     async def work(model: ServedModel) -> CallResponse:
         if faults.drop_after_request:
@@ -172,7 +190,6 @@ async def call_method(node: Node, call: ServerCall) -> None:
 async def rest(node: Node, call: ServerCall) -> None:
     """``DynamicSubclassService/Rest``, which resets the instance."""
     await receive(call, Empty)
-    call.initial_metadata.extend(node.initial_metadata)
 
     async def work(model: ServedModel) -> Any:
         await trio.lowlevel.checkpoint()
@@ -184,7 +201,6 @@ async def rest(node: Node, call: ServerCall) -> None:
 async def infer_setup(node: Node, call: ServerCall) -> None:
     """``Setup`` of the Infer services: makes the instance at the first time."""
     await receive(call, Empty)
-    call.initial_metadata.extend(node.initial_metadata)
 
     async def work(model: ServedModel) -> None:
         await hinder_setup(node.faults)
@@ -198,7 +214,6 @@ async def infer_setup(node: Node, call: ServerCall) -> None:
 async def reinitialize(node: Node, call: ServerCall) -> None:
     """``Reinitialize`` of the Infer services: makes the instance anew."""
     await receive(call, Empty)
-    call.initial_metadata.extend(node.initial_metadata)
     await node.run_in_turn(lambda model: model.reinitialize())
     await call.send(b"")
 
@@ -206,7 +221,7 @@ async def reinitialize(node: Node, call: ServerCall) -> None:
 async def infer(node: Node, call: ServerCall) -> None:
     """``Infer`` of package ``train_infer``."""
     request = await receive(call, InferRequest)
-    faults = start_faults(node, call)
+    faults = start_faults(node, INFER)
     data, data_type = request.argument.value, int(request.argument.type)
     result = await infer_value(node, call, faults, data, data_type)
     prediction = Variant(type=VariantType(result.data_type), value=result.data)
@@ -217,7 +232,7 @@ async def first_infer(node: Node, call: ServerCall) -> None:
     """``Infer`` and ``InferStream`` of the first release: an answer to each request that is sent."""
     request: FirstInferRequest | None = await receive(call, FirstInferRequest)
     while request is not None:
-        faults = start_faults(node, call)
+        faults = start_faults(node, INFER)
         # Its types have the same order and no NONE, so each number is one less.
         result = await infer_value(node, call, faults, request.argument, int(request.type) + 1)
         data_type = FirstDataType(result.data_type - 1)

@@ -5,7 +5,7 @@ It keeps a list of deployments, sends it to each coordinator that connects (``in
 report that is slightly wrong stops the wrong person's model. The orchestrator can go away, come back, fall
 silent and send nonsense.
 
-It knows entries as plain dicts, as they are on the wire. It must not know the nodes of its entries.
+It knows entries as they are on the wire (see `entries`). It must not know the nodes of its entries.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import contextlib
 import json
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
@@ -22,10 +22,10 @@ from trio_websocket import ConnectionClosed, wrap_server_stream
 from ..groups import one_by_itself
 from ..signal import Signal
 from .endpoint import open_endpoint
+from .entries import OrchestratorEntry, check_entry
+from .report import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from trio_websocket import WebSocketConnection
 
     from ..network import MemoryNetwork
@@ -78,16 +78,16 @@ class LocalOrchestrator:
         self.host = self._endpoint.host
         self.port = self._endpoint.port
         self.messages: list[str | bytes] = []
-        self.reports: list[dict[str, Any]] = []
+        self.reports: list[Report] = []
         self.greeting: list[str] | None = None
         self.seconds_per_client: float | None = None
         self._updates_send, self._updates_receive = trio.open_memory_channel[str](math.inf)
-        self._book: dict[tuple[Any, Any], dict[str, Any]] = {}
+        self._book: dict[tuple[str, str | None], OrchestratorEntry] = {}
         self._outboxes: dict[WebSocketConnection, trio.MemorySendChannel[str]] = {}
         self._something_happened = Signal()
 
     @property
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[OrchestratorEntry]:
         """What an ``init`` lists: the deployments that run, in the order in which they were announced."""
         return [entry for entry in self._book.values() if entry.get("state") == "RUNNING"]
 
@@ -96,18 +96,26 @@ class LocalOrchestrator:
         """How many coordinators are connected."""
         return len(self._outboxes)
 
-    def announce(self, *entries: Mapping[str, Any]) -> None:
+    def announce(self, *entries: OrchestratorEntry) -> None:
         """Put `entries` into the list of deployments, and send them to all coordinators in one ``update``.
 
         Args:
-            entries: as on the wire; a deployment is known by its ``model_id`` and ``deployment_id``.
+            entries: as on the wire; a deployment is known by its ``model_id`` and ``deployment_id``. One that
+                is STOPPED leaves the list.
+
+        Raises:
+            TypeError: an entry is no mapping.
+            ValueError: no orchestrator would announce that; the text says why. Nothing was sent. `send_text`
+                sends anything.
         """
         for entry in entries:
-            key = entry.get("model_id"), entry.get("deployment_id")
-            if entry.get("state") == "STOPPED":
+            check_entry(entry)
+        for entry in entries:
+            key = entry["model_id"], entry.get("deployment_id")
+            if entry["state"] == "STOPPED":
                 self._book.pop(key, None)
             else:
-                self._book[key] = dict(entry)
+                self._book[key] = cast("OrchestratorEntry", dict(entry))
         update = json.dumps({"event": "update", "data": list(entries)})
         if self.seconds_per_client is None:
             self.send_text(update)
@@ -132,6 +140,13 @@ class LocalOrchestrator:
         """Wait until there are `count` reports, or more."""
         await trio.lowlevel.checkpoint()
         await self._something_happened.wait_until(lambda: len(self.reports) >= count)
+
+    async def wait_for_report(self, model_id: str, code: str | None = None) -> None:
+        """Wait until there is a report about a model, with that code if one is given."""
+        await trio.lowlevel.checkpoint()
+        await self._something_happened.wait_until(
+            lambda: any(each.model_id == model_id and code in (None, each.code) for each in self.reports)
+        )
 
     async def run(
         self, *, task_status: trio.TaskStatus[LocalOrchestrator] = trio.TASK_STATUS_IGNORED
@@ -230,7 +245,7 @@ class LocalOrchestrator:
         for report in event["data"]:
             for key in REQUIRED_REPORT_KEYS:
                 report[key]
-            self.reports.append(report)
+            self.reports.append(Report(report))
 
 
 async def send_texts(connection: WebSocketConnection, texts: trio.MemoryReceiveChannel[str]) -> None:

@@ -1,4 +1,10 @@
-"""Certificates with any mistake, and the contexts of servers that show them. All have the same key."""
+"""Certificates of a test's own authority, with any mistake, and the TLS contexts of servers that show them.
+
+Everything is made in memory, and is worth nothing outside the test: no system trusts these authorities. A key
+is in a file only while OpenSSL reads it, which it does from files alone.
+
+It needs `cryptography` (the extra ``secure``), and must not know nodes, wallets or what is said over TLS.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +14,56 @@ import ssl
 import tempfile
 import warnings
 from collections.abc import Iterable, Sequence
-from functools import cache
-from typing import Self
+from pathlib import Path
+from typing import Final, Self
 
 import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-DAY = datetime.timedelta(days=1)
-SERVERS, CLIENTS = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+__all__ = ["CLIENTS", "DAY", "SERVERS", "Authority", "Certificate", "self_signed", "server_context"]
+
+DAY: Final = datetime.timedelta(days=1)
+SERVERS: Final = ExtendedKeyUsageOID.SERVER_AUTH
+CLIENTS: Final = ExtendedKeyUsageOID.CLIENT_AUTH
 
 
-@cache
-def key_of_all() -> ec.EllipticCurvePrivateKey:
-    return ec.generate_private_key(ec.SECP256R1())
+@attrs.frozen
+class Certificate:
+    """A certificate with its key.
 
+    Attributes:
+        chain: the certificate, and those between it and the root, PEM.
+        key: its private key.
+    """
 
-def key_pem() -> bytes:
-    return key_of_all().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    chain: bytes
+    key: ec.EllipticCurvePrivateKey = attrs.field(repr=False)
+
+    @property
+    def public_key(self) -> bytes:
+        """The public key, DER SubjectPublicKeyInfo."""
+        return self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    @property
+    def key_pem(self) -> bytes:
+        """The private key, PEM, without a passphrase."""
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Have a context show this certificate."""
+        with tempfile.TemporaryDirectory() as directory:  # nobody else may read it
+            file = Path(directory, "chain-and-key.pem")
+            file.write_bytes(self.chain + self.key_pem)
+            context.load_cert_chain(file)
 
 
 @attrs.frozen
 class Authority:
-    """Makes certificates.
+    """Makes certificates; `make` makes it.
 
     Attributes:
         certificate: its own.
@@ -42,21 +72,23 @@ class Authority:
     """
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey = attrs.field(repr=False)
     chain: tuple[x509.Certificate, ...] = ()
 
     @classmethod
     def make(cls, name: str = "test authority") -> Self:
-        key = ec.generate_private_key(ec.SECP256R1())
+        """A new root."""
+        key = _new_key()
         return cls(_sign(_named(name), key, _named(name), key, authority=True), key)
 
     @property
     def pem(self) -> bytes:
+        """Its certificate, PEM: what those who trust it need."""
         return self.certificate.public_bytes(Encoding.PEM)
 
     def below(self, name: str = "intermediate", *, authority: bool = True) -> Authority:
         """An intermediate authority, or a certificate that is none and signs all the same."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = _new_key()
         certificate = _sign(_named(name), key, self.certificate.subject, self.key, authority=authority)
         return Authority(certificate, key, (certificate, *self.chain))
 
@@ -69,11 +101,21 @@ class Authority:
         last: datetime.timedelta = DAY,
         usage: x509.ObjectIdentifier | None = SERVERS,
         with_chain: bool = True,
-    ) -> bytes:
-        """A chain, PEM. Names with ``@`` are of e-mail, and those with ``:`` URIs; IP addresses are these."""
+    ) -> Certificate:
+        """Make a certificate with a key of its own.
+
+        Args:
+            names: whom it is for: DNS names; IP addresses; of e-mail with an ``@``; URIs with a ``:``.
+            common_name: the subject's.
+            first: from when on it is valid, from now.
+            last: until when, from now.
+            usage: what it may be used for; None does not say.
+            with_chain: with the certificates between it and the root.
+        """
+        key = _new_key()
         certificate = _sign(
             _named(common_name),
-            key_of_all(),
+            key,
             self.certificate.subject,
             self.key,
             alternatives=[_alternative(name) for name in names],
@@ -81,39 +123,35 @@ class Authority:
             last=last,
             usage=usage,
         )
-        return _pem_of([certificate, *(self.chain if with_chain else ())])
+        return Certificate(_pem_of([certificate, *(self.chain if with_chain else ())]), key)
 
 
-def self_signed(*names: str) -> bytes:
-    """A certificate that nobody vouches for, PEM."""
-    key = key_of_all()
+def self_signed(*names: str) -> Certificate:
+    """A certificate that nobody vouches for."""
+    key = _new_key()
     alternatives = [_alternative(name) for name in names]
-    return _pem_of(
-        [_sign(_named("test"), key, _named("test"), key, alternatives=alternatives, usage=SERVERS)]
-    )
+    signed = _sign(_named("test"), key, _named("test"), key, alternatives=alternatives, usage=SERVERS)
+    return Certificate(_pem_of([signed]), key)
 
 
 def server_context(
-    chain: bytes,
+    certificate: Certificate,
     *,
     clients: Authority | None = None,
     version: ssl.TLSVersion | None = None,
     protocol: str | None = "h2",
 ) -> ssl.SSLContext:
-    """The context of a server that shows `chain`.
+    """The context of a server.
 
     Args:
-        chain: PEM.
+        certificate: what it shows.
         clients: the authority from which clients must have a certificate; None asks for none.
         version: the only version of TLS that it speaks; None is what OpenSSL has.
         protocol: what it chooses by ALPN; None chooses nothing.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_NO_RENEGOTIATION
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(chain + key_pem())
-        file.flush()
-        context.load_cert_chain(file.name)
+    certificate.load_into(context)
     if clients is not None:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(cadata=clients.pem.decode())
@@ -127,6 +165,10 @@ def server_context(
     return context
 
 
+def _new_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
 def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
@@ -134,12 +176,10 @@ def _named(name: str) -> x509.Name:
 def _alternative(name: str) -> x509.GeneralName:
     if "@" in name:
         return x509.RFC822Name(name)
-    if ":" in name:
-        return x509.UniformResourceIdentifier(name)
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
-        return x509.DNSName(name)
+        return x509.UniformResourceIdentifier(name) if ":" in name else x509.DNSName(name)
 
 
 def _usage_of_authorities() -> x509.KeyUsage:

@@ -1,0 +1,149 @@
+"""Mistakes in what the kit is given are found at once, and the error names the argument and what would do."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from grpclib.const import Status
+from helpers.coordinating import Model
+
+from trio_model_runner.network import MemoryNetwork, TCPNetwork
+from trio_model_runner.testing import Faults, LocalCrunch, LocalNode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CRUNCHES: dict[str, tuple[Callable[[], Any], str]] = {
+    "models": (lambda: LocalCrunch([Model]), "models: must be a mapping from model ids to models, got list"),  # type: ignore[arg-type]
+    "network": (lambda: LocalCrunch(network=TCPNetwork()), "network: must be a MemoryNetwork, or None"),  # type: ignore[arg-type]
+    "crunch_id": (lambda: LocalCrunch(crunch_id=7), "crunch_id: must be text, got 7"),  # type: ignore[arg-type]
+    "services": (lambda: LocalCrunch(services="ModelRunner"), "services: must be a collection of Service"),  # type: ignore[arg-type]
+    "security": (
+        lambda: LocalCrunch(security="tls"),
+        "security: must be 'secure', 'gateway' or None, got 'tls'",
+    ),  # type: ignore[arg-type]
+    "settle": (lambda: LocalCrunch(settle=True), "settle: needs a MemoryNetwork"),
+}
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "yes or no": ({"busy": "yes"}, "Faults.busy: must be True or False, got 'yes'"),
+    "a time": ({"delay": -1}, "Faults.delay: must be seconds, 0 or more, got -1"),
+    "no time": ({"setup_delay": True}, "Faults.setup_delay: must be seconds, 0 or more, got True"),
+    "code": ({"call_status": "MODEL_FAILED"}, "Faults.call_status: must be a code and a message, both text"),
+    "status": (
+        {"grpc_error": Status.INTERNAL},
+        "Faults.grpc_error: must be a grpclib.const.Status and a message",
+    ),
+    "other status": (
+        {"health_status": 13},
+        "Faults.health_status: must be a grpclib.const.Status, or None, got 13",
+    ),
+    "bytes": ({"garbage": "x"}, "Faults.garbage: must be bytes, or None, got 'x'"),
+    "one name": (
+        {"methods": "tick"},
+        "Faults.methods: must be a collection of methods' names such as {'tick'}",
+    ),
+    "proof": (
+        {"wrong_proof": "old"},
+        "Faults.wrong_proof: must be one of 'missing', 'expired', 'other wallet'",
+    ),
+    "certificate": (
+        {"wrong_certificate": "old"},
+        "must be one of 'expired', 'other authority', 'other name', or",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "why"), CRUNCHES.values(), ids=CRUNCHES)
+def test_a_crunch_is_made_of_what_it_can_use(make: Callable[[], Any], why: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(why)):
+        make()
+
+
+@pytest.mark.parametrize(("given", "why"), FAULTS.values(), ids=FAULTS)
+def test_faults_are_what_a_node_could_act_on(given: dict[str, Any], why: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(why)):
+        Faults(**given)
+    faults = Faults()
+    ((name, value),) = given.items()
+    with pytest.raises(TypeError, match=re.escape(why)):
+        setattr(faults, name, value)
+    assert faults == Faults()
+
+
+async def test_the_next_calls_have_faults_of_calls_only() -> None:
+    node = LocalNode(Model(), network=MemoryNetwork())
+    with pytest.raises(ValueError, match=r"hang_setup is no fault of calls; set node\.faults\.hang_setup"):
+        node.next_faults(Faults(busy=True, hang_setup=True))
+    with pytest.raises(TypeError, match="faults: must be Faults, got 'busy'"):
+        node.next_faults("busy")  # type: ignore[arg-type]
+
+
+async def test_a_crunch_is_used_while_it_is_open_and_once() -> None:
+    crunch = LocalCrunch({"a": Model}, network=MemoryNetwork())
+    for use in (lambda: crunch.orchestrator, crunch.config, crunch.assert_no_reports):
+        with pytest.raises(RuntimeError, match="this LocalCrunch is not open"):
+            use()
+    with pytest.raises(RuntimeError, match="this LocalCrunch is not open"):
+        await crunch.add("b", Model)
+    with pytest.raises(AttributeError, match="no attribute 'nodes'"):
+        _ = crunch.nodes
+    async with crunch:
+        with pytest.raises(RuntimeError, match="only once"):
+            await crunch.__aenter__()
+    with pytest.raises(RuntimeError, match="this LocalCrunch is not open"):
+        await crunch.add("b", Model)
+
+
+async def test_a_model_that_there_is_not_is_named_beside_those_that_there_are() -> None:
+    async with LocalCrunch({"a": Model, "b": Model}, network=MemoryNetwork()) as crunch:
+        with pytest.raises(KeyError, match="no model 'c' has a node here; these have: 'a', 'b'"):
+            crunch.node("c")
+        with pytest.raises(TypeError, match="model_id: must be text that is not empty, got 7"):
+            await crunch.add(7, Model)  # type: ignore[arg-type]
+        for deploy in (crunch.add, crunch.redeploy):
+            with pytest.raises(
+                TypeError, match="model: 'a' must be an object, a class or a function, got None"
+            ):
+                await deploy("a", None)
+
+
+async def test_threads_need_a_clock_that_waits_for_them(autojump_clock: Any) -> None:
+    with pytest.raises(RuntimeError, match="threads=True can't be used on a clock that jumps"):
+        await LocalCrunch(threads=True, network=MemoryNetwork()).__aenter__()
+
+
+def test_a_crunch_in_asyncio_says_that_it_needs_trio() -> None:
+    async def enter() -> None:
+        await LocalCrunch(network=MemoryNetwork()).__aenter__()
+
+    with pytest.raises(RuntimeError, match="runs in Trio, and this is no Trio program"):
+        asyncio.run(enter())
+
+
+async def test_on_sockets_nothing_can_be_known_to_have_settled() -> None:
+    async with LocalCrunch() as crunch:
+        with pytest.raises(RuntimeError, match="needs a crunch in memory"):
+            await crunch.settle()
+
+
+async def test_an_event_has_been_taken_in_when_its_method_returns(autojump_clock: Any) -> None:
+    async with LocalCrunch({"a": Model}, network=MemoryNetwork(), settle=True) as crunch:
+        heard = []
+
+        async def listen() -> None:
+            stream = await MemoryNetwork.connect(crunch.network, "127.0.0.1", crunch.node("a").port)  # type: ignore[arg-type]
+            while await stream.receive_some():
+                await trio.lowlevel.checkpoint()
+            heard.append("closed")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            await crunch.settle()
+            await crunch.crash("a")
+            assert heard == ["closed"]
+        assert trio.current_time() == 0

@@ -1,0 +1,67 @@
+"""What a `LocalCrunch` is made with: mistakes are found before anything runs, and named."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from ..network import MemoryNetwork
+from .node_services import Service
+
+if TYPE_CHECKING:
+    from .security import Mode
+
+__all__ = ["check_arguments", "check_model", "make_mode"]
+
+
+def check_arguments(
+    models: object, network: object, crunch_id: object, services: object, security: object
+) -> None:
+    """Check what a `LocalCrunch` is made with.
+
+    Raises:
+        TypeError: an argument is of another type; the text names it.
+        ValueError: it is no such value.
+    """
+    if models is not None and not isinstance(models, Mapping):
+        raise TypeError(f"models: must be a mapping from model ids to models, got {type(models).__name__}")
+    if network is not None and not isinstance(network, MemoryNetwork):
+        raise TypeError(f"network: must be a MemoryNetwork, or None for sockets, got {network!r}")
+    if not isinstance(crunch_id, str):
+        raise TypeError(f"crunch_id: must be text, got {crunch_id!r}")
+    if (
+        not isinstance(services, Collection)
+        or isinstance(services, str)
+        or not all(isinstance(each, Service) for each in services)
+    ):
+        raise TypeError(f"services: must be a collection of Service, got {services!r}")
+    if security not in ("secure", "gateway", None):
+        raise ValueError(f"security: must be 'secure', 'gateway' or None, got {security!r}")
+
+
+def check_model(model_id: object, model: object) -> None:
+    """Check what is deployed.
+
+    Raises:
+        TypeError: the id is no text, or there is no model.
+    """
+    if not isinstance(model_id, str) or not model_id:
+        raise TypeError(f"model_id: must be text that is not empty, got {model_id!r}")
+    if model is None:
+        raise TypeError(f"model: {model_id!r} must be an object, a class or a function, got None")
+
+
+def make_mode(security: str | None) -> Mode | None:
+    """Make what secures a crunch; None is plaintext.
+
+    Raises:
+        ConfigError: a package is missing; the text names the extra.
+    """
+    if security is None:
+        return None
+    from ..security.keys import require_packages
+
+    require_packages()
+    from .security import GatewayMode, SecureMode
+
+    return SecureMode() if security == "secure" else GatewayMode()
