@@ -7,7 +7,7 @@ type in `returns=` is the type of the values. The work is done elsewhere: `block
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -32,6 +32,8 @@ from .block import Block
 from .caller import ArgumentsFor, Caller, Models
 from .changes import ChangeListener
 from .fleet import Fleet
+from .hooks import Hooks, check_instruments
+from .instrument import Instrument, ObservedCluster
 from .joining import call_on_join
 from .snapshot import ClusterSnapshot, take_snapshot
 
@@ -85,14 +87,24 @@ class Cluster:
             model's first join, and again whenever the model has lost its history. It may call the model
             through ``join.model``. If it raises, or takes longer than ``on_join_timeout``, the model stays
             out until it is announced again.
+        instruments: what listens, such as a `RoundRecorder`; see `trio_model_runner.instruments`. They live
+            as long as the block, and can't harm it.
 
     Raises:
-        TypeError: `config`, `service`, `on_join` or an argument for the setup is of another type.
+        TypeError: `config`, `service`, `on_join`, `instruments` or an argument for the setup is of another
+            type.
         ValueError: an argument for the setup is out of range or too large.
         OrchestratorUnavailable: on entering, if no list came within ``orchestrator_timeout``.
     """
 
-    def __init__(self, config: ClusterConfig, service: NodeService, *, on_join: OnJoin | None = None) -> None:
+    def __init__(
+        self,
+        config: ClusterConfig,
+        service: NodeService,
+        *,
+        on_join: OnJoin | None = None,
+        instruments: Iterable[Instrument] = (),
+    ) -> None:
         if not isinstance(config, ClusterConfig):
             raise TypeError(f"config: must be a ClusterConfig, got {type(config).__name__}")
         if not isinstance(service, NodeService):
@@ -103,8 +115,9 @@ class Cluster:
         self._config = config
         self._on_join = on_join
         self._feed = OrchestratorFeed(config)
-        self._fleet = Fleet(config, service, self._feed, join=self._join)
-        self._caller = self._fleet.calls = Caller(config, service, self._fleet)
+        self._hooks = self._hooks_of(check_instruments(instruments), service)
+        self._fleet = Fleet(config, service, self._feed, join=self._join, hooks=self._hooks)
+        self._caller = self._fleet.calls = Caller(config, service, self._fleet, self._hooks)
         self._manager: AbstractAsyncContextManager[None] | None = None
 
     @property
@@ -421,6 +434,15 @@ class Cluster:
         """The present state of the cluster, in plain values."""
         return take_snapshot(self._config, self._feed, self._fleet, self._caller)
 
+    def _hooks_of(self, instruments: Sequence[Instrument], service: NodeService) -> Hooks | None:
+        if not instruments:
+            return None
+        observed = ObservedCluster(self._config.crunch_id, service.call_path.strip("/"), self._full_snapshot)
+        return Hooks(instruments, observed, self._config.shutdown_grace)
+
+    def _full_snapshot(self, *, models: bool = False) -> ClusterSnapshot:
+        return self.snapshot()
+
     async def _join(self, model: ModelRunner, reason: JoinReason, fresh: bool) -> None:
         if self._on_join is not None:
             join = Join(model=model, cluster=self, reason=reason, fresh=fresh)
@@ -430,7 +452,7 @@ class Cluster:
     async def __aenter__(self) -> Self:
         if self._manager is not None:
             raise RuntimeError("a Cluster can be entered only once")
-        self._manager = Block(self._config, self._feed, self._fleet, self._caller).run()
+        self._manager = Block(self._config, self._feed, self._fleet, self._caller, self._hooks).run()
         await self._manager.__aenter__()
         return self
 
