@@ -93,10 +93,10 @@ class _Listener:
         self.instrument = instrument
         self._interrupt = interrupt
         self._hooks = {
-            name: getattr(instrument, name)
+            name: hook
             for name in _HOOKS
-            if getattr(type(instrument), name, None) is not getattr(Instrument, name)
-            and getattr(instrument, name, None) is not None
+            if (hook := getattr(instrument, name, None)) is not None
+            and getattr(hook, "__func__", None) is not getattr(Instrument, name)  # those do nothing
         }
         self._said: set[tuple[str, str]] = set()
 
