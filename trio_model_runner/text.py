@@ -20,7 +20,7 @@ import re
 from itertools import pairwise
 from typing import Final
 
-__all__ = ["as_step", "cut", "is_utf8", "kind_of_secret", "quoted", "readable", "shown"]
+__all__ = ["as_step", "cut", "is_utf8", "kind_of_secret", "quoted", "readable", "readable_error", "shown"]
 
 _PEM: Final = re.compile(r"-----\s*(BEGIN|END)\b|\b(BEGIN|END)[A-Z ]* (KEY|CERTIFICATE)-*")
 _LINE_BREAK: Final = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
@@ -67,6 +67,16 @@ def readable(text: str, longest: int | None = None) -> str:
     if not text.isprintable():
         text = "".join(map(_readable_character, text))
     return text if longest is None or len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def readable_error(error: BaseException | None, longest: int | None = None) -> str | None:
+    """Write an exception's text as `readable` does; its type, if its class can't say it. None for None."""
+    if error is None:
+        return None
+    try:
+        return readable(str(error), longest)
+    except Exception:  # a class may do anything there
+        return f"<{type(error).__name__}>"
 
 
 def quoted(value: object, longest: int = 120, *, ascii_only: bool = False) -> str:

@@ -16,7 +16,7 @@ import trio
 from helpers.coordinating import SERVICE, Model, coordinating
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_model_runner import Arguments, ChangeKind, Cluster, ClusterConfig, ConfigError, Join, Status
+from trio_model_runner import Arguments, ChangeKind, Cluster, ClusterConfig, ConfigError, Join
 from trio_model_runner.cluster.hooks import check_instruments
 from trio_model_runner.cluster.instrument import Instrument, ObservedCluster, Report, RoundStart
 from trio_model_runner.values.failure_codes import FailureCode
@@ -125,6 +125,7 @@ async def cancelled(function: Callable[..., Any], *arguments: Any) -> None:
 async def test_rounds_without_results_end_with_none(autojump_clock: MockClock) -> None:
     listening = Listening()
     async with coordinating(AB, instruments=[listening]) as (_, cluster):
+        await cancelled(cluster.models["a"].call, "hang")
         await cancelled(cluster.call, "hang")
         with pytest.raises(TypeError):
             await cluster.call("predict", Arguments(object()))
@@ -133,10 +134,9 @@ async def test_rounds_without_results_end_with_none(autojump_clock: MockClock) -
         async with cluster.as_completed("hang", timeout=60):
             pass
         assert [ended for _, ended in listening.of("round_ended")] == [None, None, None]
-        async with cluster.as_completed("predict") as results:
-            assert [result.status async for result in results] == [Status.SUCCESS] * 2
+        async with cluster.as_completed("predict", sit_out=False, timeout=90) as results:
+            assert len([result async for result in results]) == 2
         assert listening.of("round_ended")[-1][1].method == "predict"
-        await cancelled(cluster.models["a"].call, "hang")
     assert len(listening.of("round_started")) == len(listening.of("round_ended")) == 4
     assert listening.of("call_ended") == []
 
@@ -231,8 +231,9 @@ async def test_what_ends_the_program_leaves_through_the_block(
     ending = Ending()
     setattr(ending, hook, end)
     listening = Listening()
-    with pytest.raises(kind) as caught:
-        async with coordinating(AB, instruments=[ending, listening]) as (crunch, cluster):
+    with pytest.raises(kind) as caught:  # noqa: PT012 - that it leaves through the block is the point
+        async with coordinating(AB, instruments=[ending, listening]) as (crunch, entered):
+            cluster = entered
             await cluster.call("predict")
             await cluster.models["a"].predict()
             await crunch.crash("a")
@@ -249,7 +250,7 @@ async def test_ctrl_c_ends_a_hook_that_never_ends() -> None:
             while True:
                 time.sleep(0.01)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - that it leaves through the block is the point
         async with coordinating(AB, instruments=[Endless()]) as (_, cluster):
             await cluster.call("predict")
             await trio.sleep_forever()
@@ -284,15 +285,14 @@ async def test_a_hook_may_look_at_the_cluster_and_start_what_calls_it(autojump_c
 
     cluster: Any = None
     curious = Curious()
-    async with (
-        trio.open_nursery() as nursery,
-        coordinating(AB, instruments=[curious]) as (crunch, cluster),
-    ):
+    async with trio.open_nursery() as nursery, coordinating(AB, instruments=[curious]) as (crunch, entered):
+        cluster = entered
         await cluster.call("predict")
         await trio.sleep(1)
         await crunch.crash("a")
+        await wait_all_tasks_blocked()
         assert [last["id"] for last in curious.seen] == ["1", "2", "3"]
-        assert curious.changes == [(ChangeKind.FAILED, {"a", "b"}, {"b"})]
+        assert curious.changes[-1] == (ChangeKind.FAILED, {"a", "b"}, {"b"})
 
 
 async def test_what_was_heard_can_be_kept_and_not_changed(autojump_clock: MockClock) -> None:

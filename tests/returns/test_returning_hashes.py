@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import itertools
 import threading
+import uuid
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
@@ -77,6 +79,40 @@ def test_other_items_become_a_set(returns: Any, answer: Any, value: Any) -> None
     made = taken(returns, answer)
     assert type(made) is type(value)
     assert made <= value if isinstance(value, set) and len(value) > 100 else made == value
+
+
+FAR = [2**61 - 2 - index for index in range(10_001)]
+"""Their hashes are large and different: a stranger could have chosen where in a table they come."""
+
+
+@pytest.mark.parametrize("made", ["set", "dict"])
+def test_numbers_whose_places_could_be_chosen_are_bounded(made: str) -> None:
+    kinds: dict[str, tuple[Any, Any]] = {"set": (set[Any], list), "dict": (dict[int | float, int], to_object)}
+    wanted, shape = kinds[made]
+    for numbers in (FAR, [index / 7 for index in range(1, 12_000)]):
+        text = misfit(list[wanted], [shape(numbers)])
+        assert (
+            text == f"the answer does not fit: $[0]: has more than 10000 items of large hashes, for a {made}"
+        )
+    near = [*range(11_000), *FAR[1:], 1.5e9]
+    assert len(taken(wanted, shape(near))) == 21_000 + 1
+
+
+def to_object(numbers: list[Any]) -> dict[str, int]:
+    return {str(number): 1 for number in numbers}
+
+
+def test_uuids_of_one_hash_are_no_keys() -> None:
+    same = [str(uuid.UUID(int=index * MODULUS)) for index in range(101)]
+    text = "has more than 100 items of the same hash, for a dict"
+    assert misfit(dict[uuid.UUID, int], dict.fromkeys(same, 1)).endswith(f"$: {text}")
+    assert len(taken(dict[uuid.UUID, int], dict.fromkeys(same[1:], 1))) == 100
+
+
+def test_texts_and_times_have_no_such_bound() -> None:
+    days = [str(datetime.date.fromordinal(number)) for number in range(1, 11_000)]
+    for kind in (str, datetime.date, datetime.datetime):
+        assert len(taken(set[kind], days)) == len(taken(dict[kind, int], dict.fromkeys(days, 1))) == 10_999
 
 
 def test_the_place_in_a_set_is_told() -> None:

@@ -9,7 +9,6 @@ import decimal
 import enum
 import fractions
 import json
-import math
 import pathlib
 import re
 import types
@@ -25,7 +24,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_model_runner.values.data import DataType, encode, encode_data
-from trio_model_runner.values.jsonable import to_plain
 
 
 class Side(enum.Enum):
@@ -293,8 +291,3 @@ def test_a_payload_is_sent_whole_or_refused(value: Any) -> None:
     else:
         data = encode_data(DataType.JSON, value)
         assert data == json.dumps(expected, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def test_to_plain_is_what_a_model_would_see() -> None:
-    plain = to_plain({"a": (Bird("x"), Side.LEFT, math.inf)})
-    assert plain == {"a": [{"name": "x", "_position": None}, "left", math.inf]}

@@ -154,34 +154,50 @@ def test_to_dict_converts_what_returns_made() -> None:
     assert result.to_dict()["value"] == {"value": 1.5, "side": ["a"]}
 
 
+FRAME = {"shape": [1, 1], "columns": [{"name": "a", "type": "int64"}]}
+
+
 @pytest.mark.parametrize(
-    ("value", "value_type"),
+    ("value", "told", "value_type"),
     [
-        (pyarrow.table({"a": [1]}), "pyarrow.lib.Table"),
-        (pandas.DataFrame({"a": [1]}), f"{pandas.DataFrame.__module__}.DataFrame"),
-        (b"abc", "builtins.bytes"),
-        ({1: 2}, "builtins.dict"),
+        (pyarrow.table({"a": [1]}), FRAME, "pyarrow.lib.Table"),
+        (pandas.DataFrame({"a": [1]}), FRAME, f"{pandas.DataFrame.__module__}.DataFrame"),
+        (object(), None, "builtins.object"),
+        (print, None, "builtins.builtin_function_or_method"),
     ],
+    ids=str,
 )
-def test_to_dict_names_the_type_of_what_json_can_not_express(value: Any, value_type: str) -> None:
+def test_to_dict_names_the_type_of_what_json_can_not_express(value: Any, told: Any, value_type: str) -> None:
     row = PredictResult(FakeModel("7"), Status.SUCCESS, value).to_dict()
-    assert (row["value"], row["value_type"]) == (None, value_type)
-    json.dumps(row)
+    assert (row["value"], row["value_type"]) == (told, value_type)
+    json.dumps(row, allow_nan=False)
 
 
-@given(st.recursive(st.none() | st.floats() | st.text() | st.binary() | st.dates(), st.lists))
-def test_to_dict_is_always_for_json(value: Any) -> None:
-    row = PredictResult(FakeModel("7"), Status.SUCCESS, value).to_dict()
-    assert ("value_type" in row) == has_strangers(value)
-    json.dumps(row)
+@pytest.mark.parametrize("value", [None, math.nan, 1.5, [math.nan], b"abc", {1: 2}, "", {}, False])
+def test_to_dict_names_no_other_type(value: Any) -> None:
+    assert "value_type" not in PredictResult(FakeModel("7"), Status.SUCCESS, value).to_dict()
 
 
-def has_strangers(value: Any) -> bool:
-    if isinstance(value, list):
-        return any(map(has_strangers, value))
-    if isinstance(value, str):
-        return any("\ud800" <= character <= "\udfff" for character in value)
-    return not isinstance(value, float | None)
+@pytest.mark.parametrize(
+    "broken", ["\ud83d", math.nan, object(), 10**5000], ids=lambda each: type(each).__name__
+)
+def test_to_dict_is_strict_whatever_a_program_puts_into_a_result(broken: Any) -> None:
+    result: PredictResult[Any] = PredictResult(
+        FakeModel(broken, broken, broken), Status.FAILED, broken, broken, broken
+    )
+    made = round_of(
+        {result.model: result}, id=broken, method=broken, elapsed=broken, started_at=broken, missing=[broken]
+    )
+    for told in (result.to_dict(), made.to_dict()):
+        assert json.loads(json.dumps(told, allow_nan=False, ensure_ascii=False).encode()) == told
+
+
+def test_a_value_may_be_nested_as_deeply_as_an_answer() -> None:
+    value: Any = 1
+    for _ in range(256):
+        value = [value]
+    result = PredictResult(FakeModel("7"), Status.SUCCESS, value)
+    assert round_of({result.model: result}).to_dict()["results"][0]["value"] == value
 
 
 def test_a_round_is_a_mapping_from_model_to_result() -> None:
@@ -279,3 +295,14 @@ def test_a_round_as_a_dict_is_for_json() -> None:
         "results": [result.to_dict() for result in round_.values()],
     }
     assert round_with(timeout=math.inf).to_dict()["timeout"] is None
+
+
+def test_a_caller_that_changes_the_dict_changes_nothing_else() -> None:
+    result = PredictResult(FakeModel("7"), Status.SUCCESS, {"a": [1]})
+    made = round_of({result.model: result}, missing=["9"])
+    before = made.to_dict()
+    told = made.to_dict()
+    told["results"][0]["value"]["a"].append(2)
+    told["missing"].append("10")
+    told["counts"].clear()
+    assert made.to_dict() == before

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import math
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -27,6 +26,7 @@ from ..signal import Signal
 from ..values.data import Arguments
 from ..values.prediction_round import PredictionRound
 from ..values.results import Model, PredictResult
+from .as_completed import ResultsAsCompleted
 from .rounds import Round
 
 if TYPE_CHECKING:
@@ -105,28 +105,27 @@ class Caller:
         arguments: Arguments | ArgumentsFor,
         models: Models | None = None,
         **options: Unpack[CallOptions],
-    ) -> AsyncIterator[AsyncIterator[PredictResult[Any]]]:
+    ) -> AsyncIterator[ResultsAsCompleted[Any]]:
         """Play a round, and give each result as it comes; see `Cluster.as_completed`."""
-        send, receive = trio.open_memory_channel[PredictResult[Any]](math.inf)
-
-        def deliver(result: PredictResult[Any]) -> None:
-            with contextlib.suppress(trio.BrokenResourceError):  # the block was left, or closed its end
-                send.send_nowait(result)
-
-        new_round = self._new_round(method, arguments, models, options, on_result=deliver)
+        results = ResultsAsCompleted[Any]()
+        new_round = self._new_round(method, arguments, models, options, on_result=results.deliver)
+        results.id, results.missing = new_round.id, tuple(new_round.missing)
         await self._prepare(new_round, self._tell_start(new_round))
 
         @enable_ki_protection
         async def play() -> None:
-            with send:
-                await self._play(new_round)
+            ended = None
+            try:
+                ended = await self._play(new_round)
+            finally:
+                results.note_end(ended)
 
         async with open_nursery_for_body() as nursery:
             nursery.start_soon(play)
             try:
-                with receive:
-                    yield receive
+                yield results
             finally:
+                results.close()
                 nursery.cancel_scope.cancel()
 
     async def call_model(

@@ -10,13 +10,14 @@ import contextlib
 import enum
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..signal import Signal
+from ..text import readable_error
 
 if TYPE_CHECKING:
     from ..model.handle import ModelRunner
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Broadcast", "Change", "ChangeKind", "ChangeListener"]
 
 _MAX_QUEUED: Final = 10_000
+
+_LONGEST_ERROR: Final = 2000  # characters
 
 
 class ChangeKind(enum.StrEnum):
@@ -69,6 +72,19 @@ class Change:
     model: ModelRunner | None = None
     previous: ModelRunner | None = None
     error: BaseException | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return this change as strict JSON: ``json.dumps(..., allow_nan=False)`` takes it.
+
+        Keys: ``kind`` (such as "joined"), ``model`` and ``previous`` (each None, or as `ModelRunner.to_dict`
+        has it: the model as it is now), and ``error`` (its text of at most 2,000 characters, or None).
+        """
+        return {
+            "kind": self.kind.value,
+            "model": None if self.model is None else self.model.to_dict(),
+            "previous": None if self.previous is None else self.previous.to_dict(),
+            "error": readable_error(self.error, _LONGEST_ERROR),
+        }
 
 
 class ChangeListener:

@@ -27,7 +27,8 @@ from ..text import shown
 from ..values.data import Arguments
 from ..values.failure_codes import FailureCode
 from ..values.prediction_round import PredictionRound
-from ..values.results import Model, PredictResult
+from ..values.results import Model
+from .as_completed import ResultsAsCompleted
 from .block import Block
 from .caller import ArgumentsFor, Caller, Models
 from .changes import ChangeListener
@@ -47,7 +48,7 @@ __all__ = ["Cluster", "Join"]
 
 T = TypeVar("T", default=Any)
 
-Completed = AbstractAsyncContextManager[AsyncIterator[PredictResult[T]]]
+Completed = AbstractAsyncContextManager[ResultsAsCompleted[T]]
 OnJoin = Callable[["Join"], Awaitable[None]]
 
 _NO_ARGUMENTS = Arguments()
@@ -341,6 +342,11 @@ class Cluster:
             async with cluster.as_completed("predict") as results:
                 async for result in results:
                     ...
+                print(results.round)
+
+        What is iterated over has ``id`` (the round's), ``missing`` (ids in `models` that have never been
+        announced) and, once all results have come, ``round``, the `PredictionRound`; before, that is a
+        RuntimeError.
 
         Leaving the block early cancels the calls that are still open. Deadlines are kept, even if the block
         is slow.
@@ -430,18 +436,19 @@ class Cluster:
         """
         await self._caller.drain(timeout)
 
-    def snapshot(self) -> ClusterSnapshot:
-        """The present state of the cluster, in plain values."""
-        return take_snapshot(self._config, self._feed, self._fleet, self._caller)
+    def snapshot(self, *, models: bool = False) -> ClusterSnapshot:
+        """The present state of the cluster, in plain values.
+
+        Args:
+            models: with a row for each announced model; see `ClusterSnapshot.model_rows`.
+        """
+        return take_snapshot(self._config, self._feed, self._fleet, self._caller, models=models)
 
     def _hooks_of(self, instruments: Sequence[Instrument], service: NodeService) -> Hooks | None:
         if not instruments:
             return None
-        observed = ObservedCluster(self._config.crunch_id, service.call_path.strip("/"), self._full_snapshot)
+        observed = ObservedCluster(self._config.crunch_id, service.call_path.strip("/"), self.snapshot)
         return Hooks(instruments, observed, self._config.shutdown_grace)
-
-    def _full_snapshot(self, *, models: bool = False) -> ClusterSnapshot:
-        return self.snapshot()
 
     async def _join(self, model: ModelRunner, reason: JoinReason, fresh: bool) -> None:
         if self._on_join is not None:

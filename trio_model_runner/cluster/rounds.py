@@ -85,6 +85,16 @@ class Round:
             for actor in members
         ]
 
+    @property
+    def id(self) -> str:
+        """The round's id."""
+        return self._id
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """Ids that were asked for and never announced."""
+        return self._missing
+
     def end_by(self, deadline: float) -> None:
         """Cut the round off at this time on Trio's clock, in seconds, if that is sooner."""
         for scope in (self._preparation, self._cutoff):

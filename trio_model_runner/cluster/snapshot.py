@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+import trio
+
+from ..values.strict_json import strict_json
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
+    from ..model.actor import ModelActor
     from ..orchestrator import OrchestratorFeed
     from .caller import Caller
     from .fleet import Fleet
 
 __all__ = ["ClusterSnapshot", "take_snapshot"]
+
+_OF_REPORT: Final = ("code", "stage", "method")
+
+_NOT_OURS: Final = "another coordinator's call"
 
 
 @attrs.frozen
@@ -35,6 +44,12 @@ class ClusterSnapshot:
             "held"), ``method``, ``failures``, ``timeouts``, ``witness`` (a model id or None) and ``reason``.
         reports_unsent: how many reports wait for a connection to the orchestrator.
         draining: whether `Cluster.drain` was called. Then no new calls are taken.
+        model_rows: with ``models=True`` a row for each announced model; else None. It has the keys of
+            `ModelRunner.to_dict`, and ``connected_since`` (POSIX seconds, or None), ``failures`` and
+            ``timeouts`` (the most that one of its methods has had since that method's last success),
+            ``busy_with`` (the method of a call that was cut off, and that the node may still be at, or None),
+            ``report`` (of a report that waits or is held: its ``code``, ``stage`` and ``method``; or None),
+            and ``last_status`` and ``last_elapsed`` (its result in the last round; None if it was not in it).
     """
 
     crunch_id: str
@@ -48,20 +63,23 @@ class ClusterSnapshot:
     reports: tuple[Mapping[str, Any], ...]
     reports_unsent: int
     draining: bool
+    model_rows: tuple[Mapping[str, Any], ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the same as a dict that `json.dumps` takes."""
-        row = attrs.asdict(self, recurse=False)
-        row["models"] = dict(self.models)
-        row["reports"] = [dict(report) for report in self.reports]
-        row["last_round"] = dict(self.last_round) if self.last_round is not None else None
+        """Return the same as strict JSON, a copy: ``json.dumps(..., allow_nan=False)`` takes it.
+
+        Keys: those of the attributes; ``model_rows`` only with ``models=True``.
+        """
+        row: dict[str, Any] = strict_json(self)
+        if self.model_rows is None:
+            del row["model_rows"]
         return row
 
 
 def take_snapshot(
-    config: ClusterConfig, feed: OrchestratorFeed, fleet: Fleet, caller: Caller
+    config: ClusterConfig, feed: OrchestratorFeed, fleet: Fleet, caller: Caller, *, models: bool = False
 ) -> ClusterSnapshot:
-    """Make a snapshot from the parts of a cluster."""
+    """Make a snapshot from the parts of a cluster, with or without a row for each model."""
     last_round: dict[str, Any] | None = None
     if (last := caller.last_round) is not None:
         counts = dict(Counter(result.status.value for result in last.values()))
@@ -78,4 +96,22 @@ def take_snapshot(
         reports=tuple(fleet.reporting.rows()),
         reports_unsent=feed.pending_reports,
         draining=caller.draining,
+        model_rows=tuple(_row(actor, fleet, caller) for actor in fleet.members.values()) if models else None,
     )
+
+
+def _row(actor: ModelActor, fleet: Fleet, caller: Caller) -> Mapping[str, Any]:
+    """What is known of one model, without asking anybody."""
+    record, runner, at = actor.conduct.record, actor.runner, actor.connected_at
+    reports = fleet.judge.reports.about(record)
+    result = None if caller.last_round is None else caller.last_round.get(runner)
+    return {
+        **runner.to_dict(),
+        "connected_since": None if at is None else time.time() - (trio.current_time() - at),
+        "failures": max((standing.failures for standing in record.standings.values()), default=0),
+        "timeouts": max((standing.timeouts for standing in record.standings.values()), default=0),
+        "busy_with": None if record.overrun is None else record.overrun.method or _NOT_OURS,
+        "report": {key: reports[0].to_dict()[key] for key in _OF_REPORT} if reports else None,
+        "last_status": None if result is None else result.status.value,
+        "last_elapsed": None if result is None else result.elapsed,
+    }

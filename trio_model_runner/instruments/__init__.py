@@ -38,8 +38,8 @@ A line of the record, here broken into several::
 ``started`` is in POSIX seconds, ``timeout`` (null for none), ``seconds`` (how long the round took) and
 ``elapsed`` in seconds. ``elapsed``, ``statuses`` and ``sent`` have one entry for each model, in the order of
 ``model_ids``: S is SUCCESS, F FAILED, T TIMEOUT, K SKIPPED, A ABSENT; ``elapsed`` is null, and ``sent`` 0,
-where nothing was sent. ``details`` says what was wrong, of a hundred models at most. ``values`` is there if it
-was asked for. pandas reads it::
+where nothing was sent. ``details`` says what was wrong, of a hundred models at most. ``values`` is there if
+it was asked for. pandas reads it::
 
     rounds = pandas.read_json("rounds.jsonl", lines=True, convert_dates=False)
     rounds["statuses"] = rounds["statuses"].map(list)
@@ -89,7 +89,7 @@ _OF_EXTRAS = {
     "OpenTelemetryInstrument": ("open_telemetry", "opentelemetry", "opentelemetry-api", "otel"),
     "PrometheusInstrument": ("prometheus", "prometheus_client", "prometheus-client", "prometheus"),
 }
-"""Names that need an extra: their module, and what it needs as a package, as a distribution and as an extra."""
+"""Names that need an extra: their module, and what that needs: package, distribution, our extra."""
 
 
 def __getattr__(name: str) -> Any:

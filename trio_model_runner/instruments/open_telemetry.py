@@ -44,7 +44,7 @@ _MOST_WAITING: Final = 100_000  # results
 _AT_ONCE: Final = 50  # results, before others have their turn
 _NO_CONTEXT: Final = Context()
 _NO_SPAN: Final = Context({_SCOPE: None})
-"""A context without a span. An empty one would be taken for none, and an exemplar costs more than the value."""
+"""A context without a span: an exemplar costs as much as the value. An empty one would be taken for none."""
 
 logger = logging.getLogger("trio_model_runner.instruments")
 
@@ -241,7 +241,7 @@ def _by_status(played: PredictionRound[Any]) -> list[tuple[Status, list[PredictR
 
 
 def _status_code(result: PredictResult[Any]) -> tuple[str | None, str | None]:
-    """The gRPC status of a request that was sent, None if its call ended without one; and the kind of error."""
+    """The gRPC status of a request that was sent, None if it ended without one; and the kind of error."""
     error = result.error
     if isinstance(error, GRPCError):
         return error.status.name, error.status.name

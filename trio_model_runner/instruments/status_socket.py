@@ -121,7 +121,7 @@ class StatusSocket(Instrument):
     def model_changed(self, change: Change) -> None:
         """See `Instrument.model_changed`."""
         if self._readers:
-            self._tell("change", change=_plain(change))
+            self._tell("change", change=change.to_dict())
 
     def orchestrator_changed(self, connected: bool, error: str | None) -> None:
         """See `Instrument.orchestrator_changed`."""
@@ -149,12 +149,3 @@ class StatusSocket(Instrument):
     def _tell(self, kind: str, **more: Any) -> None:
         if self._readers:
             self._readers.tell(as_line({"type": kind, "at": time.time(), **more}))
-
-
-def _plain(change: Change) -> dict[str, Any]:
-    return {
-        "kind": change.kind.value,
-        "model": change.model and change.model.to_dict(),
-        "previous": change.previous and change.previous.to_dict(),
-        "error": None if change.error is None else str(change.error),
-    }

@@ -158,6 +158,12 @@ class ModelActor:
         return self._life.state is ModelState.JOINING
 
     @property
+    def connected_at(self) -> float | None:
+        """When its connection was made, on Trio's clock, seconds; None without one."""
+        node = self._steps.node
+        return None if node is None else node.made_at
+
+    @property
     def condition(self) -> str:
         """Its state in words, for people, with the reason if it is not ready."""
         if self.replaced:

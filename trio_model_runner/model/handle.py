@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Unpack, overload
 from trio.lowlevel import enable_ki_protection
 from typing_extensions import TypeVar
 
-from ..text import readable
+from ..text import readable, readable_error
 from ..values.data import Arguments
+from ..values.strict_json import strict_json
 
 if TYPE_CHECKING:
     import grpclib.client
@@ -260,8 +261,12 @@ class ModelRunner:
         return await self._operator.reset(timeout)
 
     def to_dict(self) -> dict[str, Any]:
-        """The model's identity and state, as a dict that `json.dumps` takes; `infos` are left out."""
-        return {
+        """The model's identity and state, as strict JSON: ``json.dumps(..., allow_nan=False)`` takes it.
+
+        Keys: ``model_id``, ``deployment_id``, ``name``, ``cruncher_id``, ``cruncher_name``, ``host``,
+        ``port``, ``state`` and ``error`` (its text, or None). `infos` are left out.
+        """
+        told = {
             "model_id": self.model_id,
             "deployment_id": self.deployment_id,
             "name": self.name,
@@ -270,8 +275,10 @@ class ModelRunner:
             "host": self.host,
             "port": self.port,
             "state": self.state.value,
-            "error": None if self.error is None else readable(str(self.error), self._longest_text),
+            "error": readable_error(self.error, self._longest_text),
         }
+        row: dict[str, Any] = strict_json(told)
+        return row
 
     def _info(self, key: str) -> str:
         return readable(str(self._operator.infos.get(key) or ""), self._longest_text)

@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import datetime
 import functools
+import numbers
 import operator
+import re
 import types
 import typing
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum, Flag
 from typing import Any, Final, TypeAlias
 
-__all__ = ["PRIMITIVES", "Hook", "MisfitError", "choice", "name_of", "wrong"]
+__all__ = [
+    "PRIMITIVES",
+    "Hook",
+    "MisfitError",
+    "UnsupportedTypeError",
+    "choice",
+    "listed",
+    "name_of",
+    "same",
+    "wrong",
+]
 
 Hook: TypeAlias = Callable[[Any, Any], Any]
 
@@ -28,8 +41,15 @@ _MOST_FLAGS: Final = 16
 """With so many flags, all combinations of them take 25 MB."""
 
 
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
 class MisfitError(ValueError):
     """A value is not what it must be. The text has the types, never the value."""
+
+
+class UnsupportedTypeError(TypeError):
+    """The coordinator asks for a type that no answer can be turned into."""
 
 
 def _float(value: Any, kind: Any) -> Any:
@@ -72,6 +92,14 @@ def _date(value: Any, kind: Any) -> Any:
         raise MisfitError(f"must be a {kind.__name__} in ISO 8601") from None
 
 
+def _uuid(value: Any, kind: Any) -> Any:
+    if type(value) is not str:
+        raise wrong(kind, value)
+    if not _UUID.fullmatch(value):
+        raise MisfitError(f"must be a {kind.__name__}, in 36 characters")
+    return kind(value)
+
+
 def _nothing(value: Any, kind: Any) -> Any:
     if value is not None:
         raise wrong(kind, value)
@@ -87,16 +115,86 @@ def _special(value: Any, kind: Any) -> Any:
 
 
 def _member(value: Any, kind: Any) -> Any:
-    """Return the member of an enum that has this value."""
+    """Return the member of an enum that has this value, of this type: True is not 1, and 1.0 is not.
+
+    What no member has may still mean one to the enum's own `_missing_`.
+    """
     if issubclass(kind, Flag):
         return _flags(value, kind)
+    simple, others = _members(kind)
+    if isinstance(value, (list, dict)):
+        found = next((member for member in others if same(member.value, value)), None)
+    else:
+        found = simple.get(_form(value))
+        if found is None and not (type(value) is str and len(value) > _LONGEST_QUOTED):
+            found = _missing(value, kind)
+    if found is None:
+        raise MisfitError(f"must be one of {listed([each.value for each in kind])}")
+    return found
+
+
+def _missing(value: Any, kind: Any) -> Any:
     try:
-        if isinstance(value, (list, dict)) or (type(value) is str and len(value) > _LONGEST_QUOTED):
-            return next(each for each in kind if each.value == value)
-        return kind(value)
-    except (ValueError, StopIteration):
-        values = [each.value for each in kind]
-        raise MisfitError(f"must be one of {_listed(values)}") from None
+        found = kind._missing_(value)
+    except ValueError:
+        return None
+    return found if isinstance(found, kind) else None
+
+
+@functools.lru_cache(maxsize=128)
+def _members(kind: Any) -> tuple[dict[tuple[type, Any], Any], list[Any]]:
+    """The members of an enum by type and value in JSON, and those whose values are lists or objects."""
+    simple: dict[tuple[type, Any], Any] = {}
+    others = []
+    for member in kind:
+        forms = list(_forms(member.value))
+        simple.update(dict.fromkeys(forms, member))
+        if not forms:
+            others.append(member)
+    return simple, others
+
+
+def _form(value: Any) -> tuple[type, Any]:
+    """The type and the value of what JSON has as one. All NaN are the same here."""
+    return type(value), value if value == value else None
+
+
+def _forms(plain: Any) -> Iterable[tuple[type, Any]]:
+    """The types and values that a value, which JSON has as one, may come as.
+
+    As everywhere, a float may come as a whole number, and a boolean as 0 or 1.
+    """
+    if plain is None:
+        yield types.NoneType, None
+    elif isinstance(plain, str):
+        yield str, str.__str__(plain)
+    elif isinstance(plain, bool):
+        yield bool, plain
+        yield int, int(plain)
+    elif isinstance(plain, numbers.Integral):
+        yield int, int(plain)
+    elif isinstance(plain, numbers.Number) and not isinstance(plain, complex):
+        number = float(plain)  # type: ignore[arg-type]
+        yield _form(number)
+        if number.is_integer():
+            yield int, int(number)
+
+
+def same(plain: Any, value: Any) -> bool:
+    """Whether a value of JSON is `plain`, down to the types of what is in it. A list may be a tuple's."""
+    if isinstance(plain, (list, tuple)):
+        return (
+            type(value) is list
+            and len(plain) == len(value)
+            and all(same(each, other) for each, other in zip(plain, value, strict=True))
+        )
+    if isinstance(plain, Mapping):
+        return (
+            type(value) is dict
+            and plain.keys() == value.keys()
+            and all(same(each, value[key]) for key, each in plain.items())
+        )
+    return not isinstance(value, (list, dict)) and _form(value) in _forms(plain)
 
 
 def _flags(value: Any, kind: Any) -> Any:
@@ -110,7 +208,7 @@ def _flags(value: Any, kind: Any) -> Any:
     bits = functools.reduce(operator.or_, (each.value for each in kind.__members__.values()), 0)
     if value >= 0 and not value & ~bits and (bits.bit_count() <= _MOST_FLAGS or value in _values_of(kind)):
         return kind(value)
-    raise MisfitError(f"must be made of the flags {_listed([each.value for each in kind])}")
+    raise MisfitError(f"must be made of the flags {listed([each.value for each in kind])}")
 
 
 def _values_of(kind: Any) -> set[int]:
@@ -124,6 +222,7 @@ PRIMITIVES: dict[type, Hook] = {
     bool: _bool,
     bytes: _never,
     types.NoneType: _nothing,
+    uuid.UUID: _uuid,
     datetime.datetime: _date,
     datetime.date: _date,
     datetime.time: _date,
@@ -138,9 +237,9 @@ def choice(kind: Any) -> Hook:
 
     def choose(value: Any, _: Any) -> Any:
         for plain, each in choices:
-            if plain == value and (type(plain) is type(value) or type(plain) is bool):
+            if same(plain, value):
                 return each
-        raise MisfitError(f"must be one of {_listed([plain for plain, _ in choices])}")
+        raise MisfitError(f"must be one of {listed([plain for plain, _ in choices])}")
 
     return choose
 
@@ -150,7 +249,8 @@ def wrong(kind: Any, value: Any) -> MisfitError:
     return MisfitError(f"must be {name_of(kind)}, got {type(value).__name__}")
 
 
-def _listed(values: Sequence[Any]) -> str:
+def listed(values: Sequence[Any]) -> str:
+    """Write values one after the other, as Python does."""
     return ", ".join(map(repr, values))
 
 

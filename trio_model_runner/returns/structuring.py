@@ -4,7 +4,7 @@
 of a text. An answer that fits only after such a conversion does not fit: nobody knows what the model meant.
 So a value is taken only as what it is, with the exceptions that the wire and JSON make necessary: a whole
 number is a float as well, 0 and 1 are booleans (nodes send ``True`` as INT 1), lists are taken as tuples and
-sets, text in ISO 8601 as a date, and members of enums come as their values.
+sets, text in ISO 8601 as a date, members of enums come as their values, and keys of objects come as text.
 
 To find out where an answer does not fit costs more than to find out that it does not fit. It costs much more
 if a hostile node sends a million misfits. So there are two converters: a quick one, which stops at the first
@@ -21,18 +21,23 @@ import operator
 import threading
 import types
 import typing
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from enum import Enum
 from typing import Any, Final, Literal
 
 import attrs
 import cattrs
+from cattrs.cols import mapping_structure_factory
 from cattrs.errors import BaseValidationError, ClassValidationError, IterableValidationError
 
 from ..abandoned import stop_if_abandoned
 from .for_pydantic import bound_for
+from .hashes import Hashes, set_of
+from .keys import ReadKey, read_key_as
+from .mappings import maker_of, types_of_items
 from .misfits import Misfit, describe_misfits, misfits_of_pydantic
-from .strict import PRIMITIVES, Hook, MisfitError, choice, name_of, wrong
+from .strict import PRIMITIVES, Hook, MisfitError, UnsupportedTypeError, choice, name_of, wrong
 
 __all__ = ["structure_as"]
 
@@ -41,9 +46,6 @@ _ENOUGH: Final = 20
 
 _LONGEST_REASON: Final = 200
 """How many characters are kept of the text of a coordinator's validator, which may quote the value."""
-
-_MOST_OF_ONE_HASH: Final = 100
-"""So many items of a set may have the same hash: it is a chance of numbers, or somebody made them so."""
 
 _LISTS = (list, tuple)
 _OF_FRAMES = ("pyarrow", "pandas")
@@ -70,7 +72,7 @@ def _structurer(wanted: Any) -> Callable[[Any], Any]:
     def structure(answer: Any) -> Any:
         try:
             return quick(answer, wanted)
-        except _UnsupportedTypeError:
+        except UnsupportedTypeError:
             raise
         except Exception as error:
             misfits = _explain(answer, wanted) or [Misfit((), _reason(error))]
@@ -91,8 +93,16 @@ def _converter(*, explaining: bool) -> cattrs.Converter:
     return converter
 
 
-class _UnsupportedTypeError(TypeError):
-    """The coordinator asks for a type that no answer can be turned into."""
+class _KeyMisfitError(MisfitError):
+    """A key of an object is not what it must be.
+
+    Attributes:
+        key: the key, as it came.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"key {reason}")
+        self.key = key
 
 
 def _unknown(kind: Any) -> Hook:
@@ -104,7 +114,7 @@ def _unknown(kind: Any) -> Hook:
         return lambda value, _: value
     if isinstance(kind, type) and kind.__module__.partition(".")[0] in _OF_FRAMES:
         return _instance
-    raise _UnsupportedTypeError(f"{name_of(kind)} is not supported; give a function instead")
+    raise UnsupportedTypeError(f"{name_of(kind)} is not supported; give a function instead")
 
 
 def _validated_by(validate: Callable[[Any], Any], model: Any) -> Hook:
@@ -118,27 +128,23 @@ def _validated_by(validate: Callable[[Any], Any], model: Any) -> Hook:
     return validated
 
 
-def _set_of(items: Iterable[Any]) -> set[Any]:
-    """Make a set, one item after the other.
-
-    Each item is compared with all that are there and have the same hash. Hashes of numbers, and of what is
-    made of them, are not random. So a stranger could make this take minutes.
+def _with_keys(read: ReadKey, items: Mapping[str, Any]) -> dict[Any, Any]:
+    """Turn the keys back, one after the other.
 
     Raises:
-        MisfitError: too many different items have the same hash.
+        MisfitError: a key is not what it must be, is there already, or could have been chosen for its hash.
     """
-    made: set[Any] = set()
-    counts: Counter[int] = Counter()
-    length = 0
-    for item in items:
-        made.add(item)
-        if len(made) > length:
-            length += 1
-            of_one_hash = counts[hash(item)] = counts[hash(item)] + 1
-            if of_one_hash > 1:
-                stop_if_abandoned()
-            if of_one_hash > _MOST_OF_ONE_HASH:
-                raise MisfitError(f"has more than {_MOST_OF_ONE_HASH} items of the same hash, for a set")
+    hashes = Hashes("dict")
+    made: dict[Any, Any] = {}
+    for text, value in items.items():
+        try:
+            key = read(text)
+        except MisfitError as error:
+            raise _KeyMisfitError(text, str(error)) from None
+        if key in made:
+            raise _KeyMisfitError(text, "means the same as another")
+        hashes.note(key)
+        made[key] = value
     return made
 
 
@@ -174,13 +180,16 @@ class _Selective:
         return self._finish(self._union(kind) if _is_union(kind) else self._checked(kind))
 
     def _checked(self, kind: Any) -> Hook:
-        form, length = _form(kind), _length(kind)
+        form, length, origin = _form(kind), _length(kind), typing.get_origin(kind) or kind
         self._resolve(kind)
-        structure = self._of_named_tuple(kind) if hasattr(kind, "_fields") else self._of_cattrs(kind)
+        if issubclass(origin, Mapping) and not _has_fields(origin):
+            structure = self._of_mapping(kind)
+        elif issubclass(origin, Set):
+            structure = self._of_set(kind)
+        else:
+            structure = self._of_named_tuple(kind) if hasattr(kind, "_fields") else self._of_cattrs(kind)
         what = "an object" if form is Mapping else "a list" if length is None else f"a list of {length}"
         expected = f"must be {what}, for {name_of(kind)}"
-        if issubclass(typing.get_origin(kind) or kind, Set):
-            structure = self._of_set(kind)
 
         def check(value: Any, _: Any) -> Any:
             stop_if_abandoned()
@@ -242,11 +251,26 @@ class _Selective:
                     self._converter.get_structure_hook(item)
 
     def _of_set(self, kind: Any) -> Hook:
-        """Make the hook without the check. It makes a list first: see `_set_of`."""
+        """Make the hook without the check. It makes a list first: see `hashes`."""
         made = type(self._of_cattrs(kind)([], kind))  # frozenset, say, for an abstract set
         items: Any = list[next(iter(typing.get_args(kind)), Any)]  # type: ignore[misc]
         structure = self._converter.get_structure_hook(items)
-        return lambda value, _: made(_set_of(structure(value, items)))
+        return lambda value, _: made(set_of(structure(value, items)))
+
+    def _of_mapping(self, kind: Any) -> Hook:
+        """Make the hook without the check. Values are structured under the texts of their keys."""
+        keys, values = types_of_items(kind)
+        read, make = read_key_as(keys), maker_of(kind, values)
+        plain: Any = dict[str, values]  # type: ignore[valid-type]
+        structure = mapping_structure_factory(
+            plain, self._converter, detailed_validation=self._converter.detailed_validation
+        )
+
+        def structure_mapping(value: Any, _: Any) -> Any:
+            structured = structure(value, plain)
+            return make(structured if read is None else _with_keys(read, structured))
+
+        return structure_mapping
 
     def _of_named_tuple(self, kind: Any) -> Hook:
         """Make the hook without the check. `cattrs` does not resolve the names of types in named tuples."""
@@ -271,13 +295,17 @@ def _is_union(kind: Any) -> bool:
 def _form(kind: Any) -> Any:
     """What an answer must be to become a `kind` that holds other values; None if a `kind` holds none."""
     origin = typing.get_origin(kind) or kind
-    if not isinstance(origin, type) or issubclass(origin, (str, bytes)):
+    if not isinstance(origin, type) or issubclass(origin, (str, bytes, Enum)):
         return None
-    if hasattr(origin, "__required_keys__") or attrs.has(origin) or dataclasses.is_dataclass(origin):
-        return Mapping
-    if issubclass(origin, Mapping):
+    if issubclass(origin, Mapping) or _has_fields(origin):
         return Mapping
     return _LISTS if issubclass(origin, (Sequence, Set, deque)) else None
+
+
+def _has_fields(origin: type) -> bool:
+    """Whether a class says which fields an object must have."""
+    is_typed_dict = hasattr(origin, "__required_keys__")
+    return is_typed_dict or attrs.has(origin) or dataclasses.is_dataclass(origin)
 
 
 def _length(kind: Any) -> int | None:
@@ -343,6 +371,8 @@ def _misfits(error: BaseException, place: tuple[str | int, ...]) -> Iterator[Mis
         for inner in here:
             yield from _misfits(inner, place)
         return
+    if isinstance(error, _KeyMisfitError):
+        place = (*place, error.key)
     of_pydantic = misfits_of_pydantic(error)
     if of_pydantic is None:
         yield Misfit(place, _reason(error))

@@ -9,6 +9,8 @@ Read in this order:
   may become is bounded in `json_structure`. `frames` does data frames.
 - `frames.bounds` bounds the size of a data frame in an answer. (HTTP/2 has frames, too: their size is bounded
   in `rpc.http2`, and the size of a gRPC message in `rpc.messages`.)
+- `strict_json` tells any value to people and web services, where `jsonable` refuses what a model would not
+  see as it was meant.
 - `refusal` says why a value can't be sent, and where inside the value the reason is.
 - `effort` says which values are too large to be encoded in the event loop.
 - `results` has what comes back from one model, and what a coordinator sees of a model. `prediction_round` has

@@ -45,7 +45,7 @@ from .frames.writing import is_frame
 from .json_structure import MAX_DEPTH, is_deep
 from .refusal import Refusal
 
-__all__ = ["advice_on", "as_number", "require_utf8", "to_json", "to_plain"]
+__all__ = ["advice_on", "as_number", "require_utf8", "to_json"]
 
 _LEAVES = frozenset({type(None), bool, int, float, str})
 _PIECE_BYTES = 2**16  # takes 1 to 2 ms to write
@@ -73,15 +73,6 @@ def to_json(value: Any) -> bytes:
     if is_deep(data):
         raise Refusal(ValueError, _TOO_DEEP)
     return data
-
-
-def to_plain(value: Any) -> Any:
-    """Copy `value` as if it was written as JSON and read again: dicts, lists, text, numbers, booleans, None.
-
-    Raises:
-        Refusal: JSON can't express the value.
-    """
-    return json.loads(to_json(value))
 
 
 def as_number(value: Any) -> bool | int | float | None:

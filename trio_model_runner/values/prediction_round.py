@@ -11,6 +11,7 @@ from typing import Any, Generic
 from typing_extensions import TypeVar
 
 from .results import Model, ModelIdentity, PredictResult, Status
+from .strict_json import strict_json
 
 __all__ = ["PredictionRound"]
 
@@ -109,22 +110,24 @@ class PredictionRound(Mapping[ModelT, PredictResult[ValueT_co, ModelT]], Generic
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return this round as a dict that `json.dumps` takes.
+        """Return this round as strict JSON, a copy: ``json.dumps(..., allow_nan=False)`` takes it.
 
         Keys: ``id``, ``method``, ``started_at`` (POSIX seconds), ``elapsed`` (seconds), ``timeout`` (seconds,
         None for no limit), ``counts`` (by status), ``missing`` (ids) and ``results`` (a list; see
         `PredictResult.to_dict`).
         """
-        return {
+        told = {
             "id": self.id,
             "method": self.method,
             "started_at": self.started_at,
             "elapsed": self.elapsed,
-            "timeout": None if math.isinf(self.timeout) else self.timeout,
+            "timeout": self.timeout,
             "counts": {status.value: len(group) for status, group in self._by_status.items()},
-            "missing": list(self.missing),
-            "results": [result.to_dict() for result in self._results.values()],
+            "missing": self.missing,
         }
+        row: dict[str, Any] = strict_json(told)
+        row["results"] = [result.to_dict() for result in self._results.values()]
+        return row
 
     def __str__(self) -> str:
         """Say in one line how the round ended."""

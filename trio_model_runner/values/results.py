@@ -22,8 +22,8 @@ from typing_extensions import TypeVar
 from ..errors import TrioModelRunnerError
 from ..text import quoted
 from .data import Arguments
-from .jsonable import to_plain
-from .refusal import Refusal
+from .frames.writing import is_frame
+from .strict_json import strict_json
 
 if TYPE_CHECKING:
     import grpclib.client
@@ -193,7 +193,7 @@ class Model(ModelIdentity, Protocol):
         """Have the model forget all that it has learnt; see `ModelRunner.reset`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """What the model is and how it is, as a dict that `json.dumps` takes."""
+        """What the model is and how it is, as strict JSON."""
 
 
 class Status(enum.StrEnum):
@@ -256,15 +256,16 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
         raise ModelError(text, result=self) from self.error
 
     def to_dict(self) -> dict[str, Any]:
-        """Return this result as a dict that `json.dumps` takes, a copy.
+        """Return this result as strict JSON, a copy: ``json.dumps(..., allow_nan=False)`` takes it.
 
         Keys: ``model_id``, ``deployment_id``, ``model_name``, ``status``, ``value``, ``elapsed`` (seconds),
-        ``detail``, ``error`` (the exception's type, or None) and ``sent``. Values are converted as if they
-        were sent in JSON: tuples become lists, attrs and dataclass instances become dicts. If JSON can't
-        express a value, such as a data frame, ``value`` is None, and a key ``value_type`` names its type. NaN
-        and infinities stay.
+        ``detail``, ``error`` (the exception's type, or None) and ``sent``. What JSON lacks becomes the next
+        best, as `values.strict_json` says: NaN and infinities become None, tuples lists, attrs and dataclass
+        instances dicts, dates text. Of a data frame, only the ``shape`` and the ``columns`` (name and type)
+        are told. If the value as a whole is a frame, or nothing that JSON has, a key ``value_type`` names its
+        type.
         """
-        row: dict[str, Any] = {
+        told = {
             "model_id": self.model.model_id,
             "deployment_id": self.model.deployment_id,
             "model_name": self.model.name,
@@ -275,10 +276,11 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
             "error": None if self.error is None else type(self.error).__name__,
             "sent": self.sent,
         }
-        try:
-            row["value"] = to_plain(self.value)
-        except Refusal:
-            row["value_type"] = f"{type(self.value).__module__}.{type(self.value).__qualname__}"
+        row: dict[str, Any] = strict_json(told)
+        value, kind = self.value, type(self.value)
+        row["value"] = strict_json(value)  # by itself: it may be nested as deeply as JSON may
+        if is_frame(value) or (row["value"] is None and value is not None and kind is not float):
+            row["value_type"] = strict_json(f"{kind.__module__}.{kind.__qualname__}")
         return row
 
     def __repr__(self) -> str:

@@ -62,6 +62,7 @@ async def rounds(cluster: Cluster) -> None:
     assert_type(await cluster.call("predict", returns=Row), PredictionRound[Row])
     assert_type(await cluster.call("predict", returns=Quote), PredictionRound[Quote])
     assert_type(await cluster.call("predict", returns=list[Point]), PredictionRound[list[Point]])
+    assert_type(await cluster.call("predict", returns=dict[int, float]), PredictionRound[dict[int, float]])
     assert_type(  # Any for pyright, to which a NewType is a function of Any
         await cluster.call("predict", returns=Price),  # pyright: ignore[reportAssertTypeFailure]
         PredictionRound[Price],

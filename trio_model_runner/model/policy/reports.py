@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from ...values.failure_codes import FailureCode
+from ...values.strict_json import strict_json
 from .crowd import Crowd
 from .record import NEVER
 
@@ -111,9 +112,9 @@ class PendingReport:
         return self.members_asked and self.record.tried_at >= self.confirming_since
 
     def to_dict(self) -> dict[str, Any]:
-        """The same in plain values, for snapshots."""
+        """The same as strict JSON, for snapshots."""
         standing = self.record.standings.get(self.method)
-        return {
+        told = {
             "model_id": self.record.model_id,
             "code": self.code.value,
             "stage": self.stage.value,
@@ -123,6 +124,8 @@ class PendingReport:
             "witness": (standing.witness or None) if standing is not None else None,
             "reason": self.reason,
         }
+        row: dict[str, Any] = strict_json(told)
+        return row
 
 
 @attrs.frozen

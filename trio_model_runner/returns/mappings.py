@@ -1,0 +1,70 @@
+"""What kinds of mappings an answer can become: what their keys and values are, and how one is made of a dict.
+
+This module must not know how keys and values are checked.
+"""
+
+from __future__ import annotations
+
+import collections
+import types
+import typing
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Final
+
+__all__ = ["maker_of", "types_of_items"]
+
+_PLAIN: Final = ("builtins", "collections", "collections.abc", "typing", "types")
+"""The modules of mappings whose arguments are the types of their keys and values."""
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a mapping is one of Python's own, and no class of the coordinator's."""
+    return (typing.get_origin(kind) or kind).__module__ in _PLAIN
+
+
+def types_of_items(kind: Any) -> tuple[Any, Any]:
+    """The types of a mapping's keys and values; Any where they are not said.
+
+    A class says them by its base, as in ``class Prices(dict[int, float])``.
+    """
+    arguments, origin = typing.get_args(kind), typing.get_origin(kind) or kind
+    if _is_plain(kind):
+        if issubclass(origin, collections.Counter):
+            return (*arguments, Any)[0], int if arguments else Any
+        return (arguments[0], arguments[1]) if len(arguments) == 2 else (Any, Any)
+    bases = getattr(origin, "__orig_bases__", ())
+    inside = (variable for base in bases for variable in getattr(base, "__parameters__", ()))
+    variables = getattr(origin, "__parameters__", None) or tuple(dict.fromkeys(inside))
+    given = dict(zip(variables, arguments, strict=False))
+    for base in bases:
+        of_base = typing.get_origin(base) or base
+        if isinstance(of_base, type) and issubclass(of_base, Mapping):
+            keys, values = types_of_items(base)
+            return _filled_in(keys, given), _filled_in(values, given)
+    return Any, Any
+
+
+def _filled_in(kind: Any, given: Mapping[Any, Any]) -> Any:
+    """A type, with the arguments of a generic class in place of its variables."""
+    if isinstance(kind, typing.TypeVar):
+        return given.get(kind, Any)
+    inside = getattr(kind, "__parameters__", ())
+    return kind[tuple(given.get(each, Any) for each in inside)] if inside else kind
+
+
+def maker_of(kind: Any, values: Any) -> Callable[[dict[Any, Any]], Any]:
+    """Make the function that makes a mapping of a dict, which it may keep.
+
+    Args:
+        kind: the mapping's type.
+        values: the type of its values.
+    """
+    origin = typing.get_origin(kind) or kind
+    if origin in (dict, Mapping, MutableMapping):
+        return lambda made: made
+    if issubclass(origin, collections.defaultdict):
+        factory = values if callable(values) and values is not Any else None
+        return lambda made: origin(factory, made)
+    if origin is types.MappingProxyType:
+        return types.MappingProxyType
+    return typing.cast("Callable[[dict[Any, Any]], Any]", origin)
