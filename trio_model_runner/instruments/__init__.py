@@ -41,7 +41,7 @@ A line of the record, here broken into several::
 where nothing was sent. ``details`` says what was wrong, of a hundred models at most. ``values`` is there if
 it was asked for. pandas reads it::
 
-    rounds = pandas.read_json("rounds.jsonl", lines=True, convert_dates=False)
+    rounds = pandas.read_json("rounds.jsonl", lines=True, dtype={"sent": str, "crunch_id": str})
     rounds["statuses"] = rounds["statuses"].map(list)
     calls = rounds.explode(["model_ids", "statuses", "elapsed"])
     calls[calls["statuses"] == "S"].groupby("model_ids")["elapsed"].median()

@@ -48,7 +48,7 @@ class RecordFile:
         self._keep = keep
         self._file: int | None = None
         self._busy = threading.Lock()
-        self._to_close = False
+        self._closing = True
 
     def open(self) -> None:
         """Open the file, and cut off half a line at its end.
@@ -57,7 +57,8 @@ class RecordFile:
             BlockingIOError: another one has it open.
             OSError: it can't be opened.
         """
-        with self._working():
+        with self._busy:
+            self._closing = False
             self._open()
 
     def _open(self) -> None:
@@ -73,8 +74,8 @@ class RecordFile:
                     os.close(file)
 
     def close(self) -> None:
-        """Close it, which frees the lock; never waits. Idempotent."""
-        self._to_close = True
+        """Close it, which frees the lock; never waits. Nothing is written until it is opened again."""
+        self._closing = True
         if self._busy.acquire(blocking=False):
             try:
                 self._close()
@@ -85,10 +86,11 @@ class RecordFile:
     def _working(self) -> Iterator[None]:
         try:
             with self._busy:
-                self._to_close = False
+                if self._closing:
+                    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
                 yield
         finally:
-            if self._to_close:
+            if self._closing:
                 self.close()
 
     def _close(self) -> None:
@@ -100,7 +102,7 @@ class RecordFile:
         """Append whole lines, all of them or none.
 
         Raises:
-            OSError: none was written.
+            OSError: none was written: the disk takes them not, or this is closed.
         """
         with self._working():
             if self._file is not None and not self._is_at_path(self._file):
