@@ -49,7 +49,7 @@ async def test_each_round_is_a_line(path: Path, autojump_clock: MockClock) -> No
             nursery.start_soon(cluster.call, "hang")
             await trio.sleep(1)
             nursery.cancel_scope.cancel()
-        ids = [model.deployment_id for model in cluster.models.values()]
+        ids = [model.deployment_id for model in cluster.announced.values()]
     first, second = rows(path)
     assert first["crunch_id"] == crunch.config().crunch_id
     assert (first["method"], second["method"]) == ("predict", "tick")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -264,7 +265,10 @@ class Hooks:
             nursery.start_soon(self._raise_interrupts)
             try:
                 for each in self._listeners:
-                    await nursery.start(self._live, each)
+                    scope = await nursery.start(self._live, each)
+                    scope.shield = (
+                        True  # not before: where all is cancelled now, it would be waited for for ever
+                    )
                 yield
             finally:
                 now = trio.current_time()
@@ -286,16 +290,16 @@ class Hooks:
         if interrupt is not None:
             raise interrupt
 
-    async def _live(self, listener: _Listener, task_status: trio.TaskStatus[None]) -> None:
+    async def _live(self, listener: _Listener, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
         entered = False
         scope = trio.CancelScope(deadline=trio.current_time() + _ENTERING)
         try:
             with scope:
                 async with _life(listener.instrument, self._cluster):
                     entered = True
-                    scope.shield, scope.deadline = True, float("inf")
+                    scope.deadline = math.inf
                     listener.on = True
-                    task_status.started()
+                    task_status.started(scope)
                     try:
                         await self._leaving.wait()
                     finally:
@@ -311,7 +315,7 @@ class Hooks:
             did = "leave" if entered else "enter"
             logger.error("instrument %s took too long to %s, and was cut off", listener, did)
         if not entered:
-            task_status.started()
+            task_status.started(scope)
 
 
 def _life(instrument: Instrument, cluster: ObservedCluster) -> AbstractAsyncContextManager[object]:
