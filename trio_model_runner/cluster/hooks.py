@@ -114,7 +114,7 @@ class _Listener:
         Returns:
             Whether that went well, and what it returned.
         """
-        began = time.perf_counter()
+        began, processor_began = time.perf_counter(), time.thread_time()
         try:
             value = _call_interruptibly(self._hooks[hook], *arguments)
         except (KeyboardInterrupt, SystemExit) as error:
@@ -129,10 +129,12 @@ class _Listener:
         seconds = time.perf_counter() - began
         if seconds > _SLOW and self._first(hook, "slow"):
             logger.warning(
-                "instrument %s: %s took %d ms, in which all else waited; more of this is not logged",
+                "instrument %s: %s took %d ms (%d ms of processor time), in which all else waited; "
+                "more of this is not logged",
                 self,
                 hook,
                 seconds * 1000,
+                (time.thread_time() - processor_began) * 1000,
             )
         return True, value
 
