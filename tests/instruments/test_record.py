@@ -51,6 +51,12 @@ def test_what_json_lacks_is_null() -> None:
     assert (row["timeout"], row["seconds"], row["id"]) == (None, None, "x7")
 
 
+def test_lines_are_strict_whatever_is_in_them() -> None:
+    assert read(as_line({"crunch_id": "a\ud83dä\u2028\n"})) == {"crunch_id": "a?ä\u2028\n"}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        as_line({"seconds": math.nan})
+
+
 def test_details_are_short_and_few() -> None:
     many = played("F" * 300)
     for result in many.values():

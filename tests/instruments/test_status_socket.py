@@ -198,6 +198,19 @@ async def test_only_this_user_can_connect(path: Path, umask: int, autojump_clock
         os.umask(before)
 
 
+async def test_it_is_never_open_to_others(
+    path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    modes: list[int] = []
+    before = os.umask(0)
+    monkeypatch.setattr(Path, "chmod", lambda path, _: modes.append(path.stat().st_mode))
+    try:
+        async with listening(StatusSocket(path)):
+            assert [stat.S_IMODE(mode) for mode in modes] == [0o600]
+    finally:
+        os.umask(before)
+
+
 LISTENING = """
 import socket, sys
 listener = socket.socket(socket.AF_UNIX)

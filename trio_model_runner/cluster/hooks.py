@@ -204,7 +204,7 @@ class Hooks:
         self._interrupt: BaseException | None = None
         self._interrupted = trio.Event()
         self._leaving = trio.Event()
-        self._leave_by = 0.0
+        self._leave_by: float | None = None
 
     # What happens.
 
@@ -264,7 +264,7 @@ class Hooks:
             KeyboardInterrupt, SystemExit: a hook raised it.
         """
         async with open_nursery_for_body() as nursery:
-            nursery.start_soon(self._raise_interrupts)
+            nursery.start_soon(self._raise_interrupt)
             try:
                 for each in self._listeners:
                     scope = await nursery.start(self._live, each)
@@ -273,24 +273,21 @@ class Hooks:
                     )
                 yield
             finally:
-                now = trio.current_time()
-                self._leave_by = max(self._leave_by or now + self._grace, now + _AT_LEAST_FOR_LEAVING)
+                self._leave_by = max(self._deadline(), trio.current_time() + _AT_LEAST_FOR_LEAVING)
                 self._leaving.set()
                 nursery.cancel_scope.cancel()
-        self._raise_interrupt()  # one that came when nobody waited for it any more
 
     def leave_within_grace(self) -> None:
         """The block is being left: from now on the grace is running."""
-        self._leave_by = trio.current_time() + self._grace
+        self._leave_by = self._deadline()
 
-    async def _raise_interrupts(self) -> None:
+    def _deadline(self) -> float:
+        return trio.current_time() + self._grace if self._leave_by is None else self._leave_by
+
+    async def _raise_interrupt(self) -> None:
         await self._interrupted.wait()
-        self._raise_interrupt()
-
-    def _raise_interrupt(self) -> None:
-        interrupt, self._interrupt = self._interrupt, None
-        if interrupt is not None:
-            raise interrupt
+        assert self._interrupt is not None
+        raise self._interrupt
 
     async def _live(self, listener: _Listener, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
         entered = False
@@ -306,7 +303,7 @@ class Hooks:
                         await self._leaving.wait()
                     finally:
                         listener.on = False
-                        scope.deadline = self._leave_by or trio.current_time() + self._grace
+                        scope.deadline = self._deadline()
         except ConfigError:
             if not entered:
                 raise
