@@ -48,17 +48,16 @@ class RecordFile:
         self._keep = keep
         self._file: int | None = None
         self._busy = threading.Lock()
-        self._closing = True
+        self._closing = False
 
     def open(self) -> None:
         """Open the file, and cut off half a line at its end.
 
         Raises:
             BlockingIOError: another one has it open.
-            OSError: it can't be opened.
+            OSError: it can't be opened, or this is closed.
         """
-        with self._busy:
-            self._closing = False
+        with self._working():
             self._open()
 
     def _open(self) -> None:
@@ -74,7 +73,7 @@ class RecordFile:
                     os.close(file)
 
     def close(self) -> None:
-        """Close it, which frees the lock; never waits. Nothing is written until it is opened again."""
+        """Close it for good, which frees the lock. Never waits. Nothing more is begun then."""
         self._closing = True
         if self._busy.acquire(blocking=False):
             try:

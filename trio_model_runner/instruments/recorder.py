@@ -72,9 +72,8 @@ class RoundRecorder(Instrument):
     ) -> None:
         self.dropped = 0
         self._path = check_path(path)
-        self._file = RecordFile(
-            self._path, check_count("max_bytes", max_bytes, 1), check_count("keep", keep, 0)
-        )
+        self._max_bytes, self._keep = check_count("max_bytes", max_bytes, 1), check_count("keep", keep, 0)
+        self._file = RecordFile(self._path, self._max_bytes, self._keep)
         self._values = values
         self._crunch_id = ""
         self._one = OneCluster(self)
@@ -96,6 +95,9 @@ class RoundRecorder(Instrument):
         with self._one.cluster():
             self._crunch_id = cluster.crunch_id
             self._closing, self._lines, self._waiting_bytes, self._failing = False, [], 0, False
+            self._file = RecordFile(
+                self._path, self._max_bytes, self._keep
+            )  # a thread may still have the last
             try:
                 await self._open()
                 async with trio.open_nursery() as nursery:
