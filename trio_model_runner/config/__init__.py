@@ -1,8 +1,8 @@
 """What a coordinator can set.
 
 Read in this order: `settings` has the classes with every field (`Backoff` has the waits between attempts to
-connect), `validators` refuses wrong values, `together` tells all of a class at once, and `settings_file` reads TOML and the environment. Nothing here
-may know what other rooms do with a setting.
+connect), `validators` refuses wrong values, `together` tells all that are wrong at once,
+and `settings_file` reads TOML and the environment. Nothing here may know what other rooms do with a setting.
 """
 
 from .settings import Backoff, ClusterConfig, Health, Keepalive, Limits, OrchestratorConfig
