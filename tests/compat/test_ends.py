@@ -42,6 +42,23 @@ async def fail():
     raise ValueError("the coordinator's own")
 """
 
+HELD_UP = """
+import os, signal
+from trio_model_runner.cluster.cluster import Cluster
+
+leave = Cluster.__aexit__
+
+async def leave_late(*arguments):
+    import trio
+    print("held up", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    with trio.CancelScope(shield=True):
+        await trio.sleep(0.5)
+    return await leave(*arguments)
+
+Cluster.__aexit__ = leave_late
+"""
+
 RUN = """
 try:
     asyncio.run(main())
@@ -58,6 +75,39 @@ async def only_begin():
 loop = asyncio.new_event_loop()
 loop.run_until_complete(only_begin())
 loop.close()  # and neither its tasks nor its generators
+"""
+
+
+FORKED = """
+import os
+
+async def use_there():
+    async def call():
+        await runner.call("predict")
+
+    assert len(runner.model_cluster.models_run) == 0
+    for use in (runner.init, runner.sync, call):
+        try:
+            await use()
+        except RuntimeError as error:
+            assert "forked: make another one" in str(error), error
+        else:
+            raise AssertionError(use)
+    await runner.close()
+
+async def begin():
+    await runner.init()
+    print("entered", flush=True)
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(begin())
+child = os.fork()
+if child == 0:
+    asyncio.run(use_there())  # and not in the other loop, whose sockets are the parent's, too
+else:
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(loop.run_until_complete(runner.call("predict"))) == 2
+    loop.close()
 """
 
 
@@ -112,8 +162,9 @@ async def check_told(crunch: LocalCrunch, witness: Witness) -> None:
         ("end = leave" + RUN, 3, "entered\n"),
         ("end = fail" + RUN, 1, "entered\n"),
         (DROPPED, 0, "entered\n"),
+        (FORKED, 0, "entered\n"),
     ],
-    ids=["interrupted", "exit", "exception", "dropped loop"],
+    ids=["interrupted", "exit", "exception", "dropped loop", "forked"],
 )
 async def test_all_are_told_and_nothing_is_said(end: str, code: int, said: str) -> None:
     async def both_hang() -> None:
@@ -131,6 +182,20 @@ async def test_all_are_told_and_nothing_is_said(end: str, code: int, said: str) 
         else:
             assert errors == ""
         await check_told(crunch, witness)
+
+
+async def test_a_second_interrupt_ends_the_wait_without_a_word() -> None:
+    """The first cancels the call; the second comes while the nodes are told, which is held up."""
+
+    async def both_hang() -> None:
+        for model_id in "ab":
+            await crunch.node(model_id).wait_for_calls(2)
+
+    async with LocalCrunch(dict.fromkeys("ab", Model)) as crunch:
+        program = PROGRAM + HELD_UP + "end = hang" + RUN
+        code, output, errors = await run(program, crunch.orchestrator.port, interrupt=both_hang)
+        assert (code, errors) == (0, "")
+        assert output == "entered\nheld up\n['MainThread', 'trio_model_runner.compat']\n"
 
 
 async def test_an_interrupt_while_it_begins() -> None:

@@ -26,7 +26,6 @@ from trio_model_runner.compat import (
     VariantType,
     encode_data,
 )
-from trio_model_runner.compat.engine import Engine
 from trio_model_runner.testing import LocalCrunch
 from trio_model_runner.testing.grpc_server import ServerConnection
 
@@ -124,11 +123,42 @@ async def test_tasks_can_call_until_their_end(crunch: LocalCrunch) -> None:
 
 async def test_a_runner_that_is_dropped_ends(crunch: LocalCrunch, witness: Witness) -> None:
     async def program() -> None:
-        await runner_for(crunch).init()
-        gc.collect()
-        await until(lambda: not engine_threads())
+        gc.disable()
+        try:
+            await runner_for(crunch).init()
+            await until(lambda: not engine_threads())  # it is no part of a cycle
+        finally:
+            gc.enable()
 
     await in_asyncio(program)
+    await check_gone(crunch, witness)
+
+
+async def test_a_runner_may_be_collected_in_another_ones_thread(
+    crunch: LocalCrunch, witness: Witness
+) -> None:
+    async def collect() -> None:
+        gc.collect()
+
+    async def program() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+        async with runner_for(crunch) as kept:
+            gc.disable()
+            try:
+                in_cycle: list[Any] = [runner_for(crunch)]
+                await in_cycle[0].init()
+                in_cycle.append(in_cycle)
+                del in_cycle
+                await kept.model_cluster.engine().run(collect)
+            finally:
+                gc.enable()
+            await until(lambda: len(engine_threads()) == 1)
+            gc.collect()
+            await asyncio.sleep(0)
+
+    unhandled: list[Any] = []
+    await in_asyncio(program)
+    assert unhandled == []
     await check_gone(crunch, witness)
 
 
@@ -181,29 +211,28 @@ async def test_the_event_loop_goes_on_while_trio_is_busy(crunch: LocalCrunch) ->
     await in_asyncio(program)
 
 
-async def test_the_event_loop_goes_on_while_a_runner_closes(
-    crunch: LocalCrunch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    leave = Engine.leave
-
-    async def leave_slowly(engine: Engine) -> None:
+async def test_the_event_loop_goes_on_while_a_runner_closes(crunch: LocalCrunch) -> None:
+    async def block() -> None:
         begun.set()
-        waited.append(await trio.to_thread.run_sync(release.wait, 20))
-        await leave(engine)
+        waited.append(release.wait(20))  # Trio's loop stands still until then
 
     async def program() -> None:
         runner = runner_for(crunch)
         await runner.init()
-        closing = asyncio.create_task(runner.close())
+        blocking = asyncio.create_task(runner.model_cluster.engine().run(block))
         await until(begun.is_set)
+        closing = asyncio.create_task(runner.close())
+        await asyncio.sleep(0.05)
+        assert not closing.done()
         release.set()  # nobody but this loop can
         await closing
+        with pytest.raises(RuntimeError, match="was closed"):
+            await blocking
 
-    monkeypatch.setattr(Engine, "leave", leave_slowly)
     begun, release = threading.Event(), threading.Event()
     waited: list[bool] = []
     await in_asyncio(program)
-    assert waited[0]
+    assert waited == [True]
 
 
 async def test_sync_waits_until_the_runner_is_closed(crunch: LocalCrunch) -> None:

@@ -26,6 +26,7 @@ from trio_model_runner.compat import (
     VariantType,
     encode_data,
 )
+from trio_model_runner.compat.model_cluster import _Known
 from trio_model_runner.testing import LocalCrunch, Service
 
 Results = dict[ModelRunner, ModelPredictResult]
@@ -175,6 +176,27 @@ async def test_models_come_and_go_and_are_the_same_runners_meanwhile() -> None:
             trio.from_thread.run(function, *arguments, trio_token=token)
 
         await in_asyncio(program, crunch, to_trio)
+
+
+async def test_a_look_at_one_model_is_no_look_at_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Private: what a look costs is seen by nobody, until there are 500 models.
+    runner_of, asked = _Known.runner_of, []
+
+    def ask(known: _Known, model: Any) -> ModelRunner:
+        asked.append(model.model_id)
+        return runner_of(known, model)
+
+    async def program(crunch: LocalCrunch) -> None:
+        async with runner_for(crunch) as runner:
+            models = runner.model_cluster.models_run
+            assert (len(models), [*models], "b" in models, "d" in models) == (3, [*"abc"], True, False)
+            assert asked == []
+            assert models["b"].model_id == models.get("b", models["b"]).model_id == "b"
+            assert asked == ["b"] * 3
+
+    monkeypatch.setattr(_Known, "runner_of", ask)
+    async with LocalCrunch(dict.fromkeys("abc", Model)) as crunch:
+        await in_asyncio(program, crunch)
 
 
 async def test_a_runner_takes_no_models_of_another() -> None:

@@ -1,7 +1,9 @@
 """The models of a runner, and the life of its cluster: one after each `init`, until it is closed.
 
 A runner belongs to the asyncio loop in which it was initialised; in another one it is refused. When its loop
-has ended, it may be initialised again. This module must not know what a call carries.
+has ended, it may be initialised again. In a process that was forked meanwhile, it has no models, and is
+refused. Nothing here refers to its owner: so a runner that is dropped ends at once. This module must not know
+what a call carries.
 """
 
 from __future__ import annotations
@@ -9,17 +11,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
+import weakref
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from contextlib import AbstractAsyncContextManager
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ..config import ClusterConfig
 from ..errors import OrchestratorUnavailable
 from ..services import NodeService
 from ..text import quoted, shown
 from ..values.results import Model
-from .engine import Engine, running_engine
+from .engine import Engine
 from .results import ModelRunner
 
 __all__ = ["ModelCluster", "ModelsRun"]
@@ -35,12 +36,12 @@ class ModelCluster:
 
     def __init__(self, config: ClusterConfig, service: NodeService) -> None:
         self.crunch_id = config.crunch_id
-        self.models_run = ModelsRun(self)
+        self._known = _Known()
+        self.models_run = ModelsRun(self._known)
         self._config = config
         self._service = service
-        self._known = _Known()
         self._engine: Engine | None = None
-        self._manager: AbstractAsyncContextManager[Engine] | None = None
+        self._ends_if_dropped = weakref.finalize(self, lambda: None)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changing = asyncio.Lock()
 
@@ -60,12 +61,14 @@ class ModelCluster:
         async with self._changing:
             if self._engine is not None and not self._engine.ended:
                 return
-            manager = running_engine(self._config, self._service)
+            engine = Engine(self._config, self._service)
             try:
-                self._engine = await manager.__aenter__()
+                await engine.enter()
             except OrchestratorUnavailable as error:
                 raise ConnectionError(str(error)) from error
-            self._manager = manager  # if it is dropped, what it manages ends
+            self._engine = self.models_run.engine = engine
+            self._ends_if_dropped.detach()
+            self._ends_if_dropped = weakref.finalize(self, engine.begin_end)
 
     async def sync(self) -> None:
         """Wait until the cluster is closed: it keeps itself up to date. This begins with `init` if need be.
@@ -82,14 +85,17 @@ class ModelCluster:
     async def close(self) -> None:
         """Tell all nodes and the orchestrator goodbye, and end the thread. Does nothing if that was done.
 
+        Nor in a forked process, which need not say goodbye.
+
         Raises:
             RuntimeError: it was initialised in another event loop, which has not ended.
         """
+        if self._is_forked:
+            return
         await self._enter_loop()
         async with self._changing:
-            manager, self._manager = self._manager, None
-            if manager is not None:
-                await manager.__aexit__(None, None, None)
+            if self._engine is not None:
+                await self._engine.close()
 
     def engine(self) -> Engine:
         """The running cluster.
@@ -100,6 +106,8 @@ class ModelCluster:
         engine = self._engine
         if engine is None:
             raise RuntimeError("this runner is not initialised: await init() first")
+        if engine.is_forked:
+            raise RuntimeError(_FORKED)
         if engine.loop is not asyncio.get_running_loop():
             if engine.ended or engine.loop.is_closed():
                 raise RuntimeError("the event loop of this runner has ended: await init() in the new one")
@@ -119,13 +127,13 @@ class ModelCluster:
         """
         return self._known.models_of(runners)
 
-    def ready(self) -> dict[str, ModelRunner]:
-        """The models that are ready, by id, as of now."""
-        if self._engine is None:
-            return {}
-        return {model_id: self.runner_of(model) for model_id, model in self._engine.cluster.models.items()}
+    @property
+    def _is_forked(self) -> bool:
+        return self._engine is not None and self._engine.is_forked
 
     async def _enter_loop(self) -> None:
+        if self._is_forked:
+            raise RuntimeError(_FORKED)
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
@@ -133,48 +141,65 @@ class ModelCluster:
             raise RuntimeError(_ELSEWHERE)
         if self._engine is not None and not self._engine.ended:  # its loop was closed, but not what ran in it
             await asyncio.to_thread(self._engine.end_at_once)
-        self._loop, self._changing, self._manager = loop, asyncio.Lock(), None
+        self._loop, self._changing = loop, asyncio.Lock()
 
     def _is_busy(self) -> bool:
         return self._changing.locked() or (self._engine is not None and not self._engine.ended)
 
 
 _ELSEWHERE = "this runner was initialised in another event loop: each loop needs a runner of its own"
+_FORKED = (
+    "this runner was initialised before this process was forked: make another one here, and await init()"
+)
 
 
 class ModelsRun(Mapping[str, ModelRunner]):
-    """The models that are ready, by id. It changes with them; each look at it sees one moment."""
+    """The models that are ready, by id. It changes with them; each look at it sees one moment.
 
-    def __init__(self, cluster: ModelCluster) -> None:
-        self._cluster = cluster
+    Attributes:
+        engine: what has them; None before `init`.
+    """
+
+    def __init__(self, known: _Known) -> None:
+        self.engine: Engine | None = None
+        self._known = known
 
     def __getitem__(self, model_id: str) -> ModelRunner:
-        return self._cluster.ready()[model_id]
+        return self._known.runner_of(self._models[model_id])
+
+    def __contains__(self, model_id: object) -> bool:
+        return model_id in self._models
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._cluster.ready())
+        return iter(self._models)
 
     def __len__(self) -> int:
-        return len(self._cluster.ready())
+        return len(self._models)
 
     def keys(self) -> KeysView[str]:
         """The ids."""
-        return self._cluster.ready().keys()
+        return self._models.keys()
 
     def values(self) -> ValuesView[ModelRunner]:
         """The models."""
-        return self._cluster.ready().values()
+        return self.copy().values()
 
     def items(self) -> ItemsView[str, ModelRunner]:
         """Both."""
-        return self._cluster.ready().items()
+        return self.copy().items()
 
     def copy(self) -> dict[str, ModelRunner]:
         """The models as of now, as a dict."""
-        return self._cluster.ready()
+        return {model_id: self._known.runner_of(model) for model_id, model in self._models.items()}
+
+    @property
+    def _models(self) -> Mapping[str, Model]:
+        if self.engine is None or self.engine.is_forked:
+            return {}
+        return self.engine.cluster.models
 
     def __repr__(self) -> str:
-        return repr(self._cluster.ready())
+        return repr(self.copy())
 
 
 class _Known:
@@ -183,8 +208,10 @@ class _Known:
     def __init__(self) -> None:
         self._home = uuid.uuid4().hex
         self._lock = threading.Lock()
-        self._runners: WeakKeyDictionary[Model, tuple[ModelRunner, Mapping[str, Any]]] = WeakKeyDictionary()
-        self._models: WeakValueDictionary[str, Model] = WeakValueDictionary()
+        self._runners: weakref.WeakKeyDictionary[Model, tuple[ModelRunner, Mapping[str, Any]]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._models: weakref.WeakValueDictionary[str, Model] = weakref.WeakValueDictionary()
 
     def runner_of(self, model: Model) -> ModelRunner:
         infos = model.infos
