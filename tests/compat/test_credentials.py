@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from helpers.from_asyncio import in_asyncio, runner_for
 from helpers.secure_crunch import AUTHORITY, Node
 
 from trio_model_runner import ConfigError
+from trio_model_runner import GatewayCredentials as OurGatewayCredentials
 from trio_model_runner.compat import GatewayCredentials, ModelPredictResult, SecureCredentials
 from trio_model_runner.compat.credentials import to_credentials
 from trio_model_runner.testing import LocalCrunch
@@ -73,12 +75,38 @@ def test_what_can_not_be_used_is_refused_without_a_word_of_the_key() -> None:
     assert "PRIVATE" not in str(caught.value)
 
 
-def test_a_gateways_key_signs_as_theirs_does() -> None:
+def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def test_a_gateways_key_signs_as_theirs_does(tmp_path: Path) -> None:
     key = rsa.generate_private_key(65537, 2048)
-    credentials = to_credentials(None, TheirGatewayCredentials(key))
-    assert isinstance(credentials, GatewayCredentials)
-    key.public_key().verify(credentials.sign(b"token"), b"token", padding.PKCS1v15(), SHA256())
-    assert to_credentials(None, credentials) is credentials
+    (tmp_path / "key.pem").write_bytes(pem(key))
+    (tmp_path / "key.pem").chmod(0o600)
+    made_as_theirs = [
+        TheirGatewayCredentials(key),
+        GatewayCredentials(private_key=key),
+        GatewayCredentials.from_pem(pem(key)),
+        GatewayCredentials.from_files(
+            tmp_path / "none.crt", tmp_path / "key.pem"
+        ),  # as there, it is not read
+    ]
+    for each in made_as_theirs:
+        credentials = to_credentials(None, each)
+        assert isinstance(credentials, OurGatewayCredentials)
+        key.public_key().verify(credentials.sign(b"token"), b"token", padding.PKCS1v15(), SHA256())
+        assert to_credentials(None, credentials) is credentials
+    assert "private_key" not in repr(made_as_theirs[1:])
+
+
+def test_a_gateways_key_must_be_rsa(tmp_path: Path) -> None:
+    other = ec.generate_private_key(ec.SECP256R1())
+    with pytest.raises(TypeError, match=r"gateway_credentials: must be .* with an RSA key"):
+        to_credentials(None, TheirGatewayCredentials(other))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="must be an RSA key"):
+        GatewayCredentials.from_pem(pem(other))
+    with pytest.raises(ConfigError, match="cannot read"):
+        GatewayCredentials.from_files(tmp_path / "cert.pem", tmp_path / "key.pem")
 
 
 def test_ours_are_taken_as_they_are(tmp_path: Path) -> None:

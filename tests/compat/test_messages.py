@@ -7,13 +7,23 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_model_runner import DataType as OurDataType
 from trio_model_runner import Encoded, decode_data
-from trio_model_runner.compat import Argument, DataType, KwArgument, Variant, VariantType, encode_data
+from trio_model_runner.compat import (
+    Argument,
+    DataType,
+    KwArgument,
+    Variant,
+    VariantType,
+    detect_data_type,
+    encode_data,
+)
+from trio_model_runner.compat import decode_data as decode_as_there
 from trio_model_runner.compat.messages import to_arguments, to_variant_type
 
 JSON = st.recursive(
@@ -66,14 +76,53 @@ def test_other_types_are_read_back(types: Any) -> None:
 def test_a_bare_number_is_todays() -> None:
     assert encode_data(6, {1: 2}) == b'{"1": 2}'
     assert encode_data(0, None) == b""
-    assert to_variant_type(5, of=VariantType) is VariantType.ARROW
-    assert to_variant_type(5, of=DataType) is VariantType.JSON
-    assert to_variant_type(DataType.JSON, of=VariantType) is VariantType.JSON
+    assert to_variant_type(5, of=VariantType) is OurDataType.ARROW
+    assert to_variant_type(5, of=DataType) is OurDataType.JSON
+    assert to_variant_type(OurDataType.JSON, of=DataType) is OurDataType.JSON
+    assert to_variant_type(DataType.JSON, of=VariantType) is OurDataType.JSON
+    assert to_variant_type(VariantType.JSON, of=DataType) is OurDataType.JSON
+    assert to_variant_type("JSON", of=VariantType) is OurDataType.JSON
 
 
-@pytest.mark.parametrize("data_type", [7, -1, True, "JSON", None])
+def test_the_types_are_enums_as_protobuf_makes_them() -> None:
+    assert [*VariantType] == [*map(int, OurDataType)]
+    assert (VariantType.Name(6), VariantType.Value("JSON"), f"{VariantType.JSON}") == ("JSON", 6, "6")
+    assert (DataType.Name(5), DataType.Value("JSON")) == ("JSON", 5)
+    assert VariantType.items() == [*zip(VariantType.keys(), VariantType.values(), strict=True)]
+    assert VariantType.keys() == [each.name for each in OurDataType]
+    with pytest.raises(ValueError, match="9"):
+        VariantType.Name(9)
+    with pytest.raises(ValueError, match="VariantType has no 'XML'"):
+        VariantType.Value("XML")
+
+
+def test_messages_are_made_of_names_and_of_mappings_too() -> None:
+    variant = Variant(type="JSON", value=b"1")
+    for data in (variant, {"type": "JSON", "value": b"1"}, {"type": 6, "value": b"1"}):
+        sent = to_arguments([Argument(position=1, data=data)], [KwArgument(keyword="a", data=data)])
+        assert sent.positional == (Encoded(OurDataType.JSON, b"1"),)
+        assert sent.keyword["a"] == sent.positional[0]
+    with pytest.raises(ValueError, match=r"^arguments: VariantType has no 'XML'"):
+        to_arguments([Argument(1, Variant(type="XML"))], [])
+
+
+def test_values_are_read_and_their_types_guessed_as_there() -> None:
+    for value in (None, 1.5, 3, True, "text", {"a": [1]}, [1]):
+        kind = detect_data_type(value)
+        assert decode_as_there(encode_data(kind, value), kind) == value
+    frame = pandas.DataFrame({"a": [1]})
+    kind = detect_data_type(frame)
+    assert kind is VariantType.PARQUET
+    assert decode_as_there(encode_data(kind, frame), kind).equals(frame)
+    with pytest.raises(ValueError, match="Unsupported data type"):
+        detect_data_type({1, 2})
+    with pytest.raises(ValueError, match="JSON"):
+        decode_as_there(b"{", VariantType.JSON)
+
+
+@pytest.mark.parametrize("data_type", [7, -1, True, "XML", None])
 def test_there_is_no_such_type(data_type: Any) -> None:
-    with pytest.raises(ValueError, match="data type"):
+    with pytest.raises(ValueError, match=r"data type|VariantType has no"):
         encode_data(data_type, 1)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import json
 import logging
+import math
 import pickle
 from typing import Any
 
@@ -126,6 +127,68 @@ async def test_each_end_has_its_status_and_who_was_not_called_is_left_out() -> N
             await in_asyncio(program, crunch, scope)
 
 
+@pytest.mark.parametrize("seconds", [-0.1, math.nan, -math.inf])
+async def test_when_no_time_is_left_nothing_is_sent(seconds: float) -> None:
+    async def program(crunch: LocalCrunch) -> None:
+        async with runner_for(crunch) as runner:
+            models = runner.model_cluster.models_run
+            for arguments in (([], []), lambda model: ([], [])):
+                all_of_them = await runner.call("predict", arguments, timeout=seconds)
+                assert statuses(all_of_them) == of_all(TIMEOUT)
+                assert {*all_of_them} == {*models.values()}
+                one = await runner.call("predict", arguments, timeout=seconds, model_runs=[models["b"]])
+                assert statuses(one) == {"b": TIMEOUT}
+            assert "nothing was sent" in str(one[models["b"]].detail)
+            assert models["b"].consecutive_timeouts == 0
+
+    async with LocalCrunch(dict.fromkeys("abc", Model)) as crunch:
+        await in_asyncio(program, crunch)
+        assert [len(crunch.node(each).calls) for each in "abc"] == [0, 0, 0]
+
+
+async def test_models_say_how_they_stand() -> None:
+    class Moody(Model):
+        def predict(self, value: Any = 1.5) -> Any:
+            if value == 0:
+                raise ValueError
+            return super().predict(value)
+
+    async def program(crunch: LocalCrunch, to_trio: Any) -> None:
+        def of_model(model: ModelRunner) -> tuple[list[Argument], list[KwArgument]]:
+            return [argument(1, 0 if model.model_id == "a" else 1)], []
+
+        async with runner_for(crunch, report_failure=False) as runner:
+            a, b = (runner.model_cluster.models_run[each] for each in "ab")
+            await runner.call("predict", of_model)
+            await runner.call("predict", of_model)
+            assert (a.consecutive_failures, a.consecutive_timeouts, a.closed) == (2, 0, False)
+            assert (b.consecutive_failures, b.consecutive_timeouts, b.closed) == (0, 0, False)
+            await runner.call("predict")
+            assert a.consecutive_failures == 0
+            await asyncio.to_thread(to_trio, crunch.remove, "a")
+            await until(lambda: a.closed)
+            assert pickle.loads(pickle.dumps(b)).closed is False  # noqa: S301 - it is our own
+        await until(lambda: b.closed)
+
+    async with LocalCrunch({"a": Moody(), "b": Moody()}) as crunch:
+        token = trio.lowlevel.current_trio_token()
+        await in_asyncio(program, crunch, lambda *call: trio.from_thread.run(*call, trio_token=token))
+
+
+async def test_a_coordinator_reports_a_model_itself() -> None:
+    async def program(crunch: LocalCrunch) -> None:
+        async with runner_for(crunch) as runner:
+            cluster = runner.model_cluster
+            await cluster.process_failure(cluster.models_run["a"], "LOW_PERFORMANCE", "worse than chance")
+            with pytest.raises(ValueError, match="NONSENSE"):
+                await cluster.process_failure(cluster.models_run["b"], "NONSENSE")
+
+    async with LocalCrunch({"a": Model(), "b": Model()}) as crunch:
+        await in_asyncio(program, crunch)
+        report = await crunch.wait_for_report("a", "LOW_PERFORMANCE")
+        assert report.reason == "worse than chance"
+
+
 async def test_a_function_that_raises_costs_its_model_alone(caplog: pytest.LogCaptureFixture) -> None:
     def of_model(model: ModelRunner) -> tuple[list[Argument], list[KwArgument]]:
         return ([argument(1, 1)], []) if model.model_id == "a" else ([], {}["wealth"])
@@ -189,7 +252,7 @@ async def test_a_look_at_one_model_is_no_look_at_all_of_them(monkeypatch: pytest
     async def program(crunch: LocalCrunch) -> None:
         async with runner_for(crunch) as runner:
             models = runner.model_cluster.models_run
-            assert (len(models), [*models], "b" in models, "d" in models) == (3, [*"abc"], True, False)
+            assert (len(models), sorted(models), "b" in models, "d" in models) == (3, [*"abc"], True, False)
             assert asked == []
             assert models["b"].model_id == models.get("b", models["b"]).model_id == "b"
             assert asked == ["b"] * 3
@@ -298,6 +361,47 @@ def test_a_mistake_is_refused_before_anything_runs(wrong: dict[str, Any], error:
     right = {"timeout": 5, "crunch_id": "c", "host": "h", "port": 1, "base_classname": "a.B"}
     with pytest.raises(error, match=next(iter(wrong)).replace("base_classname", "class_name")):
         DynamicSubclassModelConcurrentRunner(**{**right, **wrong})
+
+
+def test_values_that_the_asyncio_client_takes_are_taken() -> None:
+    for report, told in [(True, True), (1, True), (0, False), (False, False), (None, False)]:
+        runner = DynamicSubclassModelConcurrentRunner(None, "c", "h", "9091", "a.B", report_failure=report)
+        assert (runner.timeout, runner.port) == (math.inf, 9091)
+        assert runner.model_cluster.report_failure is told
+    assert ModelConcurrentRunner(None, "c", "h", "9091").port == 9091
+
+
+def test_a_runner_says_what_it_was_made_with() -> None:
+    made_with = {
+        "base_classname": "a.B",
+        "instance_args": [argument(1, 1)],
+        "instance_kwargs": [keyword("a", 1)],
+        "max_consecutive_failures": 4,
+        "max_consecutive_timeouts": 5,
+    }
+    runner = DynamicSubclassModelConcurrentRunner(5, "c", "h", 1, **made_with)  # type: ignore[arg-type]
+    assert {name: getattr(runner, name) for name in made_with} == made_with
+    assert runner.max_consecutive_timeout == 5
+    assert (runner.secure_credentials, runner.gateway_credentials) == (None, None)
+    with pytest.raises(AttributeError):
+        runner.max_consecutive_failures = 3  # type: ignore[misc]
+    assert isinstance(runner, ModelConcurrentRunner)
+    assert not hasattr(runner, "predict")
+
+
+def test_results_are_made_as_there() -> None:
+    model, status = ModelRunner("a", "a", "1", "h", 1), ModelPredictResult.Status
+    made = [
+        ModelPredictResult.of_success(model, 1.5, 20),
+        ModelPredictResult.of_failed(model, 20, detail="why"),
+        ModelPredictResult.of_timeout(model, 20),
+    ]
+    assert made == [
+        ModelPredictResult(model, 1.5, status.SUCCESS, 20, None),
+        ModelPredictResult(model, None, status.FAILED, 20, "why"),
+        ModelPredictResult(model, None, status.TIMEOUT, 20, None),
+    ]
+    assert model.closed  # nobody's
 
 
 @pytest.mark.parametrize("none", [0, None])

@@ -15,11 +15,12 @@ from ..values.strict_json import strict_json
 if TYPE_CHECKING:
     from ..config import ClusterConfig
     from ..model.actor import ModelActor
+    from ..model.policy.record import Record
     from ..orchestrator import OrchestratorFeed
     from .caller import Caller
     from .fleet import Fleet
 
-__all__ = ["ClusterSnapshot", "take_snapshot"]
+__all__ = ["ClusterSnapshot", "counts_of", "take_snapshot"]
 
 _OF_REPORT: Final = ("code", "stage", "method")
 
@@ -105,13 +106,24 @@ def _row(actor: ModelActor, fleet: Fleet, caller: Caller) -> Mapping[str, Any]:
     record, runner, at = actor.conduct.record, actor.runner, actor.connected_at
     reports = fleet.judge.reports.about(record)
     result = None if caller.last_round is None else caller.last_round.get(runner)
+    failures, timeouts = counts_of(record)
     return {
         **runner.to_dict(),
         "connected_since": None if at is None else time.time() - (trio.current_time() - at),
-        "failures": max((standing.failures for standing in record.standings.values()), default=0),
-        "timeouts": max((standing.timeouts for standing in record.standings.values()), default=0),
+        "failures": failures,
+        "timeouts": timeouts,
         "busy_with": None if record.overrun is None else record.overrun.method or _NOT_OURS,
         "report": {key: reports[0].to_dict()[key] for key in _OF_REPORT} if reports else None,
         "last_status": None if result is None else result.status.value,
         "last_elapsed": None if result is None else result.elapsed,
     }
+
+
+def counts_of(record: Record) -> tuple[int, int]:
+    """The most failures and timeouts that one of a model's methods has had since its last success.
+
+    Any thread may ask.
+    """
+    standings = list(record.standings.values())
+    failures = max((standing.failures for standing in standings), default=0)
+    return failures, max((standing.timeouts for standing in standings), default=0)

@@ -28,9 +28,19 @@ except (ImportError, AttributeError) as error:
         name="anyio",
     ) from error
 
-from ..security import GatewayCredentials, SecureCredentials
-from .messages import Argument, DataType, KwArgument, Variant, VariantType, encode_data
-from .results import ModelPredictResult, ModelRunner
+from ..security import SecureCredentials
+from .credentials import GatewayCredentials
+from .messages import (
+    Argument,
+    DataType,
+    KwArgument,
+    Variant,
+    VariantType,
+    decode_data,
+    detect_data_type,
+    encode_data,
+)
+from .results import InvalidCoordinatorUsageError, ModelPredictResult, ModelRunner
 from .runners import DynamicSubclassModelConcurrentRunner, ModelConcurrentRunner
 
 __all__ = [
@@ -38,6 +48,7 @@ __all__ = [
     "DataType",
     "DynamicSubclassModelConcurrentRunner",
     "GatewayCredentials",
+    "InvalidCoordinatorUsageError",
     "KwArgument",
     "ModelConcurrentRunner",
     "ModelPredictResult",
@@ -45,5 +56,7 @@ __all__ = [
     "SecureCredentials",
     "Variant",
     "VariantType",
+    "decode_data",
+    "detect_data_type",
     "encode_data",
 ]

@@ -2,15 +2,65 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-from ..security import Credentials, GatewayCredentials, SecureCredentials
-from ..security.keys import public_key_info
+from ..security import Credentials, SecureCredentials
+from ..security import GatewayCredentials as OurGatewayCredentials
+from ..security.keys import (
+    load_rsa_key,
+    public_key_info,
+    read_file,
+    require_packages,
+    shown_path,
+    warn_of_readers,
+)
 from ..text import shown
 
-__all__ = ["to_credentials"]
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+__all__ = ["GatewayCredentials", "to_credentials"]
+
+
+@dataclass(frozen=True)
+class GatewayCredentials:
+    """A coordinator's RSA key, which signs the tokens for a gateway. It is made as the asyncio client's is.
+
+    Attributes:
+        private_key: the key.
+    """
+
+    private_key: RSAPrivateKey = field(repr=False)
+
+    @classmethod
+    def from_files(cls, cert_path: str | os.PathLike[str], key_path: str | os.PathLike[str]) -> Self:
+        """Load the key from a file; see `trio_model_runner.GatewayCredentials.from_files`.
+
+        Args:
+            cert_path: the key's certificate. It is not read, as there.
+            key_path: an RSA key, PEM, without a passphrase.
+
+        Raises:
+            ConfigError: the file can't be read, or holds something else. The text names the file.
+        """
+        require_packages()
+        key = load_rsa_key(read_file(key_path, argument="key_path"), shown_path(key_path))
+        warn_of_readers(key_path)
+        return cls(key)
+
+    @classmethod
+    def from_pem(cls, key_pem: bytes) -> Self:
+        """Use an RSA key in PEM format, without a passphrase.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        require_packages()
+        return cls(load_rsa_key(key_pem, "key_pem"))
 
 
 def to_credentials(secure: object | None, gateway: object | None) -> Credentials | None:
@@ -30,7 +80,7 @@ def to_credentials(secure: object | None, gateway: object | None) -> Credentials
     if secure is not None:
         return secure if isinstance(secure, SecureCredentials) else _secure(secure)
     if gateway is not None:
-        return gateway if isinstance(gateway, GatewayCredentials) else _gateway(gateway)
+        return gateway if isinstance(gateway, OurGatewayCredentials) else _gateway(gateway)
     return None
 
 
@@ -42,7 +92,9 @@ def _secure(theirs: Any) -> SecureCredentials:
     try:
         contents = {"ca.crt": theirs.ca_bytes, "tls.crt": theirs.cert_bytes, "tls.key": theirs.key_bytes}
     except AttributeError:
-        raise TypeError(f"secure_credentials: must be SecureCredentials, got {shown(type(theirs))}") from None
+        raise TypeError(
+            f"secure_credentials: must be SecureCredentials or None, got {shown(type(theirs))}"
+        ) from None
     with tempfile.TemporaryDirectory() as directory:  # which this user alone may enter
         for name, content in contents.items():
             path = Path(directory, name)
@@ -51,11 +103,12 @@ def _secure(theirs: Any) -> SecureCredentials:
         return SecureCredentials.from_directory(directory)
 
 
-def _gateway(theirs: Any) -> GatewayCredentials:
-    try:
-        key = theirs.private_key
-        return GatewayCredentials(public_key_info(key.public_key()), key)
-    except AttributeError:
-        raise TypeError(
-            f"gateway_credentials: must be GatewayCredentials, got {shown(type(theirs))}"
-        ) from None
+def _gateway(theirs: Any) -> OurGatewayCredentials:
+    require_packages()
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    key = getattr(theirs, "private_key", None)
+    if not isinstance(key, RSAPrivateKey):
+        rule = "gateway_credentials: must be GatewayCredentials with an RSA key, or None"
+        raise TypeError(f"{rule}, got {shown(type(theirs))}")
+    return OurGatewayCredentials(public_key_info(key.public_key()), key)

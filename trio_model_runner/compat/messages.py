@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterable
-from typing import Any, Protocol
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, Self
 
 import attrs
 
 from ..text import shown
 from ..values.data import Arguments
-from ..values.data import DataType as VariantType
+from ..values.data import decode_data as decode_strictly
 from ..values.data import encode_data as encode_strictly
+from ..values.encoded import DataType as TypeOnWire
 from ..values.encoded import Encoded
 
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "Variant",
     "VariantLike",
     "VariantType",
+    "decode_data",
+    "detect_data_type",
     "encode_data",
     "to_arguments",
     "to_encoded",
@@ -36,7 +40,51 @@ __all__ = [
 ]
 
 
-class DataType(enum.IntEnum):
+class _ProtobufEnum(enum.IntEnum):
+    """Numbers with names, and with the methods of an enum that protobuf made."""
+
+    @classmethod
+    def Name(cls, number: int) -> str:  # noqa: N802 - protobuf's name
+        """The name of a number."""
+        return cls(number).name
+
+    @classmethod
+    def Value(cls, name: str) -> Self:  # noqa: N802 - protobuf's name
+        """The number of a name."""
+        try:
+            return cls[name]
+        except KeyError:
+            raise ValueError(f"{cls.__name__} has no {shown(name)}") from None
+
+    @classmethod
+    def keys(cls) -> list[str]:
+        """The names."""
+        return [each.name for each in cls]
+
+    @classmethod
+    def values(cls) -> list[Self]:
+        """The numbers."""
+        return list(cls)
+
+    @classmethod
+    def items(cls) -> list[tuple[str, Self]]:
+        """Both."""
+        return [(each.name, each) for each in cls]
+
+
+class VariantType(_ProtobufEnum):
+    """The types of a value, with the numbers of deployed nodes."""
+
+    NONE = 0
+    DOUBLE = 1
+    INT = 2
+    STRING = 3
+    PARQUET = 4
+    ARROW = 5
+    JSON = 6
+
+
+class DataType(_ProtobufEnum):
     """The types of a value in the first release, with its numbers: one less than those of `VariantType`."""
 
     DOUBLE = 0
@@ -92,12 +140,16 @@ class Variant:
     """A value as it is sent: its type, and its bytes, as `encode_data` makes them.
 
     Attributes:
-        type: a `VariantType` or a `DataType`. A bare number is one of `VariantType`.
+        type: a `VariantType` or a `DataType`. A bare number is one of `VariantType`, and so is a name.
         value: the bytes.
     """
 
-    type: VariantType | DataType | int = VariantType.NONE
+    type: VariantType | DataType | int | str = VariantType.NONE
     value: bytes = attrs.field(default=b"", repr=_size_alone)
+
+
+def _to_variant(data: VariantLike | Mapping[str, Any]) -> VariantLike:
+    return Variant(**data) if isinstance(data, Mapping) else data
 
 
 @attrs.define
@@ -106,11 +158,11 @@ class Argument:
 
     Attributes:
         position: arguments are sent in the order of their positions, which usually begin at 1.
-        data: the value.
+        data: the value; a mapping has the fields of a `Variant`.
     """
 
     position: int = 0
-    data: VariantLike = attrs.field(factory=Variant)
+    data: VariantLike = attrs.field(factory=Variant, converter=_to_variant)
 
 
 @attrs.define
@@ -119,21 +171,21 @@ class KwArgument:
 
     Attributes:
         keyword: the keyword.
-        data: the value.
+        data: the value; a mapping has the fields of a `Variant`.
     """
 
     keyword: str = ""
-    data: VariantLike = attrs.field(factory=Variant)
+    data: VariantLike = attrs.field(factory=Variant, converter=_to_variant)
 
 
-def encode_data(data_type: VariantType | DataType | int, data: Any) -> bytes:
+def encode_data(data_type: VariantType | DataType | int | str, data: Any) -> bytes:
     """Encode a value for a `Variant`, or for `ModelConcurrentRunner.predict`.
 
     JSON is what `json.dumps` makes of it. All other types are those of `trio_model_runner.encode_data`, which
     refuses what would come back as something else.
 
     Args:
-        data_type: a bare number is one of `VariantType`.
+        data_type: a bare number is one of `VariantType`, and so is a name.
         data: the value.
 
     Raises:
@@ -142,9 +194,9 @@ def encode_data(data_type: VariantType | DataType | int, data: Any) -> bytes:
         ImportError: PARQUET or ARROW, and pyarrow (the extra ``arrow``) is missing.
     """
     variant_type = to_variant_type(data_type, of=VariantType)
-    if variant_type is VariantType.NONE:
+    if variant_type is TypeOnWire.NONE:
         return b""
-    if variant_type is not VariantType.JSON:
+    if variant_type is not TypeOnWire.JSON:
         return encode_strictly(variant_type, data)
     try:
         return json.dumps(data).encode()
@@ -152,24 +204,63 @@ def encode_data(data_type: VariantType | DataType | int, data: Any) -> bytes:
         raise ValueError(f"Data cannot be serialized to JSON: {error}") from error
 
 
-def to_variant_type(data_type: object, *, of: type[VariantType | DataType]) -> VariantType:
+def decode_data(data_bytes: bytes, data_type: VariantType | DataType | int | str) -> Any:
+    """Decode a value; data frames become pandas frames. See `trio_model_runner.decode_data`.
+
+    Args:
+        data_bytes: the bytes.
+        data_type: a bare number is one of `VariantType`, and so is a name.
+
+    Raises:
+        ValueError: the bytes are not of that type, or there is no such type.
+        ImportError: a frame came, and pyarrow or pandas is missing.
+    """
+    return decode_strictly(data_bytes, to_variant_type(data_type, of=VariantType), frames="pandas")
+
+
+def detect_data_type(data: Any) -> VariantType:
+    """The type that the asyncio client would send a value as.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if data is None:
+        return VariantType.NONE
+    kinds: list[tuple[type | tuple[type, ...], VariantType]] = [
+        (float, VariantType.DOUBLE),
+        (int, VariantType.INT),
+        (str, VariantType.STRING),
+        ((dict, list), VariantType.JSON),
+    ]
+    if (pandas := sys.modules.get("pandas")) is not None:  # a frame's owner has imported it
+        kinds.append((pandas.DataFrame, VariantType.PARQUET))
+    for kind, variant_type in kinds:
+        if isinstance(data, kind):
+            return variant_type
+    raise ValueError(f"Unsupported data type: {type(data)}")
+
+
+def to_variant_type(data_type: object, *, of: type[VariantType | DataType]) -> TypeOnWire:
     """The type that is meant.
 
     Args:
-        data_type: a member of `VariantType` or of `DataType`, or a number, as the protobuf modules have them.
-        of: what a bare number is a number of.
+        data_type: a member of `VariantType` or of `DataType`; or a number or a name, as the protobuf modules
+            have them.
+        of: what a bare number or a name is one of.
 
     Raises:
         ValueError: there is no such type.
     """
-    if isinstance(data_type, VariantType):
+    if isinstance(data_type, TypeOnWire):
         return data_type
+    if isinstance(data_type, str):
+        return TypeOnWire[of.Value(data_type).name]
     if isinstance(data_type, int) and not isinstance(data_type, bool):
         try:
-            member = data_type if isinstance(data_type, DataType) else of(data_type)
+            member = data_type if isinstance(data_type, _ProtobufEnum) else of(data_type)
         except ValueError:
             raise ValueError(f"no data type has the number {data_type}") from None
-        return VariantType[member.name]
+        return TypeOnWire[member.name]
     raise ValueError(f"data type: must be a {of.__name__}, got {shown(data_type)}")
 
 

@@ -15,13 +15,18 @@ import weakref
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
+from ..cluster.snapshot import counts_of
 from ..config import ClusterConfig
 from ..errors import OrchestratorUnavailable
+from ..model.actor import ModelActor
+from ..model.handle import ModelRunner as Handle
+from ..model.handle import operator_of
 from ..services import NodeService
 from ..text import quoted, shown
-from ..values.results import Model
+from ..values.failure_codes import FailureCode
+from ..values.results import Model, ModelState
 from .engine import Engine
-from .results import ModelRunner
+from .results import ModelRunner, homes
 
 __all__ = ["ModelCluster", "ModelsRun"]
 
@@ -44,6 +49,11 @@ class ModelCluster:
         self._ends_if_dropped = weakref.finalize(self, lambda: None)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changing = asyncio.Lock()
+
+    @property
+    def report_failure(self) -> bool:
+        """Whether models that exceed the limits are reported."""
+        return self._config.report_failures
 
     @property
     def initialised(self) -> bool:
@@ -96,6 +106,22 @@ class ModelCluster:
         async with self._changing:
             if self._engine is not None:
                 await self._engine.close()
+
+    async def process_failure(
+        self, model_runner: ModelRunner, failure_code: FailureCode | str, failure_reason: str | None = None
+    ) -> None:
+        """Report a model to the orchestrator, which stops it; see `Cluster.report_failure`.
+
+        This logs a warning and does nothing where `report_failure` is False; nor for a model that is gone.
+
+        Raises:
+            TypeError: an argument is of another type.
+            ValueError: there is no such code, or the model is another runner's.
+            RuntimeError: see `engine`.
+        """
+        engine = self.engine()
+        for model in self.models_of([model_runner]):
+            await engine.run(engine.cluster.report_failure, model, failure_code, failure_reason)
 
     def engine(self) -> Engine:
         """The running cluster.
@@ -207,6 +233,7 @@ class _Known:
 
     def __init__(self) -> None:
         self._home = uuid.uuid4().hex
+        homes[self._home] = self
         self._lock = threading.Lock()
         self._runners: weakref.WeakKeyDictionary[Model, tuple[ModelRunner, Mapping[str, Any]]] = (
             weakref.WeakKeyDictionary()
@@ -225,6 +252,14 @@ class _Known:
                 self._runners[model] = runner, infos
             runner.ip, runner.port = model.host, model.port
         return runner
+
+    def counts_of(self, runner_id: str) -> tuple[int, int] | None:
+        """See `Home`."""
+        model = self._models.get(runner_id)
+        actor = operator_of(model) if isinstance(model, Handle) else None
+        if not isinstance(actor, ModelActor) or actor.state is ModelState.GONE:
+            return None
+        return counts_of(actor.conduct.record)
 
     def models_of(self, runners: Iterable[ModelRunner]) -> dict[Model, ModelRunner]:
         found: dict[Model, ModelRunner] = {}

@@ -1,7 +1,8 @@
 """What comes back from a call, in the asyncio client's words: plain values that hold nothing that runs.
 
 A `ModelRunner` only says which model it is. So results can be kept, copied and pickled, long after the runner
-that made them was closed. This module must not know of clusters, or of event loops.
+that made them was closed. What changes with each call is looked up at its `Home`, where that lives. This
+module must not know of clusters, or of event loops.
 """
 
 from __future__ import annotations
@@ -9,9 +10,25 @@ from __future__ import annotations
 import enum
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
-__all__ = ["ModelPredictResult", "ModelRunner"]
+__all__ = ["Home", "InvalidCoordinatorUsageError", "ModelPredictResult", "ModelRunner", "homes"]
+
+
+class InvalidCoordinatorUsageError(Exception):
+    """The asyncio client's word for a coordinator's mistakes. Here they are TypeError and ValueError."""
+
+
+class Home(Protocol):
+    """What knows how the models of one runner stand. Any thread may ask."""
+
+    def counts_of(self, runner_id: str) -> tuple[int, int] | None:
+        """A model's failures and timeouts since its last success; None if it is gone."""
+
+
+homes: WeakValueDictionary[str, Home] = WeakValueDictionary()
+"""The homes in this process, by the `home` of their models."""
 
 
 @dataclass(eq=False)
@@ -39,6 +56,25 @@ class ModelRunner:
     infos: dict[str, Any] = field(default_factory=dict, repr=False)
     runner_id: str = field(default_factory=lambda: uuid.uuid4().hex, repr=False)
     home: str = field(default="", repr=False)
+
+    @property
+    def consecutive_failures(self) -> int:
+        """The most failures that one of its methods has had since that method's last success, as of now."""
+        return (self._counts() or (0, 0))[0]
+
+    @property
+    def consecutive_timeouts(self) -> int:
+        """The same of timeouts."""
+        return (self._counts() or (0, 0))[1]
+
+    @property
+    def closed(self) -> bool:
+        """Whether the model is gone, or its runner is, or this is a copy in another process."""
+        return self._counts() is None
+
+    def _counts(self) -> tuple[int, int] | None:
+        home = homes.get(self.home)
+        return None if home is None else home.counts_of(self.runner_id)
 
     def __eq__(self, other: object) -> bool:
         return self.runner_id == other.runner_id if isinstance(other, ModelRunner) else NotImplemented
@@ -72,3 +108,24 @@ class ModelPredictResult:
     status: Status
     exec_time_us: int = 0
     detail: str | None = None
+
+    @staticmethod
+    def of_success(
+        model_runner: ModelRunner, result: Any, exec_time: int, *, detail: str | None = None
+    ) -> ModelPredictResult:
+        """An answer, which took so many microseconds."""
+        return ModelPredictResult(model_runner, result, ModelPredictResult.Status.SUCCESS, exec_time, detail)
+
+    @staticmethod
+    def of_failed(
+        model_runner: ModelRunner, exec_time: int, *, detail: str | None = None
+    ) -> ModelPredictResult:
+        """A failure, after so many microseconds."""
+        return ModelPredictResult(model_runner, None, ModelPredictResult.Status.FAILED, exec_time, detail)
+
+    @staticmethod
+    def of_timeout(
+        model_runner: ModelRunner, exec_time: int, *, detail: str | None = None
+    ) -> ModelPredictResult:
+        """No answer, after so many microseconds."""
+        return ModelPredictResult(model_runner, None, ModelPredictResult.Status.TIMEOUT, exec_time, detail)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 import time
 import warnings
+from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
@@ -99,9 +101,13 @@ class ConcurrentRunner:
         timeout: float | None,
         models: Iterable[Model] | None,
     ) -> dict[ModelRunner, ModelPredictResult]:
-        """Play a round. A timeout of 0 is none, as there."""
+        """Play a round. A timeout of 0 is none, as there; nobody is called when no time is left."""
         engine, cluster = self.model_cluster.engine(), self.model_cluster
         seconds = timeout or self.timeout
+        if isinstance(seconds, int | float) and not seconds > 0:  # NaN is not, either
+            asked = cluster.models_run.values() if models is None else map(cluster.runner_of, models)
+            detail = f"no time was left before the call: {seconds!r} s; nothing was sent"
+            return {each: ModelPredictResult.of_timeout(each, 0, detail=detail) for each in asked}
 
         async def play() -> dict[ModelRunner, ModelPredictResult]:
             results = await engine.cluster.call(method, arguments, timeout=seconds, models=models)
@@ -114,7 +120,9 @@ class ConcurrentRunner:
         """Whether there can be models. Before `init` there are none, and that is no error, as there."""
         if not self.model_cluster.initialised:
             logger.warning("%s before the end of init(): there are no models yet", method)
-        return self.model_cluster.initialised
+            return False
+        self.model_cluster.engine()  # refuses what can't be called, before anything is done for the call
+        return True
 
 
 def _to_result(runner: ModelRunner, result: PredictResult[Any]) -> ModelPredictResult | None:
@@ -131,7 +139,7 @@ class DynamicSubclassModelConcurrentRunner(ConcurrentRunner):
     """Calls any method of models that are subclasses of a base class, as deployed nodes serve them.
 
     Args:
-        timeout: seconds that a round may take when the call doesn't say.
+        timeout: seconds that a round may take when the call doesn't say; None for any time.
         crunch_id: which competition.
         host: the orchestrator's host.
         port: the orchestrator's port.
@@ -154,10 +162,10 @@ class DynamicSubclassModelConcurrentRunner(ConcurrentRunner):
 
     def __init__(
         self,
-        timeout: float,
+        timeout: float | None,
         crunch_id: str,
         host: str,
-        port: int,
+        port: int | str,
         base_classname: str,
         instance_args: Sequence[ArgumentLike] | None = None,
         instance_kwargs: Sequence[KwArgumentLike] | None = None,
@@ -165,21 +173,66 @@ class DynamicSubclassModelConcurrentRunner(ConcurrentRunner):
         max_consecutive_timeouts: int | None = MAX_CONSECUTIVE_TIMEOUTS,
         secure_credentials: object | None = None,
         gateway_credentials: object | None = None,
-        report_failure: bool = True,
+        report_failure: bool | int | None = True,
     ) -> None:
         config = ClusterConfig(
             crunch_id,
             host,
-            port,
-            timeout=timeout,
+            _to_port(port),
+            timeout=_to_timeout(timeout),
             max_consecutive_failures=max_consecutive_failures or None,
             max_consecutive_timeouts=max_consecutive_timeouts or None,
             credentials=to_credentials(secure_credentials, gateway_credentials),
-            report_failures=report_failure,
+            report_failures=_to_flag(report_failure),
             frames="pandas",
         )
-        arguments = to_arguments(instance_args, instance_kwargs, where="instance_args, instance_kwargs")
+        self._instance_args, self._instance_kwargs = list(instance_args or ()), list(instance_kwargs or ())
+        arguments = to_arguments(
+            self._instance_args, self._instance_kwargs, where="instance_args, instance_kwargs"
+        )
         super().__init__(config, DynamicSubclassService(base_classname, arguments))
+        self._base_classname = base_classname
+        self._limits = max_consecutive_failures, max_consecutive_timeouts
+        self._credentials = secure_credentials, gateway_credentials
+
+    # What it was made with, to look at. To change it, make another runner.
+
+    @property
+    def base_classname(self) -> str:
+        """The base class."""
+        return self._base_classname
+
+    @property
+    def instance_args(self) -> list[ArgumentLike]:
+        """Positional arguments for making the instances."""
+        return self._instance_args
+
+    @property
+    def instance_kwargs(self) -> list[KwArgumentLike]:
+        """Keyword arguments for making them."""
+        return self._instance_kwargs
+
+    @property
+    def max_consecutive_failures(self) -> int | None:
+        """So many failures in a row are not reported yet."""
+        return self._limits[0]
+
+    @property
+    def max_consecutive_timeouts(self) -> int | None:
+        """The same for timeouts; there, the attribute's name is `max_consecutive_timeout`."""
+        return self._limits[1]
+
+    max_consecutive_timeout = max_consecutive_timeouts
+
+    @property
+    def secure_credentials(self) -> object | None:
+        """As it was given."""
+        return self._credentials[0]
+
+    @property
+    def gateway_credentials(self) -> object | None:
+        """As it was given."""
+        return self._credentials[1]
 
     async def call(
         self,
@@ -200,7 +253,8 @@ class DynamicSubclassModelConcurrentRunner(ConcurrentRunner):
                 both. It runs in this event loop; if it raises, that model's result is FAILED.
             args: positional arguments; deprecated, and ignored if `arguments` is given.
             kwargs: keyword arguments; deprecated, and ignored if `arguments` is given.
-            timeout: seconds; None or 0 for the runner's own.
+            timeout: seconds; None or 0 for the runner's own. If it is negative or NaN, nothing is sent, and
+                all results are TIMEOUT, which count against nobody.
             model_runs: the models to call; all if None, or if there are none in it.
 
         Raises:
@@ -222,13 +276,14 @@ class DynamicSubclassModelConcurrentRunner(ConcurrentRunner):
         return await self._play(method_name, made, timeout, chosen)
 
 
-class ModelConcurrentRunner(ConcurrentRunner):
+class ModelConcurrentRunner(ConcurrentRunner, metaclass=ABCMeta):
     """Has the models of the first release's nodes predict: each takes one value and answers one.
 
-    It reports no model, as the first release did not.
+    It reports no model, as the first release did not. Later releases have a base class of this name: so a
+    `DynamicSubclassModelConcurrentRunner` is an instance of this class, too, and inherits nothing from it.
 
     Args:
-        timeout: seconds that a round may take.
+        timeout: seconds that a round may take; None for any time.
         crunch_id: which competition.
         host: the orchestrator's host.
         port: the orchestrator's port.
@@ -237,8 +292,15 @@ class ModelConcurrentRunner(ConcurrentRunner):
         ValueError: an argument is out of range.
     """
 
-    def __init__(self, timeout: float, crunch_id: str, host: str, port: int) -> None:
-        config = ClusterConfig(crunch_id, host, port, timeout=timeout, report_failures=False, frames="pandas")
+    def __init__(self, timeout: float | None, crunch_id: str, host: str, port: int | str) -> None:
+        config = ClusterConfig(
+            crunch_id,
+            host,
+            _to_port(port),
+            timeout=_to_timeout(timeout),
+            report_failures=False,
+            frames="pandas",
+        )
         super().__init__(config, ModelRunnerService())
 
     async def predict(
@@ -262,6 +324,23 @@ class ModelConcurrentRunner(ConcurrentRunner):
             if result.status is ModelPredictResult.Status.FAILED:
                 result.result = result.detail
         return results
+
+
+ModelConcurrentRunner.register(DynamicSubclassModelConcurrentRunner)
+
+
+def _to_port(port: int | str) -> int:
+    """A port, also one that comes from a variable of the environment; what is none is for the settings."""
+    return int(port) if isinstance(port, str) and port.isascii() and port.isdecimal() else port  # type: ignore[return-value]
+
+
+def _to_timeout(timeout: float | None) -> float:
+    return math.inf if timeout is None else timeout
+
+
+def _to_flag(flag: bool | int | None) -> bool:
+    """A flag; of what only looks like one, such as "false", the settings complain."""
+    return bool(flag) if flag is None or isinstance(flag, int) else flag
 
 
 def _from_pair(pair: Any) -> Arguments:
