@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+from grpclib.const import Status as GRPCStatus
 from helpers.coordinating import SERVICE, Model, coordinating, until
 from helpers.insides import timeouts_of
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -92,6 +93,23 @@ async def test_entering_waits_for_models_but_not_for_ever(autojump_clock: MockCl
             assert trio.current_time() == pytest.approx(10, abs=0.01)
             assert set(cluster.announced) == {"a", "b", "c"}
             assert {result.status for result in (await cluster.call("predict")).values()} == {Status.ABSENT}
+
+
+@pytest.mark.parametrize(("up", "startup_timeout"), [(0, 10), (1, 10), (0, 0)])
+async def test_a_start_without_any_model_is_told(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, up: int, startup_timeout: float
+) -> None:
+    async with LocalCrunch(dict.fromkeys("abc", Model), network=MemoryNetwork()) as crunch:
+        for model_id in "abc"[up:]:
+            crunch.node(model_id).faults.setup_error = (GRPCStatus.UNAVAILABLE, "warming up")
+        async with Cluster(crunch.config(startup_timeout=startup_timeout), SERVICE) as cluster:
+            assert len(cluster.models) == up
+    said = [each for each in caplog.messages if "startup_timeout" in each]
+    assert len(said) == (up == 0 and startup_timeout > 0)
+    if said:
+        assert said[0].startswith("none of the 3 announced models is ready after 10 s (startup_timeout)")
+        assert "(the first: 'a': " in said[0]
+        assert "warming up" in said[0]
 
 
 async def test_an_empty_crunch() -> None:

@@ -47,6 +47,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"methods": "tick"},
         "Faults.methods: must be a collection of methods' names such as {'tick'}",
     ),
+    "no names": ({"methods": []}, "such as {'tick'}, not empty, or None for all, got []"),
     "proof": (
         {"wrong_proof": "old"},
         "Faults.wrong_proof: must be one of 'missing', 'expired', 'other wallet'",
@@ -79,6 +80,8 @@ async def test_the_next_calls_have_faults_of_calls_only() -> None:
     node = LocalNode(Model(), network=MemoryNetwork())
     with pytest.raises(ValueError, match=r"hang_setup is no fault of calls; set node\.faults\.hang_setup"):
         node.next_faults(Faults(busy=True, hang_setup=True))
+    with pytest.raises(TypeError, match=r"faults: must be Faults, got None; Faults\(\) has none"):
+        node.faults = None
     with pytest.raises(TypeError, match="faults: must be Faults, got 'busy'"):
         node.next_faults("busy")  # type: ignore[arg-type]
 

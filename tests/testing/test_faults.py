@@ -346,13 +346,41 @@ async def test_health_may_fail_or_hang(autojump_clock, network, node):
     assert answer.status[0] == "DEADLINE_EXCEEDED"
 
 
-async def test_a_model_that_exits_never_answers_and_the_node_goes_on(autojump_clock, network, node):
+class OwnError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), OwnError(), GeneratorExit(), BaseExceptionGroup("several", [OwnError()])]
+)
+async def test_a_model_that_exits_never_answers_and_the_node_goes_on(autojump_clock, network, node, error):
+    def leave() -> None:
+        raise error
+
     client = await connect(node, network)
     await client.setup()
-    node.instance.leave = lambda: exit(3)
+    node.instance.leave = leave
     answer = await client.call("leave", grpc_timeout="10S")
     assert answer.status[0] == "DEADLINE_EXCEEDED"
     assert (await client.call("tick")).value == 1
+
+
+async def test_an_interrupt_in_a_model_is_the_programs(autojump_clock):
+    def leave() -> None:
+        raise KeyboardInterrupt
+
+    async def use_a_model_that_leaves() -> None:
+        async with trio.open_nursery() as nursery:
+            node = await nursery.start(LocalNode(Model, network=network).run)
+            client = await connect(node, network)
+            await client.setup()
+            node.instance.leave = leave
+            await client.call("leave")
+
+    network = MemoryNetwork()
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await use_a_model_that_leaves()
+    assert caught.group_contains(KeyboardInterrupt)
 
 
 async def test_a_request_that_breaks_off_is_refused(autojump_clock, network, node):
@@ -399,7 +427,7 @@ async def test_faults_are_limited_to_methods(autojump_clock, network, node):
     assert await client.setup() == "no"  # what is about other requests goes on
     assert (await client.call("tick")).value == 1
     assert (await client.call("echo", 5)).status == ("INTERNAL", "no echo")
-    node.faults.methods = ()
+    node.faults.methods = {"other"}
     assert (await client.call("echo", 5)).value == 5
     node.faults.methods = None
     assert (await client.call("tick")).status == ("INTERNAL", "no echo")

@@ -61,6 +61,17 @@ async def test_a_report_is_what_was_sent_and_has_attributes(autojump_clock: Any)
         assert (report.code, report.reason) == ("NEW_CODE", None)
 
 
+async def test_a_model_that_there_never_was_is_told_as_that(autojump_clock: Any) -> None:
+    async with coordinating(MODELS) as (crunch, _):
+        await crunch.remove("b")
+        why = ": there never was such a model; there are or were: a, b, c\nreported: nothing"
+        assert f"typo was not reported{why}" in said(lambda: crunch.assert_reported("typo"))
+        with pytest.raises(AssertionError) as caught:
+            await crunch.wait_for_report("typo", timeout=5)
+        assert f"typo was not reported within 5 s{why}" in str(caught.value)
+        assert "never" not in said(lambda: crunch.assert_reported("b"))
+
+
 async def test_what_was_reported_instead_is_shown(autojump_clock: Any) -> None:
     async with coordinating(MODELS) as (crunch, cluster):
         crunch.assert_no_reports()

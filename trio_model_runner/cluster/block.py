@@ -98,8 +98,10 @@ class Block:
             reason = self._feed.last_error or "it sent nothing"
             waited = f"{timeout:g} s (orchestrator_timeout)"
             raise OrchestratorUnavailable(f"no init from the orchestrator at {address} in {waited}: {reason}")
-        with trio.move_on_after(self._config.startup_timeout):
+        with trio.move_on_after(self._config.startup_timeout) as scope:
             await self._fleet.changed.wait_until(lambda: self._fleet.settled)
+        if scope.cancelled_caught and self._config.startup_timeout:
+            self._fleet.complain_of_absence()
 
     def _shut_down(self, nursery: trio.Nursery) -> None:
         """Say goodbye to all peers at the same time, each within ``shutdown_grace``.

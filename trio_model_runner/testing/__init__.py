@@ -31,6 +31,7 @@ What there is:
 
 - `local_crunch`: the fixture, which pytest knows by itself. It makes a `LocalCrunch` in memory.
 - `LocalCrunch`: the orchestrator and the nodes, and what happens to deployed models, each a method.
+- `MemoryCrunch`: the same in memory, as the fixture makes it; its `network` is always a `MemoryNetwork`.
 - `LocalNode`: one node, as `LocalCrunch.node` returns it. It records what it was asked, and has `faults`.
 - `Faults`: what a node does wrong at Setups and calls. What the network does wrong is `MemoryNetwork.cut`.
 - `LocalOrchestrator`: the WebSocket server, as `LocalCrunch.orchestrator`. It records what was reported, and
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from .entries import OrchestratorEntry
     from .faults import Faults
     from .grpc_server import GRPCServer, ServerCall
+    from .memory_crunch import MemoryCrunch
     from .node import LocalNode
     from .node_services import Service
     from .orchestrator import LocalOrchestrator
@@ -75,6 +77,7 @@ __all__ = [
     "LocalCrunch",
     "LocalNode",
     "LocalOrchestrator",
+    "MemoryCrunch",
     "OrchestratorEntry",
     "Report",
     "ServerCall",
@@ -88,6 +91,7 @@ _MODULES = {
     "entries": ("OrchestratorEntry",),
     "faults": ("Faults",),
     "grpc_server": ("GRPCServer", "ServerCall"),
+    "memory_crunch": ("MemoryCrunch",),
     "node": ("LocalNode",),
     "node_services": ("Service",),
     "orchestrator": ("LocalOrchestrator",),

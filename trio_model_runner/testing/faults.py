@@ -34,7 +34,9 @@ def _must(what: str, fits: Callable[[Any], bool]) -> Validator:
 
 
 def _is_names(value: Any) -> bool:
-    return isinstance(value, Collection) and not isinstance(value, str | bytes) and all(map(_is_text, value))
+    if not isinstance(value, Collection) or isinstance(value, str | bytes):
+        return False
+    return len(value) > 0 and all(map(_is_text, value))
 
 
 def _is_text(value: Any) -> bool:
@@ -57,7 +59,7 @@ def _one_of(alias: Any) -> Validator:
 
 _YES_OR_NO: Final = _must("True or False", lambda value: isinstance(value, bool))
 _NAMES: Final = _must(
-    "a collection of methods' names such as {'tick'}, or None",
+    "a collection of methods' names such as {'tick'}, not empty, or None for all",
     lambda value: value is None or _is_names(value),
 )
 _TIME: Final = _must("seconds, 0 or more", _is_time)

@@ -61,8 +61,10 @@ class _Process:
                 outcome = await work(), None
             except Exception as error:
                 outcome = None, error
-            except SystemExit:
-                return
+            except BaseException as error:
+                if _ends_the_program(error):
+                    raise
+                return  # as on deployed nodes: the thread ends, and nobody is answered
             finally:
                 done()
             send.send_nowait(outcome)
@@ -73,6 +75,13 @@ class _Process:
         if error is not None:
             raise error
         return cast("T", result)
+
+
+def _ends_the_program(error: BaseException) -> bool:
+    """Whether it is the test's, and not the model's: its end, or the end of what it runs in."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup((trio.Cancelled, KeyboardInterrupt)) is not None
+    return isinstance(error, (trio.Cancelled, KeyboardInterrupt))
 
 
 class LocalNode:
@@ -102,7 +111,6 @@ class LocalNode:
     Attributes:
         host: the host that it listens on.
         port: the port that it listens on.
-        faults: what goes wrong from now on, until it is set back.
         initial_metadata: pairs of strings sent ahead of every answer but Health's and those that are
             trailers only.
     """
@@ -133,6 +141,21 @@ class LocalNode:
         self._nursery: trio.Nursery | None = None
         self._stopped = trio.Event()
         self._ended = trio.Event()
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong from now on, until it is set back.
+
+        Raises:
+            TypeError: it is set to something else than `Faults`; a new one has none.
+        """
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        if not isinstance(faults, Faults):
+            raise TypeError(f"faults: must be Faults, got {faults!r}; Faults() has none")
+        self._faults = faults
 
     @property
     def setups(self) -> deque[SetupRecord]:

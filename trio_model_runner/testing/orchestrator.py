@@ -57,6 +57,7 @@ class LocalOrchestrator:
         host: the host that it listens on.
         port: the port that it listens on.
         messages: every message that came, oldest first, whatever its content.
+        announced_ids: the ids of all models that were ever announced, in that order.
         reports: every report in them, oldest first, as it was sent. A report that lacks a key that real
             orchestrators need is not here: as there, the handler fails, and the connection ends.
         greeting: texts to send to each new connection instead of the ``init``; None sends the ``init``.
@@ -82,6 +83,7 @@ class LocalOrchestrator:
         self.greeting: list[str] | None = None
         self.seconds_per_client: float | None = None
         self._updates_send, self._updates_receive = trio.open_memory_channel[str](math.inf)
+        self.announced_ids: dict[str, None] = {}
         self._book: dict[tuple[str, str | None], OrchestratorEntry] = {}
         self._outboxes: dict[WebSocketConnection, trio.MemorySendChannel[str]] = {}
         self._something_happened = Signal()
@@ -110,6 +112,7 @@ class LocalOrchestrator:
         """
         for entry in entries:
             check_entry(entry)
+        self.announced_ids.update(dict.fromkeys(entry["model_id"] for entry in entries))
         for entry in entries:
             key = entry["model_id"], entry.get("deployment_id")
             if entry["state"] == "STOPPED":

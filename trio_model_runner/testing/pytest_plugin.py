@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from ..network import MemoryNetwork
-    from .crunch import LocalCrunch
+    from .memory_crunch import MemoryCrunch
     from .node_services import Service
 
 __all__ = ["CrunchFactory", "local_crunch"]
@@ -43,7 +43,7 @@ class CrunchFactory(Protocol):
         services: Collection[Service] = ...,
         security: Literal["secure", "gateway"] | None = None,
         settle: bool = True,
-    ) -> LocalCrunch:
+    ) -> MemoryCrunch:
         """Make a `LocalCrunch` in memory, for ``async with``; by default on a network of its own."""
 
 
@@ -61,12 +61,16 @@ def local_crunch() -> CrunchFactory:
     another clock, such as `mock_clock`, keeps it. The arguments are those of
     `trio_model_runner.testing.LocalCrunch`; without `network`, each crunch has a `MemoryNetwork` of its own.
     """
-    from ..network import MemoryNetwork
-    from .crunch import LocalCrunch
+    from .memory_crunch import MemoryCrunch
 
-    def make(models: Mapping[str, Any] | None = None, *, settle: bool = True, **settings: Any) -> LocalCrunch:
-        settings.setdefault("network", MemoryNetwork())
-        return LocalCrunch(models, settle=settle, **settings)
+    def make(
+        models: Mapping[str, Any] | None = None,
+        *,
+        network: MemoryNetwork | None = None,
+        settle: bool = True,
+        **settings: Any,
+    ) -> MemoryCrunch:
+        return MemoryCrunch(models, network=network, settle=settle, **settings)
 
     return make
 

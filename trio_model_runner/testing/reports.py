@@ -65,7 +65,7 @@ class Reported:
         """
         __tracebackhide__ = True
         code = None if code is None else FailureCode(code)
-        return check_reported(self.reports, self._clusters(), model_id, code)
+        return check_reported(self.orchestrator, self._clusters(), model_id, code)
 
     def assert_no_reports(self) -> None:
         """Check that nothing was reported, and that no report is pending, which time alone would send.
@@ -98,7 +98,7 @@ class Reported:
         code = None if code is None else FailureCode(code)
         with trio.move_on_after(timeout):
             await self.orchestrator.wait_for_report(model_id, code)
-        return check_reported(self.reports, self._clusters(), model_id, code, waited=timeout)
+        return check_reported(self.orchestrator, self._clusters(), model_id, code, waited=timeout)
 
     async def wait_for_reports(self, count: int = 1) -> list[Report]:
         """Wait until `count` failures, or more, were reported, and return `reports`."""
@@ -119,7 +119,7 @@ class Reported:
 
 
 def check_reported(
-    reports: Sequence[Report],
+    orchestrator: LocalOrchestrator,
     clusters: Sequence[Cluster],
     model_id: str,
     code: str | None,
@@ -129,7 +129,7 @@ def check_reported(
     """The first report of a model, with that code if one is given.
 
     Args:
-        reports: what was reported.
+        orchestrator: where it was reported.
         clusters: the coordinator's.
         model_id: the model.
         code: the code; None takes any.
@@ -139,12 +139,15 @@ def check_reported(
         AssertionError: there is none.
     """
     __tracebackhide__ = True
-    for report in reports:
+    for report in orchestrator.reports:
         if report.model_id == model_id and code in (None, report.code):
             return report
     wanted = f"{model_id} was not reported" + ("" if code is None else f" as {code}")
     wanted += "" if waited is None else f" within {waited:g} s"
-    raise AssertionError(f"{wanted}\n{describe_reports(reports, clusters)}")
+    if model_id not in orchestrator.announced_ids:
+        names = ", ".join(orchestrator.announced_ids) or "none"
+        wanted += f": there never was such a model; there are or were: {names}"
+    raise AssertionError(f"{wanted}\n{describe_reports(orchestrator.reports, clusters)}")
 
 
 def check_none_reported(reports: Sequence[Report], clusters: Sequence[Cluster]) -> None:

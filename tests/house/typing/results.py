@@ -20,6 +20,8 @@ from trio_model_runner import (
     PredictResult,
     Status,
 )
+from trio_model_runner.network import MemoryNetwork
+from trio_model_runner.testing import CrunchFactory, LocalCrunch, MemoryCrunch
 from trio_model_runner.values.results import Model
 
 
@@ -51,6 +53,16 @@ def positive(answer: Any) -> float:
     if answer <= 0:
         raise ValueError("not positive")
     return float(answer)
+
+
+async def crunches(local_crunch: CrunchFactory) -> None:
+    async with local_crunch({"a": object()}) as crunch:
+        assert_type(crunch, MemoryCrunch)
+        assert_type(crunch.network, MemoryNetwork)
+        with crunch.network.cut(crunch.node("a")):
+            pass
+    async with LocalCrunch() as anywhere:
+        assert_type(anywhere.network, MemoryNetwork | None)
 
 
 async def rounds(cluster: Cluster) -> None:
