@@ -41,7 +41,7 @@ EXTRAS = {
     "instruments": ("otel", "prometheus"),
     "testing": ("testing", "secure"),
     "cli": ("cli", "arrow"),
-    "compat": ("compat",),
+    "compat": ("compat", "secure"),
 }
 """The rooms that import what only extras bring, and their names."""
 
