@@ -10,6 +10,7 @@ are closed. The body of the block is never shielded.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from trio.lowlevel import enable_ki_protection
 from ..errors import OrchestratorUnavailable
 from ..groups import one_by_itself, open_nursery_for_body
 from ..network import address_text
+from ..text import quoted
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from .hooks import Hooks
 
 __all__ = ["Block"]
+
+logger = logging.getLogger("trio_model_runner.cluster")
 
 
 class Block:
@@ -100,8 +104,21 @@ class Block:
             raise OrchestratorUnavailable(f"no init from the orchestrator at {address} in {waited}: {reason}")
         with trio.move_on_after(self._config.startup_timeout) as scope:
             await self._fleet.changed.wait_until(lambda: self._fleet.settled)
-        if scope.cancelled_caught and self._config.startup_timeout:
-            self._fleet.complain_of_absence()
+        if scope.cancelled_caught and self._config.startup_timeout and not self._fleet.count_ready():
+            self._complain_of_absence()
+
+    def _complain_of_absence(self) -> None:
+        """Log that no model is ready at the end of the startup, and why: rounds have no answers now."""
+        models = list(self._fleet.announced.values())
+        first = next((model for model in models if model.error is not None), models[0])
+        logger.warning(
+            "none of the %d announced models is ready after %g s (startup_timeout); they are still tried"
+            " (the first: %s: %s)",
+            len(models),
+            self._config.startup_timeout,
+            quoted(first.model_id),
+            quoted(first.state.value if first.error is None else str(first.error)),
+        )
 
     def _shut_down(self, nursery: trio.Nursery) -> None:
         """Say goodbye to all peers at the same time, each within ``shutdown_grace``.

@@ -281,22 +281,6 @@ class Fleet:
         if left_out or isinstance(event, Init):
             self._crowded = left_out > 0
 
-    def complain_of_absence(self) -> None:
-        """Log that no model is ready at the end of the startup, if none is: rounds would be empty."""
-        if self._ready or not self.members:
-            return
-        reasons = (actor for actor in self.members.values() if actor.error is not None)
-        first = next(reasons, None) or next(iter(self.members.values()))
-        reason = first.state.value if first.error is None else str(first.error)
-        logger.warning(
-            "none of the %d announced models is ready after %g s (startup_timeout); they are still tried"
-            " (the first: %s: %s)",
-            len(self.members),
-            self.config.startup_timeout,
-            quoted(first.runner.model_id),
-            quoted(reason),
-        )
-
     def _start(self, entry: Entry, reason: JoinReason) -> ModelActor:
         assert self._nursery is not None
         actor = ModelActor(
