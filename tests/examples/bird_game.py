@@ -1,0 +1,231 @@
+"""The bird game: models that keep a history follow a dove, and say where it will be next.
+
+Run it against an orchestrator, with a file of settings, or with the environment alone::
+
+    python tests/examples/bird_game.py config.toml
+    TRIO_MODEL_RUNNER_CRUNCH_ID=bird-game TRIO_MODEL_RUNNER_HOST=orchestrator.example.org \
+        python tests/examples/bird_game.py
+
+SIGTERM ends it: it lets the round that is under way end, for five seconds at most. While the cluster is still
+coming up there is no round, and it ends at once.
+
+`History` is the part to take home: every instance of a model is told every payload, in order, one in a call,
+and none of them twice, though models come late, crash, lose their instance and are too busy to be called.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import sys
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import attrs
+import trio
+
+from trio_model_runner import (
+    Arguments,
+    Cluster,
+    ClusterConfig,
+    ClusterDraining,
+    DynamicSubclassService,
+    Join,
+    ModelError,
+    ModelRunner,
+)
+
+SERVICE = DynamicSubclassService("birdgame.trackers.trackerbase.TrackerBase")
+DRAIN_SECONDS = 5.0
+SECONDS_BETWEEN_PAYLOADS = 1.0
+
+logger = logging.getLogger("bird_game")
+
+
+@attrs.define
+class Told:
+    """How many payloads one instance of a model was told."""
+
+    count: int = 0
+
+
+class History:
+    """What happened in the game, and who was told how much of it."""
+
+    def __init__(self) -> None:
+        self._payloads: list[Arguments] = []
+        self._told: dict[tuple[str, str | None], Told] = {}
+
+    async def on_join(self, join: Join) -> None:
+        """Tell a model what it lacks before it takes part in rounds, and what happens meanwhile, too.
+
+        No other task runs between the end of this function and the moment in which the model is ready.
+        """
+        key = _deployment(join.model)
+        if join.fresh or key not in self._told:
+            self._told[key] = Told()  # a new one: calls under way to the last instance count there
+        await self._tell_missing(join.model)
+
+    async def tick(self, cluster: Cluster, payload: Mapping[str, Any]) -> None:
+        """Tell all models a payload.
+
+        It is in the history before anybody is called, and no other task runs in between. So a model that
+        joins just now is told it here or by `on_join`, and never by both.
+        """
+        newest = Arguments(payload, performance_metrics={})
+        self._payloads.append(newest)
+        up_to_date: dict[ModelRunner, Told] = {}
+        behind: list[ModelRunner] = []
+        for model in cluster.models.values():
+            told = self._told[_deployment(model)]
+            if told.count == len(self._payloads) - 1:
+                told.count += 1  # before it is sent: if this is cancelled, it must not be sent again
+                up_to_date[model] = told
+            else:  # an earlier call did not get through
+                behind.append(model)
+        # One request for all: it is encoded once, and each model is a witness for the others.
+        results = await cluster.call("tick", newest, models=up_to_date.keys(), sit_out=False)
+        for model, told in up_to_date.items():
+            if not results[model].sent:  # then it certainly did not arrive
+                told.count -= 1
+        async with trio.open_nursery() as nursery:
+            for model in behind:
+                nursery.start_soon(self._catch_up, model, cluster.config.timeout)
+
+    async def _catch_up(self, model: ModelRunner, timeout: float) -> None:
+        """Tell a model that takes part what it lacks, as far as one round's time goes."""
+        # A call ends just before the deadline of a scope around it, and then says whether it was sent.
+        with trio.move_on_after(timeout), suppress(ModelError, ClusterDraining):
+            await self._tell_missing(model)
+
+    async def _tell_missing(self, model: ModelRunner) -> None:
+        told = self._told[_deployment(model)]
+        while told.count < len(self._payloads):
+            payload = self._payloads[told.count]
+            told.count += 1
+            result = await model.call("tick", payload, sit_out=False)
+            if not result.sent:
+                told.count -= 1
+            result.unwrap()
+
+
+def _deployment(model: ModelRunner) -> tuple[str, str | None]:
+    return model.model_id, model.deployment_id
+
+
+@attrs.frozen
+class Parameters:
+    """Of a distribution: where it is, and how wide."""
+
+    loc: float
+    scale: float
+
+
+@attrs.frozen
+class Distribution:
+    """Such as a normal one."""
+
+    name: str
+    params: Parameters
+
+
+@attrs.frozen
+class Component:
+    """A part of a model's answer: a distribution and its weight. Whatever is no such answer is FAILED."""
+
+    density: Distribution
+    weight: float
+
+
+class Game:
+    """A game, and how far off each model has been.
+
+    Attributes:
+        history: what has happened.
+        errors: how far each model's predictions have been from the dove, on average over the rounds it was in.
+    """
+
+    def __init__(self) -> None:
+        self.history = History()
+        self.errors: dict[str, float] = {}
+        self._rounds: dict[str, int] = {}
+        self._expected: dict[str, float] = {}
+
+    async def play(self, cluster: Cluster, payloads: AsyncIterable[Mapping[str, Any]]) -> None:
+        """Play rounds until the payloads end, or the cluster takes no more calls."""
+        with suppress(ClusterDraining):
+            async for payload in payloads:
+                self._score(payload["dove_location"])
+                await self.history.tick(cluster, payload)
+                results = await cluster.call("predict", returns=list[Component])
+                logger.info("%s", results)  # a line with how many have answered
+                self._expected = {
+                    model.model_id: _mean(result.unwrap()) for model, result in results.succeeded.items()
+                }
+
+    def _score(self, location: float) -> None:
+        for model_id, expected in self._expected.items():
+            rounds = self._rounds[model_id] = self._rounds.get(model_id, 0) + 1
+            mean = self.errors.get(model_id, 0.0)
+            self.errors[model_id] = mean + (abs(location - expected) - mean) / rounds
+
+
+def _mean(components: list[Component]) -> float:
+    total = sum(each.weight for each in components)
+    return sum(each.weight * each.density.params.loc for each in components) / total if total else 0.0
+
+
+async def fly() -> AsyncIterator[Mapping[str, Any]]:
+    """What the falcons see of a dove, once a second."""
+    location, time = random.uniform(10.0, 30.0), 0.0
+    while True:
+        yield {
+            "falcon_location": location + random.gauss(0.0, 2.0),
+            "falcon_id": 1,
+            "dove_location": location,
+            "dove_id": 1,
+            "time": time,
+        }
+        await trio.sleep(SECONDS_BETWEEN_PAYLOADS)
+        location, time = location + random.gauss(0.0, 0.3), time + SECONDS_BETWEEN_PAYLOADS
+
+
+class Stop:
+    """Ends the program at SIGTERM.
+
+    The signal is listened to before the cluster is entered, which can take a minute: Python's own way with
+    SIGTERM is to end the process on the spot, so that no model and no orchestrator is told.
+
+    Attributes:
+        cluster: the cluster, once it was entered.
+    """
+
+    cluster: Cluster | None = None
+
+    async def at_signal(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        """Wait for the signal, let rounds end, and cancel the scope."""
+        await anext(signals)
+        logger.info("stopping")
+        if self.cluster is not None:
+            await self.cluster.drain(DRAIN_SECONDS)
+        scope.cancel()
+
+
+async def main(config: ClusterConfig, game: Game, payloads: AsyncIterator[Mapping[str, Any]]) -> None:
+    """Play until the payloads end, or SIGTERM comes."""
+    stop = Stop()
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop.at_signal, signals, nursery.cancel_scope)
+            async with Cluster(config, SERVICE, on_join=game.history.on_join) as stop.cluster:
+                await game.play(stop.cluster, payloads)
+            nursery.cancel_scope.cancel()
+    for model_id, error in sorted(game.errors.items(), key=lambda item: item[1]):
+        logger.info("%s was %.3f off", model_id, error)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    trio.run(main, ClusterConfig.load(*sys.argv[1:2]), Game(), fly())
