@@ -144,7 +144,7 @@ class Game:
 
     Attributes:
         history: what has happened.
-        errors: how far each model's predictions have been from the dove, on average over the rounds it was in.
+        errors: how far each model's predictions have been from the dove, on average.
     """
 
     def __init__(self) -> None:
