@@ -6,8 +6,8 @@ Run it against an orchestrator, with a file of settings, or with the environment
     TRIO_MODEL_RUNNER_CRUNCH_ID=condor TRIO_MODEL_RUNNER_HOST=orchestrator.example.org \
         python tests/examples/assets_and_horizons.py answers.db
 
-Every minute it asks 48 questions at once. A model answers one after the other, and the rest waits for its turn,
-so ``timeout`` is the time for all 48; ``limits.max_queued_calls`` (256) is how many may wait for one model.
+Every minute it asks 48 questions at once. A model answers one after the other, and the rest waits for it, so
+``timeout`` is the time for all 48; ``limits.max_queued_calls`` (256) is how many may wait for one model.
 
 Nothing that has arrived is lost: an answer is kept when it comes, and is written whatever way its question
 ends. SIGTERM lets open questions end, for five seconds at most, and the program leaves when all is written.

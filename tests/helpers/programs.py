@@ -12,6 +12,7 @@ from pathlib import Path
 
 import trio
 
+from trio_model_runner.signal import Signal
 from trio_model_runner.testing import LocalCrunch
 
 __all__ = ["EXAMPLES", "Program", "running"]
@@ -25,11 +26,13 @@ class Program:
     Attributes:
         process: the process.
         output: what it wrote to stdout and stderr.
+        written: is sent when it has written something, or has ended.
     """
 
     def __init__(self, process: trio.Process) -> None:
         self.process = process
         self.output = ""
+        self.written = Signal()
         self._ended = trio.Event()
 
     async def read(self) -> None:
@@ -37,7 +40,9 @@ class Program:
         assert self.process.stdout is not None
         async for chunk in self.process.stdout:
             self.output += chunk.decode()
+            self.written.send()
         self._ended.set()
+        self.written.send()
 
     @property
     def returncode(self) -> int | None:
