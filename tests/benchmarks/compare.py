@@ -2,6 +2,7 @@
 
     python tests/benchmarks/compare.py [--short | --long] [--json FILE] [--only MEASURE ...]
                                        [--baseline TREE [--reference]]
+    python tests/benchmarks/compare.py --instruments
 
 Every client gets an environment of its own (see `venvs`; making one takes a quarter of a minute). All call
 the same fleet of nodes on this machine, each run in a process of its own, in turns: pair by pair, and the
@@ -14,6 +15,8 @@ environment all the same.
 
 The short form takes a minute, and is for seeing at a glance whether something went wrong. The long one
 takes about ten, and is for the record. With --baseline both take longer, since every measure is a pair.
+With --instruments nothing is compared: `instruments` measures what they cost a call.
+
 No form decides a test: figures depend on the machine, and on what else it does. The exit code says whether
 it worked, and nothing about targets.
 """
@@ -24,6 +27,7 @@ import argparse
 import datetime
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,8 +49,11 @@ LONG_PAIRS = 7
 
 def main() -> None:
     """Measure what the command line asks for; failing that, say why."""
+    options = read_options(sys.argv[1:])
+    if options.instruments:
+        sys.exit(subprocess.run([sys.executable, Path(__file__).with_name("instruments.py")]).returncode)
     try:
-        compare(read_options(sys.argv[1:]))
+        compare(options)
     except (InstallationError, RunError) as error:
         sys.exit(str(error))
 
@@ -104,6 +111,9 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
         + ", ".join(offered_keys([Client("baseline", OURS.tree)])),
     )
     parser.add_argument("--reference", action="store_true", help="compare with the reference, too")
+    parser.add_argument(
+        "--instruments", action="store_true", help="measure what instruments cost, and no more"
+    )
     options = parser.parse_args(arguments)
     if options.pairs is None:
         options.pairs = LONG_PAIRS if options.long else SHORT_PAIRS

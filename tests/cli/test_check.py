@@ -182,7 +182,8 @@ async def test_a_crunch_in_which_nothing_runs_is_a_finding() -> None:
 
 async def test_entries_that_can_not_be_read_are_findings() -> None:
     async with LocalCrunch({"a": Model}) as crunch:
-        crunch.orchestrator.announce({"model_id": "b\x1b[31m", "state": "RUNNING", "ip": "", "port": "x"})
+        no_entry = {"model_id": "b\x1b[31m", "state": "RUNNING", "ip": "", "port": "x"}
+        crunch.orchestrator._book["b", None] = no_entry  # `announce` refuses it
         code, text = await checked(crunch.config())
     assert code == 1
     assert "FAIL  init       " in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -50,12 +50,13 @@ async def coordinating(
     *,
     service: NodeService = SERVICE,
     on_join: Any = None,
+    instruments: Iterable[Any] = (),
     services: tuple[ServiceName, ...] = (ServiceName.DYNAMIC_SUBCLASS,),
     **settings: Any,
 ) -> AsyncIterator[tuple[LocalCrunch, Cluster]]:
     async with (
         LocalCrunch(models, network=MemoryNetwork(), services=services) as crunch,
-        Cluster(crunch.config(**settings), service, on_join=on_join) as cluster,
+        Cluster(crunch.config(**settings), service, on_join=on_join, instruments=instruments) as cluster,
     ):
         yield crunch, cluster
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from ..config import ClusterConfig
+from ..config import ClusterConfig, rule_of
 from ..network import TCPNetwork
 from .options import ENVIRONMENT_PREFIX
 
@@ -93,7 +93,7 @@ def _unit_of(field: attrs.Attribute[Any]) -> str:
         return "bytes"
     if field.name == "happy_eyeballs_delay":
         return "seconds"
-    return str(getattr(field.validator, "unit", ""))
+    return str(getattr(rule_of(field), "unit", ""))
 
 
 def _default_of(field: attrs.Attribute[Any]) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..orchestrator import OrchestratorFeed
     from .caller import Caller
     from .fleet import Fleet
+    from .hooks import Hooks
 
 __all__ = ["Block"]
 
@@ -37,13 +38,22 @@ class Block:
         feed: the orchestrator's feed.
         fleet: the models.
         caller: makes calls. It takes them while the block lasts.
+        hooks: the instruments, whose lives are around all of this; None if there are none.
     """
 
-    def __init__(self, config: ClusterConfig, feed: OrchestratorFeed, fleet: Fleet, caller: Caller) -> None:
+    def __init__(
+        self,
+        config: ClusterConfig,
+        feed: OrchestratorFeed,
+        fleet: Fleet,
+        caller: Caller,
+        hooks: Hooks | None = None,
+    ) -> None:
         self._config = config
         self._feed = feed
         self._fleet = fleet
         self._caller = caller
+        self._hooks = hooks
         self._service_scope = trio.CancelScope(shield=True)
 
     @contextlib.asynccontextmanager
@@ -52,8 +62,10 @@ class Block:
 
         Raises:
             OrchestratorUnavailable: no list of models came within ``orchestrator_timeout``.
+            ConfigError: an instrument can't begin to listen as it was made.
         """
-        async with open_nursery_for_body() as nursery:
+        instruments = contextlib.nullcontext() if self._hooks is None else self._hooks.running()
+        async with instruments, open_nursery_for_body() as nursery:
             self._caller.open, self._caller.run = True, trio.lowlevel.current_trio_token()
             parts = _Parts(nursery, self._caller)
             self._fleet.open(parts)
@@ -95,6 +107,8 @@ class Block:
         Each goodbye has a task of its own. So a Ctrl-C that comes meanwhile does not end it early.
         """
         self._caller.open = False
+        if self._hooks is not None:
+            self._hooks.leave_within_grace()
         self._fleet.close()
         nursery.start_soon(self._leave_orchestrator, nursery)
 

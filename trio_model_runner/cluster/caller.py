@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..config import ClusterConfig
     from ..services.base import NodeService, Request
     from .fleet import Fleet
+    from .hooks import Hooks, RoundTold
 
 __all__ = ["ArgumentsFor", "Caller", "Models"]
 
@@ -48,6 +49,7 @@ class Caller:
         config: the settings.
         service: what the nodes speak; None if nothing is called, since the cluster only observes.
         fleet: the models.
+        hooks: tells instruments of rounds and calls; None if there are none.
 
     Attributes:
         open: calls are taken; only the cluster's block changes that, and the next two.
@@ -57,7 +59,9 @@ class Caller:
         last_round: what came of the last round; None before the first.
     """
 
-    def __init__(self, config: ClusterConfig, service: NodeService | None, fleet: Fleet) -> None:
+    def __init__(
+        self, config: ClusterConfig, service: NodeService | None, fleet: Fleet, hooks: Hooks | None = None
+    ) -> None:
         self.open = False
         self.run: trio.lowlevel.TrioToken | None = None
         self.ended_by: BaseException | None = None
@@ -66,7 +70,8 @@ class Caller:
         self._config = config
         self._service = service
         self._fleet = fleet
-        self._rounds: dict[Round, None] = {}
+        self._hooks = hooks
+        self._rounds: dict[Round, RoundTold | None] = {}
         self._round_ids = itertools.count(1)
         self._round_ended = Signal()
 
@@ -121,8 +126,8 @@ class Caller:
     ) -> PredictionRound[Any]:
         """Play a round; see `Cluster.call`."""
         new_round = self._new_round(method, arguments, models, options)
-        self.last_round = await self._prepare_and_play(new_round)
-        return self.last_round
+        await self._prepare(new_round, self._tell_start(new_round))
+        return await self._play(new_round)
 
     async def predict(
         self, values: tuple[Any, ...], models: Models | None, **options: Unpack[CallOptions]
@@ -143,13 +148,13 @@ class Caller:
         results = ResultsAsCompleted[Any]()
         new_round = self._new_round(method, arguments, models, options, on_result=results.deliver)
         results.id, results.missing = new_round.id, tuple(new_round.missing)
-        await self._prepare(new_round)
+        await self._prepare(new_round, self._tell_start(new_round))
 
         @enable_ki_protection
         async def play() -> None:
             ended = None
             try:
-                ended = self.last_round = await self._play(new_round)
+                ended = await self._play(new_round)
             finally:
                 results.note_end(ended)
 
@@ -167,7 +172,10 @@ class Caller:
         """Make one call on one model, which may be joining; no method is the one that predicts."""
         method = self.check_calls().predict_method() if method is None else method
         new_round = self._new_round(method, arguments, [actor.runner], options, may_be_joining=True)
-        return (await self._prepare_and_play(new_round))[actor.runner]
+        called = await self._prepare_and_play_alone(new_round)
+        if self._hooks is not None:
+            self._hooks.call_ended(called)
+        return called[actor.runner]
 
     async def reset_model(self, actor: ModelActor, timeout: float | None) -> PredictResult[None]:
         """Have one model forget what it has learnt, and wait until it has joined again."""
@@ -179,7 +187,7 @@ class Caller:
         requests = self._requests(lambda _: request, Arguments(), request.path, now)
         enclosing = trio.current_effective_deadline() - self._config.scope_margin
         new_round = self._make_round(spec, requests, [actor], call_type=ResetCall)
-        result = (await self._prepare_and_play(new_round))[actor.runner]
+        result = (await self._prepare_and_play_alone(new_round))[actor.runner]
         return await wait_ready_again(actor, result, min(spec.deadline, enclosing))
 
     async def drain(self, timeout: float) -> None:
@@ -236,28 +244,46 @@ class Caller:
         margin, judge = self._config.scope_margin, self._fleet.judge
         return Round(round_id, *arguments, scope_margin=margin, judge=judge, **more)
 
-    async def _prepare_and_play(self, new_round: Round) -> PredictionRound[Any]:
-        """Play a round, at once: between its making and this, a Ctrl-C would leave its places taken."""
-        await self._prepare(new_round)
-        return await self._play(new_round)
+    async def _prepare_and_play_alone(self, new_round: Round) -> PredictionRound[Any]:
+        """Make a call of one model, at once: a Ctrl-C in between would leave its place taken.
 
-    async def _prepare(self, new_round: Round) -> None:
+        It is under way like a round, but it is none: nobody is told of it, and it is not the last one.
+        """
+        await self._prepare(new_round, None)
+        try:
+            return await new_round.play()
+        finally:
+            self._note_end(new_round, None)
+
+    def _tell_start(self, new_round: Round) -> RoundTold | None:
+        """Tell instruments that a round begins."""
+        if self._hooks is None:
+            return None
+        told = self._hooks.round_started(new_round.start())
+        new_round.add_metadata(told.metadata)
+        return told
+
+    async def _prepare(self, new_round: Round, told: RoundTold | None) -> None:
         """Prepare a round, which is under way from here on: `drain` ends it, and waits for it."""
-        self._rounds[new_round] = None
+        self._rounds[new_round] = told
         try:
             await new_round.prepare()
         except BaseException:
-            self._note_end(new_round)
+            self._note_end(new_round, None)
             raise
 
     async def _play(self, new_round: Round) -> PredictionRound[Any]:
         """Play a round that is prepared."""
+        played = None
         try:
-            return await new_round.play()
+            played = self.last_round = await new_round.play()
+            return played
         finally:
-            self._note_end(new_round)
+            self._note_end(new_round, played)
 
-    def _note_end(self, new_round: Round) -> None:
-        del self._rounds[new_round]
+    def _note_end(self, new_round: Round, played: PredictionRound[Any] | None) -> None:
+        told = self._rounds.pop(new_round)
+        if told is not None:
+            told.end(played)
         if self.draining:
             self._round_ended.send()

@@ -8,7 +8,7 @@ type in `returns=` is the type of the values. The work is done elsewhere: `block
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -35,6 +35,8 @@ from .block import Block
 from .caller import ArgumentsFor, Caller, Models
 from .changes import ChangeListener
 from .fleet import Fleet
+from .hooks import Hooks, check_instruments
+from .instrument import Instrument, ObservedCluster
 from .joining import call_on_join
 from .snapshot import ClusterSnapshot, take_snapshot
 
@@ -95,17 +97,24 @@ class Cluster:
             model's first join, and again whenever the model has lost its history. It may call the model
             through ``join.model``. If it raises, or takes longer than ``on_join_timeout``, the model stays
             out until it is announced again.
+        instruments: what listens, such as a `RoundRecorder`; see `trio_model_runner.instruments`. They live
+            as long as the block, and can't harm it.
 
     Raises:
-        TypeError: `config`, `service`, `on_join` or an argument for the setup is of another type; or
-            `on_join` is given without a service.
+        TypeError: `config`, `service`, `on_join`, `instruments` or an argument for the setup is of another
+            type; or `on_join` is given without a service.
         ValueError: an argument for the setup is out of range or too large.
         OrchestratorUnavailable: on entering, if no list came within ``orchestrator_timeout``.
         RuntimeError: on entering, if no Trio runs here, or the cluster was entered before.
     """
 
     def __init__(
-        self, config: ClusterConfig, service: NodeService | None = None, *, on_join: OnJoin | None = None
+        self,
+        config: ClusterConfig,
+        service: NodeService | None = None,
+        *,
+        on_join: OnJoin | None = None,
+        instruments: Iterable[Instrument] = (),
     ) -> None:
         if not isinstance(config, ClusterConfig):
             raise TypeError(f"config: must be a ClusterConfig, got {type(config).__name__}")
@@ -125,8 +134,9 @@ class Cluster:
         self._config = config
         self._on_join = on_join
         self._feed = OrchestratorFeed(config)
-        self._fleet = Fleet(config, service, self._feed, join=self._join)
-        self._caller = self._fleet.calls = Caller(config, service, self._fleet)
+        self._hooks = self._hooks_of(check_instruments(instruments), service)
+        self._fleet = Fleet(config, service, self._feed, join=self._join, hooks=self._hooks)
+        self._caller = self._fleet.calls = Caller(config, service, self._fleet, self._hooks)
         self._manager: AbstractAsyncContextManager[None] | None = None
         _existing.add(self)
 
@@ -456,6 +466,13 @@ class Cluster:
         """
         return take_snapshot(self._config, self._feed, self._fleet, self._caller, models=models)
 
+    def _hooks_of(self, instruments: Sequence[Instrument], service: NodeService | None) -> Hooks | None:
+        if not instruments:
+            return None
+        call_path = "" if service is None else service.call_path.strip("/")
+        observed = ObservedCluster(self._config.crunch_id, call_path, self.snapshot)
+        return Hooks(instruments, observed, self._config.shutdown_grace)
+
     async def _join(self, model: ModelRunner, reason: JoinReason, fresh: bool) -> None:
         if self._on_join is not None:
             join = Join(model=model, cluster=self, reason=reason, fresh=fresh)
@@ -467,7 +484,7 @@ class Cluster:
             raise error
         if self._manager is not None:
             raise RuntimeError("a Cluster can be entered only once: make a new one for another block")
-        self._manager = Block(self._config, self._feed, self._fleet, self._caller).run()
+        self._manager = Block(self._config, self._feed, self._fleet, self._caller, self._hooks).run()
         await self._manager.__aenter__()
         return self
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ..services.base import NodeService
     from ..values.data import Arguments
     from ..values.results import Model, PredictResult
+    from .hooks import Hooks
 
 __all__ = ["Calls", "Fleet"]
 
@@ -88,6 +89,7 @@ class Fleet:
         feed: the orchestrator's feed.
         join: lets the coordinator catch a model up. It gets the model, why it joins, and whether its instance
             is new.
+        hooks: tells instruments what happens; None if there are none.
 
     Attributes:
         calls: makes calls on single models. It must be set before a model runs.
@@ -110,6 +112,7 @@ class Fleet:
         feed: OrchestratorFeed,
         *,
         join: Callable[[ModelRunner, JoinReason, bool], Awaitable[None]],
+        hooks: Hooks | None = None,
     ) -> None:
         self.config = config
         self.service = service
@@ -119,7 +122,7 @@ class Fleet:
         self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects or math.inf)
         self.changes = Broadcast()
         self.held_limiter = trio.CapacityLimiter(_HELD_AT_ONCE)
-        self.reporting = Reporting(config, feed, self)
+        self.reporting = Reporting(config, feed, self, hooks)
         self.judge = self.reporting.judge
         self.losses = Losses()
         self.initialised = trio.Event()
@@ -127,6 +130,7 @@ class Fleet:
         self.only: Collection[str] | None = None
         self._feed = feed
         self._join = join
+        self._hooks = hooks
         self._membership: Membership[ModelActor] = Membership(
             self._start, max_models=config.orchestrator.max_models
         )
@@ -251,6 +255,8 @@ class Fleet:
         """Take an event from the orchestrator's feed."""
         if self._nursery is None:
             return
+        if self._hooks is not None:
+            self._hooks.orchestrator_said(event)
         if isinstance(event, Disconnected):
             logger.warning("the orchestrator is away: %s", event.error)
             return
@@ -408,3 +414,5 @@ class Fleet:
 
     def _tell(self, change: Change) -> None:
         self.changes.tell(change)
+        if self._hooks is not None:
+            self._hooks.model_changed(change)

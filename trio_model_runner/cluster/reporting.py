@@ -38,12 +38,14 @@ from ..signal import Signal
 from ..text import quoted
 from ..values.failure_codes import FailureCode
 from ..values.results import ModelState
+from .instrument import Report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..config import ClusterConfig
     from ..orchestrator import OrchestratorFeed
+    from .hooks import Hooks
 
 __all__ = ["Reportable", "Reporting"]
 
@@ -87,12 +89,15 @@ class Reporting:
         config: the settings.
         feed: where reports go.
         models: the models.
+        hooks: tells instruments of reports; None if there are none.
 
     Attributes:
         judge: decides what counts against the models, and what is reported.
     """
 
-    def __init__(self, config: ClusterConfig, feed: OrchestratorFeed, models: Reportable) -> None:
+    def __init__(
+        self, config: ClusterConfig, feed: OrchestratorFeed, models: Reportable, hooks: Hooks | None = None
+    ) -> None:
         self.judge = Judge(
             limits=Limits(config.max_consecutive_failures, config.max_consecutive_timeouts),
             health=config.health,
@@ -104,6 +109,9 @@ class Reporting:
         self._timeout = config.health.timeout
         self._feed = feed
         self._models = models
+        self._hooks = hooks
+        if hooks is not None:
+            feed.on_sent = self._tell_sent
         self._changed = False
         self._change = Signal()
         self._unproved: set[str] = set()
@@ -186,9 +194,13 @@ class Reporting:
     def _act_on(self, decision: Decision) -> None:
         for report in decision.pending:
             logger.info("model %s may be reported: %s", *_described(report))
+            if self._hooks is not None:
+                self._hooks.report_pending(_plain(report))
         for report in decision.held:
             if report.said_at == -math.inf:
                 self._models.tell_held(_model_of(report), report)
+                if self._hooks is not None:
+                    self._hooks.report_held(_plain(report))
             self._models.try_later(_model_of(report))
         if decision.held:
             self._say_held([each for each in decision.held if each.said_at == -math.inf])
@@ -199,7 +211,10 @@ class Reporting:
         model = _model_of(report)
         if not may_be_sent(report.code, orchestrator_connected=self._feed.connected):
             logger.info("model %s is not reported: the orchestrator is away, too", quoted(model.model_id))
-        elif not self._has_left(model):
+            self._tell_withdrawn(report, "the orchestrator is away, too")
+        elif self._has_left(model):
+            self._tell_withdrawn(report, "the model has left")
+        else:
             logger.warning("model %s is reported: %s", *_described(report))
             self.send(model, report.code, report.reason)
 
@@ -232,6 +247,7 @@ class Reporting:
                 )
             case NewsKind.WITHDRAWN if report is not None and report.stage is not Stage.UNPROVED:
                 logger.info("model %s is not reported after all: %s: %s", *_described(report), news.text)
+                self._tell_withdrawn(report, news.text)
             case NewsKind.SWITCHED_OFF if report is not None:
                 self._log_switched_off(report)
             case NewsKind.DUE if report is not None and report.stage is Stage.UNPROVED:
@@ -239,6 +255,14 @@ class Reporting:
             case _:
                 pass
         self.look_again()
+
+    def _tell_withdrawn(self, report: PendingReport, why: str) -> None:
+        if self._hooks is not None:
+            self._hooks.report_withdrawn(_plain(report), why)
+
+    def _tell_sent(self, report: FailureReport) -> None:
+        if self._hooks is not None:
+            self._hooks.report_sent(Report(report.model_id, report.deployment_id, report.code, report.reason))
 
     def _log_unproved(self, report: PendingReport) -> None:
         if report.method not in self._unproved:
@@ -263,6 +287,21 @@ class Reporting:
 
 def _model_of(report: PendingReport) -> ModelRunner:
     return cast("ModelRunner", report.record.key)
+
+
+def _plain(report: PendingReport) -> Report:
+    """A report as instruments are told of it."""
+    row = report.to_dict()
+    return Report(
+        model_id=report.record.model_id,
+        deployment_id=_model_of(report).deployment_id,
+        code=report.code,
+        reason=report.reason,
+        method=row["method"],
+        failures=row["failures"],
+        timeouts=row["timeouts"],
+        witness=row["witness"],
+    )
 
 
 def _described(report: PendingReport) -> tuple[str, str]:

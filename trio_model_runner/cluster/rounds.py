@@ -27,10 +27,12 @@ from ..rpc.reader import let_readers_catch_up
 from ..signal import Signal
 from ..values.prediction_round import PredictionRound
 from ..values.results import PredictResult
+from .instrument import RoundStart
 
 if TYPE_CHECKING:
     from ..model.actor import ModelActor
     from ..model.policy import Judge
+    from ..rpc.headers import RawFields
 
 __all__ = ["Round"]
 
@@ -105,6 +107,20 @@ class Round:
             self._cut_by = _DRAIN
         for scope in (self._preparation, self._cutoff):
             scope.deadline = min(scope.deadline, deadline)
+
+    def start(self) -> RoundStart:
+        """The same for those who are told that it begins."""
+        return RoundStart(
+            self._id,
+            self._spec.method,
+            self._started_at,
+            self._spec.timeout,
+            tuple(actor.runner for actor in self._members),
+        )
+
+    def add_metadata(self, metadata: RawFields) -> None:
+        """Send these header fields with all requests; before `prepare`."""
+        self._requests.metadata = metadata
 
     async def prepare(self) -> None:
         """Encode what is the same for all models, before anything is sent. No checkpoint if that is little.

@@ -14,14 +14,23 @@ import attrs
 
 from ..errors import ConfigError
 
-__all__ = ["told_together"]
+__all__ = ["rule_of", "told_together"]
+
+_RULE = "rule"
 
 
 def told_together(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
     """Have the last field's validator run all validators; it is the ``field_transformer`` of a class."""
     checked = [field for field in fields if field.validator is not None]
-    bare = [field.evolve(validator=None) for field in fields]
+    bare = [
+        field.evolve(validator=None, metadata={**field.metadata, _RULE: field.validator}) for field in fields
+    ]
     return [*bare[:-1], bare[-1].evolve(validator=_AllOf(checked))]
+
+
+def rule_of(field: attrs.Attribute[Any]) -> object:
+    """The validator that a field was given; None if it has none."""
+    return field.metadata.get(_RULE)
 
 
 @attrs.frozen

@@ -222,7 +222,7 @@ class NodeConnection:
             fields,
             request.message,
             max_message_bytes=self._max_message_bytes,
-            volatile=token,
+            volatile=(*token, *request.metadata) if request.metadata else token,
             unguarded=unproved,
         )
 

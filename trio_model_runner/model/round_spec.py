@@ -28,6 +28,7 @@ from ..workers import run_in_worker
 from .callbacks import call_interruptibly
 
 if TYPE_CHECKING:
+    from ..rpc.headers import RawFields
     from ..values.results import Model
     from .policy import RoundEvidence
 
@@ -232,6 +233,7 @@ class Requests:
     Attributes:
         same: the request where it is the same for all models, once `prepare` has made it.
         evidence: what is known of that request; of no request, where a function makes them.
+        metadata: header fields that all requests carry; set before `prepare`.
 
     Raises:
         TypeError: `arguments` is neither.
@@ -244,6 +246,7 @@ class Requests:
         "_max_message_bytes",
         "_new_evidence",
         "evidence",
+        "metadata",
         "same",
     )
 
@@ -268,6 +271,7 @@ class Requests:
         self._new_evidence = new_evidence
         self._evidence_of: dict[Hashable, RoundEvidence] = {}
         self.evidence = new_evidence(arguments.shape if isinstance(arguments, Arguments) else None)
+        self.metadata: RawFields = ()
         self.same: Request | None = None
 
     async def prepare(self) -> None:
@@ -309,4 +313,4 @@ class Requests:
             await run_in_worker(arguments.encode)
         request = self._make(arguments)
         check_size(request, self._max_message_bytes)
-        return request
+        return attrs.evolve(request, metadata=self.metadata) if self.metadata else request

@@ -52,11 +52,15 @@ class OrchestratorFeed:
 
     A feed runs once.
 
+    Attributes:
+        on_sent: told each report that has been sent.
+
     Raises:
         ConfigError: the ``tls_ca_file`` can't be read any more.
     """
 
     def __init__(self, config: ClusterConfig) -> None:
+        self.on_sent: Callable[[FailureReport], None] | None = None
         self._config = config
         tls = config.orchestrator_tls()
         self._default_port = 80 if tls is None else 443
@@ -214,6 +218,8 @@ class OrchestratorFeed:
             model_id, report = next(iter(self._reports.items()))
             await line.send(report.to_message())
             logger.info("reported %s", report)
+            if self.on_sent is not None:
+                self.on_sent(report)
             if self._reports.get(model_id) == report:  # if it is a newer one, that is sent next
                 del self._reports[model_id]
                 self._reports_changed.send()

@@ -15,6 +15,7 @@ import attrs
 from ..values.data import Arguments, DataType, Encoded
 
 if TYPE_CHECKING:
+    from ..rpc.headers import RawFields
     from ..rpc.http2 import Buffer
 
 __all__ = [
@@ -52,12 +53,14 @@ class Request:
     Attributes:
         path: "/package.Service/Method".
         message: the encoded message, in buffers. They are sent one after the other, without copying.
+        metadata: header fields that go with it.
     """
 
     path: str
     message: tuple[Buffer, ...] = attrs.field(
         default=(), repr=lambda message: f"<{sum(map(len, message))} bytes>"
     )
+    metadata: RawFields = attrs.field(default=(), repr=lambda fields: f"<{len(fields)}>")
 
 
 @attrs.frozen
@@ -127,6 +130,11 @@ class NodeService(abc.ABC):
             TypeError: this service can't carry such arguments, or an argument has no encoding.
             ValueError: there is no such method here, or an argument is out of range.
         """
+
+    @property
+    @abc.abstractmethod
+    def call_path(self) -> str:
+        """The path of all that `call_request` makes."""
 
     @abc.abstractmethod
     def reset_request(self) -> Request:

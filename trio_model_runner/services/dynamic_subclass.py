@@ -105,7 +105,12 @@ class DynamicSubclassService(NodeService):
     def call_request(self, method: str, arguments: Arguments) -> Request:
         """See `NodeService.call_request`: any method, any arguments."""
         message = (_encode_method(method), *arguments.once(DynamicSubclassService, _encode_arguments))
-        return Request(f"{_PATH}Call", message)
+        return Request(self.call_path, message)
+
+    @property
+    def call_path(self) -> str:
+        """See `NodeService.call_path`."""
+        return f"{_PATH}Call"
 
     def reset_request(self) -> Request:
         """See `NodeService.reset_request`: an RPC named `Rest`."""

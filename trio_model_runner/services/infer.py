@@ -39,6 +39,11 @@ class InferService(NodeService):
         """See `NodeService.read_setup`: any answer is a success."""
         return SetupAnswer(AnswerCode.SUCCESS)
 
+    @property
+    def call_path(self) -> str:
+        """See `NodeService.call_path`."""
+        return f"{self.path}{INFER}"
+
     def reset_request(self) -> Request:
         """See `NodeService.reset_request`."""
         return Request(f"{self.path}Reinitialize")

@@ -33,7 +33,7 @@ class ModelRunnerService(InferService):
     def call_request(self, method: str, arguments: Arguments) -> Request:
         """See `NodeService.call_request`: only `Infer`, of exactly one value."""
         only_value(method, arguments)
-        return Request(f"{self.path}{method}", arguments.once(ModelRunnerService, _encode_request))
+        return Request(self.call_path, arguments.once(ModelRunnerService, _encode_request))
 
     def read_call(self, message: bytes) -> ServiceAnswer:
         """See `NodeService.read_call`."""

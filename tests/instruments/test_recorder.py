@@ -1,0 +1,353 @@
+"""The record of rounds: whole lines, whatever the disk, the directory or another process does."""
+
+# ruff: noqa: ASYNC240 - files of a test
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+import trio
+from helpers.coordinating import Model, coordinating
+from helpers.played import listening, played
+from trio.testing import MockClock
+
+from trio_model_runner import ConfigError, instruments
+from trio_model_runner.instruments import RoundRecorder
+from trio_model_runner.instruments.record_file import RecordFile
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "rounds.jsonl"
+
+
+def rows(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+async def test_each_round_is_a_line(path: Path, autojump_clock: MockClock) -> None:
+    models = {"a": Model, "b": Model}
+    recorder = RoundRecorder(path, values=True)
+    async with coordinating(models, instruments=[recorder]) as (crunch, cluster):
+        crunch.node("b").faults.call_status = ("MODEL_FAILED", "no feathers")
+        await cluster.call("predict")
+        await cluster.models["a"].predict()  # which is no round
+        async with cluster.as_completed("tick") as results:
+            async for _ in results:
+                pass
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cluster.call, "hang")
+            await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+        ids = [model.deployment_id for model in cluster.announced.values()]
+    first, second = rows(path)
+    assert first["crunch_id"] == crunch.config().crunch_id
+    assert (first["method"], second["method"]) == ("predict", "tick")
+    assert (first["model_ids"], first["deployment_ids"]) == (["a", "b"], ids)
+    assert (first["statuses"], first["sent"], first["values"]) == ("SF", "11", [1.5, None])
+    assert "no feathers" in first["details"]["b"]
+    assert recorder.dropped == 0
+    assert path.stat().st_mode & 0o007 == 0
+
+
+async def record(path: Path, *rounds: Any, **settings: Any) -> RoundRecorder:
+    recorder = RoundRecorder(path, **settings)
+    async with listening(recorder):
+        for each in rounds:
+            recorder.round_ended(None, each)
+    return recorder
+
+
+async def test_pandas_and_duckdb_read_it_as_the_door_says(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    await record(path, played("SST"), played("SKS"), max_bytes=1)  # so that each has a file
+    await record(path, played("TSA"), played("TSS"))
+    assert {each.name for each in path.parent.iterdir()} == {path.name, f"{path.name}.1.gz"}
+    door = instruments.__doc__ or ""
+    of_pandas, of_duckdb = (
+        "\n".join(line[4:] for line in part.partition("::\n")[2].split("\n\n\n")[0].splitlines())
+        for part in (
+            door.split("pandas reads it")[1].split("\n\nand DuckDB")[0],
+            door.split("and DuckDB")[1].split("\n\nRead in")[0],
+        )
+    )
+    names: dict[str, Any] = {"pandas": pd}
+    code, _, expression = of_pandas.strip().rpartition("\n")
+    exec(code, names)
+    medians = eval(expression, names)  # noqa: S307 - our own
+    assert medians.to_dict() == pytest.approx({"m1": 0.2469, "m2": 0.3704})
+    with path.open("ab") as file:
+        file.write(b'{"v":1,"crunch_id":"bird-game","id":7,"stat')  # while a line is written
+    assert sorted(duckdb.sql(of_duckdb).fetchall()) == [("m0", 2), ("m1", 0), ("m2", 1)]
+    ((rounds, dropped),) = duckdb.sql(
+        "SELECT count(*), count(*) FILTER (timeout IS NULL) FROM read_json('rounds.jsonl.1.gz')"
+    ).fetchall()
+    assert (rounds, dropped) == (2, 0)
+
+
+@pytest.mark.parametrize("half", [b'{"v":1,"mod', b'{"x":"' + b"x" * 200_000, b"\0" * 70_000])
+@pytest.mark.parametrize("before", [b"", b'{"v":1}\n', b'{"v":1}\n' * 20_000])
+async def test_half_a_line_is_cut_off_when_the_next_recorder_begins(
+    path: Path, before: bytes, half: bytes, autojump_clock: MockClock
+) -> None:
+    path.write_bytes(before + half)
+    await record(path, played("S"))
+    data = path.read_bytes()
+    assert data.startswith(before + b'{"v":1,"crunch_id":"bird-game"')
+    assert data.count(b"\n") == before.count(b"\n") + 1
+
+
+async def test_large_files_are_compressed_and_the_oldest_removed(
+    path: Path, autojump_clock: MockClock
+) -> None:
+    recorder = RoundRecorder(path, max_bytes=1, keep=2)
+    async with listening(recorder):
+        for number in range(5):
+            recorder.round_ended(None, played("S", round_id=str(number)))
+            await trio.sleep(1)
+    assert path.read_bytes() == b""
+    packed = {each.name: json.loads(gzip.decompress(each.read_bytes())) for each in path.parent.glob("*.gz")}
+    assert {name: row["id"] for name, row in packed.items()} == {
+        f"{path.name}.1.gz": 4,
+        f"{path.name}.2.gz": 3,
+    }
+    assert not any(".part" in each.name for each in path.parent.iterdir())
+
+
+async def test_without_rotated_files_to_keep_it_begins_anew(path: Path, autojump_clock: MockClock) -> None:
+    await record(path, played("S"), max_bytes=1, keep=0)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == b""
+
+
+async def test_what_was_rotated_and_not_compressed_is_not_lost(path: Path, autojump_clock: MockClock) -> None:
+    # A process was killed in the middle of that.
+    Path(f"{path}.1").write_bytes(b'{"id":1}\n')
+    Path(f"{path}.1.gz.part").write_bytes(b"\x1f\x8b half")
+    await record(path, played("S"))
+    assert gzip.decompress(Path(f"{path}.1.gz").read_bytes()) == b'{"id":1}\n'
+    assert {each.name for each in path.parent.iterdir()} == {path.name, f"{path.name}.1.gz"}
+
+
+def texts(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.name == "trio_model_runner.instruments"]
+
+
+async def test_a_full_disk_is_said_once_and_costs_no_round(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = RoundRecorder("/dev/full")
+    async with coordinating({"a": Model}, instruments=[recorder]) as (_, cluster):
+        for _ in range(3):
+            assert len((await cluster.call("predict")).succeeded) == 1
+            await trio.sleep(10)
+    assert texts(caplog) == [
+        "RoundRecorder('/dev/full'): rounds can't be written, and wait: No space left on device",
+        "RoundRecorder('/dev/full'): 3 rounds were not recorded",
+    ]
+    assert recorder.dropped == 3
+
+
+FULL = """
+import resource, signal, sys
+from trio_model_runner.instruments.record_file import RecordFile
+from pathlib import Path
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+file = RecordFile(Path(sys.argv[1]), 2**30, 1)
+file.open()
+file.write([b"x" * 999 + b"\\n"])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1500, resource.RLIM_INFINITY))
+for lines in ([b"y" * 999 + b"\\n"], [b"z" * 99 + b"\\n"] * 9):
+    try:
+        file.write(lines)
+    except OSError as error:
+        print(error.strerror)
+file.write([b"w" * 99 + b"\\n"])
+"""
+
+
+def test_what_was_half_written_when_the_disk_was_full_is_cut_off(path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["File too large"] * 2, done.stderr
+    assert path.read_bytes() == b"x" * 999 + b"\n" + b"w" * 99 + b"\n"
+
+
+ENDLESS = """
+import itertools, sys, trio
+sys.path[:0] = sys.argv[2:]
+from helpers.played import listening, played
+from trio_model_runner.instruments import RoundRecorder
+
+async def main():
+    recorder = RoundRecorder(sys.argv[1], max_bytes=200_000, keep=3)
+    async with listening(recorder):
+        for number in itertools.count():
+            recorder.round_ended(None, played("SSTFKA" * 100, round_id=str(number)))
+            await trio.sleep(0)
+
+trio.run(main)
+"""
+
+
+async def test_one_that_is_killed_leaves_whole_lines(path: Path) -> None:
+    tests = Path(__file__).parents[1]
+    begun = Path(f"{path}.2.gz")
+    for _ in range(2):
+        begun.unlink(missing_ok=True)
+        command = [sys.executable, "-c", ENDLESS, path, tests]
+        with subprocess.Popen(command, cwd=tests.parent) as process:  # noqa: ASYNC220 - it is made at once
+            try:
+                with trio.fail_after(60):
+                    while not begun.exists():
+                        assert process.poll() is None
+                        await trio.sleep(0.01)
+            finally:
+                process.send_signal(signal.SIGKILL)
+        await record(path, played("S", round_id="1000000"))
+        assert rows(path)[-1]["id"] == 1000000
+        ids = [row["id"] for row in rows(path)[:-1]]
+        assert ids == list(range(ids[0], ids[0] + len(ids))) if ids else True
+        for packed in path.parent.glob("*.gz"):
+            for line in gzip.decompress(packed.read_bytes()).splitlines():
+                json.loads(line)
+        assert {each.suffix for each in path.parent.iterdir()} <= {".jsonl", ".gz"}
+
+
+async def test_a_directory_that_goes_and_comes_back_loses_nothing_that_fits_into_memory(
+    path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = path.parent.with_name("elsewhere")
+    recorder = RoundRecorder(path)
+    async with listening(recorder):
+        recorder.round_ended(None, played("S", round_id="1"))
+        await trio.sleep(1)
+        path.parent.rename(elsewhere)
+        recorder.round_ended(None, played("S", round_id="2"))
+        await trio.sleep(5)
+        path.parent.mkdir()
+        recorder.round_ended(None, played("S", round_id="3"))
+        await trio.sleep(5)
+    assert [row["id"] for row in rows(elsewhere / path.name)] == [1]
+    assert [row["id"] for row in rows(path)] == [2, 3]
+    assert texts(caplog) == [
+        f"RoundRecorder('{path}'): rounds can't be written, and wait: No such file or directory",
+        f"RoundRecorder('{path}'): rounds are recorded again; 0 are missing",
+    ]
+
+
+async def test_one_that_is_moved_away_is_followed_by_a_new_one(path: Path, autojump_clock: MockClock) -> None:
+    recorder = RoundRecorder(path)
+    async with listening(recorder):
+        recorder.round_ended(None, played("S", round_id="1"))
+        await trio.sleep(1)
+        path.rename(path.with_name("moved"))
+        recorder.round_ended(None, played("S", round_id="2"))
+    assert [row["id"] for row in rows(path)] == [2]
+
+
+async def test_two_recorders_of_one_file_are_an_error(path: Path, autojump_clock: MockClock) -> None:
+    first, second = RoundRecorder(path), RoundRecorder(path)
+    async with coordinating({"a": Model}, instruments=[first]) as (_, cluster):
+        with pytest.raises(ConfigError, match="another recorder writes this file"):
+            async with coordinating({"a": Model}, instruments=[second]):
+                raise AssertionError
+        with pytest.raises(ConfigError, match="listens to another cluster"):
+            async with coordinating({"a": Model}, instruments=[first]):
+                raise AssertionError
+        await cluster.call("predict")
+    assert len(rows(path)) == 1
+    async with listening(second), listening(RoundRecorder(path.with_name("other"))):
+        second.round_ended(None, played())
+    assert len(rows(path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ({"path": 7}, "path: must be the path of a file, got 7"),
+        ({"path": ""}, "path: must be the path of a file"),
+        ({"path": "rounds", "max_bytes": 0}, "max_bytes: must be a whole number, 1 at least, got 0"),
+        ({"path": "rounds", "keep": True}, "keep: must be a whole number, 0 at least"),
+    ],
+)
+def test_wrong_settings_are_refused(setting: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        RoundRecorder(**setting)
+
+
+async def test_one_that_can_not_be_opened_is_an_error_at_the_start(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    for path, reason in (
+        (tmp_path / "no" / "where", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(ConfigError, match=rf"can't be opened: {reason}"):
+            async with coordinating({"a": Model}, instruments=[RoundRecorder(path)]):
+                raise AssertionError
+
+
+async def test_what_waits_for_a_slow_disk_is_bounded(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on, write = threading.Event(), RecordFile.write
+
+    def wait_and_write(file: RecordFile, lines: list[bytes]) -> None:
+        go_on.wait(60)
+        write(file, lines)
+
+    monkeypatch.setattr(RecordFile, "write", wait_and_write)
+    recorder, large = RoundRecorder(path), played("S" * 20_000)
+    async with listening(recorder):
+        for _ in range(50):
+            recorder.round_ended(None, large)
+            await trio.lowlevel.checkpoint()
+        assert 0 < recorder.dropped < 50
+        go_on.set()
+    assert len(rows(path)) == 50 - recorder.dropped
+    assert texts(caplog) == [f"RoundRecorder('{path}'): {recorder.dropped} rounds were not recorded"]
+
+
+@pytest.mark.parametrize("where", ["write", "_is_at_path"])
+async def test_a_disk_that_hangs_holds_up_nobody_who_leaves(
+    path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, done, function = threading.Event(), threading.Event(), getattr(RecordFile, where)
+
+    def hang(*arguments: Any) -> Any:
+        go_on.wait(60)
+        try:
+            return function(*arguments)
+        finally:
+            done.set()
+
+    recorder = RoundRecorder(path)
+    async with coordinating({"a": Model}, shutdown_grace=0.1, instruments=[recorder]) as (_, cluster):
+        monkeypatch.setattr(RecordFile, where, hang)
+        await cluster.call("predict")
+    assert recorder.dropped == 1
+    assert not done.is_set()
+    go_on.set()
+    await trio.to_thread.run_sync(done.wait, 60)
+    monkeypatch.undo()
+    assert (rows(path) == []) is (where == "write")  # what had not begun then does not begin later
+    with trio.fail_after(60):
+        while True:
+            try:
+                async with listening(RoundRecorder(path)):  # whose lock the thread gives back
+                    break
+            except ConfigError:
+                await trio.sleep(0.01)

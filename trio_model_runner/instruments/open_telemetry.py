@@ -1,0 +1,256 @@
+"""Spans and metrics of a cluster's rounds, by OpenTelemetry's API.
+
+Names are those of the semantic conventions for RPC where they have one. A model that fails is gRPC's OK, so
+there is a histogram of our own for results, by status.
+
+Recording a value takes the SDK some 5 us, and there are two for each call. So nothing is recorded while a
+round runs, nor while its caller waits for it: rounds wait in a queue, and a task takes them from there, some
+results at a time.
+
+Nodes are strangers. What they are told of our traces is the traceparent at most, if that is asked for;
+baggage and tracestate are the coordinator's own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import trio
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import Status as SpanStatus
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from ..cluster.instrument import Instrument, ObservedCluster, RoundStart
+from ..signal import Signal
+from ..values.results import PredictResult, Status
+from .checks import OneCluster
+
+if TYPE_CHECKING:
+    from ..values.prediction_round import PredictionRound
+
+__all__ = ["OpenTelemetryInstrument"]
+
+_SCOPE: Final = "trio_model_runner"
+_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)  # RPC's
+_MOST_WAITING: Final = 100_000  # results
+_AT_ONCE: Final = 50  # results, before others have their turn
+_NO_CONTEXT: Final = Context()
+_NO_SPAN: Final = Context({_SCOPE: None})
+"""A context without a span: an exemplar costs as much as the value. An empty one would be taken for none."""
+
+logger = logging.getLogger("trio_model_runner.instruments")
+
+
+@attrs.frozen
+class _Ended:
+    """A round, or a call of one model, to be recorded."""
+
+    played: PredictionRound[Any]
+    context: Context
+    whole_round: bool
+
+
+class OpenTelemetryInstrument(Instrument):
+    """Spans and metrics of one cluster.
+
+    A round is a span, in the trace of whoever calls; with ``calls=True``, each request that was sent is one
+    inside it (calls of single models are in the caller's). A call's span begins with its round, and has the
+    length of its result's ``elapsed``. Metrics, in seconds, are recorded when a round has ended:
+
+    - ``rpc.client.call.duration`` with ``rpc.system.name``, ``rpc.method``, ``rpc.response.status_code`` and
+      ``error.type``: of requests that were sent, as gRPC sees them;
+    - ``trio_model_runner.result.duration`` with ``crunch_id``, ``method`` and ``status``: of all results;
+    - ``trio_model_runner.round.duration`` with ``crunch_id`` and ``method``.
+
+    Args:
+        tracer_provider: makes spans; None for the global one.
+        meter_provider: makes metrics; None for the global one.
+        calls: each call is a span, too. That costs several times what metrics do.
+        propagate: requests of rounds carry the round's ``traceparent``, so that nodes can take part in the
+            trace. Nodes are strangers.
+    """
+
+    def __init__(
+        self,
+        tracer_provider: trace.TracerProvider | None = None,
+        meter_provider: metrics.MeterProvider | None = None,
+        *,
+        calls: bool = False,
+        propagate: bool = False,
+    ) -> None:
+        self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
+        meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
+        self._call_seconds, self._result_seconds, self._round_seconds = (
+            meter.create_histogram(name, "s", words, explicit_bucket_boundaries_advisory=_BUCKETS)
+            for name, words in (
+                ("rpc.client.call.duration", "Duration of requests to model nodes."),
+                ("trio_model_runner.result.duration", "Duration of calls of models, by result."),
+                ("trio_model_runner.round.duration", "Duration of rounds."),
+            )
+        )
+        self._calls = calls
+        self._propagate = propagate
+        self._one = OneCluster(self)
+        self._crunch_id = self._rpc_method = ""
+        self._ended: deque[_Ended] = deque()
+        self._waiting = 0
+        self._dropped = 0
+        self._closing = False
+        self._news = Signal()
+
+    def running(self, cluster: ObservedCluster) -> AbstractAsyncContextManager[object]:
+        """See `Instrument.running`."""
+        return self._running(cluster)
+
+    @asynccontextmanager
+    async def _running(self, cluster: ObservedCluster) -> AsyncIterator[None]:
+        with self._one.cluster():
+            self._crunch_id, self._rpc_method = cluster.crunch_id, cluster.rpc_method
+            self._closing = False
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._record_all)
+                yield
+                self._closing = True
+                self._news.send()
+
+    def round_started(self, start: RoundStart) -> object:
+        """See `Instrument.round_started`."""
+        return self._tracer.start_span(
+            f"round {start.method}",
+            start_time=_nanoseconds(start.started_at),
+            attributes={
+                "trio_model_runner.crunch_id": self._crunch_id,
+                "trio_model_runner.method": start.method,
+                "trio_model_runner.round_id": start.id,
+                "trio_model_runner.models": len(start.models),
+            },
+        )
+
+    def metadata(self, token: Span) -> Mapping[str, str] | None:
+        """See `Instrument.metadata`."""
+        if not self._propagate:
+            return None
+        carrier: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(carrier, trace.set_span_in_context(token, _NO_CONTEXT))
+        traceparent = carrier.get("traceparent")
+        return None if traceparent is None else {"traceparent": traceparent}
+
+    def round_ended(self, token: Span, round: PredictionRound[Any] | None) -> None:  # noqa: A002
+        """See `Instrument.round_ended`."""
+        if round is None:
+            token.set_status(SpanStatus(StatusCode.ERROR, "it ended without results"))
+        elif token.is_recording():
+            for status, results in _by_status(round):
+                token.set_attribute(f"trio_model_runner.results.{status.value.lower()}", len(results))
+        token.end()
+        if round is not None:
+            self._queue(_Ended(round, trace.set_span_in_context(token, _NO_CONTEXT), whole_round=True))
+
+    def call_ended(self, call: PredictionRound[Any]) -> None:
+        """See `Instrument.call_ended`."""
+        context = trace.set_span_in_context(trace.get_current_span(), _NO_CONTEXT)
+        self._queue(_Ended(call, context, whole_round=False))
+
+    def _queue(self, ended: _Ended) -> None:
+        if self._waiting >= _MOST_WAITING:
+            if not self._dropped:
+                logger.warning("OpenTelemetryInstrument: rounds end faster than they can be recorded")
+            self._dropped += 1
+            return
+        self._ended.append(ended)
+        self._waiting += len(ended.played)
+        self._news.send()
+
+    async def _record_all(self) -> None:
+        while True:
+            await self._news.wait_until(lambda: bool(self._ended) or self._closing)
+            if not self._ended:
+                return
+            ended = self._ended.popleft()
+            for count, _ in enumerate(self._record(ended), 1):
+                if not count % _AT_ONCE:
+                    await trio.lowlevel.checkpoint()
+            self._waiting -= len(ended.played)
+            await trio.lowlevel.checkpoint()
+
+    def _record(self, ended: _Ended) -> Iterator[None]:
+        """Record it, a result with each step."""
+        played, context = ended.played, ended.context
+        about = {"crunch_id": self._crunch_id, "method": played.method}
+        if ended.whole_round:
+            self._round_seconds.record(
+                played.elapsed, about, context
+            )  # whose exemplar may be the round's span
+        of_success = self._rpc_attributes("OK")
+        for status, results in _by_status(played):
+            of_result = {**about, "status": status.value}
+            for result in results:
+                self._result_seconds.record(result.elapsed, of_result, _NO_SPAN)
+                if result.sent:
+                    well = status is Status.SUCCESS
+                    of_call = of_success if well else self._rpc_attributes(*_status_code(result))
+                    self._call_seconds.record(result.elapsed, of_call, _NO_SPAN)
+                    if self._calls:
+                        self._make_span(played, result, context, of_call)
+                yield
+
+    def _rpc_attributes(self, code: str | None, error: str | None = None) -> dict[str, str]:
+        attributes = {"rpc.system.name": "grpc", "rpc.method": self._rpc_method}
+        if code is not None:
+            attributes["rpc.response.status_code"] = code
+        if error is not None:
+            attributes["error.type"] = error
+        return attributes
+
+    def _make_span(
+        self,
+        played: PredictionRound[Any],
+        result: PredictResult[Any],
+        context: Context,
+        of_call: dict[str, str],
+    ) -> None:
+        span = self._tracer.start_span(
+            self._rpc_method,
+            context,
+            SpanKind.CLIENT,
+            {
+                **of_call,
+                "trio_model_runner.model_id": result.model.model_id,
+                "trio_model_runner.status": result.status.value,
+            },
+            start_time=_nanoseconds(played.started_at),
+        )
+        if result.status is not Status.SUCCESS:
+            span.set_status(SpanStatus(StatusCode.ERROR, result.detail))
+        span.end(_nanoseconds(played.started_at + result.elapsed))
+
+
+def _by_status(played: PredictionRound[Any]) -> list[tuple[Status, list[PredictResult[Any]]]]:
+    groups: dict[Status, list[PredictResult[Any]]] = {}
+    for result in played.values():
+        groups.setdefault(result.status, []).append(result)
+    return list(groups.items())
+
+
+def _status_code(result: PredictResult[Any]) -> tuple[str | None, str | None]:
+    """The gRPC status of a request that was sent, None if it ended without one; and the kind of error."""
+    error = result.error
+    if isinstance(error, GRPCError):
+        return error.status.name, error.status.name
+    if result.status is Status.TIMEOUT:
+        return "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"
+    if isinstance(error, OSError | StreamTerminatedError):
+        return None, type(error).__name__
+    return "OK", None  # the node has answered, whatever
+
+
+def _nanoseconds(posix_seconds: float) -> int:
+    return int(posix_seconds * 1e9)
