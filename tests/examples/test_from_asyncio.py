@@ -6,9 +6,9 @@ import threading
 
 import pytest
 import trio
-from examples.from_asyncio import WAYS, ask_and_give_up, cluster_in_a_thread
 from helpers.programs import running
 
+from examples.from_asyncio import WAYS, ask_and_give_up, cluster_in_a_thread
 from trio_model_runner.testing import LocalCrunch
 
 
