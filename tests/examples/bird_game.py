@@ -2,9 +2,11 @@
 
 Run it against an orchestrator, with a file of settings, or with the environment alone::
 
-    python tests/examples/bird_game.py config.toml
+    python tests/examples/bird_game.py rounds.jsonl config.toml
     TRIO_MODEL_RUNNER_CRUNCH_ID=bird-game TRIO_MODEL_RUNNER_HOST=orchestrator.example.org \
-        python tests/examples/bird_game.py
+        python tests/examples/bird_game.py rounds.jsonl
+
+Rounds are recorded in the first file, of which ``trio-model-runner timeline rounds.jsonl`` makes a picture.
 
 SIGTERM ends it: it lets the round that is under way end, for five seconds at most. While the cluster is still
 coming up there is no round, and it ends at once.
@@ -19,8 +21,8 @@ import logging
 import random
 import signal
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, suppress
 from typing import Any
 
 import attrs
@@ -36,10 +38,13 @@ from trio_model_runner import (
     ModelError,
     ModelRunner,
 )
+from trio_model_runner.instruments import RoundRecorder
 
 SERVICE = DynamicSubclassService("birdgame.trackers.trackerbase.TrackerBase")
 DRAIN_SECONDS = 5.0
 SECONDS_BETWEEN_PAYLOADS = 1.0
+
+Payloads = AsyncGenerator[Mapping[str, Any], None]
 
 logger = logging.getLogger("bird_game")
 
@@ -153,17 +158,18 @@ class Game:
         self._rounds: dict[str, int] = {}
         self._expected: dict[str, float] = {}
 
-    async def play(self, cluster: Cluster, payloads: AsyncIterable[Mapping[str, Any]]) -> None:
+    async def play(self, cluster: Cluster, payloads: Payloads) -> None:
         """Play rounds until the payloads end, or the cluster takes no more calls."""
         with suppress(ClusterDraining):
-            async for payload in payloads:
-                self._score(payload["dove_location"])
-                await self.history.tick(cluster, payload)
-                results = await cluster.call("predict", returns=list[Component])
-                logger.info("%s", results)  # a line with how many have answered
-                self._expected = {
-                    model.model_id: _mean(result.unwrap()) for model, result in results.succeeded.items()
-                }
+            async with aclosing(payloads):
+                async for payload in payloads:
+                    self._score(payload["dove_location"])
+                    await self.history.tick(cluster, payload)
+                    results = await cluster.call("predict", returns=list[Component])
+                    logger.info("%s", results)  # a line with how many have answered
+                    self._expected = {
+                        model.model_id: _mean(result.unwrap()) for model, result in results.succeeded.items()
+                    }
 
     def _score(self, location: float) -> None:
         for model_id, expected in self._expected.items():
@@ -177,7 +183,7 @@ def _mean(components: list[Component]) -> float:
     return sum(each.weight * each.density.params.loc for each in components) / total if total else 0.0
 
 
-async def fly() -> AsyncIterator[Mapping[str, Any]]:
+async def fly() -> Payloads:
     """What the falcons see of a dove, once a second."""
     location, time = random.uniform(10.0, 30.0), 0.0
     while True:
@@ -213,13 +219,15 @@ class Stop:
         scope.cancel()
 
 
-async def main(config: ClusterConfig, game: Game, payloads: AsyncIterator[Mapping[str, Any]]) -> None:
+async def main(config: ClusterConfig, record: str, game: Game, payloads: Payloads) -> None:
     """Play until the payloads end, or SIGTERM comes."""
+    instruments = [RoundRecorder(record)]
     stop = Stop()
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stop.at_signal, signals, nursery.cancel_scope)
-            async with Cluster(config, SERVICE, on_join=game.history.on_join) as stop.cluster:
+            on_join = game.history.on_join
+            async with Cluster(config, SERVICE, on_join=on_join, instruments=instruments) as stop.cluster:
                 await game.play(stop.cluster, payloads)
             nursery.cancel_scope.cancel()
     for model_id, error in sorted(game.errors.items(), key=lambda item: item[1]):
@@ -228,4 +236,4 @@ async def main(config: ClusterConfig, game: Game, payloads: AsyncIterator[Mappin
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    trio.run(main, ClusterConfig.load(*sys.argv[1:2]), Game(), fly())
+    trio.run(main, ClusterConfig.load(*sys.argv[2:3]), sys.argv[1], Game(), fly())

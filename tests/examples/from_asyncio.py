@@ -1,20 +1,20 @@
 """A cluster for a program that does not run Trio: one with threads, one on asyncio, and a notebook.
 
-It needs anyio, which the extra ``trio_model_runner.compat`` brings (``pip install '.[compat]'`` in a clone). Run one of the three
-against an orchestrator, with a file of settings, or with the environment alone::
+It needs anyio, which the extra ``compat`` brings. Run one of the three against an orchestrator, with a file
+of settings, or with the environment alone::
 
     python tests/examples/from_asyncio.py threads config.toml
     TRIO_MODEL_RUNNER_CRUNCH_ID=condor TRIO_MODEL_RUNNER_HOST=orchestrator.example.org \
         python tests/examples/from_asyncio.py asyncio
 
-A program that was written for PyPI's ``model-runner-client`` needs none of this: see `trio_model_runner.compat`.
+A program that was written for PyPI's ``model-runner-client`` needs none of this, but `trio_model_runner.compat`.
 
 The cluster runs in a thread of its own, behind anyio's blocking portal. What to mind:
 
 - Deadlines don't cross the portal. ``asyncio.timeout`` around a call, or ``result(timeout=...)`` of a future,
-  loses every answer of the round, where the call's own ``timeout=`` returns those that are there.
+  loses all answers of the round; the call's own ``timeout=`` returns those that are there.
 - A future whose ``result(timeout=...)`` has raised TimeoutError goes on: its round runs, and the models are
-  busy. ``future.cancel()`` ends it on the wire. So does cancelling the task that awaits ``portal.call_async``.
+  busy. ``future.cancel()`` ends it on the wire; so does cancelling a task that awaits ``portal.call_async``.
 - Entering and leaving the cluster blocks the thread that does it, entering for up to a minute
   (``orchestrator_timeout``). So an asyncio program does both outside of its loop, as here. Where a web server
   owns the loop, take `trio_model_runner.compat`, which waits without blocking it.
