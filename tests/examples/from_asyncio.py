@@ -7,7 +7,7 @@ of settings, or with the environment alone::
     TRIO_MODEL_RUNNER_CRUNCH_ID=condor TRIO_MODEL_RUNNER_HOST=orchestrator.example.org \
         python tests/examples/from_asyncio.py asyncio
 
-A program that was written for PyPI's ``model-runner-client`` needs none of this, but `trio_model_runner.compat`.
+A program that was written for PyPI's ``model-runner-client`` needs `trio_model_runner.compat` instead.
 
 The cluster runs in a thread of its own, behind anyio's blocking portal. What to mind:
 
