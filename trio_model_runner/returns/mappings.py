@@ -11,10 +11,15 @@ import typing
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
+from ..abandoned import stop_if_abandoned
+
 __all__ = ["maker_of", "types_of_items"]
 
 _PLAIN: Final = ("builtins", "collections", "collections.abc", "typing", "types")
 """The modules of mappings whose arguments are the types of their keys and values."""
+
+_ITEMS_BETWEEN_LOOKS: Final = 1000
+"""After so many it is asked whether anybody still waits."""
 
 
 def _is_plain(kind: Any) -> bool:
@@ -65,6 +70,17 @@ def maker_of(kind: Any, values: Any) -> Callable[[dict[Any, Any]], Any]:
     if issubclass(origin, collections.defaultdict):
         factory = values if callable(values) and values is not Any else None
         return lambda made: origin(factory, made)
+    if issubclass(origin, collections.OrderedDict) and origin.__init__ is collections.OrderedDict.__init__:
+        return lambda made: _filled(origin(), made)
     if origin is types.MappingProxyType:
         return types.MappingProxyType
     return typing.cast("Callable[[dict[Any, Any]], Any]", origin)
+
+
+def _filled(mapping: Any, items: Mapping[Any, Any]) -> Any:
+    """Fill a mapping item by item. An `OrderedDict` would copy a large dict in one slow call into C."""
+    for index, (key, value) in enumerate(items.items()):
+        if index % _ITEMS_BETWEEN_LOOKS == 0:
+            stop_if_abandoned()
+        mapping[key] = value
+    return mapping
