@@ -15,6 +15,7 @@ them, and the outcome is kept for their kind.
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 from collections.abc import Hashable
@@ -28,7 +29,7 @@ from .time_zones import is_known_zone
 
 __all__ = ["refuse_changed_labels"]
 
-_ALIKE: Final = frozenset({"string", "bytes", "boolean", "empty"})
+_ALIKE: Final = frozenset({"bytes", "boolean", "empty"})
 """Kinds of objects (as pandas infers them) of which a few stand for all."""
 
 _LOST: Final = "would not come back equal from Parquet"
@@ -109,10 +110,11 @@ class _Trials:
             return None if inner is None else ("category", inner, lacks, dtype.ordered)
         if holds_objects(dtype):
             kind = self._pandas.api.types.infer_dtype(level, skipna=True)
-            alike = kind in _ALIKE and (kind != "string" or _are_plain(level))
+            # Texts of an index are Arrow's; those of columns are shown as Python shows them, in tuples.
+            alike = kind in _ALIKE or (kind == "string" and axis.name == "index") or _are_alike(kind, level)
             return (kind, lacks) if alike else None
         if axis.name == "columns" and getattr(dtype, "kind", "") == "M":
-            return None  # texts of times may have different forms
+            return str(dtype), lacks, *_forms(level)
         if lacks and axis.has_levels:
             return None  # whole numbers are floats then
         return str(dtype), lacks, len(level) > 0
@@ -165,7 +167,7 @@ class _Trials:
     def _read(self, table: Any) -> Any:
         from pyarrow import parquet
 
-        if not table.num_columns:
+        if not table.num_rows:  # labels of columns: Parquet keeps the metadata as they are
             return table.to_pandas()
         sink = io.BytesIO()
         parquet.write_table(table, sink)
@@ -221,10 +223,15 @@ def _is_plain(name: Any) -> bool:
     return type(name) in (bool, int, float) and not is_missing(name) and abs(name) < 2**63
 
 
-def _are_plain(texts: Any) -> bool:
-    """Say whether texts are of no class of their own, which may show itself otherwise, and can be encoded."""
-    plain = [text for text in texts if type(text) is str]
-    return len(plain) == len(texts.dropna()) and _is_utf8("".join(plain))
+def _are_alike(kind: str, labels: Any) -> bool:
+    """Say whether a few stand for all texts, whole numbers or dates: none has a class of its own."""
+    there = labels.dropna()
+    types = set(map(type, there))
+    if kind == "string":
+        return types == {str} and _is_utf8("".join(there))
+    if kind == "integer":
+        return types == {int} and -(2**63) <= min(there) <= max(there) < 2**63
+    return kind == "date" and types == {datetime.date}
 
 
 def _is_utf8(text: str) -> bool:
@@ -257,15 +264,17 @@ def _lost_elsewhere(table: Any, axis: _Axis) -> bool:
             return True
         if level.dtype.kind == "O" and axis.lacks(place):
             return True
-        if said["pandas_type"].startswith("datetime") and not _have_one_form(level):
-            return True
+        if said["pandas_type"].startswith("datetime"):
+            lengths, are_near = _forms(level)
+            if len(lengths) > 1 or not are_near:
+                return True
     return False
 
 
-def _have_one_form(times: Any) -> bool:
-    """Say whether all times are written alike, and are in the years of nanoseconds (1678 to 2261)."""
+def _forms(times: Any) -> tuple[frozenset[int], bool]:
+    """Say how long the texts of times are, and whether all are in the years of nanoseconds (1678 to 2261)."""
     there = [time for time in times if not is_missing(time)]
-    return len({len(str(time)) for time in there}) < 2 and all(1678 <= time.year <= 2261 for time in there)
+    return frozenset(len(str(time)) for time in there), all(1678 <= time.year <= 2261 for time in there)
 
 
 def _are_same(labels: Any, got: Any, *, missing: bool) -> bool:

@@ -9,6 +9,9 @@ This module knows nothing of labels, and of what Parquet or a node make of Arrow
 
 from __future__ import annotations
 
+import datetime
+import decimal
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -19,6 +22,10 @@ __all__ = ["kept_integers", "refuse_changed_objects", "refuse_unreadable_dtypes"
 
 _EXACT: Final = frozenset({"string", "bytes", "boolean", "integer", "floating", "empty"})
 """Kinds of objects (as pandas infers them) that have an Arrow type of their own: nothing is made to fit."""
+
+
+_OF_ARROW: Final = (datetime.date, datetime.timedelta, decimal.Decimal)
+"""Classes of which Arrow has a type: objects of one of these alone come through, and what is missing."""
 
 
 def refuse_changed_objects(pandas: Any, frame: Any, table: Any) -> None:
@@ -32,14 +39,22 @@ def refuse_changed_objects(pandas: Any, frame: Any, table: Any) -> None:
         if values is None:
             continue
         kind = pandas.api.types.infer_dtype(values, skipna=True)
-        if kind in _EXACT:
+        if kind in _EXACT or any(set(map(type, values)) <= {of, type(None)} for of in _OF_ARROW):
             continue
         column = table.column(place)
         made = column.chunk(0).dictionary if hasattr(dtype, "categories") else column
-        if not all(map(same, values, made.to_pylist())):
+        if not _came_through(values, made):
             name = table.column_names[place][:100]
             reason = f"column {name!r} has objects ({kind}) that Arrow's {made.type} would change"
             raise Refusal(TypeError, f"{reason} (send numbers, times or texts of one kind)")
+
+
+def _came_through(values: Iterable[Any], made: Any) -> bool:
+    pairs = zip(values, made.to_pylist(), strict=True)
+    if "tz=" in str(made.type):  # times of different zones may be equal
+        return all(same(ours, theirs) for ours, theirs in pairs)
+    # Arrow takes no booleans among numbers, so that lists which Python calls equal are.
+    return all((type(ours) is list and ours == theirs) or same(ours, theirs) for ours, theirs in pairs)
 
 
 def _objects_of(frame: Any, place: int, dtype: Any) -> Any:

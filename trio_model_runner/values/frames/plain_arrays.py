@@ -32,7 +32,7 @@ def plain_array(pyarrow: Any, array: Any, kind: Any) -> Any:
     if isinstance(array, pyarrow.DictionaryArray) and not types.is_dictionary(kind):
         return plain_array(pyarrow, array.dictionary_decode(), kind)
     if isinstance(array, pyarrow.FixedSizeListArray) and not types.is_fixed_size_list(kind):
-        return plain_array(pyarrow, array.cast(pyarrow.list_(array.type.value_field)), kind)
+        return _with_offsets(pyarrow, array, kind)
     if types.is_nested(kind):
         return _plain_nested(pyarrow, array, kind)
     if types.is_dictionary(kind):
@@ -59,6 +59,17 @@ def _plain_nested(pyarrow: Any, array: Any, kind: Any) -> Any:
         return _with_inner(pyarrow, array, kind, entries, 2)
     inner = plain_array(pyarrow, array.values, kind.value_type)
     return _with_inner(pyarrow, array, kind, inner, 1 if types.is_fixed_size_list(kind) else 2)
+
+
+def _with_offsets(pyarrow: Any, array: Any, kind: Any) -> Any:
+    """Make lists of those of a fixed length. pyarrow's own cast breaks such lists inside of others."""
+    import numpy
+
+    lengths = array.is_valid().to_numpy(zero_copy_only=False) * numpy.int32(array.type.list_size)
+    offsets = numpy.concatenate([[0], numpy.cumsum(lengths)]).astype("int32")
+    inner = plain_array(pyarrow, array.flatten(), kind.value_type)
+    mask = array.is_null() if array.null_count else None
+    return pyarrow.ListArray.from_arrays(pyarrow.array(offsets), inner, type=kind, mask=mask)
 
 
 def _with_inner(pyarrow: Any, array: Any, kind: Any, inner: Any, buffers: int) -> Any:
