@@ -90,11 +90,15 @@ def _items_of(value: Any) -> Sequence[Any] | None:
 
 
 def _equal(ours: Any, theirs: Any) -> bool:
-    if getattr(getattr(ours, "dtype", None), "kind", None) in ("M", "m"):
+    numpys = getattr(getattr(ours, "dtype", None), "kind", "")
+    if numpys in ("M", "m"):
         ours, theirs = _of_pandas(ours), _of_pandas(theirs)
+    elif numpys and hasattr(ours, "item") and not hasattr(ours, "__len__"):
+        ours = ours.item()  # numpy rounds the other one to its own type before it compares
     if isinstance(ours, datetime.datetime) and isinstance(theirs, datetime.datetime):
         return ours == theirs and ours.utcoffset() == theirs.utcoffset()
-    return bool(ours == theirs)
+    answer = ours == theirs
+    return not hasattr(answer, "__len__") and bool(answer)  # arrays answer with arrays
 
 
 def _of_pandas(value: Any) -> Any:

@@ -105,7 +105,7 @@ class _Trials:
         dtype, lacks = level.dtype, axis.lacks(place)
         if hasattr(dtype, "categories"):
             if axis.name == "columns":
-                return "category"
+                return None
             inner = self._kind(_Axis("index", dtype.categories), 0, dtype.categories)
             return None if inner is None else ("category", inner, lacks, dtype.ordered)
         if holds_objects(dtype):
@@ -114,19 +114,24 @@ class _Trials:
             alike = kind in _ALIKE or (kind == "string" and axis.name == "index") or _are_alike(kind, level)
             return (kind, lacks) if alike else None
         if axis.name == "columns" and getattr(dtype, "kind", "") == "M":
-            return str(dtype), lacks, *_forms(level)
+            length = _length_of_all(level)
+            return None if length is None else (str(dtype), lacks, length)
+        if axis.name == "columns" and dtype.kind not in "iuf" and not hasattr(dtype, "storage"):
+            return None  # what becomes of the text of a boolean depends on which it is
         if lacks and axis.has_levels:
             return None  # whole numbers are floats then
-        return str(dtype), lacks, len(level) > 0
+        return str(dtype), lacks, len(level.dropna() if lacks else level) > 0
 
     def _few(self, axis: _Axis) -> Any:
-        """Take a few labels of each level, and a missing one, if there is one."""
+        """Take two labels of each level, and a missing one, if there are."""
         labels = axis.labels
-        places = set(range(min(len(labels), 2)))
+        places: set[int] = set()
         for level in range(labels.nlevels):
             if axis.lacks(level):
                 missing = labels.codes[level] < 0 if axis.has_levels else labels.isna()
-                places.add(int(missing.argmax()))
+                places.update(missing.nonzero()[0][:1].tolist(), (~missing).nonzero()[0][:2].tolist())
+            else:
+                places.update(range(min(len(labels), 2)))
         few = labels.take(sorted(places))
         return few.remove_unused_levels() if axis.has_levels else few
 
@@ -252,29 +257,28 @@ def _stays_bare(pyarrow: Any, kind: Any) -> bool:
 def _lost_elsewhere(table: Any, axis: _Axis) -> bool:
     """Say whether labels of columns are lost with other releases, although they may not be with those here.
 
-    With pyarrow 18 bytes are an error, with 15 decimals, and several levels without any label. With pandas
-    2.0 times are one whose texts have different forms, or that nanoseconds can't hold. A missing text may be
-    None, NaN or the text ``nan``.
+    With pyarrow 18 bytes are an error, with 15 booleans, decimals, and several levels without any label. With
+    pandas 2.0 times are one whose texts have different forms, or that nanoseconds can't hold. A missing text
+    may be None, NaN or the text ``nan``.
     """
     facts = json.loads(table.schema.metadata[b"pandas"])
     if axis.labels.nlevels > 1 and not len(axis.labels):
         return True
     for place, (said, level) in enumerate(zip(facts["column_indexes"], axis.levels, strict=True)):
-        if said["pandas_type"] in ("bytes", "decimal"):
+        if said["pandas_type"] in ("bytes", "decimal", "bool", "boolean"):
             return True
         if level.dtype.kind == "O" and axis.lacks(place):
             return True
-        if said["pandas_type"].startswith("datetime"):
-            lengths, are_near = _forms(level)
-            if len(lengths) > 1 or not are_near:
-                return True
+        if said["pandas_type"].startswith("datetime") and _length_of_all(level) is None:
+            return True
     return False
 
 
-def _forms(times: Any) -> tuple[frozenset[int], bool]:
-    """Say how long the texts of times are, and whether all are in the years of nanoseconds (1678 to 2261)."""
+def _length_of_all(times: Any) -> int | None:
+    """Say how long the texts of times are, if all are alike, and in nanoseconds' years (1678 to 2261)."""
     there = [time for time in times if not is_missing(time)]
-    return frozenset(len(str(time)) for time in there), all(1678 <= time.year <= 2261 for time in there)
+    lengths = {len(str(time)) if 1678 <= time.year <= 2261 else None for time in there}
+    return lengths.pop() if len(lengths) == 1 else (None if lengths else 0)
 
 
 def _are_same(labels: Any, got: Any, *, missing: bool) -> bool:

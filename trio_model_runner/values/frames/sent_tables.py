@@ -2,7 +2,7 @@
 
 A frame may come from any library that has the Arrow PyCapsule interface, such as polars or pyarrow: columns
 are read through that interface, and the library need not be known. pandas frames are different. That
-interface would lose their index and some of their dtypes. So `pyarrow.Table.from_pandas` writes these into the
+interface would lose their index and some dtypes. So `pyarrow.Table.from_pandas` writes these into the
 schema's metadata, where the pandas on the node finds them again.
 
 What a node would read as something else, or not at all, is refused: labels by `label_trials`, objects by
@@ -67,14 +67,14 @@ def _sendable(pyarrow: Any, table: Any, *, parquet: bool, library: str, nullable
     if len(set(names)) < len(names):
         raise Refusal(ValueError, _TWICE)
     schema = sent_schema(pyarrow, table.schema, parquet=parquet, library=library)
+    if not schema.equals(table.schema):
+        columns = [
+            pyarrow.chunked_array([plain_array(pyarrow, chunk, kind) for chunk in column.chunks], kind)
+            for column, kind in zip(table.columns, schema.types, strict=True)
+        ]
+        table = pyarrow.Table.from_arrays(columns, schema=schema)
     refuse_lost_values(pyarrow, table, nullable)
-    if schema.equals(table.schema):
-        return table
-    columns = [
-        pyarrow.chunked_array([plain_array(pyarrow, chunk, kind) for chunk in column.chunks], kind)
-        for column, kind in zip(table.columns, schema.types, strict=True)
-    ]
-    return pyarrow.Table.from_arrays(columns, schema=schema)
+    return table
 
 
 def _read_pandas(pyarrow: Any, pandas: Any, frame: Any) -> Any:

@@ -149,7 +149,8 @@ class _SentTypes:
         pyarrow, of = self._pyarrow, kind.value_type
         value = self._type(of, inside)
         is_text = self._names.get(of.id) in _TEXTS | _VIEWS
-        if is_text or not (self._parquet or pyarrow.types.is_nested(of)):
+        is_whole = self._parquet or pyarrow.types.is_nested(of) or pyarrow.types.is_float16(of)
+        if is_text or not is_whole:
             return pyarrow.dictionary(kind.index_type, value, kind.ordered)
         return value  # Parquet knows no other categories; a duration's would come back as numbers
 

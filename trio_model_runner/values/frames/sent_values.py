@@ -42,7 +42,7 @@ def _reasons(pyarrow: Any, column: Any, *, rounds: bool) -> Iterator[str]:
     if not _may_lose(pyarrow.types, column.type):
         return
     for chunk in column.chunks:
-        yield from _of_array(pyarrow, chunk, rounds=rounds, around="")
+        yield from _of_array(pyarrow, chunk, rounds=rounds, in_struct=False)
 
 
 def _may_lose(types: Any, kind: Any) -> bool:
@@ -50,8 +50,8 @@ def _may_lose(types: Any, kind: Any) -> bool:
     return any(check(kind) for check in checks)
 
 
-def _of_array(pyarrow: Any, array: Any, *, rounds: bool, around: str) -> Iterator[str]:
-    """Say what an array would lose; `around` is what it is directly inside of."""
+def _of_array(pyarrow: Any, array: Any, *, rounds: bool, in_struct: bool) -> Iterator[str]:
+    """Say what an array would lose; of times in objects, and in lists in these, pandas makes Python's."""
     types, kind = pyarrow.types, array.type
     if isinstance(array, pyarrow.ExtensionArray):
         return
@@ -59,18 +59,18 @@ def _of_array(pyarrow: Any, array: Any, *, rounds: bool, around: str) -> Iterato
         values = array.dictionary
         if array.null_count and not values.null_count:
             values = pyarrow.chunked_array([values, pyarrow.nulls(1, values.type)])
-        yield from _of_flat(types, values, rounds=rounds, around=around)
+        yield from _of_flat(types, values, rounds=rounds, in_struct=in_struct)
     elif types.is_struct(kind):
         for part in array.flatten():
-            yield from _of_array(pyarrow, part, rounds=rounds, around="struct")
+            yield from _of_array(pyarrow, part, rounds=rounds, in_struct=True)
     elif types.is_map(kind):
         entries = array.values.slice(*_slice_of(array))
         for part in entries.flatten():
-            yield from _of_array(pyarrow, part, rounds=rounds, around="struct")
+            yield from _of_array(pyarrow, part, rounds=rounds, in_struct=True)
     elif types.is_nested(kind):
-        yield from _of_array(pyarrow, array.flatten(), rounds=rounds, around="list")
+        yield from _of_array(pyarrow, array.flatten(), rounds=rounds, in_struct=in_struct)
     else:
-        yield from _of_flat(types, array, rounds=rounds, around=around)
+        yield from _of_flat(types, array, rounds=rounds, in_struct=in_struct)
 
 
 def _slice_of(array: Any) -> tuple[int, int]:
@@ -80,7 +80,7 @@ def _slice_of(array: Any) -> tuple[int, int]:
     return offsets[0].as_py(), offsets[-1].as_py() - offsets[0].as_py()
 
 
-def _of_flat(types: Any, array: Any, *, rounds: bool, around: str) -> Iterator[str]:
+def _of_flat(types: Any, array: Any, *, rounds: bool, in_struct: bool) -> Iterator[str]:
     kind = array.type
     is_long = types.is_int64(kind) or types.is_uint64(kind)
     if is_long and rounds and array.null_count and any(abs(each) > _EXACT for each in extremes_of(array)):
@@ -94,9 +94,9 @@ def _of_flat(types: Any, array: Any, *, rounds: bool, around: str) -> Iterator[s
             yield "dates outside of the years 1 to 9999"
     elif types.is_time64(kind) and kind.unit == "ns" and _has_parts(array):
         yield "times of day with nanoseconds, which pandas can't read (send microseconds)"
-    elif types.is_timestamp(kind) and (kind.tz is not None or around == "struct") and has_far_times(array):
+    elif types.is_timestamp(kind) and (kind.tz is not None or in_struct) and has_far_times(array):
         yield "times outside of the years 1 to 9999"
-    elif types.is_duration(kind) and around == "struct" and kind.unit in ("s", "ms"):
+    elif types.is_duration(kind) and in_struct and kind.unit in ("s", "ms"):
         unit = 1 if kind.unit == "s" else 1000
         if any(abs(each) // unit > _MOST_SECONDS for each in extremes_of(array)):
             yield "durations of more than 999999999 days"

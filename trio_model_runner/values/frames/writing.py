@@ -90,7 +90,13 @@ def _to_table(frame: Any, *, parquet: bool) -> Any:
     from .sent_tables import table_of_capsule, table_of_pandas
 
     make = table_of_pandas if _is_pandas_frame(frame) else table_of_capsule
-    return make(pyarrow, frame, parquet=parquet)
+    try:
+        return make(pyarrow, frame, parquet=parquet)
+    except (Refusal, MemoryError, ImportError):
+        raise
+    except Exception as error:  # pyarrow has no kernel for some types inside of others
+        reason = f"{type(frame).__name__} has a type that pyarrow can't take apart ({type(error).__name__})"
+        raise Refusal(TypeError, reason) from None
 
 
 def _is_pandas_frame(value: object) -> bool:
