@@ -216,7 +216,10 @@ def _numpys(count: int) -> st.SearchStrategy[Any]:
 
     def made(dtype: str, values: list[int], shrunk: bool) -> Any:
         raw = numpy.array([value % 100 if shrunk else value for value in values], "int64")
-        return raw.view(dtype) if dtype.startswith(("datetime", "timedelta")) else raw.astype(dtype)
+        if dtype.startswith(("datetime", "timedelta")):
+            return raw.view(dtype)
+        with numpy.errstate(over="ignore"):
+            return raw.astype(dtype)
 
     return st.builds(made, st.sampled_from(NUMPYS), numbers, st.booleans())
 

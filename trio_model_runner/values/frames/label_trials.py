@@ -143,6 +143,9 @@ class _Trials:
             return self._reason(axis, 0)
         parts = (self._level(axis, place) for place in range(len(axis.levels)))
         guilty = next((place for place, part in enumerate(parts) if not self._comes_back(part)), None)
+        if guilty is None:  # pyarrow takes the zone of any level from the first one
+            times = (place for place, level in enumerate(axis.levels[1:], 1) if level.dtype.kind == "M")
+            guilty = next(times, None)
         return self._reason(axis, guilty)
 
     def _level(self, axis: _Axis, place: int) -> _Axis:
@@ -196,29 +199,41 @@ class _Trials:
 def _cure(axis: _Axis, level: int | None) -> str:
     this = f"frame.{axis.name}"
     if not axis.has_levels:
-        return f" (make them text: {this} = {this}.astype(str))"
-    if len(axis.levels) == 1:
-        return f" (take that level: {this} = {this}.get_level_values(0).astype(str))"
-    if level is None:
-        return f" (make them text: {this} = {this}.map(str))"
-    return f" (make them text: {this} = {this}.set_levels({this}.levels[{level}].astype(str), level={level}))"
+        # What is missing stays missing with `astype`.
+        text = f"{this}.map(str)" if axis.lacks(0) else f"{this}.astype(str)"
+    elif len(axis.levels) == 1:
+        text = f"{this}.get_level_values(0).map(str)"
+    elif level is None or axis.lacks(level):
+        text = f"{this}.map(lambda label: tuple(map(str, label)))"
+    else:
+        text = f"{this}.set_levels({this}.levels[{level}].astype(str), level={level})"
+    return f" (make them text: {this} = {text})"
 
 
 def _refused_names(axis: _Axis) -> str | None:
     """Say which name of labels would not come back: pyarrow makes text of some, and fails at others."""
-    for place, name in enumerate(axis.labels.names):
-        fits: tuple[str, ...] = ("text",)
-        if axis.name == "columns" or axis.is_range:
-            fits = ("text", "bool", "integer", "number")
-        if name is None or (kind_of(name) in fits and _is_plain(name)):
-            continue
-        of = f"level {place + 1} of the {axis.name}" if axis.labels.nlevels > 1 else f"the {axis.name}"
-        names = f"frame.{axis.name}.names"
-        return (
-            f"the name of {of} ({type(name).__name__}) {_LOST}"
-            f" (make it text: {names} = [str(name) for name in {names}])"
-        )
-    return None
+    fits: tuple[str, ...] = ("text",)
+    if axis.name == "columns" or axis.is_range:
+        fits = ("text", "bool", "integer", "number")
+    names = axis.labels.names
+    wrong = (
+        place for place, name in enumerate(names) if name is not None and not _comes_back_as_name(name, fits)
+    )
+    place = next(wrong, None)
+    if place is None:
+        return None
+    this = f"frame.{axis.name}"
+    of = f"level {place + 1} of the {axis.name}" if len(names) > 1 else f"the {axis.name}"
+    if isinstance(names[place], str):
+        return f"the name of {of} {_LOST} (give it another one: {this}.names = ...)"
+    text = f"{this}.rename(str({this}.name))"
+    if axis.has_levels:
+        text = f"{this}.set_names(str({this}.names[{place}]), level={place})"
+    return f"the name of {of} ({type(names[place]).__name__}) {_LOST} (make it text: {this} = {text})"
+
+
+def _comes_back_as_name(name: Any, fits: tuple[str, ...]) -> bool:
+    return kind_of(name) in fits and _is_plain(name)
 
 
 def _is_plain(name: Any) -> bool:

@@ -104,14 +104,16 @@ def _unreadable(pyarrow: Any, frame: Any) -> Refusal:
 
 
 def _read_capsule(pyarrow: Any, frame: Any) -> Any:
+    if isinstance(frame, pyarrow.Table):
+        return frame
+    if isinstance(frame, pyarrow.RecordBatch):
+        return pyarrow.Table.from_batches([frame])
+    is_reader = isinstance(frame, pyarrow.RecordBatchReader)
+    if not is_reader and "\\x00" in repr(getattr(frame, "schema", None)):
+        # The interface has names that end at a zero byte; polars (release 2.1) ends the process.
+        raise Refusal(ValueError, "a name in the frame has a zero byte, which Arrow's interface can't hold")
     try:
-        if isinstance(frame, pyarrow.Table):
-            return frame  # by the interface its names would end at a zero byte
-        if isinstance(frame, pyarrow.RecordBatch):
-            return pyarrow.Table.from_batches([frame])
-        if isinstance(frame, pyarrow.RecordBatchReader):
-            return frame.read_all()
-        table = pyarrow.table(frame)
+        return frame.read_all() if is_reader else pyarrow.table(frame)
     except MemoryError:
         raise
     except Exception as error:  # whatever the library raises
@@ -123,11 +125,6 @@ def _read_capsule(pyarrow: Any, frame: Any) -> Any:
             f"{name} can't be read as a table of named columns{hint}: {_unexported(pyarrow, frame)}{error}"
         )
         raise Refusal(TypeError, reason) from None
-    if "\\x00" in repr(getattr(frame, "schema", None)):
-        raise Refusal(
-            ValueError, "a name in the frame has a zero byte, at which Arrow's interface would cut it"
-        )
-    return table
 
 
 def _unexported(pyarrow: Any, frame: Any) -> str:

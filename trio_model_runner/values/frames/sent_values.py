@@ -8,7 +8,7 @@ before anything is sent. This module looks at arrays of types that `sent_types` 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, Final
 
 from ..refusal import Refusal
@@ -39,38 +39,38 @@ def refuse_lost_values(pyarrow: Any, table: Any, nullable: Container[str]) -> No
 
 
 def _reasons(pyarrow: Any, column: Any, *, rounds: bool) -> Iterator[str]:
-    if not _may_lose(pyarrow.types, column.type):
+    checks = ("nested", "dictionary", "int64", "uint64", "temporal")
+    if any(getattr(pyarrow.types, f"is_{check}")(column.type) for check in checks):
+        yield from _of_arrays(pyarrow, column.chunks, column.type, rounds=rounds, in_struct=False)
+
+
+def _of_arrays(
+    pyarrow: Any, arrays: Sequence[Any], kind: Any, *, rounds: bool, in_struct: bool
+) -> Iterator[str]:
+    """Say what arrays, the chunks of a column or what is in them, would lose.
+
+    They are looked at together, since pandas makes one array of them. Of times in objects, and in lists in
+    these, it makes Python's.
+    """
+    types = pyarrow.types
+    if isinstance(kind, pyarrow.BaseExtensionType):
         return
-    for chunk in column.chunks:
-        yield from _of_array(pyarrow, chunk, rounds=rounds, in_struct=False)
-
-
-def _may_lose(types: Any, kind: Any) -> bool:
-    checks = (types.is_nested, types.is_dictionary, types.is_int64, types.is_uint64, types.is_temporal)
-    return any(check(kind) for check in checks)
-
-
-def _of_array(pyarrow: Any, array: Any, *, rounds: bool, in_struct: bool) -> Iterator[str]:
-    """Say what an array would lose; of times in objects, and in lists in these, pandas makes Python's."""
-    types, kind = pyarrow.types, array.type
-    if isinstance(array, pyarrow.ExtensionArray):
-        return
-    if types.is_dictionary(kind):
-        values = array.dictionary
-        if array.null_count and not values.null_count:
-            values = pyarrow.chunked_array([values, pyarrow.nulls(1, values.type)])
-        yield from _of_flat(types, values, rounds=rounds, in_struct=in_struct)
-    elif types.is_struct(kind):
-        for part in array.flatten():
-            yield from _of_array(pyarrow, part, rounds=rounds, in_struct=True)
-    elif types.is_map(kind):
-        entries = array.values.slice(*_slice_of(array))
-        for part in entries.flatten():
-            yield from _of_array(pyarrow, part, rounds=rounds, in_struct=True)
+    if types.is_struct(kind) or types.is_map(kind):
+        structs = (
+            [array.values.slice(*_slice_of(array)) for array in arrays] if types.is_map(kind) else arrays
+        )
+        fields = zip(*(struct.flatten() for struct in structs), strict=True)
+        for parts in fields:
+            yield from _of_arrays(pyarrow, parts, parts[0].type, rounds=rounds, in_struct=True)
     elif types.is_nested(kind):
-        yield from _of_array(pyarrow, array.flatten(), rounds=rounds, in_struct=in_struct)
+        inner = [array.flatten() for array in arrays]
+        yield from _of_arrays(pyarrow, inner, kind.value_type, rounds=rounds, in_struct=in_struct)
     else:
-        yield from _of_flat(types, array, rounds=rounds, in_struct=in_struct)
+        if types.is_dictionary(kind):
+            nulls = pyarrow.nulls(any(array.null_count for array in arrays), kind.value_type)
+            arrays, kind = [*(array.dictionary for array in arrays), nulls], kind.value_type
+        whole = pyarrow.chunked_array(arrays, kind)
+        yield from _of_flat(types, whole, rounds=rounds, in_struct=in_struct)
 
 
 def _slice_of(array: Any) -> tuple[int, int]:
