@@ -122,7 +122,7 @@ STRINGS = ("str", "string", "string[python]", "string[pyarrow]")
 ZONES = ("UTC", "Europe/Berlin", "+01:00", "-05:30", "Asia/Kolkata")
 FREQUENCIES = ("D", "M", "Q-DEC", "Y-MAR", "W-WED", "h", "min", "s", "ns", "2D")
 
-FLAT: Mapping[pyarrow.DataType, Sequence[Any]] = {
+FLAT: dict[pyarrow.DataType, Sequence[Any]] = {
     pyarrow.null(): [],
     pyarrow.bool_(): [True, False],
     pyarrow.float16(): [numpy.float16(1.5)],
@@ -133,10 +133,8 @@ FLAT: Mapping[pyarrow.DataType, Sequence[Any]] = {
     pyarrow.decimal128(5, -2): [Decimal(100)],
     pyarrow.string(): TEXTS[:-4],
     pyarrow.large_string(): ["a", "ü"],
-    pyarrow.string_view(): ["a", "a text of more than twelve bytes"],
     pyarrow.binary(): [b"a", b"\xff"],
     pyarrow.large_binary(): [b"a"],
-    pyarrow.binary_view(): [b"a", b"some bytes, more than twelve"],
     pyarrow.binary(3): [b"abc"],
     pyarrow.binary(8): [b"abcdefgh"],
     pyarrow.binary(0): [b""],
@@ -158,6 +156,10 @@ FLAT: Mapping[pyarrow.DataType, Sequence[Any]] = {
     **{pyarrow.duration(unit): [1, 10**9, -5] for unit in ("s", "ms", "us", "ns")},
 }
 """Types of Arrow without others inside, and values of each; whole numbers are of the type's own unit."""
+
+if hasattr(pyarrow, "string_view"):  # from pyarrow 16 on
+    FLAT[pyarrow.string_view()] = ["a", "a text of more than twelve bytes"]
+    FLAT[pyarrow.binary_view()] = [b"a", b"some bytes, more than twelve"]
 
 
 def _some(values: Sequence[Any], count: int, *, missing: Sequence[Any] = (None,)) -> st.SearchStrategy[Any]:
