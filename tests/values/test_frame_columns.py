@@ -214,7 +214,7 @@ REFUSED_TABLES: Mapping[str, tuple[Any, str]] = {
     ),
     "times that Parquet can't count": (
         pyarrow.array([2**61], pyarrow.timestamp("s")),
-        "of the type timestamp[s] can't be written as Parquet",
+        "has times that Parquet can't count in milliseconds",
     ),
 }
 

@@ -151,8 +151,14 @@ def _check_metadata(pyarrow: Any, table: Any) -> Container[str]:
     except ImportError:
         return ()
     try:
+        levels = [name for name in table.schema.pandas_metadata["index_columns"] if isinstance(name, str)]
+        kinds = [table.schema.field(name).type for name in levels if name in table.column_names]
         shell = table.schema.empty_table().to_pandas()
     except Exception:
         raise Refusal(TypeError, "pandas can't read what the table's metadata say about labels") from None
     refuse_changed_labels(pyarrow, pandas, shell)
+    if any(isinstance(kind, pyarrow.BaseExtensionType) for kind in kinds):
+        raise Refusal(
+            TypeError, "the labels of the index are of an extension type, of which nodes read numbers"
+        )
     return kept_integers(shell)

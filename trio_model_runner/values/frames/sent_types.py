@@ -113,7 +113,8 @@ class _SentTypes:
             return self._nested(kind, name, inside)
         if name == "INTERVAL_MONTH_DAY_NANO" and not self._parquet:
             return kind
-        raise _Unsendable(f"has the type {kind}, which can't be sent")
+        why = "this release of pyarrow does not know" if name == "UNKNOWN" else "can't be sent"
+        raise _Unsendable(f"has the type {kind}, which {why}")
 
     def _time(self, kind: Any, inside: tuple[str, ...]) -> Any:
         is_duration = self._pyarrow.types.is_duration(kind)

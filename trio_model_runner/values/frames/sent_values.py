@@ -18,6 +18,7 @@ __all__ = ["refuse_lost_values"]
 
 _EXACT: Final = 2**53  # floats hold all whole numbers up to here
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # of Python's years, in days since 1970
+_LAST: Final = (2**63 - 1) // 1000  # in seconds
 _MOST_SECONDS: Final = 999_999_999 * 86_400  # of a timedelta
 
 
@@ -96,6 +97,12 @@ def _of_flat(types: Any, array: Any, *, rounds: bool, in_struct: bool) -> Iterat
         yield "times of day with nanoseconds, which pandas can't read (send microseconds)"
     elif types.is_timestamp(kind) and (kind.tz is not None or in_struct) and has_far_times(array):
         yield "times outside of the years 1 to 9999"
+    elif (
+        types.is_timestamp(kind)
+        and kind.unit == "s"
+        and any(abs(each) > _LAST for each in extremes_of(array))
+    ):
+        yield "times that Parquet can't count in milliseconds"
     elif types.is_duration(kind) and in_struct and kind.unit in ("s", "ms"):
         unit = 1 if kind.unit == "s" else 1000
         if any(abs(each) // unit > _MOST_SECONDS for each in extremes_of(array)):
