@@ -167,7 +167,7 @@ class _Trials:
             raise
         except Exception:  # pyarrow's and pandas' own, of any class, and those of objects that are labels
             return False
-        return not lost and _are_same(labels, got, missing=axis.name == "index")
+        return not lost and _are_same(labels, got)
 
     def _is_mixed(self, level: Any) -> bool:
         return "mixed" in self._pandas.api.types.infer_dtype(level, skipna=False)
@@ -296,7 +296,7 @@ def _length_of_all(times: Any) -> int | None:
     return lengths.pop() if len(lengths) == 1 else (None if lengths else 0)
 
 
-def _are_same(labels: Any, got: Any, *, missing: bool) -> bool:
+def _are_same(labels: Any, got: Any) -> bool:
     if labels.nlevels != got.nlevels or len(labels) != len(got):
         return False
     if hasattr(labels, "levels") != hasattr(got, "levels"):
