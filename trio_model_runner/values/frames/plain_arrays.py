@@ -63,13 +63,14 @@ def _plain_nested(pyarrow: Any, array: Any, kind: Any) -> Any:
 
 def _with_offsets(pyarrow: Any, array: Any, kind: Any) -> Any:
     """Make lists of those of a fixed length. pyarrow's own cast breaks such lists inside of others."""
-    import numpy
+    from pyarrow import compute
 
-    lengths = array.is_valid().to_numpy(zero_copy_only=False) * numpy.int32(array.type.list_size)
-    offsets = numpy.concatenate([[0], numpy.cumsum(lengths)]).astype("int32")
+    size = pyarrow.scalar(array.type.list_size, pyarrow.int32())
+    ends = compute.cumulative_sum_checked(compute.multiply(array.is_valid().cast("int32"), size))
+    offsets = pyarrow.concat_arrays([pyarrow.array([0], pyarrow.int32()), ends])
     inner = plain_array(pyarrow, array.flatten(), kind.value_type)
     mask = array.is_null() if array.null_count else None
-    return pyarrow.ListArray.from_arrays(pyarrow.array(offsets), inner, type=kind, mask=mask)
+    return pyarrow.ListArray.from_arrays(offsets, inner, type=kind, mask=mask)
 
 
 def _with_inner(pyarrow: Any, array: Any, kind: Any, inner: Any, buffers: int) -> Any:
