@@ -103,6 +103,8 @@ async def test_as_completed_has_the_round_s_id_what_is_missing_and_at_the_end_th
             pass
         with pytest.raises(RuntimeError, match="has not ended"):
             _ = left.round
+        with pytest.raises(trio.ClosedResourceError, match=rf"^round {left.id}: no more results are taken"):
+            await anext(left)
         assert int(left.id) == int(results.id) + 1
 
 

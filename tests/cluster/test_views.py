@@ -16,8 +16,9 @@ import trio
 from helpers.coordinating import Model, coordinating, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_model_runner import Cluster, ModelRunner, ModelState, Status
+from trio_model_runner import Cluster, DynamicSubclassService, ModelRunner, ModelState, Status
 from trio_model_runner.config import Backoff
+from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.testing import LocalCrunch
 
 
@@ -186,3 +187,22 @@ async def test_a_view_can_not_be_changed(name: str) -> None:
         with pytest.raises(TypeError):
             del view["a"]
         assert set(getattr(cluster, name)) == {"a"}
+
+
+async def test_its_repr_says_how_a_cluster_is(autojump_clock: MockClock) -> None:
+    async with LocalCrunch(
+        {"a": Model(), "b": Model()}, network=MemoryNetwork(), crunch_id="birds"
+    ) as crunch:
+        config = crunch.config()
+        cluster = Cluster(config, DynamicSubclassService("crunch.Model"))
+        assert repr(cluster) == "<Cluster birds: not entered>"
+        async with cluster, Cluster(config) as observer:
+            assert repr(cluster) == "<Cluster birds: 2 of 2 models ready>"
+            assert repr(observer) == "<Cluster birds: 2 of 2 models reachable>"
+            await crunch.crash("a")
+            await crunch.orchestrator.stop()
+            await trio.sleep(1)
+            assert repr(cluster) == "<Cluster birds: 1 of 2 models ready, orchestrator away>"
+            await cluster.drain(1)
+            assert repr(cluster) == "<Cluster birds: 1 of 2 models ready, orchestrator away, draining>"
+        assert repr(cluster) == "<Cluster birds: left, draining>"

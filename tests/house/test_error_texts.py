@@ -32,7 +32,7 @@ OTHERS = ("testing/", "cli/")
 """The first imitates the texts of nodes, and the second those of click."""
 
 PLACES = re.compile(r"(--)?[a-z_.{}]+: |\{\w+\}|(cannot read|no table|unknown in) ")
-"""How the text of a ConfigError begins: with a field, an argument, an option or a file; or with what is missing."""
+"""How the text of a ConfigError begins: with a field, an argument, an option, a file, or what is missing."""
 
 
 def raised(tree: ast.AST) -> Iterator[tuple[str, ast.Call | ast.Name]]:

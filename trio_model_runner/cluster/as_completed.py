@@ -58,7 +58,12 @@ class ResultsAsCompleted(Generic[T]):
 
     @enable_ki_protection
     async def __anext__(self) -> PredictResult[T]:
-        return await self._receive.__anext__()
+        try:
+            return await self._receive.__anext__()
+        except trio.ClosedResourceError:
+            raise trio.ClosedResourceError(
+                f"round {self.id}: no more results are taken, since the block was left, or after `aclose`"
+            ) from None
 
     async def aclose(self) -> None:
         """Take no more results, without leaving the block."""

@@ -104,6 +104,11 @@ class Caller:
             )
         raise trio.ClosedResourceError(text) from self.ended_by
 
+    @property
+    def observes(self) -> bool:
+        """Whether nothing is called, since nobody said what the nodes speak."""
+        return self._service is None
+
     def check_calls(self) -> NodeService:
         """Refuse what a cluster can't do that only observes; return what the nodes speak.
 

@@ -140,6 +140,19 @@ class Cluster:
         self._manager: AbstractAsyncContextManager[None] | None = None
         _existing.add(self)
 
+    def __repr__(self) -> str:
+        """How it is, for a log or a debugger: ``<Cluster bird-game: 45 of 50 models ready>``."""
+        models = self._fleet.announced
+        up = "reachable" if self._caller.observes else "ready"
+        words = [f"{len(self._fleet.ready)} of {len(models)} models {up}"]
+        if not self._caller.open:
+            words = ["left" if self._caller.run is not None else "not entered"]
+        elif not self._feed.connected:
+            words.append("orchestrator away")
+        if self._caller.draining:
+            words.append("draining")
+        return f"<Cluster {self._config.crunch_id}: {', '.join(words)}>"
+
     @property
     def config(self) -> ClusterConfig:
         """The settings. `report_failures` is False if the cluster only observes."""
