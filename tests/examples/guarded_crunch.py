@@ -22,8 +22,8 @@ The file has the orchestrator, and a directory with ``ca.crt``, ``tls.crt`` and 
 Before it starts, ``trio-model-runner check`` goes the way to the orchestrator and to all nodes, and says
 what to do where that fails. Models that can't be reached are no reason not to start: they join when they can.
 
-Three things wake somebody: a round to which less than half of the models answer, an orchestrator that is away,
-and a report that is held, since so many models share a trouble that it may be ours. Hooks must not wait, so
+Three things wake somebody: a round to which less than half of the models answer, an orchestrator that is
+away, and a report that is held, since so many models share a trouble that it may be ours. Hooks must not wait, so
 `Alarms` wakes people in a task of its own.
 """
 

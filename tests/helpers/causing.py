@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
 from helpers.coordinating import SERVICE, Model
 from trio_model_runner import (
     Arguments,
@@ -27,6 +29,8 @@ from trio_model_runner import (
     decode_data,
     encode,
 )
+from trio_model_runner.cli.commands import commands
+from trio_model_runner.cli.running import Failure
 from trio_model_runner.config import Limits
 
 __all__ = ["CALLS", "MISTAKES"]
@@ -97,6 +101,17 @@ async def entered() -> None:
         pass
 
 
+def command(*words: str) -> Mistake:
+    """Run a command of `trio-model-runner`, and raise what it writes."""
+
+    def run(directory: Path) -> None:
+        told = CliRunner().invoke(commands, words)
+        assert told.exception is not None
+        raise told.exception if isinstance(told.exception, Failure) else RuntimeError(told.output)
+
+    return run
+
+
 def a_round() -> PredictionRound[Any]:
     """A round of nobody."""
     return PredictionRound({}, id="1", method="m", started_at=0.0, elapsed=0.0, timeout=1.0)
@@ -136,6 +151,9 @@ MISTAKES: dict[str, Mistake] = {
     "instruments: … has none of the hooks: …": cluster(SERVICE, instruments=[object()]),
     "code: must be one of …, got …": lambda directory: FailureCode("SLOW"),
     "the keys are models; by_id has the results by model id, such as …": lambda directory: a_round()["m1"],  # type: ignore[index]
+    "no coordinator runs at …: there is no such socket": command("status", "/does/not/exist"),
+    "say whom to call: --model ID (once or more), or --all": command("call", "tick", "--class", "a.B"),
+    "is no JSON: …": command("call", "tick", "BTC", "--class", "a.B", "--all"),
     "can't be sent as JSON (…)": sent(lambda: [datetime.date(2026, 1, 1)]),
     "a key is of type …, and JSON has text keys only: send str keys": sent(lambda: {1: 2}),
     "does not fit INT's signed 64 bits": sent(lambda: 2**64),
