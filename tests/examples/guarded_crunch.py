@@ -23,8 +23,8 @@ Before it starts, ``trio-model-runner check`` goes the way to the orchestrator a
 what to do where that fails. Models that can't be reached are no reason not to start: they join when they can.
 
 Three things wake somebody: a round to which less than half of the models answer, an orchestrator that is
-away, and a report that is held, since so many models share a trouble that it may be ours. Hooks must not wait, so
-`Alarms` wakes people in a task of its own.
+away, and a report that is held, since so many models share a trouble that it may be ours. Hooks must not
+wait, so `Alarms` wakes people in a task of its own.
 """
 
 from __future__ import annotations

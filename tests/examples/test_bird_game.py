@@ -88,7 +88,7 @@ async def test_every_instance_is_told_everything_in_order_and_once(
 HAPPENINGS = ("nothing", "busy", "free", "crash", "recover", "break", "redeploy")
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])  # the clock goes on
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])  # the clock goes on
 @given(story=st.lists(st.sampled_from(HAPPENINGS), min_size=4, max_size=10))
 async def test_whatever_happens_no_instance_has_a_gap_or_a_payload_twice(
     story: list[str], autojump_clock: object, record: str

@@ -30,7 +30,7 @@ from trio_model_runner import (
     encode,
 )
 from trio_model_runner.cli.commands import commands
-from trio_model_runner.cli.running import Failure
+from trio_model_runner.cli.running import Failure, Running
 from trio_model_runner.config import Limits
 
 __all__ = ["CALLS", "MISTAKES"]
@@ -105,7 +105,7 @@ def command(*words: str) -> Mistake:
     """Run a command of `trio-model-runner`, and raise what it writes."""
 
     def run(directory: Path) -> None:
-        told = CliRunner().invoke(commands, words)
+        told = CliRunner().invoke(commands, words, obj=Running())
         assert told.exception is not None
         raise told.exception if isinstance(told.exception, Failure) else RuntimeError(told.output)
 
