@@ -31,6 +31,7 @@ __all__ = [
     "readable",
     "readable_error",
     "shown",
+    "shown_scalar",
 ]
 
 _PEM: Final = re.compile(r"-----\s*(BEGIN|END)\b|\b(BEGIN|END)[A-Z ]* (KEY|CERTIFICATE)-*")
@@ -116,6 +117,16 @@ def shown(value: object, longest: int = 100) -> str:
     """
     kind = kind_of_secret(value)
     return cut(_repr(value), longest) if kind is None else f"{kind} (not shown)"
+
+
+def shown_scalar(value: object) -> str:
+    """Show a value as `shown` does if it is a scalar of Python's own; of all else, only its type.
+
+    It is for arguments: a value in a wrong place may be a payload, or hold one.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return shown(value)
+    return f"the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__
 
 
 def kind_of_secret(value: object) -> str | None:

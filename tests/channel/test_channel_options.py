@@ -38,6 +38,12 @@ async def test_a_timeout_of_another_type_is_refused_before_the_call(timeout: Any
         request(Channel(), timeout=timeout)
 
 
+@pytest.mark.parametrize("timeout", [1e308, 10**400, math.inf])
+async def test_a_timeout_may_be_as_long_as_it_likes(timeout: float) -> None:
+    async with h2_channel(answering_server()) as (_, stub):
+        assert await stub.call(CallRequest(), timeout=timeout) == ANSWER
+
+
 async def test_a_path_has_at_most_4096_characters() -> None:
     async with h2_channel(server := answering_server()) as (channel, _):
         path = "/" + "x" * 4095

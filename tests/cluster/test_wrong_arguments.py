@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -71,6 +73,7 @@ CALLS: list[tuple[Callable[[Any], Awaitable[Any]], str]] = [
         r"TypeError: timeout: .*: give its \.total_seconds\(\)",
     ),
     (lambda c: c.call("predict", timeout=0), "ValueError: timeout: must be > 0 seconds, got 0"),
+    (lambda c: c.call("predict", timeout=[1, "payload"]), "TypeError: timeout: .* seconds, got list$"),
     (lambda c: c.call("predict", models="a"), "TypeError: models: .*, got one str: put it in a list"),
     (
         lambda c: c.call("predict", models=c.models["a"]),
@@ -85,7 +88,8 @@ CALLS: list[tuple[Callable[[Any], Awaitable[Any]], str]] = [
         r"TypeError: argument 1: date can't be sent as JSON \(send its \.isoformat\(\)\)$",
     ),
     (lambda c: c.drain("1"), "TypeError: timeout: must be a number of seconds, got '1'"),
-    (wait_for_nobody, "TypeError: count: must be a whole number, got str"),
+    (wait_for_nobody, "TypeError: count: must be a whole number, got '3'"),
+    (lambda c: c.wait_for_models(-1), "ValueError: count: must be >= 0, got -1"),
     (
         lambda c: c.report_failure("a", "LOW_PERFORMANCE"),
         "TypeError: model: must be a ModelRunner, got the text 'a': cluster.announced has them by id",
@@ -95,6 +99,18 @@ CALLS: list[tuple[Callable[[Any], Awaitable[Any]], str]] = [
         f"ValueError: code: must be one of {CODES}, got 'LOW_PERF'$",
     ),
 ]
+
+
+@pytest.mark.parametrize("timeout", [1e300, 1e308, sys.float_info.max, 10**400, math.inf])
+async def test_a_timeout_may_be_as_long_as_it_likes(autojump_clock: MockClock, timeout: float) -> None:
+    async with coordinating({"a": Model()}) as (_, cluster):
+        model = cluster.models["a"]
+        assert (await cluster.call("predict", timeout=timeout)).succeeded
+        assert (await model.call("predict", timeout=timeout)).value == 1.5
+        async with cluster.as_completed("predict", timeout=timeout) as results:
+            assert [result.value async for result in results] == [1.5]
+        assert (await model.reset(timeout=timeout)).sent
+        await cluster.drain(timeout)
 
 
 @pytest.mark.parametrize(("call", "said"), CALLS)

@@ -10,18 +10,24 @@ import decimal
 import math
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy
 import pytest
+import trio
+from helpers.coordinating import Model, coordinating
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
-from trio_model_runner import ClusterConfig, ConfigError
+from trio_model_runner import Arguments, ClusterConfig, ConfigError
 from trio_model_runner.config import Backoff, Health, Keepalive, Limits, OrchestratorConfig
 from trio_model_runner.config.settings_file import _options
+from trio_model_runner.config.together import rule_of
+from trio_model_runner.config.validators import Number, WholeNumber
 from trio_model_runner.network import TCPNetwork
 
 PREFIX = "TRIO_MODEL_RUNNER_"
@@ -279,3 +285,51 @@ def test_credentials_of_which_one_half_is_missing(tmp_path: Path) -> None:
     )
     (text,) = problems_of(ClusterConfig.load, path)
     assert text.startswith("credentials_path: holds PEM text; a path is wanted (from file")
+
+
+def bounds_of(rule: object) -> list[Any]:
+    """The largest values that a rule takes, and the smallest of whole numbers."""
+    if isinstance(rule, WholeNumber):
+        return [rule.at_least, rule.at_most]
+    assert isinstance(rule, Number)
+    if rule.at_most is not None:
+        return [rule.at_most]
+    return [sys.float_info.max] if rule.finite else [sys.float_info.max, math.inf]
+
+
+AT_BOUNDS = [
+    pytest.param(part.rstrip("."), kind, field.name, bound, id=f"{part}{field.name}={bound:.3g}")
+    for part, kind, field in [
+        (part, kind, field)
+        for part, kind in [("", ClusterConfig), *PARTS.items()]
+        for field in attrs.fields(kind)
+    ]
+    if field.name != "port" and isinstance(rule_of(field), Number | WholeNumber)
+    for bound in bounds_of(rule_of(field))
+]
+
+
+@pytest.mark.parametrize(("part", "kind", "name", "bound"), AT_BOUNDS)
+async def test_a_cluster_runs_with_every_number_at_its_bounds(
+    autojump_clock: MockClock, part: str, kind: type, name: str, bound: float
+) -> None:
+    settings: dict[str, Any] = {part: kind(**{name: bound})} if part else {name: bound}
+    tight = isinstance(bound, int) and bound <= 1  # one byte, one model: not every call can succeed
+    if name == "max_message_bytes" and tight:
+        return  # not even the orchestrator's list or the Setup can pass
+    async with coordinating({"a": Model(), "b": Model()}, **settings) as (crunch, cluster):
+        results = await cluster.call("predict")
+        await cluster.call("sleep", Arguments(5.0), timeout=1.0)
+        await trio.sleep(10)
+        await crunch.crash("a")
+        await crunch.recover("a")
+        await trio.sleep(30)
+        again = await cluster.call("predict")
+    assert tight or len(results.succeeded) == len(again.succeeded) == 2
+
+
+def test_a_number_beyond_what_the_machine_can_count_is_refused() -> None:
+    (text,) = problems_of(Backoff, attempts=10**19)
+    assert text.endswith(f"a whole number >= 1, got {10**19}: the largest is {sys.maxsize}")
+    (text,) = problems_of(Limits, max_header_bytes=2**32)
+    assert text.endswith(f"a whole number >= 1, got {2**32}: the largest is {2**32 - 1}")

@@ -19,6 +19,7 @@ from trio.lowlevel import enable_ki_protection
 from typing_extensions import TypeVar
 
 from ..config import ClusterConfig
+from ..given import check_flag, check_whole_number
 from ..model.handle import ModelRunner
 from ..model.lifecycle import JoinReason
 from ..model.round_spec import check_size
@@ -409,10 +410,10 @@ class Cluster:
 
         Raises:
             TypeError: `count` is no whole number.
+            ValueError: it is negative.
             trio.ClosedResourceError: the cluster's block was not entered, or is left before that.
         """
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"count: must be a whole number, got {type(count).__name__}")
+        check_whole_number(count, "count")
         self._caller.check_open()
         await trio.lowlevel.checkpoint()
         await self._fleet.changed.wait_until(
@@ -463,7 +464,11 @@ class Cluster:
 
         Args:
             models: with a row for each announced model; see `ClusterSnapshot.model_rows`.
+
+        Raises:
+            TypeError: `models` is neither True nor False.
         """
+        check_flag(models, "models")
         return take_snapshot(self._config, self._feed, self._fleet, self._caller, models=models)
 
     def _hooks_of(self, instruments: Sequence[Instrument], service: NodeService | None) -> Hooks | None:

@@ -323,7 +323,8 @@ class Call:
             self._first_handed_over_at = now
         # In whole milliseconds, which a round's calls have in common, and the headers made of them.
         left = max(0.0, self.deadline - now)
-        return left if math.isinf(left) else math.ceil(left * 1000) / 1000
+        milliseconds = left * 1000
+        return left if math.isinf(milliseconds) else math.ceil(milliseconds) / 1000
 
     def _settle(self) -> None:
         """Make the result of what came back, unless something has to be done for it first."""

@@ -18,9 +18,9 @@ import attrs
 
 from ..config import ClusterConfig
 from ..errors import InvalidAnswer
+from ..given import check_flag, seconds_given
 from ..returns import Structurer, structurer
 from ..services.base import Request, ServiceAnswer
-from ..text import advice_on_number, shown
 from ..values.data import Arguments, decode_encoded
 from ..values.effort import NEVER_LONG_BYTES, takes_long_to_decode
 from ..values.encoded import DataType, Encoded
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..values.results import Model
     from .policy import RoundEvidence
 
-__all__ = ["CallOptions", "Requests", "RoundSpec", "Value", "check_is_number", "check_size"]
+__all__ = ["CallOptions", "Requests", "RoundSpec", "Value", "check_size"]
 
 
 class CallOptions(TypedDict, total=False):
@@ -127,17 +127,9 @@ class RoundSpec:
         """
         if not isinstance(method, str):
             raise TypeError(f"method: must be a str, got {type(method).__name__}")
-        timeout = config.timeout if timeout is None else timeout
-        check_is_number(timeout)
-        if not timeout > 0:
-            raise ValueError(f"timeout: must be > 0 seconds, got {timeout!r}")
-        try:
-            timeout = float(timeout)
-        except OverflowError as error:
-            raise ValueError("timeout: must be a number of seconds; math.inf is no limit") from error
+        timeout = config.timeout if timeout is None else seconds_given(timeout)
         for name, flag in (("optional", optional), ("sit_out", sit_out), ("decode", decode)):
-            if not isinstance(flag, bool):
-                raise TypeError(f"{name}: must be True or False, got {type(flag).__name__}")
+            check_flag(flag, name)
         if not decode and returns is not None:
             raise TypeError("returns: not with decode=False: an answer that is not decoded is an Encoded")
         return cls(
@@ -196,18 +188,6 @@ class RoundSpec:
             return Value(error=error, misfits_count=self.blame_misfits, detail=str(error))
         except Exception as error:  # the coordinator's code: any error is this model's result
             return Value(error=error, detail=f"returns: {error!r}")
-
-
-def check_is_number(timeout: object) -> None:
-    """Refuse a timeout that is no number; which numbers it may be is for the caller to say.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        advice = advice_on_number(timeout)
-        text = f"timeout: must be a number of seconds, got {shown(timeout)}"
-        raise TypeError(f"{text}: {advice}" if advice else text)
 
 
 def check_size(request: Request, limit: int) -> None:
