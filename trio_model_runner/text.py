@@ -27,6 +27,7 @@ __all__ = [
     "cut",
     "is_utf8",
     "kind_of_secret",
+    "named_error",
     "quoted",
     "readable",
     "readable_error",
@@ -89,6 +90,12 @@ def readable_error(error: BaseException | None, longest: int | None = None) -> s
         return readable(str(error), longest)
     except Exception:  # a class may do anything there
         return f"<{type(error).__name__}>"
+
+
+def named_error(error: BaseException) -> str:
+    """Say of what type an exception is, and what its text says, if it has one: ``KeyError: 'x'``."""
+    text = readable_error(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def quoted(value: object, longest: int = 120, *, ascii_only: bool = False) -> str:

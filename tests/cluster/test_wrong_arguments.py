@@ -9,8 +9,10 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import grpclib
 import numpy
 import pytest
+import trio
 from helpers.coordinating import SERVICE, Model, coordinating, until
 from trio.testing import MockClock
 
@@ -21,6 +23,7 @@ from trio_model_runner import (
     DynamicSubclassService,
     FailureCode,
     ModelState,
+    Status,
     TrainInferService,
 )
 
@@ -127,8 +130,153 @@ async def test_what_is_called_wrongly(
 async def test_a_function_that_returns_no_arguments_fails_its_own_model(autojump_clock: MockClock) -> None:
     async with coordinating({"a": Model()}) as (_, cluster):
         results = await cluster.call("predict", lambda _: 5)  # type: ignore[arg-type, return-value]
-    text = "arguments: TypeError('the function must return Arguments(...), got int')"
+    text = "arguments: the function must return Arguments(...), got int"
     assert results.by_id["a"].detail == text
+
+
+def raise_bare(_: Any) -> Any:
+    raise KeyError
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "has_traceback"),
+    [
+        ({"arguments": raise_bare}, "arguments: the function raised KeyError", True),
+        ({"arguments": lambda _: {}["x"]}, "arguments: the function raised KeyError: 'x'", True),
+        (
+            {"arguments": lambda _: None},
+            "arguments: the function must return Arguments(...), got NoneType",
+            False,
+        ),
+        ({"arguments": lambda _: Arguments({1})}, "arguments: argument 1: set can't be sent as JSON", False),
+        ({"returns": raise_bare}, "returns: the function raised KeyError", True),
+    ],
+)
+async def test_a_coordinators_own_mistake_is_one_error_in_the_log(
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, Any],
+    said: str,
+    has_traceback: bool,
+) -> None:
+    async with coordinating({"a": Model(), "b": Model(), "c": Model()}) as (_, cluster):
+        results = await cluster.call("predict", **options)
+    (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert record.getMessage().startswith("round 1: 'predict' failed for 3 models by no fault of theirs: ")
+    assert said in record.getMessage()
+    assert (record.exc_info is not None) is has_traceback
+    for result in results.values():
+        assert result.status is Status.FAILED
+        assert result.detail.startswith(said)
+
+
+async def test_a_class_that_no_node_has_is_asked_about_by_name(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with coordinating({}) as (crunch, cluster):
+        node = await crunch.add("a", Model(), announce=False)
+        node.faults.setup_status = ("BAD_IMPLEMENTATION", "no such class")
+        crunch.announce("a")
+        await until(cluster, lambda: cluster.snapshot().models.get(ModelState.FAILED.value))
+    (text,) = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert text.startswith("as many models lack the class_name 'crunch.Model' as have shown")
+
+
+async def test_models_that_are_late_with_many_calls_are_not_said_to_fail_with_all(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    details: list[str] = []
+    async with coordinating({"a": Model(), "b": Model()}) as (_, cluster):
+
+        async def call() -> None:
+            results = await cluster.call("sleep", Arguments(0.5), timeout=2.2)
+            details.extend(result.detail for result in results.values())
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(12):
+                nursery.start_soon(call)
+    behind = (
+        "the deadline passed while waiting: behind 11 other calls of this model, within a timeout of 2.2 s"
+    )
+    assert sum(each.startswith(behind) for each in details) == 2
+    assert details.count("") == 8
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+async def test_a_crunch_of_one_is_told_of_its_setting(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with coordinating({"a": Model()}) as (_, cluster):
+        await cluster.call("fail")
+    (text,) = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert "there is no other model; health.require_witness=false is for a crunch of one" in text
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("remove", "the orchestrator stopped the model"),
+        ("crash", "the orchestrator says that the model crashed"),
+    ],
+)
+async def test_a_call_that_the_orchestrator_ends_says_so(
+    autojump_clock: MockClock, end: str, said: str
+) -> None:
+    async with coordinating({"a": Model()}) as (crunch, cluster), trio.open_nursery() as nursery:
+        model, results = cluster.models["a"], []
+
+        async def call() -> None:
+            results.append(await model.call("hang"))
+
+        nursery.start_soon(call)
+        await crunch.node("a").wait_for_calls(1)
+        crunch.announce("a", "STOPPED" if end == "remove" else "RECOVERING")
+        await until(cluster, lambda: model.state is not ModelState.READY)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [each.detail for each in results] == [said]
+        if end == "remove":
+            assert (await model.call("predict")).detail == f"gone: {said}"
+
+
+async def test_a_call_that_outlives_the_block_says_so(autojump_clock: MockClock) -> None:
+    results = []
+    async with trio.open_nursery() as nursery, coordinating({"a": Model()}) as (crunch, cluster):
+
+        async def call(model: Any) -> None:
+            results.append(await model.call("hang"))
+
+        nursery.start_soon(call, cluster.models["a"])
+        await crunch.node("a").wait_for_calls(1)
+    assert [each.detail for each in results] == ["this cluster's block was left"]
+
+
+async def test_a_model_that_is_absent_says_since_when_and_why(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with coordinating({}, setup_timeout=10.0) as (crunch, cluster):
+        node = await crunch.add("a", Model(), announce=False)
+        node.faults.hang_setup = True
+        crunch.announce("a")
+        await until(cluster, lambda: cluster.snapshot().models.get(ModelState.SETTING_UP.value))
+        model = cluster.announced["a"]
+        await trio.sleep(3.2)
+        assert (await model.call("predict")).detail == "announced, but still setting up after 3.2 s"
+        await trio.sleep(10)
+        late = "Setup was not answered within 10 s (setup_timeout)"
+        assert str(model.error) == late
+        assert (await model.call("predict")).detail == f"announced, but still setting up after 13.2 s: {late}"
+    (warning,) = [each.getMessage() for each in caplog.records if "still setting up" in each.getMessage()]
+    assert warning == f"model 'a' is still setting up: {late}; it joins when its node is through"
+
+
+async def test_a_status_of_the_way_is_said_once(autojump_clock: MockClock) -> None:
+    async with coordinating({}) as (crunch, cluster):
+        node = await crunch.add("a", Model(), announce=False)
+        node.faults.setup_error = (grpclib.Status.UNAVAILABLE, "x")
+        crunch.announce("a")
+        await until(cluster, lambda: cluster.snapshot().models.get(ModelState.FAILED.value))
+        error = cluster.announced["a"].error
+    assert str(error) == "no connection after 5 attempts: Setup: gRPC status UNAVAILABLE: x"
 
 
 async def test_a_result_that_is_asked_for_by_id(autojump_clock: MockClock) -> None:

@@ -21,6 +21,7 @@ from ..errors import InvalidAnswer
 from ..given import check_flag, seconds_given
 from ..returns import Structurer, structurer
 from ..services.base import Request, ServiceAnswer
+from ..text import named_error
 from ..values.data import Arguments, decode_encoded
 from ..values.effort import NEVER_LONG_BYTES, takes_long_to_decode
 from ..values.encoded import DataType, Encoded
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ..values.results import Model
     from .policy import RoundEvidence
 
-__all__ = ["CallOptions", "Requests", "RoundSpec", "Value", "check_size"]
+__all__ = ["CallOptions", "FunctionRaised", "Mistakes", "Requests", "RoundSpec", "Value", "check_size"]
 
 
 class CallOptions(TypedDict, total=False):
@@ -45,6 +46,39 @@ class CallOptions(TypedDict, total=False):
     decode: bool
 
 
+class FunctionRaised(Exception):
+    """A function that the coordinator gave raised an exception.
+
+    Attributes:
+        error: that exception.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@attrs.define
+class Mistakes:
+    """What goes wrong on the coordinator's own side of one round, to be said once, not once for each model.
+
+    Attributes:
+        count: for how many models.
+        text: the first of them, in words.
+        raised: the exception that the coordinator's own function raised, if that is the first of them.
+    """
+
+    count: int = 0
+    text: str = ""
+    raised: Exception | None = None
+
+    def note(self, text: str, raised: Exception | None = None) -> None:
+        """Note one."""
+        if not self.count:
+            self.text, self.raised = text, raised
+        self.count += 1
+
+
 @attrs.define
 class Value:
     """What has become of an answer: a value, or why there is none. Not frozen, which would take longer.
@@ -54,12 +88,14 @@ class Value:
         error: why there is none; None if there is.
         misfits_count: if the answer does not fit, that is the model's failure.
         detail: the same in words.
+        raised: the error is one that the coordinator's own function raised.
     """
 
     value: Any = None
     error: Exception | None = None
     misfits_count: bool = True
     detail: str = ""
+    raised: bool = False
 
 
 @attrs.frozen
@@ -187,7 +223,8 @@ class RoundSpec:
         except InvalidAnswer as error:
             return Value(error=error, misfits_count=self.blame_misfits, detail=str(error))
         except Exception as error:  # the coordinator's code: any error is this model's result
-            return Value(error=error, detail=f"returns: {error!r}")
+            text = f"returns: the function raised {named_error(error)}"
+            return Value(error=error, detail=text, raised=True)
 
 
 def check_size(request: Request, limit: int) -> None:
@@ -214,6 +251,7 @@ class Requests:
         same: the request where it is the same for all models, once `prepare` has made it.
         evidence: what is known of that request; of no request, where a function makes them.
         metadata: header fields that all requests carry; set before `prepare`.
+        mistakes: what the coordinator's own functions did wrong.
 
     Raises:
         TypeError: `arguments` is neither.
@@ -227,6 +265,7 @@ class Requests:
         "_new_evidence",
         "evidence",
         "metadata",
+        "mistakes",
         "same",
     )
 
@@ -252,6 +291,7 @@ class Requests:
         self._evidence_of: dict[Hashable, RoundEvidence] = {}
         self.evidence = new_evidence(arguments.shape if isinstance(arguments, Arguments) else None)
         self.metadata: RawFields = ()
+        self.mistakes = Mistakes()
         self.same: Request | None = None
 
     async def prepare(self) -> None:
@@ -270,12 +310,16 @@ class Requests:
         Models whose arguments have the same shape are each other's witnesses.
 
         Raises:
-            Exception: whatever the coordinator's function raises, or what it made can't be sent.
+            FunctionRaised: the coordinator's function raised something.
+            TypeError, ValueError: what it made can't be sent.
         """
         if self.same is not None:
             return self.same, self.evidence
         assert callable(self._arguments)
-        arguments = call_interruptibly(self._arguments, model)
+        try:
+            arguments = call_interruptibly(self._arguments, model)
+        except Exception as error:
+            raise FunctionRaised(error) from None
         if not isinstance(arguments, Arguments):
             raise TypeError(f"the function must return Arguments(...), got {type(arguments).__name__}")
         request = await self._encode(arguments)
