@@ -40,6 +40,9 @@ _LINE_BREAK: Final = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _ESCAPED: Final = re.compile(r"(?<!\\)(\\\\)*\\[nrx]")
 """What a repr makes of line breaks, and of bytes that are no text."""
 
+_USERINFO: Final = re.compile(r"//[^\s'\"]*@|[^\s/:@'\"]+:[^\s/@'\"]+@")
+"""A URL's user, or a user with a password: ``wss://token@host``, ``user:password@host``."""
+
 _RUN: Final = re.compile(r"[A-Za-z0-9+/=_%-]{32,}")
 """Letters of base64, of both alphabets, perhaps as a URL has them (``%2B``).
 
@@ -139,7 +142,7 @@ def shown_scalar(value: object) -> str:
 def kind_of_secret(value: object) -> str | None:
     """Say in words what a value is, if it could be a secret; None if it can be shown.
 
-    These could be: PEM text, with or without its first and last line; all other text of several lines; bytes;
+    These could be: a URL with a user or a password; PEM text, with or without its first and last line; all other text of several lines; bytes;
     long base64, base58 or hexadecimal digits; many small numbers; bytes as a repr writes them; whatever has
     one of these inside.
     """
@@ -157,6 +160,8 @@ def kind_of_secret(value: object) -> str | None:
 def _kind_of_text(text: str) -> str | None:
     if _PEM.search(text):
         return "PEM text"
+    if _USERINFO.search(text[:_MOST_SEARCHED]):
+        return "text with a user or a password"
     if _LINE_BREAK.search(text):
         return "text of several lines"
     together = "".join(text[:_MOST_SEARCHED].split())

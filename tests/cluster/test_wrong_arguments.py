@@ -20,6 +20,7 @@ from trio_model_runner import (
     Arguments,
     Cluster,
     ClusterConfig,
+    ConfigError,
     DynamicSubclassService,
     FailureCode,
     ModelState,
@@ -55,6 +56,17 @@ def test_what_is_made_wrongly(make: Callable[[], Any], said: str) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         make()
     assert re.match(said, f"{caught.type.__name__}: {caught.value}")
+
+
+@pytest.mark.parametrize("missing", [["pandas"], ["pandas", "pyarrow"]])
+def test_pandas_frames_without_pandas_are_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, missing: list[str]
+) -> None:
+    for package in missing:
+        monkeypatch.setitem(sys.modules, package, None)
+    said = f"^frames: 'pandas' needs {' and '.join(missing)}, not installed here: pip install "
+    with pytest.raises(ConfigError, match=said):
+        Cluster(ClusterConfig("bird-game", frames="pandas"), SERVICE)
 
 
 async def wait_for_nobody(cluster: Cluster) -> None:

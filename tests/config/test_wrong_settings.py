@@ -333,3 +333,70 @@ def test_a_number_beyond_what_the_machine_can_count_is_refused() -> None:
     assert text.endswith(f"a whole number >= 1, got {10**19}: the largest is {sys.maxsize}")
     (text,) = problems_of(Limits, max_header_bytes=2**32)
     assert text.endswith(f"a whole number >= 1, got {2**32}: the largest is {2**32 - 1}")
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("[trio-model-runner.limits]\nbar = 1", "'limits.bar'"),
+        ("[trio-model-runner.limits]\nmax_queued = 1", "(did you mean 'limits.max_queued_calls'?)"),
+        ("max_queued_calls = 1", "(did you mean 'limits.max_queued_calls'?)"),
+        ("Host = 'a'", "(did you mean 'host'?)"),
+        ("credentials = 'secure'", "(did you mean 'credentials_mode'?)"),
+        ("foo = 1", "'foo'"),
+    ],
+)
+def test_a_hint_is_near_to_what_was_written(tmp_path: Path, written: str, hint: str) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(f"[trio-model-runner]\ncrunch_id = 'c'\n{written}\n")
+    (text,) = problems_of(ClusterConfig.load, path)
+    assert text.endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("FOO", "'TRIO_MODEL_RUNNER_FOO'"),
+        ("LIMITS", "'TRIO_MODEL_RUNNER_LIMITS'"),
+        ("Timeout", "(did you mean 'TRIO_MODEL_RUNNER_TIMEOUT'?)"),
+        ("CREDENTIALS", "(did you mean 'TRIO_MODEL_RUNNER_CREDENTIALS_MODE'?)"),
+    ],
+)
+def test_a_hint_does_not_count_what_all_variables_begin_with(
+    monkeypatch: pytest.MonkeyPatch, name: str, hint: str
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}CRUNCH_ID", "c")
+    monkeypatch.setenv(PREFIX + name, "1")
+    (text,) = problems_of(ClusterConfig.load)
+    assert text.endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("[tool]\n[x]\n", ": it has [tool], [x]"),
+        ("", ": it has no tables"),
+        ("trio-model-runner = 'c'", ": trio-model-runner is str, and no table"),
+        ("[trio_model_runner]\n", ": it has [trio_model_runner] (did you mean 'trio_model_runner'?)"),
+    ],
+)
+def test_a_file_without_our_table_says_what_it_has(tmp_path: Path, written: str, said: str) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(written)
+    assert problems_of(ClusterConfig.load, path) == (f"no table [trio-model-runner] in {str(path)!r}{said}",)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("[trio-model-runner]\ncrunch_id = 'c'\n", encoding="utf-8-sig")
+    assert ClusterConfig.load(path).crunch_id == "c"
+
+
+@pytest.mark.parametrize("field", ["host", "crunch_id", "frames", "port", "timeout"])
+@pytest.mark.parametrize(
+    "url", ["wss://user:hunter2@example.org", "wss://hunter2@example.org", "user:hunter2@example.org"]
+)
+def test_nobodys_password_is_shown(field: str, url: str) -> None:
+    (text,) = problems_of(ClusterConfig, **{"crunch_id": "c"} | {field: url})
+    assert text.startswith(f"{field}: ")
+    assert "hunter2" not in text

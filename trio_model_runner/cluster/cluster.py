@@ -7,6 +7,7 @@ type in `returns=` is the type of the values. The work is done elsewhere: `block
 
 from __future__ import annotations
 
+import importlib.util
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,6 +20,7 @@ from trio.lowlevel import enable_ki_protection
 from typing_extensions import TypeVar
 
 from ..config import ClusterConfig
+from ..errors import ConfigError
 from ..given import check_flag, check_whole_number
 from ..model.handle import ModelRunner
 from ..model.lifecycle import JoinReason
@@ -105,6 +107,7 @@ class Cluster:
         TypeError: `config`, `service`, `on_join`, `instruments` or an argument for the setup is of another
             type; or `on_join` is given without a service.
         ValueError: an argument for the setup is out of range or too large.
+        ConfigError: ``frames`` is "pandas", and pandas or pyarrow is not installed.
         OrchestratorUnavailable: on entering, if no list came within ``orchestrator_timeout``.
         RuntimeError: on entering, if no Trio runs here, or the cluster was entered before.
     """
@@ -125,6 +128,8 @@ class Cluster:
         if on_join is not None and not callable(on_join):
             raise TypeError(f"on_join: must be an async function, got {type(on_join).__name__}")
         if service is not None:
+            if config.frames == "pandas":
+                _check_installed("pandas", "pyarrow")
             check_size(service.setup_request(), config.limits.max_message_bytes)
         elif on_join is not None:
             raise TypeError(
@@ -507,6 +512,26 @@ class Cluster:
 
         def __exit__(self, kind, error, traceback):
             raise AssertionError  # Python looks for it before it enters
+
+
+def _check_installed(*packages: str) -> None:
+    """Refuse ``frames="pandas"`` where nothing can make such frames: else every frame would be lost.
+
+    Raises:
+        ConfigError: a package is missing.
+    """
+    missing = [each for each in packages if not _is_installed(each)]
+    if missing:
+        names = " and ".join(missing)
+        text = f"frames: 'pandas' needs {names}, not installed here: pip install {' '.join(missing)}"
+        raise ConfigError(text)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # it can't be imported, whatever is there
+        return False
 
 
 def limit_to(cluster: Cluster, model_ids: Collection[str]) -> None:
