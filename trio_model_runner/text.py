@@ -23,6 +23,7 @@ from typing import Final
 
 __all__ = [
     "advice_on_number",
+    "as_argument",
     "as_step",
     "cut",
     "is_utf8",
@@ -142,9 +143,9 @@ def shown_scalar(value: object) -> str:
 def kind_of_secret(value: object) -> str | None:
     """Say in words what a value is, if it could be a secret; None if it can be shown.
 
-    These could be: a URL with a user or a password; PEM text, with or without its first and last line; all other text of several lines; bytes;
-    long base64, base58 or hexadecimal digits; many small numbers; bytes as a repr writes them; whatever has
-    one of these inside.
+    These could be: a URL with a user or a password; PEM text, with or without its first and last line; all
+    other text of several lines; bytes; long base64, base58 or hexadecimal digits; many small numbers; bytes
+    as a repr writes them; whatever has one of these inside.
     """
     if isinstance(value, bytes | bytearray | memoryview):
         return f"{len(value)} bytes"
@@ -240,6 +241,11 @@ def as_step(key: str | int, longest: int = 40) -> str:
     if len(key) > longest:
         return f"[{key[:longest]!r}...]"
     return f".{key}" if key.isidentifier() else f"[{key!r}]"
+
+
+def as_argument(name: str, longest: int = 40) -> str:
+    """Write the keyword of an argument: as it is, if it is a name; else in quotes, short and printable."""
+    return name if name.isidentifier() and len(name) <= longest else quoted(name, longest, ascii_only=True)
 
 
 def _readable_character(character: str) -> str:

@@ -291,6 +291,42 @@ async def test_a_status_of_the_way_is_said_once(autojump_clock: MockClock) -> No
     assert str(error) == "no connection after 5 attempts: Setup: gRPC status UNAVAILABLE: x"
 
 
+@pytest.mark.parametrize("what", ["as_completed", "changes"])
+async def test_a_block_is_entered_once_and_with_async_with(autojump_clock: MockClock, what: str) -> None:
+    async with coordinating({"a": Model()}) as (_, cluster):
+
+        def make() -> Any:
+            return cluster.as_completed("predict") if what == "as_completed" else cluster.changes()
+
+        with pytest.raises(RuntimeError, match=rf"^use it so: `async with cluster\.{what}\("):
+            async for _each in make():
+                pass
+        for use in (iter, lambda block: block.__enter__()):
+            with pytest.raises(RuntimeError, match=r"^use it so: `async with cluster\."):
+                use(make())
+        block = make()
+        async with block as inside:
+            with pytest.raises(RuntimeError, match="use `async for"):
+                list(inside)
+        with pytest.raises(
+            RuntimeError, match=f"entered before: make a new one, by `async with cluster.{what}"
+        ):
+            await block.__aenter__()
+        if what == "as_completed":
+            with pytest.raises(
+                trio.ClosedResourceError, match=r"the block of as_completed\(\.\.\.\) was left"
+            ):
+                await anext(inside)
+
+
+def test_flags_of_views_are_flags() -> None:
+    cluster = Cluster(CONFIG, SERVICE)
+    with pytest.raises(TypeError, match="initial: must be True or False, got 1"):
+        cluster.changes(initial=1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="models: must be True or False, got 'yes'"):
+        cluster.snapshot(models="yes")  # type: ignore[arg-type]
+
+
 async def test_a_result_that_is_asked_for_by_id(autojump_clock: MockClock) -> None:
     async with coordinating({"a": Model()}) as (_, cluster):
         results: Any = await cluster.call("predict")

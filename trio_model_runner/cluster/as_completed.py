@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -19,6 +19,8 @@ from ..values.results import PredictResult
 __all__ = ["ResultsAsCompleted"]
 
 T = TypeVar("T", default=Any)
+
+_CLOSED: Final = "no more results: the block of as_completed(...) was left, or aclose() was called"
 
 
 class ResultsAsCompleted(Generic[T]):
@@ -53,12 +55,20 @@ class ResultsAsCompleted(Generic[T]):
             raise RuntimeError(f"round {self.id} has not ended: `round` is there when all results have come")
         return self._round
 
+    if not TYPE_CHECKING:  # type checkers know by themselves that this is wrong
+
+        def __iter__(self):
+            raise RuntimeError("use `async for ... in results:`, not `for`")
+
     def __aiter__(self) -> ResultsAsCompleted[T]:
         return self
 
     @enable_ki_protection
     async def __anext__(self) -> PredictResult[T]:
-        return await self._receive.__anext__()
+        try:
+            return await self._receive.__anext__()
+        except trio.ClosedResourceError:
+            raise trio.ClosedResourceError(_CLOSED) from None
 
     async def aclose(self) -> None:
         """Take no more results, without leaving the block."""

@@ -34,6 +34,7 @@ from ..values.failure_codes import FailureCode
 from ..values.prediction_round import PredictionRound
 from ..values.results import Model
 from .as_completed import ResultsAsCompleted
+from .async_block import AsyncBlock
 from .block import Block
 from .caller import ArgumentsFor, Caller, Models
 from .changes import ChangeListener
@@ -377,7 +378,7 @@ class Cluster:
         Leaving the block early cancels the calls that are still open. Deadlines are kept, even if the block
         is slow.
         """
-        return self._caller.as_completed(
+        block = self._caller.as_completed(
             method,
             arguments,
             models,
@@ -387,10 +388,9 @@ class Cluster:
             returns=returns,
             decode=decode,
         )
+        return AsyncBlock(block, "async with cluster.as_completed(...) as results:")
 
-    @asynccontextmanager
-    @enable_ki_protection
-    async def changes(self, *, initial: bool = False) -> AsyncIterator[ChangeListener]:
+    def changes(self, *, initial: bool = False) -> AbstractAsyncContextManager[ChangeListener]:
         """Listen to what happens to the models.
 
             async with cluster.changes() as changes:
@@ -403,8 +403,16 @@ class Cluster:
                 slow and misses changes, it gets a RESYNC, and then the present state again.
 
         Raises:
-            trio.ClosedResourceError: the cluster's block was not entered, or was left.
+            TypeError: `initial` is neither True nor False.
+            RuntimeError: it is used in another way, or entered twice.
+            trio.ClosedResourceError: on entering, if the cluster's block was not entered, or was left.
         """
+        check_flag(initial, "initial")
+        return AsyncBlock(self._listening(initial), "async with cluster.changes() as changes:")
+
+    @asynccontextmanager
+    @enable_ki_protection
+    async def _listening(self, initial: bool) -> AsyncIterator[ChangeListener]:
         self._caller.check_open()
         with self._fleet.changes.listening(self._fleet.picture if initial else None) as listener:
             yield listener
