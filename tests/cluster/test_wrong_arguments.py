@@ -40,7 +40,13 @@ CODES = "CONNECTION_FAILED, BAD_IMPLEMENTATION, MULTIPLE_FAILED, MULTIPLE_TIMEOU
             lambda: Cluster(CONFIG, "birds.Bird"),
             r"TypeError: service: must be a .*Class.*, got 'birds\.Bird'",
         ),
-        (lambda: Cluster(CONFIG, TrainInferService), "TypeError: service: must be .*TrainInferService'>"),
+        (
+            lambda: Cluster(CONFIG, TrainInferService),
+            "TypeError: service: must be .*the class TrainInferService itself",
+        ),
+        (lambda: DynamicSubclassService("a..B"), "ValueError: class_name: must look like 'package.module.C"),
+        (lambda: DynamicSubclassService("a.B c"), "ValueError: class_name: must look like"),
+        (lambda: DynamicSubclassService("a.1B"), "ValueError: class_name: must look like"),
         (
             lambda: Cluster(CONFIG, SERVICE, on_join=5),
             "TypeError: on_join: must be an async function, got int",
@@ -73,6 +79,17 @@ async def wait_for_nobody(cluster: Cluster) -> None:
     await cluster.wait_for_models("3")  # type: ignore[arg-type]
 
 
+def started() -> Any:
+    """A coroutine that nobody awaits, which is no warning here."""
+
+    async def nothing() -> None:
+        pass
+
+    coroutine = nothing()
+    coroutine.close()
+    return coroutine
+
+
 CALLS: list[tuple[Callable[[Any], Awaitable[Any]], str]] = [
     (lambda c: c.call(Model.predict), "TypeError: method: must be a str, got function"),
     (lambda c: c.call(""), "ValueError: method: must not be empty"),
@@ -103,6 +120,10 @@ CALLS: list[tuple[Callable[[Any], Awaitable[Any]], str]] = [
         r"TypeError: argument 1: date can't be sent as JSON \(send its \.isoformat\(\)\)$",
     ),
     (lambda c: c.drain("1"), "TypeError: timeout: must be a number of seconds, got '1'"),
+    (lambda c: c.models["a"].call(None), "TypeError: method: must be a str, got NoneType"),
+    (lambda c: c.predict(Arguments(1)), r"TypeError: argument 1: Arguments can't be .* \(give its values"),
+    (lambda c: c.predict(started()), r"TypeError: argument 1: coroutine can't be .* \(await it, and send"),
+    (lambda c: c.report_failure(c.models["a"], ["x"]), "ValueError: code: .*, got list$"),
     (wait_for_nobody, "TypeError: count: must be a whole number, got '3'"),
     (lambda c: c.wait_for_models(-1), "ValueError: count: must be >= 0, got -1"),
     (
@@ -180,6 +201,15 @@ async def test_a_coordinators_own_mistake_is_one_error_in_the_log(
     for result in results.values():
         assert result.status is Status.FAILED
         assert result.detail.startswith(said)
+
+
+async def test_an_answer_that_is_refused_without_a_word_is_still_a_misfit(autojump_clock: MockClock) -> None:
+    def refuse(_: Any) -> Any:
+        raise ValueError
+
+    async with coordinating({"a": Model()}) as (_, cluster):
+        result = await cluster.models["a"].call("predict", returns=refuse)
+    assert result.detail == "the answer does not fit: ValueError"
 
 
 async def test_a_class_that_no_node_has_is_asked_about_by_name(

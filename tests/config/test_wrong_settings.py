@@ -256,6 +256,7 @@ def test_all_problems_of_files_and_environment_are_told_at_once(
         ({"timeout": numpy.timedelta64(3, "s")}, r"timeout: .*: divide it by numpy\.timedelta64\(1, 's'\)"),
         ({"timeout": numpy.array([1])}, r"timeout: .*, got array\(\[1\]\) of type ndarray"),
         ({"allowed_networks": ["10.0.0.1/8"]}, r"allowed_networks: .*'10.0.0.1/8': that is a host in 10"),
+        ({"allowed_networks": ["x", "10.0.0.0/8", "y"]}, r"allowed_networks: .*, got \['x', 'y'\]$"),
         ({"allowed_networks": []}, r"allowed_networks: .*, got \(\): 'off' allows all"),
         ({"host": "ws://example.org"}, "host: must be a host name or an IP address, without scheme, "),
         ({"credentials": "secure"}, "credentials: must be .*, or None, got a value of type str"),

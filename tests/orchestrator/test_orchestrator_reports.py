@@ -92,7 +92,7 @@ async def test_reports_are_kept_while_the_orchestrator_is_away(
             await trio.testing.wait_all_tasks_blocked()
             assert feed.pending_reports == 0
     for model_id in ("gone", "redeployed", "moved", "stopped"):
-        assert f"not reporting FailureReport(model_id='{model_id}'" in caplog.text
+        assert f"model '{model_id}' is not reported: it does not run there any more" in caplog.text
 
 
 async def test_a_report_lost_in_mid_send_is_sent_again(autojump_clock: trio.testing.MockClock) -> None:

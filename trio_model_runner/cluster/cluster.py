@@ -27,7 +27,7 @@ from ..model.lifecycle import JoinReason
 from ..model.round_spec import check_size
 from ..orchestrator import OrchestratorFeed
 from ..services.base import NodeService
-from ..text import shown
+from ..text import shown_scalar
 from ..trio_needed import trio_needed
 from ..values.data import Arguments
 from ..values.failure_codes import FailureCode
@@ -125,7 +125,7 @@ class Cluster:
             raise TypeError(f"config: must be a ClusterConfig, got {type(config).__name__}")
         if service is not None and not isinstance(service, NodeService):
             example = "DynamicSubclassService('package.module.ClassName')"
-            raise TypeError(f"service: must be a service such as {example}, got {shown(service)}")
+            raise TypeError(f"service: must be a service such as {example}, got {shown_scalar(service)}")
         if on_join is not None and not callable(on_join):
             raise TypeError(f"on_join: must be an async function, got {type(on_join).__name__}")
         if service is not None:

@@ -312,10 +312,12 @@ class Networks:
             return
         if not isinstance(value, tuple) or not value:
             refuse(instance, attribute, rule, value, reason=_why_no_list(value))
-        for item in value:
-            if not isinstance(item, ipaddress.IPv4Network | ipaddress.IPv6Network):
-                shown_item = item if kind_of_secret(value) is None else value
-                refuse(instance, attribute, rule, shown_item, reason=_why_no_network(shown_item))
+        networks = ipaddress.IPv4Network | ipaddress.IPv6Network
+        wrong = [item for item in value if not isinstance(item, networks)]
+        if len(wrong) > 1 or (wrong and kind_of_secret(value) is not None):
+            refuse(instance, attribute, rule, wrong if kind_of_secret(value) is None else value)
+        if wrong:
+            refuse(instance, attribute, rule, wrong[0], reason=_why_no_network(wrong[0]))
 
 
 def _why_no_list(value: object) -> str:
