@@ -112,5 +112,5 @@ async def test_without_an_orchestrator_the_code_is_3(tmp_path: Path) -> None:
         [*command, "--config", str(file)], capture_stdout=True, capture_stderr=True, check=False
     )
     assert (ended.returncode, ended.stdout) == (3, b"")
-    assert ended.stderr.startswith(b"Error: no init from the orchestrator at localhost:")
+    assert ended.stderr.startswith(b"Error: no list of models from the orchestrator at localhost:")
     assert b"(trio-model-runner check says more)" in ended.stderr

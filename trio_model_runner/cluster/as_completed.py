@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -52,6 +52,11 @@ class ResultsAsCompleted(Generic[T]):
         if self._round is None:
             raise RuntimeError(f"round {self.id} has not ended: `round` is there when all results have come")
         return self._round
+
+    if not TYPE_CHECKING:  # type checkers know by themselves that this is wrong
+
+        def __iter__(self):
+            raise RuntimeError("use `async for ... in results:`, not `for`")
 
     def __aiter__(self) -> ResultsAsCompleted[T]:
         return self

@@ -97,7 +97,9 @@ class Block:
             address = address_text(self._config.host, self._config.port)
             reason = self._feed.last_error or "it sent nothing"
             waited = f"{timeout:g} s (orchestrator_timeout)"
-            raise OrchestratorUnavailable(f"no init from the orchestrator at {address} in {waited}: {reason}")
+            reason = reason.removeprefix(f"{address}: ")  # which is said already
+            text = f"no list of models from the orchestrator at {address} in {waited}: {reason}"
+            raise OrchestratorUnavailable(text)
         with trio.move_on_after(self._config.startup_timeout):
             await self._fleet.changed.wait_until(lambda: self._fleet.settled)
 

@@ -26,6 +26,7 @@ from ..errors import InvalidAnswer, ProofFailed
 from ..rpc.call import Answer, UnaryCall
 from ..rpc.receiver import CallInterrupted
 from ..services.base import AnswerCode, Request, ServiceAnswer
+from ..text import named_error
 from ..values.encoded import Encoded
 from ..values.results import PredictResult, Status
 from .actor import ModelActor, ModelUnavailableError
@@ -56,7 +57,7 @@ from .policy import (
     outcome_of_value,
 )
 from .queueing import QueueFullError, Turn
-from .round_spec import Requests, RoundSpec, Value
+from .round_spec import FunctionRaised, Requests, RoundSpec, Value
 
 __all__ = ["Call"]
 
@@ -86,6 +87,7 @@ class Call:
 
     __slots__ = (
         "_actor",
+        "_behind",
         "_evidence",
         "_first_handed_over_at",
         "_handed_over_at",
@@ -136,6 +138,7 @@ class Call:
         self._undecoded: Encoded | None = None
         self._turn: Turn | None = None
         self._was_behind = False
+        self._behind = 0
         overrun = actor.conduct.record.overrun
         if overrun is not None:
             overrun.open_window(trio.current_time(), self.deadline)
@@ -149,6 +152,7 @@ class Call:
         else:
             try:
                 self._turn = actor.take_turn(joining=self._joining)
+                self._behind = self._turn.behind
             except QueueFullError as error:
                 self._end(outcome_of_fact(Fact.QUEUE_FULL), str(error))
 
@@ -261,21 +265,34 @@ class Call:
         self._end(outcome, text, error=TimeoutError(text))
 
     def _waited_for(self) -> str:
-        if self._was_behind:
-            return "behind another call"
+        """What this call waited for, whose turn did not come, or came too late."""
         overrun = self._actor.conduct.record.overrun
-        return self._actor.condition if overrun is None else f"still busy with {overrun.name}"
+        busy = f"still busy with {overrun.name}" if overrun is not None else self._actor.condition
+        if not self._behind:
+            return busy
+        behind = "another call" if self._behind == 1 else f"{self._behind} other calls"
+        text = f"behind {behind} of this model, within a timeout of {self._spec.timeout:g} s"
+        return text if self._was_behind else f"{text}; {busy}"
 
     async def _make_request(self) -> bool:
         """Make the request, once; False if that fails."""
         if self._request is None:
             try:
                 self._request, self._evidence = await self._requests.for_model(self._actor.runner)
-            except Exception as error:  # the coordinator's code: any error is this model's result
-                outcome = outcome_of_fact(Fact.COORDINATORS_CODE_RAISED)
-                self._end(outcome, f"arguments: {error!r}", error=error)
+            except FunctionRaised as raised:  # the coordinator's code: any error is this model's result
+                error = raised.error
+                self._end_by_mistake(f"the function raised {named_error(error)}", error, raised=error)
+                return False
+            except Exception as error:
+                self._end_by_mistake(str(error), error)
                 return False
         return True
+
+    def _end_by_mistake(self, text: str, error: Exception, *, raised: Exception | None = None) -> None:
+        """The arguments for this model can't be had, or can't be sent."""
+        text = f"arguments: {text}"
+        self._requests.mistakes.note(text, raised)
+        self._end(outcome_of_fact(Fact.COORDINATORS_CODE_RAISED), text, error=error)
 
     async def _attempt(self) -> None:
         """Send the request, once more if it was sent before, and wait for what comes of it."""
@@ -323,7 +340,8 @@ class Call:
             self._first_handed_over_at = now
         # In whole milliseconds, which a round's calls have in common, and the headers made of them.
         left = max(0.0, self.deadline - now)
-        return left if math.isinf(left) else math.ceil(left * 1000) / 1000
+        milliseconds = left * 1000
+        return left if math.isinf(milliseconds) else math.ceil(milliseconds) / 1000
 
     def _settle(self) -> None:
         """Make the result of what came back, unless something has to be done for it first."""
@@ -409,6 +427,8 @@ class Call:
             self._end(OUTCOME_OF_A_VALUE, value=value.value)
         else:
             outcome = outcome_of_value(value.error, misfits_count=value.misfits_count)
+            if is_coordinators(outcome):
+                self._requests.mistakes.note(value.detail, value.error if value.raised else None)
             self._end(outcome, value.detail, error=value.error)
 
     def _may_have_reached_the_model(self) -> bool:
