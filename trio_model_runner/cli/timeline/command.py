@@ -14,6 +14,7 @@ from typing import NoReturn
 import attrs
 import click
 
+from ..options import Command, debug_option
 from ..output import clean
 from .measuring import Measures
 from .page import Surroundings, draw
@@ -30,8 +31,9 @@ Examples:
   trio-model-runner timeline rounds.jsonl* --parquet rounds.parquet
 """
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_RECORD = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+_FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+_RECORD = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True, path_type=Path)
+_STDIN = Path("/dev/stdin")
 
 
 class _Unusable(click.ClickException):
@@ -40,7 +42,7 @@ class _Unusable(click.ClickException):
     exit_code = 2
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(cls=Command, epilog=_EXAMPLES)
 @click.argument("record", nargs=-1, required=True, type=_RECORD)
 @click.option(
     "-o",
@@ -60,14 +62,20 @@ class _Unusable(click.ClickException):
     metavar="FILE",
     help="Instead of a page, write a Parquet table with a row for each result.",
 )
+@debug_option
 def timeline(record: tuple[Path, ...], output: Path | None, method: str | None, parquet: Path | None) -> None:
     """Make a page of a record: which models stopped answering, are late, got slower, or fail.
 
-    RECORD is what a RoundRecorder wrote: all its parts, in any order, gzipped or not. The page needs no
-    network and no other file.
+    RECORD is what a RoundRecorder wrote: all its parts, in any order, gzipped or not; - is standard input.
+    The page needs no network and no other file.
     """
     if output is not None and parquet is not None:
         raise _Unusable("-o is for the page, and with --parquet there is none; leave one of them out")
+    if parquet is not None and str(parquet) == "-":
+        raise _Unusable("--parquet - : a table can't be written to standard output; name a file")
+    record = tuple(_STDIN if str(part) == "-" else part for part in record)
+    if len(record) > 1 and (pipes := [part for part in record if not part.is_file()]):
+        raise _Unusable(f"{clean(str(pipes[0]))} is no file, so it must be the only part of the record")
     job = _Job(record, method)
     try:
         with _sigterm_ends():
