@@ -17,6 +17,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
+from trio.testing import MockClock
 
 from trio_model_runner import Cluster
 from trio_model_runner.cli.watching.lines import describe
 from trio_model_runner.cli.watching.picture import Picture
 from trio_model_runner.cli.watching.record_source import Follower
 from trio_model_runner.cli.watching.screen import draw
-from trio_model_runner.cli.watching.socket_source import JSONLines
+from trio_model_runner.cli.watching.socket_source import JSONLines, events_of, events_of_socket
 from trio_model_runner.testing import LocalCrunch
 
 COMMAND = [sys.executable, "-W", "error", "-m", "trio_model_runner", "watch"]
@@ -104,10 +106,43 @@ def test_it_says_when_nothing_is_heard_and_when_the_orchestrator_is_away() -> No
         snapshot_event(model("a")), {"type": "orchestrator", "connected": False, "error": "refused"}
     )
     assert "orchestrator AWAY: refused" in drawn(picture)[0]
-    assert picture.at is not None
-    assert "NOTHING HEARD FOR 60 s" in drawn(picture, now=picture.at + 60)[0]
-    picture.apply({"type": "end", "at": picture.at})
-    assert "the coordinator has ended" in drawn(picture, now=picture.at + 60)[0]
+    picture.apply({"type": "silence", "at": 1021.0, "since": 1000.0})
+    assert "NOTHING HEARD FOR 60 s" in drawn(picture, now=1060.0)[0]
+    picture.apply({"type": "orchestrator", "connected": True, "error": None})
+    assert "NOTHING" not in drawn(picture)[0]
+    picture.apply({"type": "end", "at": 1070.0})
+    assert "the coordinator has ended" in drawn(picture)[0]
+
+
+@pytest.mark.parametrize("said", [[], [snapshot_event(model("a"))], [b"no JSON\n"]])
+async def test_a_coordinator_that_stands_still_is_an_alarm(
+    tmp_path: Path, autojump_clock: MockClock, said: list[Any]
+) -> None:
+    """Also one that accepts, and says nothing at all."""
+    heard: list[dict[str, Any]] = []
+    async with serving_lines(tmp_path / "s", *said, hold=True) as path:
+        with trio.move_on_after(100):
+            await events_of_socket(path, heard.append)
+    events = [event for event in said if isinstance(event, dict)]
+    assert [event["type"] for event in heard] == [*(event["type"] for event in events), "silence"]
+    assert "nothing heard since" in (describe(heard[-1]) or "")
+    assert "NOTHING HEARD FOR" in drawn(picture_of(*heard))[0]
+
+
+async def test_who_speaks_every_ten_seconds_does_not_stand_still(autojump_clock: MockClock) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    heard = []
+
+    async def speak() -> None:
+        async with theirs:
+            for seconds in (10, 20, 10, 30, 10):
+                await trio.sleep(seconds)
+                await theirs.send_all(b'{"type": "round"}\n')
+
+    async with trio.open_nursery() as nursery, aclosing(events_of(ours, patience=21.0)) as events:
+        nursery.start_soon(speak)
+        heard = [event["type"] async for event in events]
+    assert heard == ["round", "round", "round", "silence", "round", "round"]
 
 
 NASTY = "\x1b[31m\n\r\u202e\u2066\x07鳥" + "x" * 5000

@@ -60,8 +60,9 @@ def watch(
       trio-model-runner watch --record /var/log/birds/rounds.jsonl
       trio-model-runner watch --observe --config /etc/birds/config.toml
 
-    In a pipe, each event is a line; with --json, each is a JSON object as it came. Exit codes: 0 the
-    coordinator has ended in peace, 1 none runs there, or it was lost, 3 no orchestrator.
+    In a pipe, each event is a line; with --json, each is a JSON object as it came. A StatusSocket speaks at
+    least every 10 s: one that says nothing for 21 s is an alarm, in JSON of the type "silence". Exit codes: 0
+    the coordinator has ended in peace, 1 none runs there, or it was lost, 3 no orchestrator.
     """
     if sum((socket is not None, record is not None, observe)) != 1:
         raise click.UsageError("give one of SOCKET, --record FILE and --observe")

@@ -55,6 +55,9 @@ def _text_of(event: Mapping[str, Any]) -> str | None:
             return f"the orchestrator is away: {_shown(word(event, 'error')) or 'no reason known'}"
         case "report":
             return _report(event, as_dict(event.get("report")))
+        case "silence":
+            since = _clock(number(event, "since"))
+            return f"nothing heard since {since}: the coordinator's event loop stands still, or it is stopped"
         case "end":
             return "the coordinator has ended"
         case _:
