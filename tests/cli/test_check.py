@@ -18,14 +18,16 @@ import trio
 import trio_websocket
 import trustme
 from click.testing import CliRunner
+from grpclib.const import Status
 from helpers.secure_crunch import AUTHORITY, STRANGER, Node
 from helpers.secure_nodes import write_credentials
 from rich.console import Console
 
-from trio_model_runner import ConfigError, SecureCredentials
+from trio_model_runner import ConfigError, GatewayCredentials, SecureCredentials
 from trio_model_runner.cli.check_command import Checking
 from trio_model_runner.cli.checking.nodes import AT_ONCE
 from trio_model_runner.cli.commands import commands
+from trio_model_runner.cli.running import Running, library_log
 from trio_model_runner.config import ClusterConfig
 from trio_model_runner.testing import Faults, LocalCrunch
 
@@ -156,21 +158,32 @@ async def test_a_wrong_crunch_id() -> None:
     assert "-> Check crunch_id: it must be spelt as the orchestrator has it." in text
 
 
-@pytest.mark.parametrize("said", [None, '{"event": "update", "data": []}', "[]"])
-async def test_an_orchestrator_that_sends_no_init(said: str | None) -> None:
+@contextlib.asynccontextmanager
+async def orchestrator_that_says(*said: str) -> AsyncIterator[int]:
+    """The port of one that says this to whoever comes, and no more."""
+
     async def serve(request: trio_websocket.WebSocketRequest) -> None:
         connection = await request.accept()
-        if said is not None:
-            await connection.send_message(said)
+        for text in said:
+            await connection.send_message(text)
         await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
         start = partial(trio_websocket.serve_websocket, serve, "127.0.0.1", 0, None)
-        server = await nursery.start(start)
-        code, text = await checked(settings(server.port), timeout=SOON)
+        yield (await nursery.start(start)).port
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("said", [None, '{"event": "update", "data": []}', "[]"])
+async def test_an_orchestrator_that_sends_no_init(said: str | None) -> None:
+    async with orchestrator_that_says(*filter(None, [said])) as port:
+        with library_log(Running()):  # it shows errors alone
+            code, text = await checked(settings(port), timeout=SOON)
     assert code == 3
-    assert "ok    WebSocket  /birds\n  FAIL  init       no init came" in text
+    assert "ok    WebSocket  /birds\n  FAIL  init       " in text
+    assert "FAIL  init       no init came: connected, but no list of models" in text
+    assert "Is this an orchestrator? Is the crunch id right?" in in_one_line(text)
+    assert (text.count("The orchestrator's list has a fault") == 1) is (said == "[]")
 
 
 async def test_a_crunch_in_which_nothing_runs_is_a_finding() -> None:
@@ -178,6 +191,16 @@ async def test_a_crunch_in_which_nothing_runs_is_a_finding() -> None:
         code, text = await checked(crunch.config())
     assert code == 1
     assert "FAIL  init       no model runs: in crunch 'birds'" in text
+
+
+async def test_a_crunch_in_which_all_are_stopped_is_a_finding() -> None:
+    entries = [entry("a", 1) | {"state": "STOPPED"}, entry("b", 1) | {"state": "RECOVERING"}]
+    async with orchestrator_that_says(json.dumps({"event": "init", "data": entries})) as port:
+        code, text = await checked(settings(port))
+    assert code == 1
+    assert "ok    init       2 models: 1 RECOVERING, 1 STOPPED\n" in text
+    assert "FAIL  init       no model runs: in crunch 'birds'" in text
+    assert "All are stopped" in text
 
 
 async def test_entries_that_can_not_be_read_are_findings() -> None:
@@ -262,6 +285,33 @@ async def test_a_node_that_speaks_http_1() -> None:
         code, text = await nodes_checked(entry("owl", port))
     assert code == 1
     assert "FAIL  HTTP/2     'owl': HTTP/1, not gRPC" in text
+
+
+async def test_a_grpc_server_that_is_no_model_node() -> None:
+    """Deployed nodes have a health service."""
+    async with LocalCrunch({"owl": Model}) as crunch:
+        crunch.node("owl").faults = Faults(health_status=Status.UNIMPLEMENTED)
+        code, text = await checked(crunch.config())
+    assert code == 1
+    assert "FAIL  health     'owl': no health service: 127.0.0.1:" in text
+    assert "-> Are these model nodes?" in text
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_gateway_with_an_authority_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    async with LocalCrunch({"owl": Model}, security="gateway") as crunch:
+        crunch.write_credentials(tmp_path)
+        if trusted:
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gateway-ca.crt"))
+        config = crunch.config(credentials=GatewayCredentials.from_directory(tmp_path))
+        code, text = await checked(config)
+    assert code == (0 if trusted else 1)
+    assert ("'owl': another certificate" in text) is not trusted
+    if not trusted:
+        assert "must have the name of its host" in in_one_line(text)
+        assert "set SSL_CERT_FILE" in in_one_line(text)
 
 
 @pytest.fixture
