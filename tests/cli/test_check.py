@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from grpclib.const import Status
 from helpers.secure_crunch import AUTHORITY, STRANGER, Node
 from helpers.secure_nodes import write_credentials
+from rich.cells import cell_len
 from rich.console import Console
 
 from trio_model_runner import ConfigError, GatewayCredentials, SecureCredentials
@@ -442,11 +443,27 @@ async def test_json_has_all_of_it() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-async def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+@pytest.mark.parametrize("model_id", ["no-such-host", "鳥" * 500])
+async def test_no_line_is_wider_than_the_terminal(width: int, model_id: str) -> None:
     async with LocalCrunch(crunch_id="birds") as crunch:
-        crunch.orchestrator.announce(entry("no-such-host", 50051, "no-such-host.invalid"))
+        crunch.orchestrator.announce(entry(model_id, 50051, "no-such-host.invalid"))
         _, text = await checked(crunch.config(), width=width)
-    assert max(map(len, text.splitlines())) <= width
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert len(text.splitlines()) < 20
+
+
+async def test_what_is_listed_twice_is_asked_and_named_once_and_complaints_are_bounded() -> None:
+    with closed_port() as port:
+        same = [entry("owl", port)] * 3
+        other = entry("owl", port) | {"deployment_id": "other"}
+        said = json.dumps({"event": "init", "data": [*same, other, *range(200)]})
+        async with orchestrator_that_says(said) as orchestrator:
+            code, text = await checked(settings(orchestrator))
+    assert code == 1
+    assert "4 entries of 1 model: 4 RUNNING" in text
+    assert "2 nodes of 1 model: nothing listens: 'owl' (the first:" in text
+    assert len(text.splitlines()) < 30
+    assert text.count("The orchestrator's list has a fault") == 1
 
 
 # As a command

@@ -13,10 +13,11 @@ import sys
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from ..text import readable
 
-__all__ = ["ascii_only", "clean", "is_live", "layout_width", "open_console", "write", "write_json"]
+__all__ = ["ascii_only", "clean", "is_live", "layout_width", "open_console", "wrapped", "write", "write_json"]
 
 NARROWEST = 56
 WIDEST = 120
@@ -60,6 +61,11 @@ def write(console: Console, *what: RenderableType) -> None:
         console.print(*what, sep="\n")
     for line in capture.get().splitlines():
         console.out(line.rstrip(), highlight=False)
+
+
+def wrapped(console: Console, text: str, width: int) -> list[str]:
+    """A text in lines of so many cells at most; a letter of Chinese has two, an accent none."""
+    return [line.plain.rstrip() for line in Text(clean(text)).wrap(console, width)] or [""]
 
 
 def write_json(console: Console, value: Any) -> None:

@@ -58,7 +58,8 @@ async def check_nodes(
     """
     security = node_security(config.credentials, clock_leeway=config.clock_leeway)
     limiter = trio.CapacityLimiter(AT_ONCE)
-    running = [entry for entry in entries if entry.state is RunState.RUNNING]
+    each_once = {(entry.model_id, entry.deployment_id): entry for entry in entries}
+    running = [entry for entry in each_once.values() if entry.state is RunState.RUNNING]
     reports: dict[int, NodeReport] = {}
 
     async def check(number: int, entry: Entry) -> None:

@@ -207,6 +207,9 @@ async def _of_loss(config: ClusterConfig, error: BaseException, report: Orchestr
 
 
 def _count(entries: tuple[Entry, ...]) -> str:
-    states = Counter(each.state.value for each in entries)
+    models, states = len({each.model_id for each in entries}), Counter(each.state.value for each in entries)
     listed = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    return f"{len(entries)} {'model' if len(entries) == 1 else 'models'}{f': {listed}' if listed else ''}"
+    text = f"{models} {'model' if models == 1 else 'models'}"
+    if len(entries) > models:
+        text = f"{len(entries)} entries of {text}"
+    return f"{text}{f': {listed}' if listed else ''}"
