@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..network import address_text
 from ..text import quoted
-from .options import Chosen, Command, chosen_settings, debug_option, json_option, no_color_option
+from .options import Chosen, Command, Seconds, chosen_settings, debug_option, json_option, no_color_option
 from .output import clean, layout_width, open_console, wrapped, write, write_json
 from .running import Exit, Running, library_log, run_until_interrupted
 
@@ -36,7 +36,7 @@ _LONGEST_TEXT: Final = 1000
 @chosen_settings
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1, 600),
+    type=Seconds(0.1, 600),
     default=5.0,
     show_default=True,
     metavar="SECONDS",

@@ -138,18 +138,18 @@ async def _run_until_signal(command: Callable[[], Awaitable[int | None]]) -> int
 
 
 @contextlib.contextmanager
-def library_log(running: Running) -> Iterator[None]:
-    """Write the library's log to stderr: errors alone, or with ``--debug`` all of it."""
+def library_log(running: Running, *, level: int = logging.ERROR) -> Iterator[None]:
+    """Write the library's log to stderr: from a level on, or with ``--debug`` all of it."""
     logger = logging.getLogger("trio_model_runner")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    level, propagate = logger.level, logger.propagate
-    logger.setLevel(logging.DEBUG if running.debug else logging.ERROR)
+    before, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.DEBUG if running.debug else level)
     logger.propagate = False
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(level)
+        logger.setLevel(before)
         logger.propagate = propagate

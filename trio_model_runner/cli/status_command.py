@@ -12,7 +12,7 @@ import click
 import trio
 from rich.text import Text
 
-from .options import Command, debug_option, json_option, no_color_option
+from .options import Command, Seconds, debug_option, json_option, no_color_option
 from .output import clean, open_console, write, write_json
 from .running import Exit, Failure, Running, library_log, run_until_interrupted
 
@@ -25,18 +25,11 @@ _PATIENCE: Final = 10.0  # seconds until the first line
 _LONGEST_ERROR: Final = 200
 
 
-def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    if not value >= 0:
-        raise click.BadParameter(f"{value:g} is no number of seconds >= 0; inf is no limit.")
-    return value
-
-
 @click.command(cls=Command, short_help="Say whether a coordinator is well.")
 @click.argument("socket")
 @click.option(
     "--max-age",
-    type=float,
-    callback=_seconds,
+    type=Seconds(0),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
