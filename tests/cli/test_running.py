@@ -222,6 +222,7 @@ def test_config_is_asked_for_one_thing(run_here: RunHere, arguments: list[str], 
 
 
 def test_options_are_those_of_all_commands() -> None:
+    assert all("--debug" in {o for each in c.params for o in each.opts} for c in commands.commands.values())
     for name in ("check", "call", "watch", "config"):
         options = {option for each in commands.commands[name].params for option in each.opts}
         assert {"--config", "--crunch-id", "--host", "--port", "--credentials", "--debug"} <= options

@@ -95,6 +95,7 @@ def test_what_is_left_out_is_told(timeline: Timeline) -> None:
         (["foreign"], 1, "Error: there is no round in the record; a RoundRecorder writes a line for each"),
         (["record", "--method", "tock"], 2, "Error: the record has no rounds of 'tock', but of predict (1)"),
         (["record", "-o", "no/such"], 2, "Error: no/such: No such file or directory"),
+        (["record", "-o", "/dev/full"], 2, "Error: /dev/full: No space left on device"),
         (["record", "-o", "record"], 2, "Error: record is the record; say where to write with -o"),
         (["record", "--parquet", "./record"], 2, "Error: record is the record; say where to write with -o"),
         (["record", "-o", "a", "--parquet", "b"], 2, "Error: -o is for the page, and with --parquet"),

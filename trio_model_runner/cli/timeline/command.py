@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,7 @@ import attrs
 import click
 
 from ..options import Command, debug_option
-from ..output import clean
+from ..output import abandon_output, clean, is_lost_output
 from .measuring import Measures
 from .page import Surroundings, draw
 from .record import Round, Skipped, read_record
@@ -78,12 +77,14 @@ def timeline(record: tuple[Path, ...], output: Path | None, method: str | None, 
         raise _Unusable(f"{clean(str(pipes[0]))} is no file, so it must be the only part of the record")
     job = _Job(record, method)
     try:
-        with _sigterm_ends():
+        with _signals_end():
             if parquet is not None:
                 _convert(job, parquet)
             else:
                 _make_page(job, output or _beside(record[0]))
     except OSError as error:
+        if is_lost_output(error):  # stdout; files have their names
+            raise
         raise _Unusable(f"{clean(str(error.filename or ''))}: {error.strerror or error}") from error
 
 
@@ -161,7 +162,7 @@ def _convert(job: _Job, output: Path) -> None:
     from .parquet import Table
 
     job.check_output(output)
-    with Table(output) as table:
+    with _named(output), Table(output) as table:
         for told in job.rounds():
             table.add(told)
         _tell(job.notes())
@@ -170,17 +171,21 @@ def _convert(job: _Job, output: Path) -> None:
 
 
 @contextmanager
-def _sigterm_ends() -> Iterator[None]:
-    """Have SIGTERM end the block as Ctrl-C does, so that nothing half-written is left."""
+def _signals_end() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP end the block as Ctrl-C does, so that nothing half-written is left."""
 
     def end(number: int, frame: object) -> NoReturn:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _beside(record: Path) -> Path:
@@ -197,14 +202,25 @@ def _beside(record: Path) -> Path:
 
 def _write(path: Path, page: bytes) -> None:
     if str(path) != "-":
-        path.write_bytes(page)
+        with _named(path):
+            path.write_bytes(page)
         return
     try:
         sys.stdout.buffer.write(page)
         sys.stdout.buffer.flush()
-    except BrokenPipeError:  # nobody reads on; what is left in the buffer must not raise at the exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # nobody reads on
+        abandon_output()
         raise SystemExit(1) from None
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have errors name the file: those of writing don't."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _tell(lines: Iterable[str]) -> None:

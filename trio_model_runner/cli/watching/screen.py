@@ -78,6 +78,8 @@ def _headline(picture: Picture, now: float) -> Text:
         line.append(f"  NOTHING HEARD FOR {silent:.0f} s, IT STANDS STILL", "bold red")
     if picture.connected is False:
         line.append(f"  orchestrator AWAY: {_short(picture.orchestrator_error) or '?'}", "bold red")
+    if picture.connected is not None and not picture.models:
+        line.append("  no model runs", "bold yellow")
     states = picture.count_states()
     counts = ", ".join(f"{count} {_short(state)}" for state, count in states.most_common())
     line.append(f"  {len(picture.models)} models{f': {counts}' if counts else ''}")

@@ -66,6 +66,8 @@ async def connect(path: str) -> trio.SocketStream:
         hint = "does the coordinator have StatusSocket among its instruments, with this path?"
         raise Failure(f"no coordinator runs at {path!r}: there is no such socket ({hint})") from error
     except ConnectionRefusedError as error:
+        if not await trio.Path(path).is_socket():
+            raise Failure(f"{path!r} is no socket; name the one of the coordinator's StatusSocket") from error
         raise Failure(f"no coordinator runs at {path!r}: nobody listens; the last one has ended") from error
     except PermissionError as error:
         hint = "only the coordinator's own user and root may read its status"
