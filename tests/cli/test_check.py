@@ -202,6 +202,7 @@ async def test_a_crunch_in_which_all_are_stopped_is_a_finding() -> None:
     assert "ok    init       2 models: 1 RECOVERING, 1 STOPPED\n" in text
     assert "FAIL  init       no model runs: in crunch 'birds'" in text
     assert "All are stopped" in text
+    assert "Nodes" not in text
 
 
 async def test_entries_that_can_not_be_read_are_findings() -> None:

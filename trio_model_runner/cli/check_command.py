@@ -96,7 +96,7 @@ class Checking:
         nodes = await check_nodes(self._config, orchestrator.entries, self._timeout)
         if self._as_json:
             self._write_json(orchestrator, nodes)
-        elif orchestrator.entries:
+        elif nodes:
             self._show_nodes(nodes)
         if not orchestrator.listed:
             return Exit.NO_ORCHESTRATOR
@@ -144,7 +144,9 @@ class Checking:
         secured = {"SecureCredentials": "secure mode", "GatewayCredentials": "gateway mode"}.get(
             type(self._config.credentials).__name__, "plaintext"
         )
-        heading = f"  {_models(len(nodes))} that {'run' if len(nodes) != 1 else 'runs'}, {secured}"
+        models = len({node.model_id for node in nodes})
+        run = "run" if models != 1 else "runs"
+        heading = f"  {_nodes(len(nodes), models)} that {run}, {secured}"
         write(self._console, Text.assemble(("Nodes", "bold"), (heading, "bright_black")))
         if good := [node for node in nodes if node.trouble is None]:
             slowest = max(node.seconds or 0.0 for node in good)
