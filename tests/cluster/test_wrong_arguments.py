@@ -343,9 +343,7 @@ async def test_a_block_is_entered_once_and_with_async_with(autojump_clock: MockC
         ):
             await block.__aenter__()
         if what == "as_completed":
-            with pytest.raises(
-                trio.ClosedResourceError, match=r"the block of as_completed\(\.\.\.\) was left"
-            ):
+            with pytest.raises(trio.ClosedResourceError, match="the block was left"):
                 await anext(inside)
 
 

@@ -201,7 +201,7 @@ CALLS: dict[str, Call] = {
     "returns: must be a plain function, not an async one": lambda c: c.call("predict", returns=as_completed),
     "no answer can be made a …: …": lambda c: c.call("predict", returns=dict[bytes, int]),
     "was never awaited": not_awaited,
-    "'async for' requires an object with __aiter__ method": as_completed,
+    "use it so: …": as_completed,
     "…: … bytes, more than limits.max_message_bytes, which is …": lambda c: c.call(
         "predict", Arguments("x" * 2000)
     ),

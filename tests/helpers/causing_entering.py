@@ -22,7 +22,7 @@ async def enter_soon(crunch: LocalCrunch, **settings: Any) -> None:
     await enter(Cluster(crunch.config(orchestrator_timeout=20.0, **settings), SERVICE))
 
 
-@ENTERING.cause("no init from the orchestrator at … in …: …", "Connection refused")
+@ENTERING.cause("no list of models from the orchestrator at … in …: …", "Connection refused")
 async def nobody_listens(said: Said) -> None:
     async with LocalCrunch(network=MemoryNetwork()) as crunch:
         crunch.orchestrator.kill()
