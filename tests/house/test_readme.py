@@ -1,4 +1,4 @@
-"""What the README says for the first ten minutes is so: its programs run and stop, its commands say what is so.
+"""The README is so: its programs run and stop, its commands say what is so, and its tests are those of CI.
 
 Its chapters on histories, tests and other loops run in `cluster/` and `testing/`; see `test_documents.py`.
 """

@@ -14,7 +14,11 @@ from helpers.documents import Block, block, blocks
 pytest_plugins = ["pytester"]
 
 CHAPTER = [
-    each for each in blocks().values() if each.document == "testing/README.md" and each.language == "python"
+    each
+    for each in blocks().values()
+    if each.document == "testing/README.md"
+    and each.language == "python"
+    and "#a-crunch-to-run-against" not in each.name  # see `real_nodes/test_crunch_to_run_against.py`
 ]
 OTHERS = ["README.md#testing", "testing/__init__.py"]
 HISTORY = "README.md#models-that-join-late"
