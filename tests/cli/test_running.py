@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 import click
 import pytest
+from helpers.documents import chapter
 from helpers.secure_crunch import AUTHORITY
 from helpers.secure_nodes import write_credentials
 
@@ -22,8 +23,6 @@ from trio_model_runner.cli.options import Chosen
 from trio_model_runner.cli.running import Exit, Failure
 from trio_model_runner.cli.settings_list import all_settings
 from trio_model_runner.config import Backoff, Health, Keepalive, Limits, OrchestratorConfig
-
-README = (Path(__file__).parents[2] / "README.md").read_text()
 
 RunHere = Callable[..., tuple[int, str, str]]
 
@@ -75,7 +74,7 @@ def test_every_command_teaches_with_an_example(run_here: RunHere, name: str) -> 
 
 
 def test_the_readme_lists_the_commands() -> None:
-    table = README.partition("### Commands")[2].partition("\n#")[0]
+    table = chapter("README.md", "Commands")
     assert sorted(re.findall(r"^\| `(\w+)[ `](?!\.)", table, re.MULTILINE)) == sorted(commands.commands)
 
 

@@ -35,10 +35,11 @@ from trio_model_runner import (
     ClusterDraining,
     DynamicSubclassService,
     Join,
-    ModelError,
     ModelRunner,
+    Status,
 )
 from trio_model_runner.instruments import RoundRecorder
+from trio_model_runner.values.results import Model
 
 SERVICE = DynamicSubclassService("birdgame.trackers.trackerbase.TrackerBase")
 DRAIN_SECONDS = 5.0
@@ -49,19 +50,12 @@ Payloads = AsyncGenerator[Mapping[str, Any], None]
 logger = logging.getLogger("bird_game")
 
 
-@attrs.define
-class Told:
-    """How many payloads one instance of a model was told."""
-
-    count: int = 0
-
-
 class History:
-    """What happened in the game, and who was told how much of it."""
+    """What happened in the game, and how much of it each deployment of a model was told."""
 
     def __init__(self) -> None:
         self._payloads: list[Arguments] = []
-        self._told: dict[tuple[str, str | None], Told] = {}
+        self._told: dict[tuple[str, str | None], int] = {}
 
     async def on_join(self, join: Join) -> None:
         """Tell a model what it lacks before it takes part in rounds, and what happens meanwhile, too.
@@ -69,54 +63,44 @@ class History:
         No other task runs between the end of this function and the moment in which the model is ready.
         """
         key = _deployment(join.model)
-        if join.fresh or key not in self._told:
-            self._told[key] = Told()  # a new one: calls under way to the last instance count there
-        await self._tell_missing(join.model)
+        if join.fresh:  # its instance is new, and knows nothing
+            self._told[key] = 0
+        while (told := self._told.setdefault(key, 0)) < len(self._payloads):
+            self._told[key] = told + 1  # before the call: if this is cancelled, it must not be sent again
+            result = await join.model.call("tick", self._payloads[told], sit_out=False)
+            if not result.sent:  # then it certainly did not arrive
+                self._told[key] = told
+                result.unwrap()  # raises, so the model stays out
 
     async def tick(self, cluster: Cluster, payload: Mapping[str, Any]) -> None:
-        """Tell all models a payload.
+        """Tell all models a payload, and those that lack more the older ones before.
 
         It is in the history before anybody is called, and no other task runs in between. So a model that
         joins just now is told it here or by `on_join`, and never by both.
         """
-        newest = Arguments(payload, performance_metrics={})
-        self._payloads.append(newest)
-        up_to_date: dict[ModelRunner, Told] = {}
-        behind: list[ModelRunner] = []
-        for model in cluster.models.values():
-            told = self._told[_deployment(model)]
-            if told.count == len(self._payloads) - 1:
-                told.count += 1  # before it is sent: if this is cancelled, it must not be sent again
-                up_to_date[model] = told
-            else:  # an earlier call did not get through
-                behind.append(model)
-        # One request for all: it is encoded once, and each model is a witness for the others.
-        results = await cluster.call("tick", newest, models=up_to_date.keys(), sit_out=False)
-        for model, told in up_to_date.items():
-            if not results[model].sent:  # then it certainly did not arrive
-                told.count -= 1
-        async with trio.open_nursery() as nursery:
-            for model in behind:
-                nursery.start_soon(self._catch_up, model, cluster.config.timeout)
+        self._payloads.append(Arguments(payload, performance_metrics={}))
+        models: list[Model] = [*cluster.models.values()]
+        while models:
+            async with cluster.as_completed("tick", self._next, models=models, sit_out=False) as results:
+                models = []
+                async for result in results:  # at once: a model may have lost its instance, and join soon
+                    self._told[_deployment(result.model)] += result.sent
+                    if result.status is Status.SUCCESS and self._is_behind(result.model):
+                        models.append(result.model)
 
-    async def _catch_up(self, model: ModelRunner, timeout: float) -> None:
-        """Tell a model that takes part what it lacks, as far as one round's time goes."""
-        # A call ends just before the deadline of a scope around it, and then says whether it was sent.
-        with trio.move_on_after(timeout), suppress(ModelError, ClusterDraining):
-            await self._tell_missing(model)
+    def up_to_date(self, cluster: Cluster) -> list[ModelRunner]:
+        """The models that lack nothing: whom to ask for a prediction."""
+        return [model for model in cluster.models.values() if not self._is_behind(model)]
 
-    async def _tell_missing(self, model: ModelRunner) -> None:
-        told = self._told[_deployment(model)]
-        while told.count < len(self._payloads):
-            payload = self._payloads[told.count]
-            told.count += 1
-            result = await model.call("tick", payload, sit_out=False)
-            if not result.sent:
-                told.count -= 1
-            result.unwrap()
+    def _next(self, model: Model) -> Arguments:
+        """What a model is told next; it is asked for anew when the model was set up anew meanwhile."""
+        return self._payloads[self._told[_deployment(model)]]
+
+    def _is_behind(self, model: Model) -> bool:
+        return self._told[_deployment(model)] < len(self._payloads)
 
 
-def _deployment(model: ModelRunner) -> tuple[str, str | None]:
+def _deployment(model: Model) -> tuple[str, str | None]:
     return model.model_id, model.deployment_id
 
 
@@ -165,7 +149,8 @@ class Game:
                 async for payload in payloads:
                     self._score(payload["dove_location"])
                     await self.history.tick(cluster, payload)
-                    results = await cluster.call("predict", returns=list[Component])
+                    models = self.history.up_to_date(cluster)
+                    results = await cluster.call("predict", models=models, returns=list[Component])
                     logger.info("%s", results)  # a line with how many have answered
                     self._expected = {
                         model.model_id: _mean(result.unwrap()) for model, result in results.succeeded.items()

@@ -1,4 +1,4 @@
-"""The README's tables of values, row by row, against the code."""
+"""The tables of `values/README.md`, row by row, against the code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import math
 import re
 import types
 import typing
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -21,14 +20,15 @@ import pandas
 import polars
 import pyarrow
 import pytest
+from helpers.documents import documents
 from helpers.frame_facts import as_a_node_reads
 
 from trio_model_runner import Arguments, DataType, Encoded, decode_data, encode
 from trio_model_runner.values.frames.bounds.limit import MAX_FRAME_BYTES
 from trio_model_runner.values.json_structure import MAX_DEPTH
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-SECTION = README[README.index("\n### Values\n") : README.index("\n### Models that join late\n")]
+SECTION = documents()["values/README.md"]
+WORDS = " ".join(SECTION.split())
 TABLE_OF_VALUES = SECTION[: SECTION.index("| `returns=` |")]
 ROWS = re.findall(r"^\| (?!Python)(.+?) \| (.+?) \| (.+?) \|$", TABLE_OF_VALUES, re.MULTILINE)
 
@@ -131,12 +131,12 @@ def test_the_refusal_that_is_shown_is_the_one_that_comes() -> None:
     points = [0, 0, 0, {"time": datetime.datetime(2026, 1, 1)}]
     with pytest.raises(TypeError) as caught:
         Arguments(payload={"points": points}).encode()
-    assert f"`{caught.value}`" in SECTION
+    assert f"`{caught.value}`" in WORDS
 
 
 def test_the_bounds_are_those_of_the_code() -> None:
-    assert SECTION.count(f"{MAX_DEPTH} levels") == 2
-    assert f"{MAX_FRAME_BYTES // 2**20} MiB" in SECTION
+    assert WORDS.count(f"{MAX_DEPTH} levels") == 2
+    assert f"{MAX_FRAME_BYTES // 2**20} MiB" in WORDS
     assert encode([2**70, math.nan]).data == b"[1180591620717411303424,NaN]"
 
 
@@ -264,4 +264,4 @@ def test_every_row_of_the_table_of_the_next_best_has_examples() -> None:
 def test_the_refusal_of_labels_that_is_shown_is_the_one_that_comes() -> None:
     with pytest.raises(TypeError) as caught:
         Arguments(prices=pandas.DataFrame([[1, 2]], columns=[True, False])).encode()
-    assert f"`{caught.value}`" in " ".join(SECTION.split())
+    assert f"`{caught.value}`" in WORDS

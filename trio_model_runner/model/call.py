@@ -98,6 +98,7 @@ class Call:
         "_progress",
         "_renewed",
         "_request",
+        "_request_for",
         "_requests",
         "_spec",
         "_turn",
@@ -133,6 +134,7 @@ class Call:
         self._first_handed_over_at: float | None = None
         self._handed_over_at = 0.0
         self._request: Request | None = None
+        self._request_for: NodeConnection | None = None
         self._node: NodeConnection | None = None
         self._unary: UnaryCall | None = None
         self._undecoded: Encoded | None = None
@@ -219,7 +221,7 @@ class Call:
                 if self._undecoded is not None:
                     readers, sender = self._actor.frame_readers, self._actor.runner.model_id
                     self._end_with(await value_of_slow(self._spec, self._undecoded, readers, sender))
-                elif await self._make_request():
+                else:
                     await self._attempt()
         finally:
             self.leave()
@@ -275,17 +277,16 @@ class Call:
         return text if self._was_behind else f"{text}; {busy}"
 
     async def _make_request(self) -> bool:
-        """Make the request, once; False if that fails."""
-        if self._request is None:
-            try:
-                self._request, self._evidence = await self._requests.for_model(self._actor.runner)
-            except FunctionRaised as raised:  # the coordinator's code: any error is this model's result
-                error = raised.error
-                self._end_by_mistake(f"the function raised {named_error(error)}", error, raised=error)
-                return False
-            except Exception as error:
-                self._end_by_mistake(str(error), error)
-                return False
+        """Make the request; False if that fails."""
+        try:
+            self._request, self._evidence = await self._requests.for_model(self._actor.runner)
+        except FunctionRaised as raised:  # the coordinator's code: any error is this model's result
+            error = raised.error
+            self._end_by_mistake(f"the function raised {named_error(error)}", error, raised=error)
+            return False
+        except Exception as error:
+            self._end_by_mistake(str(error), error)
+            return False
         return True
 
     def _end_by_mistake(self, text: str, error: Exception, *, raised: Exception | None = None) -> None:
@@ -296,11 +297,18 @@ class Call:
 
     async def _attempt(self) -> None:
         """Send the request, once more if it was sent before, and wait for what comes of it."""
-        assert self._request is not None
         if self._waits is not None:
             await trio.sleep(next(self._waits))
         try:
             node = await self._wait_usable()
+            while (
+                self._request_for is not node
+            ):  # `on_join` may change what the coordinator's function returns
+                if not await self._make_request():
+                    return
+                self._request_for = node
+                node = await self._wait_usable()
+            assert self._request is not None
             unary = await node.new_call(self._request)
         except ModelUnavailableError as error:
             self._end(outcome_of_fact(Fact.MODEL_LEFT), str(error))
@@ -405,8 +413,6 @@ class Call:
             self._progress = Progress.WAITING
         if must_be_set_up and not (self._renewed or self._joining):
             self._renewed = True
-            if self._requests.same is None:
-                self._request = None  # `on_join` may change what the coordinator's function returns
             self._actor.renew(f"the node has no instance: {read.message}")
         else:
             outcome = outcome_of_answer(read.code, optional=self._spec.optional)
