@@ -11,11 +11,12 @@ has a nursery inside, and `except KeyError` around the call should just work.
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 
 import trio
 
-__all__ = ["describe", "first_of", "one_by_itself", "open_nursery_for_body"]
+__all__ = ["describe", "first_of", "one_by_itself", "open_nursery_for_body", "reason_of"]
 
 
 class one_by_itself:  # noqa: N801 - used as `with one_by_itself():`, like Trio's `move_on_after`
@@ -106,6 +107,19 @@ def describe(error: BaseException) -> str:
     """
     cause = error.__cause__
     causes = cause.exceptions if isinstance(cause, BaseExceptionGroup) else () if cause is None else (cause,)
-    if isinstance(error, OSError) and causes:
-        return f"{error}: {', '.join(dict.fromkeys(map(str, causes)))}"
-    return str(error) or repr(error)
+    text = str(error) or repr(error)
+    if isinstance(error, OSError):
+        more = [each for each in dict.fromkeys(map(reason_of, causes)) if each not in text]
+        return ": ".join([text, ", ".join(more)]) if more else text
+    return text
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed: what the operating system says, without its number, or the error's text.
+
+    Trio puts the address before that, as Python writes it.
+    """
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    system = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
+    return system if error.strerror.endswith(system) else error.strerror

@@ -23,20 +23,26 @@ from typing import Final
 
 __all__ = [
     "advice_on_number",
+    "as_argument",
     "as_step",
     "cut",
     "is_utf8",
     "kind_of_secret",
+    "named_error",
     "quoted",
     "readable",
     "readable_error",
     "shown",
+    "shown_scalar",
 ]
 
 _PEM: Final = re.compile(r"-----\s*(BEGIN|END)\b|\b(BEGIN|END)[A-Z ]* (KEY|CERTIFICATE)-*")
 _LINE_BREAK: Final = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _ESCAPED: Final = re.compile(r"(?<!\\)(\\\\)*\\[nrx]")
 """What a repr makes of line breaks, and of bytes that are no text."""
+
+_USERINFO: Final = re.compile(r"//[^\s'\"]*@|[^\s/:@'\"]+:[^\s/@'\"]+@")
+"""A URL's user, or a user with a password: ``wss://token@host``, ``user:password@host``."""
 
 _RUN: Final = re.compile(r"[A-Za-z0-9+/=_%-]{32,}")
 """Letters of base64, of both alphabets, perhaps as a URL has them (``%2B``).
@@ -90,6 +96,12 @@ def readable_error(error: BaseException | None, longest: int | None = None) -> s
         return f"<{type(error).__name__}>"
 
 
+def named_error(error: BaseException) -> str:
+    """Say of what type an exception is, and what its text says, if it has one: ``KeyError: 'x'``."""
+    text = readable_error(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def quoted(value: object, longest: int = 120, *, ascii_only: bool = False) -> str:
     """Show a value from outside on one line, short: text in quotes, a dict or a list by its kind alone.
 
@@ -118,12 +130,22 @@ def shown(value: object, longest: int = 100) -> str:
     return cut(_repr(value), longest) if kind is None else f"{kind} (not shown)"
 
 
+def shown_scalar(value: object) -> str:
+    """Show a value as `shown` does if it is a scalar of Python's own; of all else, only its type.
+
+    It is for arguments: a value in a wrong place may be a payload, or hold one.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return shown(value)
+    return f"the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__
+
+
 def kind_of_secret(value: object) -> str | None:
     """Say in words what a value is, if it could be a secret; None if it can be shown.
 
-    These could be: PEM text, with or without its first and last line; all other text of several lines; bytes;
-    long base64, base58 or hexadecimal digits; many small numbers; bytes as a repr writes them; whatever has
-    one of these inside.
+    These could be: a URL with a user or a password; PEM text, with or without its first and last line; all
+    other text of several lines; bytes; long base64, base58 or hexadecimal digits; many small numbers; bytes
+    as a repr writes them; whatever has one of these inside.
     """
     if isinstance(value, bytes | bytearray | memoryview):
         return f"{len(value)} bytes"
@@ -139,6 +161,8 @@ def kind_of_secret(value: object) -> str | None:
 def _kind_of_text(text: str) -> str | None:
     if _PEM.search(text):
         return "PEM text"
+    if _USERINFO.search(text[:_MOST_SEARCHED]):
+        return "text with a user or a password"
     if _LINE_BREAK.search(text):
         return "text of several lines"
     together = "".join(text[:_MOST_SEARCHED].split())
@@ -217,6 +241,11 @@ def as_step(key: str | int, longest: int = 40) -> str:
     if len(key) > longest:
         return f"[{key[:longest]!r}...]"
     return f".{key}" if key.isidentifier() else f"[{key!r}]"
+
+
+def as_argument(name: str, longest: int = 40) -> str:
+    """Write the keyword of an argument: as it is, if it is a name; else in quotes, short and printable."""
+    return name if name.isidentifier() and len(name) <= longest else quoted(name, longest, ascii_only=True)
 
 
 def _readable_character(character: str) -> str:

@@ -15,6 +15,7 @@ from helpers.h2_server import RESPONSE, TRAILERS, H2Server, message, serve_tls, 
 from trio.testing import MockClock
 
 from trio_model_runner.channel import Channel
+from trio_model_runner.groups import describe
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.proto.dynamic_subclass import CallRequest, CallResponse, DynamicSubclassServiceStub
 
@@ -36,6 +37,12 @@ async def test_a_timeout_that_is_no_number_is_refused_before_the_call(timeout: f
 async def test_a_timeout_of_another_type_is_refused_before_the_call(timeout: Any) -> None:
     with pytest.raises(TypeError, match="timeout: must be a number of seconds"):
         request(Channel(), timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [1e308, 10**400, math.inf])
+async def test_a_timeout_may_be_as_long_as_it_likes(timeout: float) -> None:
+    async with h2_channel(answering_server()) as (_, stub):
+        assert await stub.call(CallRequest(), timeout=timeout) == ANSWER
 
 
 async def test_a_path_has_at_most_4096_characters() -> None:
@@ -147,3 +154,58 @@ async def test_messages_have_a_limit(limit: int) -> None:
                 await stub.call(CallRequest())
         else:
             assert await stub.call(CallRequest()) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"host": 1}, "TypeError: host: must be text, got int"),
+        ({"host": "a b"}, "ValueError: host: 'a b' can't be a host's name: a name has no blanks"),
+        ({"host": ""}, "ValueError: host: '' can't be a host's name"),
+        ({"port": "1"}, "TypeError: port: must be a whole number, got '1'"),
+        ({"port": True}, "TypeError: port: must be a whole number, got True"),
+        ({"port": 0}, "ValueError: port: must be from 1 to 65535, got 0"),
+        ({"port": 70000}, "ValueError: port: must be from 1 to 65535, got 70000"),
+        ({"network": 3}, "TypeError: network: must be a Network, got int"),
+        ({"codec": 3}, "TypeError: codec: must be a grpclib.encoding.base.CodecBase, got int"),
+        ({"status_details_codec": 3}, "TypeError: status_details_codec: must be a grpclib"),
+        ({"on_connect": 3}, "TypeError: on_connect: must be an async function, got int"),
+        ({"wait_for_ready": "x"}, "TypeError: wait_for_ready: must be True or False, got str"),
+        ({"ssl": True, "server_hostname": 3}, "TypeError: server_hostname: must be text, got int"),
+        (
+            {"ssl": True, "server_hostname": "a b"},
+            "ValueError: server_hostname: 'a b' can't be a host's name",
+        ),
+        ({"path": ""}, "ValueError: path: must be the path of a socket, and not empty"),
+        ({"path": 3}, "TypeError: path: must be a str, got int"),
+        ({"max_header_bytes": 2**32}, "ValueError: max_header_bytes: must be from 1 to 4294967295, got 429"),
+        ({"max_message_bytes": "1"}, "TypeError: max_message_bytes: must be a whole number, got '1'"),
+        ({"connect_timeout": 0}, "ValueError: connect_timeout: must be > 0 seconds, got 0"),
+        ({"grace": "1"}, "TypeError: grace: must be a number of seconds, got '1'"),
+    ],
+)
+def test_a_channel_is_made_of_what_it_can_use(options: dict[str, Any], said: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        Channel(**options)
+    assert f"{caught.type.__name__}: {caught.value}".startswith(said)
+
+
+async def test_a_channel_is_entered_with_async_with() -> None:
+    with pytest.raises(RuntimeError, match="use `async with Channel"), Channel():  # type: ignore[attr-defined]
+        pass
+
+
+async def test_an_on_connect_that_is_not_async_says_so() -> None:
+    async with h2_channel(answering_server(), on_connect=lambda _: 1) as (_, stub):
+        with pytest.raises(TypeError, match="on_connect: must be an async function, and returned int"):
+            await stub.call(CallRequest())
+
+
+async def test_a_refused_connection_says_where_and_why_once() -> None:
+    with socket.socket() as taken:  # bound, and not listening
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        async with Channel("127.0.0.1", port) as channel:
+            with pytest.raises(OSError, match=rf"^127\.0\.0\.1:{port}: Connection refused$") as caught:
+                await channel.connect()
+    assert describe(caught.value) == str(caught.value)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from click.testing import CliRunner
 
-from trio_model_runner.cli.commands import commands
+from trio_model_runner.cli.commands import run
 from trio_model_runner.testing import LocalCrunch
 
 COMMAND = [sys.executable, "-W", "error", "-m", "trio_model_runner", "call"]
@@ -25,6 +27,12 @@ class Model:
 
     def predict(self, asset: Any, history: Any, more: Any, step: Any = None) -> Any:
         return {"values": [asset, history, more], "step": step}
+
+    async def hang(self) -> None:
+        await trio.sleep_forever()
+
+    def nan(self) -> float:
+        return math.nan
 
     def tick(self, payload: Any) -> None:
         return None
@@ -94,12 +102,48 @@ async def test_what_models_say_can_not_garble_the_terminal_and_nobody_is_reporte
         (["predict", "@nowhere", "--all", "--class", "a.B"], "'@nowhere' can't be read: No such file"),
         (["predict", "-k", "3", "--all", "--class", "a.B"], "'3' is not NAME=JSON"),
         (["predict", "-k", "a=1", "-k", "a=2", "--all", "--class", "a.B"], "a is given twice"),
+        (["predict", "-", "-k", "a=-", "--all", "--class", "a.B"], "(-) can be one value, and no more"),
+        (["predict", "@/dev/zero", "--all", "--class", "a.B"], "'@/dev/zero' is too large"),
+        (["predict", "1" + "0" * 400, "--all", "--class", "a.B"], "the integer does not fit"),
+        (["predict", '"\\ud800"', "--all", "--class", "a.B"], "surrogate"),
+        (["predict", "--all", "--class", "B"], "must look like 'package.module.ClassName'"),
+        (["predict", "--all", "--class", "a..B"], "'a..B' is no name such as package.module.Class"),
+        (["two words", "--all", "--class", "a.B"], "'two words' is no name of a method"),
+        (["predict", "--all", "--class", "a.B", "--timeout", "nan"], "nan is no number of seconds"),
     ],
 )
-def test_what_is_missing_or_wrong_is_said(arguments: list[str], complaint: str) -> None:
-    ended = CliRunner().invoke(commands, ["call", *arguments])
-    assert ended.exit_code == 2
-    assert complaint in " ".join(ended.output.split())
+def test_what_is_missing_or_wrong_is_said(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str
+) -> None:
+    """Before anybody is connected: nobody listens there, which would be 3."""
+    monkeypatch.setattr("trio_model_runner.cli.values_given._MOST_BYTES", 1 << 20)
+    monkeypatch.setenv("TRIO_MODEL_RUNNER_CRUNCH_ID", "birds")
+    monkeypatch.setenv("TRIO_MODEL_RUNNER_HOST", "no-such-host.invalid")
+    monkeypatch.setattr(sys, "argv", ["trio-model-runner", "call", *arguments])
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err):
+        assert run() == 2
+    assert complaint in " ".join(err.getvalue().split())
+    assert "Traceback" not in err.getvalue()
+
+
+async def test_a_node_that_is_at_an_earlier_call_is_busy_and_nobody_is_accused() -> None:
+    async with LocalCrunch({"a": Model}) as crunch:
+        code, out, err = await called(crunch, "hang", "--all", "--timeout", "0.4")
+        assert (code, "TIMEOUT" in out) == (1, True)
+        assert "ERROR" not in err  # the result has said it
+        code, out, err = await called(crunch, "predict", "1", "1", "1", "--all", "--timeout", "0.5")
+        assert (code, err) == (1, "")
+        assert "its node is busy, perhaps with an earlier call" in out
+        assert crunch.reports == []
+
+
+async def test_nan_is_not_none() -> None:
+    async with LocalCrunch({"a": Model}) as crunch:
+        _, out, _ = await called(crunch, "nan", "--all")
+        assert out.splitlines()[-1] == "NaN"
+        row = json.loads((await called(crunch, "nan", "--all", "--json"))[1])
+    assert (row["value"], row["value_type"]) == (None, "float")
 
 
 async def test_without_an_orchestrator_the_code_is_3(tmp_path: Path) -> None:
@@ -112,5 +156,5 @@ async def test_without_an_orchestrator_the_code_is_3(tmp_path: Path) -> None:
         [*command, "--config", str(file)], capture_stdout=True, capture_stderr=True, check=False
     )
     assert (ended.returncode, ended.stdout) == (3, b"")
-    assert ended.stderr.startswith(b"Error: no init from the orchestrator at localhost:")
+    assert ended.stderr.startswith(b"Error: no list of models from the orchestrator at localhost:")
     assert b"(trio-model-runner check says more)" in ended.stderr

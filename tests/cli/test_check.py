@@ -18,14 +18,17 @@ import trio
 import trio_websocket
 import trustme
 from click.testing import CliRunner
+from grpclib.const import Status
 from helpers.secure_crunch import AUTHORITY, STRANGER, Node
 from helpers.secure_nodes import write_credentials
+from rich.cells import cell_len
 from rich.console import Console
 
-from trio_model_runner import ConfigError, SecureCredentials
+from trio_model_runner import ConfigError, GatewayCredentials, SecureCredentials
 from trio_model_runner.cli.check_command import Checking
 from trio_model_runner.cli.checking.nodes import AT_ONCE
 from trio_model_runner.cli.commands import commands
+from trio_model_runner.cli.running import Running, library_log
 from trio_model_runner.config import ClusterConfig
 from trio_model_runner.testing import Faults, LocalCrunch
 
@@ -156,21 +159,32 @@ async def test_a_wrong_crunch_id() -> None:
     assert "-> Check crunch_id: it must be spelt as the orchestrator has it." in text
 
 
-@pytest.mark.parametrize("said", [None, '{"event": "update", "data": []}', "[]"])
-async def test_an_orchestrator_that_sends_no_init(said: str | None) -> None:
+@contextlib.asynccontextmanager
+async def orchestrator_that_says(*said: str) -> AsyncIterator[int]:
+    """The port of one that says this to whoever comes, and no more."""
+
     async def serve(request: trio_websocket.WebSocketRequest) -> None:
         connection = await request.accept()
-        if said is not None:
-            await connection.send_message(said)
+        for text in said:
+            await connection.send_message(text)
         await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
         start = partial(trio_websocket.serve_websocket, serve, "127.0.0.1", 0, None)
-        server = await nursery.start(start)
-        code, text = await checked(settings(server.port), timeout=SOON)
+        yield (await nursery.start(start)).port
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("said", [None, '{"event": "update", "data": []}', "[]"])
+async def test_an_orchestrator_that_sends_no_init(said: str | None) -> None:
+    async with orchestrator_that_says(*filter(None, [said])) as port:
+        with library_log(Running()):  # it shows errors alone
+            code, text = await checked(settings(port), timeout=SOON)
     assert code == 3
-    assert "ok    WebSocket  /birds\n  FAIL  init       no init came" in text
+    assert "ok    WebSocket  /birds\n  FAIL  init       " in text
+    assert "FAIL  init       no init came: connected, but no list of models" in text
+    assert "Is this an orchestrator? Is the crunch id right?" in in_one_line(text)
+    assert (text.count("The orchestrator's list has a fault") == 1) is (said == "[]")
 
 
 async def test_a_crunch_in_which_nothing_runs_is_a_finding() -> None:
@@ -178,6 +192,17 @@ async def test_a_crunch_in_which_nothing_runs_is_a_finding() -> None:
         code, text = await checked(crunch.config())
     assert code == 1
     assert "FAIL  init       no model runs: in crunch 'birds'" in text
+
+
+async def test_a_crunch_in_which_all_are_stopped_is_a_finding() -> None:
+    entries = [entry("a", 1) | {"state": "STOPPED"}, entry("b", 1) | {"state": "RECOVERING"}]
+    async with orchestrator_that_says(json.dumps({"event": "init", "data": entries})) as port:
+        code, text = await checked(settings(port))
+    assert code == 1
+    assert "ok    init       2 models: 1 RECOVERING, 1 STOPPED\n" in text
+    assert "FAIL  init       no model runs: in crunch 'birds'" in text
+    assert "All are stopped" in text
+    assert "Nodes" not in text
 
 
 async def test_entries_that_can_not_be_read_are_findings() -> None:
@@ -262,6 +287,33 @@ async def test_a_node_that_speaks_http_1() -> None:
         code, text = await nodes_checked(entry("owl", port))
     assert code == 1
     assert "FAIL  HTTP/2     'owl': HTTP/1, not gRPC" in text
+
+
+async def test_a_grpc_server_that_is_no_model_node() -> None:
+    """Deployed nodes have a health service."""
+    async with LocalCrunch({"owl": Model}) as crunch:
+        crunch.node("owl").faults = Faults(health_status=Status.UNIMPLEMENTED)
+        code, text = await checked(crunch.config())
+    assert code == 1
+    assert "FAIL  health     'owl': no health service: 127.0.0.1:" in text
+    assert "-> Are these model nodes?" in text
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_gateway_with_an_authority_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    async with LocalCrunch({"owl": Model}, security="gateway") as crunch:
+        crunch.write_credentials(tmp_path)
+        if trusted:
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gateway-ca.crt"))
+        config = crunch.config(credentials=GatewayCredentials.from_directory(tmp_path))
+        code, text = await checked(config)
+    assert code == (0 if trusted else 1)
+    assert ("'owl': another certificate" in text) is not trusted
+    if not trusted:
+        assert "must have the name of its host" in in_one_line(text)
+        assert "set SSL_CERT_FILE" in in_one_line(text)
 
 
 @pytest.fixture
@@ -392,11 +444,27 @@ async def test_json_has_all_of_it() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-async def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+@pytest.mark.parametrize("model_id", ["no-such-host", "鳥" * 500])
+async def test_no_line_is_wider_than_the_terminal(width: int, model_id: str) -> None:
     async with LocalCrunch(crunch_id="birds") as crunch:
-        crunch.orchestrator.announce(entry("no-such-host", 50051, "no-such-host.invalid"))
+        crunch.orchestrator.announce(entry(model_id, 50051, "no-such-host.invalid"))
         _, text = await checked(crunch.config(), width=width)
-    assert max(map(len, text.splitlines())) <= width
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert len(text.splitlines()) < 20
+
+
+async def test_what_is_listed_twice_is_asked_and_named_once_and_complaints_are_bounded() -> None:
+    with closed_port() as port:
+        same = [entry("owl", port)] * 3
+        other = entry("owl", port) | {"deployment_id": "other"}
+        said = json.dumps({"event": "init", "data": [*same, other, *range(200)]})
+        async with orchestrator_that_says(said) as orchestrator:
+            code, text = await checked(settings(orchestrator))
+    assert code == 1
+    assert "4 entries of 1 model: 4 RUNNING" in text
+    assert "2 nodes of 1 model: nothing listens: 'owl' (the first:" in text
+    assert len(text.splitlines()) < 30
+    assert text.count("The orchestrator's list has a fault") == 1
 
 
 # As a command

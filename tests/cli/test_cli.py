@@ -160,6 +160,26 @@ def test_a_reader_who_has_gone_ends_the_command_without_a_traceback() -> None:
     assert (ended.returncode, ended.stderr) == (1, "")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "files", "code", "out", "err"),
+    [
+        ("config timeout", ">&-", 2, "", "Error: standard output is closed, and results go there"),
+        ("config timeout", ">/dev/full", 1, "", "Error: standard output can't be written: No space left"),
+        ("timeline /dev/null -o -", "2>&-", 1, "", ""),
+        ("config nonsense", "2>&-", 2, "", ""),
+        ("call predict - --all --class a.B --crunch-id c", "<&-", 2, "", "standard input is closed"),
+    ],
+)
+def test_a_standard_file_that_is_closed_or_full_is_a_line(
+    arguments: str, files: str, code: int, out: str, err: str
+) -> None:
+    command = f"exec {sys.executable} -W error -m trio_model_runner {arguments} {files}"
+    ended = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, err in ended.stderr) == (code, out, True), ended.stderr
+    assert "should not happen" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr
+
+
 # Texts from outside
 
 

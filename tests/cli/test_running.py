@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 import click
 import pytest
+from helpers.documents import chapter
 from helpers.secure_crunch import AUTHORITY
 from helpers.secure_nodes import write_credentials
 
@@ -22,8 +23,6 @@ from trio_model_runner.cli.options import Chosen
 from trio_model_runner.cli.running import Exit, Failure
 from trio_model_runner.cli.settings_list import all_settings
 from trio_model_runner.config import Backoff, Health, Keepalive, Limits, OrchestratorConfig
-
-README = (Path(__file__).parents[2] / "README.md").read_text()
 
 RunHere = Callable[..., tuple[int, str, str]]
 
@@ -75,7 +74,7 @@ def test_every_command_teaches_with_an_example(run_here: RunHere, name: str) -> 
 
 
 def test_the_readme_lists_the_commands() -> None:
-    table = README.partition("### Commands")[2].partition("\n#")[0]
+    table = chapter("README.md", "Commands")
     assert sorted(re.findall(r"^\| `(\w+)[ `](?!\.)", table, re.MULTILINE)) == sorted(commands.commands)
 
 
@@ -199,13 +198,30 @@ def test_config_checks_a_file(run_here: RunHere, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     lines = ["The settings are good.", '  crunch_id = "birds"', "  timeout = 5.0  (default 10.0)"]
     assert out.splitlines() == lines
+    code, out, _ = run_here("config", "--check", str(file), "--json", "--port", "1")
+    assert json.loads(out) == {"crunch_id": "birds", "port": 1, "timeout": 5.0}
     file.write_text('[trio-model-runner]\ncrunch_id = "birds"\ntimeout = -5\n')
     code, out, err = run_here("config", "--check", str(file))
     assert (code, out) == (2, "")
     assert "timeout: must be a number of seconds > 0, got -5" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--check", "a", "--config", "b"], "give one of them"),
+        (["--check", "a", "timeout"], "NAMEs are for the list of settings"),
+        (["--crunch-id", "birds", "timeout"], "NAMEs are for the list of settings"),
+    ],
+)
+def test_config_is_asked_for_one_thing(run_here: RunHere, arguments: list[str], complaint: str) -> None:
+    code, out, err = run_here("config", *arguments)
+    assert (code, out) == (2, "")
+    assert complaint in " ".join(err.split())
+
+
 def test_options_are_those_of_all_commands() -> None:
+    assert all("--debug" in {o for each in c.params for o in each.opts} for c in commands.commands.values())
     for name in ("check", "call", "watch", "config"):
         options = {option for each in commands.commands[name].params for option in each.opts}
         assert {"--config", "--crunch-id", "--host", "--port", "--credentials", "--debug"} <= options

@@ -13,13 +13,16 @@ from helpers.status_sockets import serving_lines, snapshot_event
 from rich.console import Console
 from trio.testing import MockClock
 
+from trio_model_runner import Cluster, DynamicSubclassService
 from trio_model_runner.cli import status_command
 from trio_model_runner.cli.running import Failure
+from trio_model_runner.instruments import StatusSocket
+from trio_model_runner.testing import LocalCrunch
 
 
 async def status_of(path: str, max_age: float = 30.0, *, as_json: bool = False) -> tuple[int, str]:
     file = io.StringIO()
-    console = Console(file=file, width=300, highlight=False, markup=False, emoji=False)
+    console = Console(file=file, width=40, highlight=False, markup=False, emoji=False)
     event = await status_command.first_snapshot(path)
     code = status_command.show_status(console, event, max_age, as_json=as_json)
     return code, file.getvalue()
@@ -51,6 +54,30 @@ async def test_it_is_one_line_and_a_code(
     assert out[:-1].isprintable()
 
 
+async def test_what_a_stranger_says_is_bounded(tmp_path: Path) -> None:
+    states = {f"{number}" * 1000: 1e300 for number in range(1000)}
+    event = snapshot_event(models=states, crunch_id="c" * 100_000, last_round_at=1e300)
+    async with serving_lines(tmp_path / "s", event) as path:
+        _, out = await status_of(path)
+    assert out.count("\n") == 1
+    assert len(out) < 1000
+
+
+async def test_a_real_status_socket_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    async with (
+        LocalCrunch({"a": object}, crunch_id="birds") as crunch,
+        Cluster(
+            crunch.config(), DynamicSubclassService("a.B"), instruments=[StatusSocket("status.sock")]
+        ) as cluster,
+    ):
+        code, out = await status_of("status.sock")
+        assert (code, out) == (1, "NOT WELL: birds; no round has ended yet; 1 ready\n")
+        await cluster.call("__repr__")
+        code, out = await status_of("status.sock")
+        assert (code, out.startswith("ok: birds; 1 ready; last round 0.")) == (0, True)
+
+
 async def test_json_has_the_same(tmp_path: Path) -> None:
     event = snapshot_event(models={"ready": 2}, last_round_at=time.time() - 100)
     async with serving_lines(tmp_path / "s", event) as path:
@@ -63,12 +90,20 @@ async def test_json_has_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("exists", "reason"), [(None, "there is no such socket"), ("file", "nobody listens"), ("left", "nobody")]
+    ("exists", "reason"),
+    [
+        (None, "there is no such socket"),
+        ("file", "is no socket"),
+        ("directory", "is no socket"),
+        ("left", "nobody"),
+    ],
 )
 async def test_where_no_coordinator_runs_it_says_so(tmp_path: Path, exists: str | None, reason: str) -> None:
     path = tmp_path / "s"
     if exists == "file":
         path.touch()
+    if exists == "directory":
+        path.mkdir()
     if exists == "left":
         async with serving_lines(path):
             pass

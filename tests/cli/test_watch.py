@@ -17,6 +17,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
+from trio.testing import MockClock
 
-from trio_model_runner import Cluster
+from trio_model_runner import Cluster, DynamicSubclassService
 from trio_model_runner.cli.watching.lines import describe
 from trio_model_runner.cli.watching.picture import Picture
-from trio_model_runner.cli.watching.record_source import Follower
+from trio_model_runner.cli.watching.record_source import Follower, events_of_record
 from trio_model_runner.cli.watching.screen import draw
-from trio_model_runner.cli.watching.socket_source import JSONLines
+from trio_model_runner.cli.watching.socket_source import JSONLines, events_of, events_of_socket
+from trio_model_runner.instruments import RoundRecorder, StatusSocket
 from trio_model_runner.testing import LocalCrunch
 
 COMMAND = [sys.executable, "-W", "error", "-m", "trio_model_runner", "watch"]
@@ -91,6 +94,12 @@ def test_what_the_coordinator_knows_is_shown_before_any_round_is_seen() -> None:
     assert "still busy" in drawn(picture)[3]
 
 
+def test_it_says_that_no_model_runs() -> None:
+    event = snapshot_event(models={})
+    assert "no model runs" in drawn(picture_of(event))[0]
+    assert "bird-game: no model runs; orchestrator connected" in (describe(event) or "")
+
+
 def test_models_that_have_left_are_forgotten() -> None:
     change = {"type": "change", "change": {"kind": "left", "model": model("b", "gone")}}
     picture = picture_of(snapshot_event(model("a"), model("b"), model("c")), change)
@@ -104,10 +113,43 @@ def test_it_says_when_nothing_is_heard_and_when_the_orchestrator_is_away() -> No
         snapshot_event(model("a")), {"type": "orchestrator", "connected": False, "error": "refused"}
     )
     assert "orchestrator AWAY: refused" in drawn(picture)[0]
-    assert picture.at is not None
-    assert "NOTHING HEARD FOR 60 s" in drawn(picture, now=picture.at + 60)[0]
-    picture.apply({"type": "end", "at": picture.at})
-    assert "the coordinator has ended" in drawn(picture, now=picture.at + 60)[0]
+    picture.apply({"type": "silence", "at": 1021.0, "since": 1000.0})
+    assert "NOTHING HEARD FOR 60 s" in drawn(picture, now=1060.0)[0]
+    picture.apply({"type": "orchestrator", "connected": True, "error": None})
+    assert "NOTHING" not in drawn(picture)[0]
+    picture.apply({"type": "end", "at": 1070.0})
+    assert "the coordinator has ended" in drawn(picture)[0]
+
+
+@pytest.mark.parametrize("said", [[], [snapshot_event(model("a"))], [b"no JSON\n"]])
+async def test_a_coordinator_that_stands_still_is_an_alarm(
+    tmp_path: Path, autojump_clock: MockClock, said: list[Any]
+) -> None:
+    """Also one that accepts, and says nothing at all."""
+    heard: list[dict[str, Any]] = []
+    async with serving_lines(tmp_path / "s", *said, hold=True) as path:
+        with trio.move_on_after(100):
+            await events_of_socket(path, heard.append)
+    events = [event for event in said if isinstance(event, dict)]
+    assert [event["type"] for event in heard] == [*(event["type"] for event in events), "silence"]
+    assert "nothing heard since" in (describe(heard[-1]) or "")
+    assert "NOTHING HEARD FOR" in drawn(picture_of(*heard))[0]
+
+
+async def test_who_speaks_every_ten_seconds_does_not_stand_still(autojump_clock: MockClock) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    heard = []
+
+    async def speak() -> None:
+        async with theirs:
+            for seconds in (10, 20, 10, 30, 10):
+                await trio.sleep(seconds)
+                await theirs.send_all(b'{"type": "round"}\n')
+
+    async with trio.open_nursery() as nursery, aclosing(events_of(ours, patience=21.0)) as events:
+        nursery.start_soon(speak)
+        heard = [event["type"] async for event in events]
+    assert heard == ["round", "round", "round", "silence", "round", "round"]
 
 
 NASTY = "\x1b[31m\n\r\u202e\u2066\x07鳥" + "x" * 5000
@@ -128,7 +170,7 @@ def test_nothing_from_outside_garbles_the_screen_or_a_line(width: int) -> None:
     assert all(line.isprintable() and cell_len(line) <= width for line in lines)
     assert len(lines) == 6
     described = [describe(event) or "" for event in events]
-    assert all(line.isprintable() and len(line) < 3000 for line in described)
+    assert all(line.isprintable() and len(line) < 1100 for line in described)
 
 
 JSON = st.recursive(
@@ -311,6 +353,25 @@ async def test_on_a_terminal_it_is_a_screen_that_ctrl_c_leaves_clean(tmp_path: P
     assert b"Traceback" not in shown + rest
 
 
+@pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="started by nohup")
+async def test_ctrl_z_and_a_hangup_give_the_terminal_back(tmp_path: Path) -> None:
+    async with serving_lines(tmp_path / "s", snapshot_event(model("owl")), hold=True) as path:
+        with terminal(80, 10) as (ours, theirs):
+            process = await trio.lowlevel.open_process(
+                [*COMMAND, path], stdin=theirs, stdout=theirs, stderr=theirs,
+                env={**os.environ, "TERM": "xterm-256color"},
+            )  # fmt: skip
+            os.close(theirs)
+            await read_until(ours, b"owl")
+            process.send_signal(signal.SIGTSTP)
+            await read_until(ours, b"\x1b[?1049l")
+            process.send_signal(signal.SIGCONT)
+            await read_until(ours, b"owl")
+            process.send_signal(signal.SIGHUP)
+            assert (await read_until(ours, None)).endswith(b"\x1b[?25h\x1b[?1049l")
+            assert await process.wait() == 129
+
+
 async def read_until(file: int, what: bytes | None) -> bytes:
     """What comes from a terminal, until something is in it, or for None until it is closed."""
     data = b""
@@ -350,3 +411,43 @@ def test_the_rows_are_those_of_a_real_snapshot() -> None:
 
     picture = picture_of({"type": "snapshot", "snapshot": trio.run(main)})
     assert picture.models["a"].state == "reachable"
+
+
+class Seeing:
+    """Puts events into a picture, and wakes up whoever waits for one of a type."""
+
+    def __init__(self) -> None:
+        self.picture = Picture()
+        self.seen = {kind: trio.Event() for kind in ("snapshot", "round", "end")}
+
+    def tell(self, event: dict[str, Any]) -> None:
+        self.picture.apply(event)
+        if event["type"] in self.seen:
+            self.seen[event["type"]].set()
+
+
+async def test_a_real_status_socket_and_a_real_record_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    from_socket, from_record = Seeing(), Seeing()
+    instruments = [StatusSocket("status.sock"), RoundRecorder("rounds.jsonl")]
+    async with LocalCrunch({"a": object}, crunch_id="birds") as crunch, trio.open_nursery() as nursery:
+        config, service = crunch.config(), DynamicSubclassService("a.B")
+        with trio.fail_after(30):
+            async with Cluster(config, service, instruments=instruments) as cluster:
+                nursery.start_soon(events_of_socket, "status.sock", from_socket.tell)
+                await from_socket.seen["snapshot"].wait()
+                await cluster.call("__repr__")
+                nursery.start_soon(events_of_record, "rounds.jsonl", from_record.tell)
+                await from_socket.seen["round"].wait()
+                await from_record.seen["round"].wait()
+            await from_socket.seen["end"].wait()
+        nursery.cancel_scope.cancel()
+    assert from_socket.picture.models["a"].state == "ready"
+    assert from_socket.picture.ended
+    for picture in (from_socket.picture, from_record.picture):
+        assert picture.crunch_id == "birds"
+        assert picture.last_round is not None
+        assert (picture.last_round.method, dict(picture.last_round.counts)) == ("__repr__", {"S": 1})
+        assert list(picture.models["a"].statuses) == ["S"]

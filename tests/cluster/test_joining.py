@@ -345,3 +345,21 @@ async def test_a_node_that_says_goaway_in_a_join_is_joined_again(autojump_clock:
     ):
         await cluster.wait_for_models()
         assert joins == 2
+
+
+async def test_a_call_that_waited_while_its_model_joined_asks_for_its_arguments_anew(
+    autojump_clock: MockClock,
+) -> None:
+    joins: list[Join] = []
+
+    async def on_join(join: Join) -> None:
+        joins.append(join)
+
+    async with coordinating({"a": Model}, on_join=on_join) as (crunch, cluster):
+        node = crunch.node("a")
+        node.goaway()
+        node.kill()
+        node.restart()
+        round_ = await cluster.call("predict", lambda _: Arguments(len(joins)))
+        assert [join.fresh for join in joins] == [True, True]
+        assert round_.by_id["a"].value == 2

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import re
 import threading
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 from helpers.coordinating import SERVICE, Model, coordinating
+from helpers.documents import block, chapter
 from trio.testing import MockClock
 
 from trio_model_runner import Cluster, ClusterConfig
@@ -20,7 +19,6 @@ from trio_model_runner.channel import Channel
 from trio_model_runner.cluster.losses import Losses
 from trio_model_runner.testing import LocalCrunch
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
 CHAPTER = 'see "Outside Trio" in the README'
 
 
@@ -63,12 +61,11 @@ def test_where_nothing_runs_the_way_in_is_named(use: Callable[[], Coroutine[Any,
 
 
 def test_the_chapter_that_errors_name_is_there() -> None:
-    assert re.search(r"^#+ Outside Trio$", README, re.MULTILINE)
+    assert chapter("README.md", "Outside Trio")
 
 
-def test_the_chapters_program_runs() -> None:
-    chapter = README.partition("# Outside Trio\n")[2]
-    (code,) = re.findall(r"^```python\n(.*?)^```", chapter.partition("\n###")[0], re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize("name", ["README.md#outside-trio", "cluster/README.md#outside-trio"])
+def test_the_chapters_program_runs(name: str) -> None:
     ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
     ended = threading.Event()
 
@@ -79,10 +76,10 @@ def test_the_chapters_program_runs() -> None:
 
     thread = threading.Thread(target=trio.run, args=(serve_models,))
     thread.start()
-    names = {"queue": queue, "threading": threading, "trio": trio, "Cluster": Cluster, "service": SERVICE}
+    names: dict[str, Any] = {"trio": trio, "Cluster": Cluster, "service": SERVICE}
     names["config"] = ready.get()
     try:
-        exec(code, names)
+        exec(block(name), names)
     finally:
         ended.set()
         thread.join()

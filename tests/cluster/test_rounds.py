@@ -103,6 +103,8 @@ async def test_as_completed_has_the_round_s_id_what_is_missing_and_at_the_end_th
             pass
         with pytest.raises(RuntimeError, match="has not ended"):
             _ = left.round
+        with pytest.raises(trio.ClosedResourceError, match=rf"^round {left.id}: no more results are taken"):
+            await anext(left)
         assert int(left.id) == int(results.id) + 1
 
 
@@ -422,7 +424,7 @@ async def test_a_program_that_ends_in_a_function_for_arguments_ends_once() -> No
         assert len((await cluster.call("predict")).succeeded) == 3
 
 
-@pytest.mark.parametrize("timeout", [10**400, float("nan"), -1, 0])
+@pytest.mark.parametrize("timeout", [float("nan"), -1, 0])
 async def test_a_timeout_that_is_no_number_of_seconds_is_refused(timeout: float) -> None:
     async with coordinating({"a": Model()}) as (_, cluster):
         with pytest.raises(ValueError, match=r"^timeout: "):

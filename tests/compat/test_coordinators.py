@@ -15,6 +15,7 @@ import pytest
 import trio
 from benchmarks.venvs import InstallationError, reference_python
 from helpers.coordinating import Model
+from helpers.documents import block, blocks, documents
 from helpers.from_asyncio import in_asyncio
 
 import trio_model_runner
@@ -24,7 +25,7 @@ from trio_model_runner.testing import LocalCrunch, Service
 
 HERE = Path(__file__).parent
 ROOT = Path(trio_model_runner.__file__).parents[1]
-README = (Path(compat.__file__).parent / "README.md").read_text()
+README = documents()["compat/README.md"]
 EXAMPLE = (HERE / "first_release_example.txt").read_text()
 """The README of `model-runner-client` 0.1.0 (MIT licence), with its imports changed and nothing else."""
 
@@ -61,7 +62,10 @@ async def test_the_example_of_the_first_release_runs(tmp_path: Path) -> None:
     assert "result=19.164986723324326, status=<Status.SUCCESS: 'SUCCESS'>" in lines[3]
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+EXAMPLES = [each.code for each in blocks().values() if each.document == "compat/README.md"]
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
 async def test_the_readmes_example_runs(code: str) -> None:
     async with LocalCrunch({"a": Model(), "b": Model()}, crunch_id="bird-game") as crunch:
         names: dict[str, Any] = {"print": lambda *words: said.append(words)}
@@ -69,6 +73,17 @@ async def test_the_readmes_example_runs(code: str) -> None:
         exec(code.replace("9091", str(crunch.orchestrator.port)), names)
         await in_asyncio(names["main"])
     assert sorted(said) == [(each, ModelPredictResult.Status.SUCCESS, 1.5) for each in "ab"]
+
+
+async def test_the_example_at_the_door_runs() -> None:
+    code = "".join(f"    {line}\n" for line in block("compat/__init__.py").splitlines())
+    assert "8000" in code
+    async with LocalCrunch({"a": Model()}, crunch_id="bird-game") as crunch:
+        names: dict[str, Any] = dict(vars(compat))
+        code = code.replace("8000", str(crunch.orchestrator.port))
+        exec(f"async def main():\n{code}    await runner.close()\n    return results", names)
+        (result,) = (await in_asyncio(names["main"])).values()
+    assert result.result == 1.5
 
 
 def test_all_that_the_readme_has_imported_is_there() -> None:

@@ -328,7 +328,9 @@ async def test_an_orchestrator_that_is_away_is_a_connection_error() -> None:
         # Private: a minute is what the settings say, and the asyncio client has no argument for it.
         runner.model_cluster._config = attrs.evolve(runner.model_cluster._config, orchestrator_timeout=0.2)
         for _ in range(2):
-            with pytest.raises(ConnectionError, match=r"no init from the orchestrator at .* in 0\.2 s"):
+            with pytest.raises(
+                ConnectionError, match=r"no list of models from the orchestrator at .* in 0\.2 s"
+            ):
                 await runner.init()
             assert engine_threads() == []
         await runner.close()

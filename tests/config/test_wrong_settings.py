@@ -10,18 +10,24 @@ import decimal
 import math
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy
 import pytest
+import trio
+from helpers.coordinating import Model, coordinating
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
-from trio_model_runner import ClusterConfig, ConfigError
+from trio_model_runner import Arguments, ClusterConfig, ConfigError
 from trio_model_runner.config import Backoff, Health, Keepalive, Limits, OrchestratorConfig
 from trio_model_runner.config.settings_file import _options
+from trio_model_runner.config.together import rule_of
+from trio_model_runner.config.validators import Number, WholeNumber
 from trio_model_runner.network import TCPNetwork
 
 PREFIX = "TRIO_MODEL_RUNNER_"
@@ -250,6 +256,7 @@ def test_all_problems_of_files_and_environment_are_told_at_once(
         ({"timeout": numpy.timedelta64(3, "s")}, r"timeout: .*: divide it by numpy\.timedelta64\(1, 's'\)"),
         ({"timeout": numpy.array([1])}, r"timeout: .*, got array\(\[1\]\) of type ndarray"),
         ({"allowed_networks": ["10.0.0.1/8"]}, r"allowed_networks: .*'10.0.0.1/8': that is a host in 10"),
+        ({"allowed_networks": ["x", "10.0.0.0/8", "y"]}, r"allowed_networks: .*, got \['x', 'y'\]$"),
         ({"allowed_networks": []}, r"allowed_networks: .*, got \(\): 'off' allows all"),
         ({"host": "ws://example.org"}, "host: must be a host name or an IP address, without scheme, "),
         ({"credentials": "secure"}, "credentials: must be .*, or None, got a value of type str"),
@@ -279,3 +286,118 @@ def test_credentials_of_which_one_half_is_missing(tmp_path: Path) -> None:
     )
     (text,) = problems_of(ClusterConfig.load, path)
     assert text.startswith("credentials_path: holds PEM text; a path is wanted (from file")
+
+
+def bounds_of(rule: object) -> list[Any]:
+    """The largest values that a rule takes, and the smallest of whole numbers."""
+    if isinstance(rule, WholeNumber):
+        return [rule.at_least, rule.at_most]
+    assert isinstance(rule, Number)
+    if rule.at_most is not None:
+        return [rule.at_most]
+    return [sys.float_info.max] if rule.finite else [sys.float_info.max, math.inf]
+
+
+AT_BOUNDS = [
+    pytest.param(part.rstrip("."), kind, field.name, bound, id=f"{part}{field.name}={bound:.3g}")
+    for part, kind, field in [
+        (part, kind, field)
+        for part, kind in [("", ClusterConfig), *PARTS.items()]
+        for field in attrs.fields(kind)
+    ]
+    if field.name != "port" and isinstance(rule_of(field), Number | WholeNumber)
+    for bound in bounds_of(rule_of(field))
+]
+
+
+@pytest.mark.parametrize(("part", "kind", "name", "bound"), AT_BOUNDS)
+async def test_a_cluster_runs_with_every_number_at_its_bounds(
+    autojump_clock: MockClock, part: str, kind: type, name: str, bound: float
+) -> None:
+    settings: dict[str, Any] = {part: kind(**{name: bound})} if part else {name: bound}
+    tight = isinstance(bound, int) and bound <= 1  # one byte, one model: not every call can succeed
+    if name == "max_message_bytes" and tight:
+        return  # not even the orchestrator's list or the Setup can pass
+    async with coordinating({"a": Model(), "b": Model()}, **settings) as (crunch, cluster):
+        results = await cluster.call("predict")
+        await cluster.call("sleep", Arguments(5.0), timeout=1.0)
+        await trio.sleep(10)
+        await crunch.crash("a")
+        await crunch.recover("a")
+        await trio.sleep(30)
+        again = await cluster.call("predict")
+    assert tight or len(results.succeeded) == len(again.succeeded) == 2
+
+
+def test_a_number_beyond_what_the_machine_can_count_is_refused() -> None:
+    (text,) = problems_of(Backoff, attempts=10**19)
+    assert text.endswith(f"a whole number >= 1, got {10**19}: the largest is {sys.maxsize}")
+    (text,) = problems_of(Limits, max_header_bytes=2**32)
+    assert text.endswith(f"a whole number >= 1, got {2**32}: the largest is {2**32 - 1}")
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("[trio-model-runner.limits]\nbar = 1", "'limits.bar'"),
+        ("[trio-model-runner.limits]\nmax_queued = 1", "(did you mean 'limits.max_queued_calls'?)"),
+        ("max_queued_calls = 1", "(did you mean 'limits.max_queued_calls'?)"),
+        ("Host = 'a'", "(did you mean 'host'?)"),
+        ("credentials = 'secure'", "(did you mean 'credentials_mode'?)"),
+        ("foo = 1", "'foo'"),
+    ],
+)
+def test_a_hint_is_near_to_what_was_written(tmp_path: Path, written: str, hint: str) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(f"[trio-model-runner]\ncrunch_id = 'c'\n{written}\n")
+    (text,) = problems_of(ClusterConfig.load, path)
+    assert text.endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("FOO", "'TRIO_MODEL_RUNNER_FOO'"),
+        ("LIMITS", "'TRIO_MODEL_RUNNER_LIMITS'"),
+        ("Timeout", "(did you mean 'TRIO_MODEL_RUNNER_TIMEOUT'?)"),
+        ("CREDENTIALS", "(did you mean 'TRIO_MODEL_RUNNER_CREDENTIALS_MODE'?)"),
+    ],
+)
+def test_a_hint_does_not_count_what_all_variables_begin_with(
+    monkeypatch: pytest.MonkeyPatch, name: str, hint: str
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}CRUNCH_ID", "c")
+    monkeypatch.setenv(PREFIX + name, "1")
+    (text,) = problems_of(ClusterConfig.load)
+    assert text.endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("[tool]\n[x]\n", ": it has [tool], [x]"),
+        ("", ": it has no tables"),
+        ("trio-model-runner = 'c'", ": trio-model-runner is str, and no table"),
+        ("[trio_model_runner]\n", ": it has [trio_model_runner] (did you mean 'trio_model_runner'?)"),
+    ],
+)
+def test_a_file_without_our_table_says_what_it_has(tmp_path: Path, written: str, said: str) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(written)
+    assert problems_of(ClusterConfig.load, path) == (f"no table [trio-model-runner] in {str(path)!r}{said}",)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("[trio-model-runner]\ncrunch_id = 'c'\n", encoding="utf-8-sig")
+    assert ClusterConfig.load(path).crunch_id == "c"
+
+
+@pytest.mark.parametrize("field", ["host", "crunch_id", "frames", "port", "timeout"])
+@pytest.mark.parametrize(
+    "url", ["wss://user:hunter2@example.org", "wss://hunter2@example.org", "user:hunter2@example.org"]
+)
+def test_nobodys_password_is_shown(field: str, url: str) -> None:
+    (text,) = problems_of(ClusterConfig, **{"crunch_id": "c"} | {field: url})
+    assert text.startswith(f"{field}: ")
+    assert "hunter2" not in text

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from helpers.documents import documents
+
 import trio_model_runner
 
 PACKAGE = Path(trio_model_runner.__file__).parent
-README = (Path(__file__).parents[2] / "README.md").read_text()
 
 SILENT = {
     "AssertionError",
@@ -134,6 +135,7 @@ def test_no_error_ends_as_a_sentence() -> None:
 
 def test_nobody_is_told_to_install_what_no_index_has() -> None:
     assert promises(files()) == []
-    assert not re.search(r"pip install ['\"]?trio[-_]model[-_]runner", README)
+    for text in documents().values():
+        assert not re.search(r"pip install ['\"]?trio[-_]model[-_]runner", text)
     code = "print(\"pip install 'trio-model-runner[cli]'\")"
     assert promises([("a.py", ast.parse(code))]) == ["a.py:1 pip install 'trio-model-runner[cli]'"]

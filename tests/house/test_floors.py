@@ -22,7 +22,18 @@ import pytest
 import trio_model_runner
 
 FLOORS = (
-    ("errors", "text", "signal", "backoff", "groups", "abandoned", "workers", "trio_needed", "proto"),
+    (
+        "errors",
+        "text",
+        "signal",
+        "backoff",
+        "groups",
+        "abandoned",
+        "workers",
+        "trio_needed",
+        "given",
+        "proto",
+    ),
     ("values", "returns"),
     ("config", "network", "security", "frame_readers"),
     ("rpc", "channel"),

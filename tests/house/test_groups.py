@@ -190,7 +190,7 @@ def test_an_error_is_described_with_what_trio_keeps_behind_it() -> None:
     refused = OSError(errno.ECONNREFUSED, "Connection refused")
     error = OSError("all attempts to connect failed")
     error.__cause__ = ExceptionGroup("all", [refused, OSError(errno.ECONNREFUSED, "Connection refused")])
-    assert describe(error) == f"all attempts to connect failed: {refused}"
+    assert describe(error) == "all attempts to connect failed: Connection refused"
     error.__cause__ = refused
-    assert describe(error) == f"all attempts to connect failed: {refused}"
+    assert describe(error) == "all attempts to connect failed: Connection refused"
     assert describe(KeyError("x")) == "'x'"

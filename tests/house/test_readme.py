@@ -1,37 +1,46 @@
-"""The README is true: its examples are Python, its tables have every setting, its test command is that of CI.
+"""The README is so: its programs run and stop, its commands say what is so, and its tests are those of CI.
 
-Its example of a test runs in `testing/test_chapter.py`.
+Its chapters on histories, tests and other loops run in `cluster/` and `testing/`; see `test_documents.py`.
 """
+
+# ruff: noqa: ASYNC240 - files of a test
 
 from __future__ import annotations
 
-import ast
+import os
 import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-import attrs
 import pytest
+import trio
+from helpers.documents import ROOT, block, chapter, documents
 
 import trio_model_runner
-from trio_model_runner.config import Backoff, ClusterConfig, Health, Keepalive, Limits, OrchestratorConfig
+from trio_model_runner import ClusterConfig, DynamicSubclassService
+from trio_model_runner.testing import LocalCrunch
 from trio_model_runner.values.failure_codes import FailureCode
 from trio_model_runner.values.results import Status
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-PARTS = {
-    "backoff": Backoff,
-    "orchestrator": OrchestratorConfig,
-    "health": Health,
-    "limits": Limits,
-    "keepalive": Keepalive,
-}
+README = documents()["README.md"]
+PACKAGE = Path(trio_model_runner.__file__).parent
 
 
-@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_the_examples_are_python(code: str) -> None:
-    compile(code, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+class Bird:
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def tick(self, payload: Any) -> None:
+        self.seen.append(payload)
+
+    async def predict(self) -> float:
+        await trio.sleep(0.3)
+        return 1.5
 
 
 def test_the_test_command_is_what_ci_runs() -> None:
@@ -40,33 +49,18 @@ def test_the_test_command_is_what_ci_runs() -> None:
     assert command in re.sub(r"timeout .* (?=\S+/python -m pytest)", "", words)
 
 
-def rows_of_part(part: str) -> str:
-    begin = README.index(f"| **`{part}`** |")
-    end = README.find("| **`", begin + 1)
-    return README[begin : end if end >= 0 else README.index("## Statuses")]
-
-
-@pytest.mark.parametrize(("part", "kind"), PARTS.items(), ids=PARTS)
-def test_every_setting_of_a_part_is_explained(part: str, kind: type) -> None:
-    rows = rows_of_part(part)
-    missing = {field.name for field in attrs.fields(kind)} - set(re.findall(r"`\.(\w+)`", rows))
-    assert not missing
-
-
-def test_every_setting_is_explained() -> None:
-    table = README[README.index("| field | default |") : README.index("## Statuses")]
-    missing = {field.name for field in attrs.fields(ClusterConfig)} - set(re.findall(r"`(\w+)`", table))
-    assert not missing
-
-
-def test_defaults_of_counts_and_sizes_are_right() -> None:
-    found = dict(re.findall(r"^\| `\.(\w+)` \| ([\d,.]+) \|", rows_of_part("limits"), re.MULTILINE))
-    assert {name: int(value.replace(",", "")) for name, value in found.items()} == attrs.asdict(Limits())
-
-
 def test_every_status_and_report_is_explained() -> None:
-    assert all(f"`{status}`" in README for status in Status)
-    assert all(code in README for code in FailureCode)
+    statuses = re.findall(r"^- `([A-Z]+)`: ", chapter("README.md", "Statuses"), re.MULTILINE)
+    assert statuses == [*Status]
+    assert set(re.findall(r"`([A-Z]+_[A-Z]+)`", chapter("README.md", "Blame"))) == {*FailureCode}
+    config = ClusterConfig("x")
+    assert config.max_consecutive_failures == config.max_consecutive_timeouts == 3
+    assert "(3, of one method)" in chapter("README.md", "Blame")
+
+
+def test_it_can_be_read_in_ten_minutes() -> None:
+    assert len(README.splitlines()) < 340
+    assert max(len(line) for line in README.splitlines() if not line.startswith("|")) <= 120
 
 
 def test_public_names_are_there_and_listed() -> None:
@@ -75,3 +69,125 @@ def test_public_names_are_there_and_listed() -> None:
     assert set(trio_model_runner.__all__) <= set(dir(trio_model_runner))
     with pytest.raises(AttributeError, match="has no attribute 'Clutser'"):
         _ = trio_model_runner.Clutser
+
+
+# Its programs, as a reader runs them
+
+
+def environment(**variables: str) -> Mapping[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path[1:]]), **variables}
+
+
+def test_the_coordinator_prints_what_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "coordinator.py").write_text(block("README.md#a-coordinator"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "coordinator.py"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    lines, shown = (
+        [re.sub(r" in \S+ s", " in ... s", line.rstrip()) for line in text.splitlines()]
+        for text in (done.stdout, block("README.md#a-coordinator/2"))
+    )
+    assert lines[: len(shown)] == shown
+    assert len(lines) == 2 * len(shown)  # the second round is like the first
+
+
+@asynccontextmanager
+async def service_running(directory: Path, crunch: LocalCrunch) -> AsyncIterator[trio.Process]:
+    (directory / "history.py").write_text(block("README.md#models-that-join-late"))
+    (directory / "service.py").write_text(block("README.md#stopping"))
+    (directory / "config.toml").write_text(
+        f'[trio-model-runner]\ncrunch_id = "{crunch.crunch_id}"\nport = {crunch.orchestrator.port}\n'
+    )
+    command = [sys.executable, "-W", "error", "-u", "service.py", "config.toml"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = await trio.lowlevel.open_process(command, cwd=directory, env=environment(), **pipes)
+    try:
+        with trio.fail_after(60):
+            yield process
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def read_all(process: trio.Process) -> bytes:
+    assert process.stdout is not None
+    return b"".join([data async for data in process.stdout])
+
+
+async def test_the_service_lets_its_round_end_and_says_goodbye(tmp_path: Path) -> None:
+    async with (
+        LocalCrunch({"a": Bird(), "b": Bird()}) as crunch,
+        service_running(tmp_path, crunch) as process,
+    ):
+        await crunch.node("a").wait_for_calls(4)  # the second prediction is under way
+        process.send_signal(signal.SIGTERM)
+        output = await read_all(process)
+        assert await process.wait() == 0
+        seen = crunch.node("a").instance.seen
+    lines = output.decode().splitlines()
+    assert [line.partition(" in ")[0] for line in lines] == [
+        "round 2: predict: 2 of 2 SUCCESS",
+        "round 4: predict: 2 of 2 SUCCESS",
+    ]
+    assert seen == [{"dove_location": 19.2}] * 2
+
+
+async def test_the_service_leaves_while_it_is_entered(tmp_path: Path) -> None:
+    async with LocalCrunch({"a": Bird()}) as crunch:
+        crunch.node("a").faults.hang_setup = True
+        async with service_running(tmp_path, crunch) as process:
+            await crunch.orchestrator.wait_for_connections()
+            process.send_signal(signal.SIGTERM)
+            output = await read_all(process)
+            assert (await process.wait(), output) == (0, b"")
+
+
+async def test_what_listens_is_shown_by_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program of the chapter runs, and then every command of its next block."""
+    monkeypatch.chdir(tmp_path)
+    code = block("README.md#at-three-in-the-morning")
+    assert "await cluster.call" in code
+    indented = "".join(f"    {line}\n" for line in code.splitlines())
+    program = f"async def play(config, service, Cluster, look):\n{indented}        await look()\n"
+    commands = block("README.md#at-three-in-the-morning/2").splitlines()
+    said = {}
+
+    async def look() -> None:
+        for command in commands:
+            with trio.move_on_after(20):
+                words = command.split()[1:]
+                watches = words[0] == "watch"
+                done = await run_command(words, until="ready" if watches else "")
+                said[words[0]] = done
+
+    names: dict[str, Any] = {}
+    exec(program, names)
+    async with LocalCrunch({"a": Bird(), "b": Bird()}, crunch_id="bird-game") as crunch:
+        service = DynamicSubclassService("bird.Tracker")
+        await names["play"](crunch.config(), service, trio_model_runner.Cluster, look)
+    assert [*said] == ["watch", "status", "timeline"]
+    assert "2 ready" in said["watch"]
+    assert said["status"].startswith("ok: bird-game; 2 ready; last round ")
+    assert Path("rounds.html").exists()
+
+
+async def run_command(words: list[str], until: str) -> str:
+    """What a command says: all of it, or up to something."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    command = [sys.executable, "-u", "-m", "trio_model_runner", *words]
+    process = await trio.lowlevel.open_process(command, env=environment(), **pipes)
+    output = b""
+    assert process.stdout is not None
+    async for data in process.stdout:
+        output += data
+        if until and until.encode() in output:
+            process.send_signal(signal.SIGINT)
+    await process.wait()
+    return output.decode()

@@ -72,7 +72,7 @@ async def test_a_call_passes_few_files(crunch_port: int) -> None:
     rounds: list[set[str]] = []
     async with Cluster(config, DynamicSubclassService("module.Class")) as cluster:
         await cluster.call("predict")  # which fills the caches
-        for _ in range(5):  # of which the one with the least is not mixed up with anything else that happens
+        for _ in range(15):  # of which the one with the least is not mixed up with anything else that happens
             with files_passed() as files:
                 results = await cluster.call("predict")
             assert [result.value for result in results.values()] == [1.5] * 3

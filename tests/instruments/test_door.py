@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.documents import block
 from trio.testing import MockClock
 
 from trio_model_runner import instruments
@@ -30,9 +31,8 @@ async def test_the_example_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text = (instruments.__doc__ or "").split("waits for it::\n\n")[1].split("\n\nWhat there is")[0]
     names: dict[str, Any] = {}
-    exec("\n".join(line[4:] for line in text.splitlines()), names)
+    exec(block("instruments/__init__.py"), names)
     async with LocalCrunch({"a": Bird(), "b": Bird()}, network=MemoryNetwork()) as crunch:
         await names["play"](crunch.config())
     assert capsys.readouterr().out.count("half of the models are away: round") == 3
@@ -44,8 +44,7 @@ async def test_the_example_runs(
 
 def keys_shown() -> list[str]:
     """The keys of the line that the door shows."""
-    line = (instruments.__doc__ or "").split("into several::\n\n")[1].split("\n\n``started``")[0]
-    return [*json.loads(line)]
+    return [*json.loads(block("instruments/__init__.py/2"))]
 
 
 def test_all_names_are_there() -> None:

@@ -18,10 +18,11 @@ import pandas as pd
 import pytest
 import trio
 from helpers.coordinating import Model, coordinating
+from helpers.documents import block
 from helpers.played import listening, played
 from trio.testing import MockClock
 
-from trio_model_runner import ConfigError, instruments
+from trio_model_runner import ConfigError
 from trio_model_runner.instruments import RoundRecorder
 from trio_model_runner.instruments.record_file import RecordFile
 
@@ -75,14 +76,7 @@ async def test_pandas_and_duckdb_read_it_as_the_door_says(
     await record(path, played("SST"), played("SKS"), max_bytes=1)  # so that each has a file
     await record(path, played("TSA"), played("TSS"))
     assert {each.name for each in path.parent.iterdir()} == {path.name, f"{path.name}.1.gz"}
-    door = instruments.__doc__ or ""
-    of_pandas, of_duckdb = (
-        "\n".join(line[4:] for line in part.partition("::\n")[2].split("\n\n\n")[0].splitlines())
-        for part in (
-            door.split("pandas reads it")[1].split("\n\nand DuckDB")[0],
-            door.split("and DuckDB")[1].split("\n\nRead in")[0],
-        )
-    )
+    of_pandas, of_duckdb = block("instruments/__init__.py/3"), block("instruments/__init__.py/4")
     names: dict[str, Any] = {"pandas": pd}
     code, _, expression = of_pandas.strip().rpartition("\n")
     exec(code, names)

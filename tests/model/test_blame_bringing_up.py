@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import trio
@@ -146,12 +146,15 @@ async def test_a_node_that_is_busy_at_setup_is_never_given_up_for_that(autojump_
         nursery.cancel_scope.cancel()
 
 
-class Late:
+class Late(tuple[GRPCStatus, str]):
     """What a node fails each Setup with: DEADLINE_EXCEEDED, at once; after 50 of these, something else.
 
     Attributes:
         setups: how many Setups there were.
     """
+
+    def __new__(cls) -> Self:
+        return super().__new__(cls, (GRPCStatus.DEADLINE_EXCEEDED, "Deadline Exceeded"))
 
     def __init__(self) -> None:
         self.setups = 0
@@ -167,7 +170,7 @@ async def test_a_node_that_says_at_once_that_a_setup_was_late_is_not_asked_again
 ) -> None:
     """No timeout counts faster than it could come, and a hostile node keeps this process no busier."""
     async with LocalCrunch(many(), network=MemoryNetwork()) as crunch:
-        late: Any = Late()
+        late = Late()
         crunch.node("a").faults.setup_error = late
         async with Cluster(crunch.config(startup_timeout=1), SERVICE) as cluster:
             for _ in range(20):

@@ -217,6 +217,10 @@ async def test_a_refused_handshake_is_quoted(
             b"\x15\x03\x01\x00\x02\x02F",
             "the server speaks TLS, which is switched off here: tls=True, or tls_ca_file, switches it on",
         ),
+        (
+            b"\0\0\x06\x04\0\0\0\0\0\0\x05\0\0\x40\0",
+            "the server does not speak WebSocket, but HTTP/2, as nodes do: is it a node's port?",
+        ),
         (b"SSH-2.0-OpenSSH_9\r\n", "the server does not speak WebSocket: it answered 'SSH-2.0-OpenSSH_9'"),
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",

@@ -46,6 +46,21 @@ async def test_a_report_is_sent_one_a_message(autojump_clock: trio.testing.MockC
         assert feed.pending_reports == 0
 
 
+async def test_a_report_that_is_sent_is_logged_in_words(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    network = MemoryNetwork()
+    async with serving(network.listen(port=9091)) as server, feeding(configured(network)) as (feed, _):
+        session = await server.session()
+        await session.send("init", entry("1"))
+        feed.report(report_on("1"))
+        assert await session.receive() == sent_report("1")
+        await trio.testing.wait_all_tasks_blocked()
+    assert "reported model '1' as " in caplog.text
+    assert "FailureReport(" not in caplog.text
+
+
 async def test_reports_wait_for_the_init(autojump_clock: trio.testing.MockClock) -> None:
     network = MemoryNetwork()
     async with serving(network.listen(port=9091)) as server, feeding(configured(network)) as (feed, _):
@@ -92,7 +107,7 @@ async def test_reports_are_kept_while_the_orchestrator_is_away(
             await trio.testing.wait_all_tasks_blocked()
             assert feed.pending_reports == 0
     for model_id in ("gone", "redeployed", "moved", "stopped"):
-        assert f"not reporting FailureReport(model_id='{model_id}'" in caplog.text
+        assert f"model '{model_id}' is not reported: it does not run there any more" in caplog.text
 
 
 async def test_a_report_lost_in_mid_send_is_sent_again(autojump_clock: trio.testing.MockClock) -> None:

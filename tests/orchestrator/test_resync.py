@@ -387,5 +387,5 @@ async def test_what_does_not_run_any_more_is_not_reported(
         stage.feed.report(report_on("1"))
         await second.send("init", entry("1"), entry("2", ip="127.0.0.9"))
         await stage.event()
-        assert "not reporting FailureReport(model_id='2'" in caplog.text
+        assert "model '2' is not reported: it does not run there any more" in caplog.text
         assert stage.feed.pending_reports == 1

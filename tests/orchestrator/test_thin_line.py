@@ -116,7 +116,9 @@ async def test_the_wait_for_the_first_list_has_its_own_end(autojump_clock: MockC
         nursery.start_soon(send_lists)
         config = attrs.evolve(configured(network, QUIET), startup_timeout=0)
         begun = trio.current_time()
-        with pytest.raises(OrchestratorUnavailable, match=r"no init from the orchestrator .* in 60 s"):
+        with pytest.raises(
+            OrchestratorUnavailable, match=r"no list of models from the orchestrator .* in 60 s"
+        ):
             async with Cluster(config, service):
                 pytest.fail("it was entered")
         assert trio.current_time() - begun <= 63

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import attrs
@@ -13,10 +13,14 @@ import pandas
 import polars
 import pyarrow
 import pytest
+from helpers.frame_trips import NodeReader, assert_that_it_arrives
+from helpers.frames_to_send import frames_to_send
+from hypothesis import HealthCheck, given, settings
 
 from trio_model_runner import Arguments, Cluster, InvalidAnswer, Status
 
 from .clusters import joined_by
+from .installation import installed_python
 from .node_process import NodePool, NodeProcess
 
 DAYS = pandas.DatetimeIndex(["2026-01-01", "2026-01-02", "2026-01-03"], name="at")
@@ -97,8 +101,23 @@ async def test_what_parquet_or_the_node_does_not_have_becomes_the_next_best(
     assert (await echo(cluster, with_frequency)).index.freq is None
     seconds = pandas.DataFrame({"a": numpy.array(["2026-01-01"], "M8[s]")})
     assert str((await echo(cluster, seconds))["a"].dtype) == "datetime64[ms]"
+    labels = pandas.DataFrame([[1]], columns=DAYS[:1].tz_localize("UTC").as_unit("us"))
+    assert str((await echo(cluster, labels)).columns.dtype) == "datetime64[ns, UTC]"
     arrow_text = pandas.DataFrame({"a": pandas.array(["x"], dtype=pandas.ArrowDtype(pyarrow.string()))})
     assert str((await echo(cluster, arrow_text))["a"].dtype) == "string"
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[NodeReader]:
+    reader = NodeReader(installed_python())
+    yield reader
+    reader.close()
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(frames_to_send())
+def test_the_pandas_of_a_node_reads_what_is_sent_as_it_was(reader: NodeReader, frame: Any) -> None:
+    assert_that_it_arrives(frame, reader)
 
 
 async def test_a_polars_frame_arrives_with_its_columns(cluster: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 import enum
 import itertools
@@ -81,25 +82,36 @@ def test_other_items_become_a_set(returns: Any, answer: Any, value: Any) -> None
     assert made <= value if isinstance(value, set) and len(value) > 100 else made == value
 
 
-FAR = [2**61 - 2 - index for index in range(10_001)]
-"""Their hashes are large and different: a stranger could have chosen where in a table they come."""
+MANY = 10_001
+ALMOST_TEXT = ["a" * index for index in range(10_000)]
+HOURS = [f"{1900 + index // 24}-01-01T{index % 24:02}:00+01:00" for index in range(MANY)]
 
 
-@pytest.mark.parametrize("made", ["set", "dict"])
-def test_numbers_whose_places_could_be_chosen_are_bounded(made: str) -> None:
-    kinds: dict[str, tuple[Any, Any]] = {"set": (set[Any], list), "dict": (dict[int | float, int], to_object)}
-    wanted, shape = kinds[made]
-    for numbers in (FAR, [index / 7 for index in range(1, 12_000)]):
-        text = misfit(list[wanted], [shape(numbers)])
-        assert (
-            text == f"the answer does not fit: $[0]: has more than 10000 items of large hashes, for a {made}"
-        )
-    near = [*range(11_000), *FAR[1:], 1.5e9]
-    assert len(taken(wanted, shape(near))) == 21_000 + 1
-
-
-def to_object(numbers: list[Any]) -> dict[str, int]:
-    return {str(number): 1 for number in numbers}
+@pytest.mark.parametrize(
+    ("returns", "answer"),
+    [
+        (set[int], list(range(MANY))),
+        (frozenset[float], [index / 7 for index in range(MANY)]),
+        (set[Any], [*ALMOST_TEXT, 1]),
+        (set[Any], [1, *ALMOST_TEXT]),
+        (set[tuple[str, int]], [["a", index] for index in range(MANY)]),
+        (set[datetime.datetime], HOURS),
+        (dict[int, int], {str(number): 1 for number in range(MANY)}),
+        (dict[float | None, int], {str(number / 2): 1 for number in range(MANY)}),
+        (dict[datetime.datetime, int], dict.fromkeys(HOURS, 1)),
+        (dict[uuid.UUID, int], {str(uuid.UUID(int=number)): 1 for number in range(MANY)}),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_items_whose_hashes_could_be_chosen_are_few(returns: Any, answer: Any) -> None:
+    made = "dict" if isinstance(answer, dict) else "set"
+    text = misfit(list[returns], [answer])
+    assert text.endswith(
+        f"$[0]: has more than 10000 items, for a {made} of numbers, or of what is made of them; "
+        "frames may have more"
+    )
+    fewer = list(answer)[1:]
+    assert len(taken(returns, dict.fromkeys(fewer, 1) if made == "dict" else fewer)) == 10_000
 
 
 def test_uuids_of_one_hash_are_no_keys() -> None:
@@ -109,9 +121,15 @@ def test_uuids_of_one_hash_are_no_keys() -> None:
     assert len(taken(dict[uuid.UUID, int], dict.fromkeys(same[1:], 1))) == 100
 
 
+class Name(str):
+    """Has a random hash as well."""
+
+    __slots__ = ()
+
+
 def test_texts_and_times_have_no_such_bound() -> None:
     days = [str(datetime.date.fromordinal(number)) for number in range(1, 11_000)]
-    for kind in (str, datetime.date, datetime.datetime):
+    for kind in (str, datetime.date, datetime.datetime, Name):
         assert len(taken(set[kind], days)) == len(taken(dict[kind, int], dict.fromkeys(days, 1))) == 10_999
 
 
@@ -140,6 +158,17 @@ def test_structuring_stops_once_nobody_waits() -> None:
         made.clear()
         with pytest.raises(Unwanted):
             run_stoppable(stop, taken, returns, answer)
+
+
+@pytest.mark.parametrize(
+    "returns", [set[str], dict[datetime.date, Any], collections.OrderedDict[str, Any]], ids=str
+)
+def test_filling_stops_once_nobody_waits(returns: Any) -> None:
+    looks = []
+    days = [str(datetime.date.fromordinal(number)) for number in range(1, 5001)]
+    answer = days if returns == set[str] else dict.fromkeys(days, 1)
+    run_stoppable(lambda: looks.append(1), taken, returns, answer)
+    assert len(looks) >= 5
 
 
 class Permission(enum.IntFlag):

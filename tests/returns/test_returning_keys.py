@@ -226,9 +226,9 @@ def test_keys_are_turned_back_in_any_mapping_at_any_place(wanted: Any, answer: A
         (dict[int, int], [1], "$: must be an object, for dict[int, int], got list"),
         (dict[float, int], {"1": 1, "1.0": 2}, "$['1.0']: key means the same as another"),
         (
-            dict[datetime.date, int],
-            {"2026-01-02": 1, "20260102": 2},
-            "$['20260102']: key means the same as another",
+            dict[datetime.datetime, int],
+            {"2026-01-02": 1, "2026-01-02 00:00": 2},
+            "$['2026-01-02 00:00']: key means the same as another",
         ),
     ],
     ids=str,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
-import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from helpers.documents import block
 from helpers.secure_nodes import write_credentials
 
 from trio_model_runner import Cluster, TrainInferService
@@ -336,10 +336,7 @@ def test_a_cluster_speaks_with_its_nodes_as_its_credentials_say(directory: Path)
 
 
 def test_the_example_in_the_readme_loads(tmp_path: Path, directory: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (example,) = (
-        code for code in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "credentials" in code
-    )
+    example = block("security/README.md#how-to-set-it/2")
     example = example.replace("/etc/birds/orchestrator-ca.crt", str(directory / "ca.crt"))
     path = tmp_path / "settings.toml"
     path.write_text(example.replace("/etc/birds/credentials", str(directory)))
@@ -347,3 +344,10 @@ def test_the_example_in_the_readme_loads(tmp_path: Path, directory: Path) -> Non
     assert config.tls is True
     assert config.credentials == SecureCredentials.from_directory(directory)
     assert config.allowed_networks is not None
+
+
+def test_the_example_in_python_does(directory: Path) -> None:
+    names: dict[str, Any] = {}
+    exec(block("security/README.md#how-to-set-it").replace("/etc/birds/credentials", str(directory)), names)
+    assert names["config"].tls is True
+    assert names["config"].credentials == SecureCredentials.from_directory(directory)

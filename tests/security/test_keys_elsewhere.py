@@ -126,7 +126,7 @@ async def test_a_key_in_place_of_a_host_is_not_shown(key: str) -> None:
 def test_what_a_channel_needs_is_taken() -> None:
     host = "model-node-13367-of-the-bird-game-2026.crunchdao.internal"
     assert repr(Channel(host, 443, network=MemoryNetwork())) == f"Channel({host!r}, 443)"
-    with pytest.raises(TypeError, match="port: must be a whole number, got str"):
+    with pytest.raises(TypeError, match="port: must be a whole number, got '443'"):
         Channel("localhost", "443")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"ssl: must be an ssl.SSLContext or True, got str"):
         Channel("localhost", 443, ssl="yes")  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from grpclib.const import Status
 from helpers.coordinating import Model
 
 from trio_model_runner.network import MemoryNetwork, TCPNetwork
-from trio_model_runner.testing import Faults, LocalCrunch, LocalNode
+from trio_model_runner.testing import Faults, LocalCrunch, LocalNode, LocalOrchestrator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,21 @@ CRUNCHES: dict[str, tuple[Callable[[], Any], str]] = {
         "security: must be 'secure', 'gateway' or None, got 'tls'",
     ),  # type: ignore[arg-type]
     "settle": (lambda: LocalCrunch(settle=True), "settle: needs a MemoryNetwork"),
+    "flag": (lambda: LocalCrunch(threads="no"), "threads: must be True or False, got 'no'"),  # type: ignore[arg-type]
+    "other flag": (lambda: LocalCrunch(settle=1), "settle: must be True or False, got 1"),  # type: ignore[arg-type]
+    "model ids": (lambda: LocalCrunch({1: Model}), "model_id: must be text that is not empty, got 1"),  # type: ignore[dict-item]
+    "port": (lambda: LocalNode(Model(), port="x"), "port: must be a whole number, got 'x'"),  # type: ignore[arg-type]
+    "large port": (lambda: LocalNode(Model(), port=70000), "port: must be from 0 to 65535, got 70000"),
+    "host": (lambda: LocalOrchestrator(host=3), "host: must be text, got int"),  # type: ignore[arg-type]
+    "counts": (
+        lambda: LocalNode(Model(), network=MemoryNetwork()).next_faults(Faults(), times=-1),
+        "times: must be >= 1, got -1",
+    ),
+    "no place": (lambda: MemoryNetwork().cut(3), "a place must be a host, a host and a port in a tuple, or "),  # type: ignore[arg-type]
+    "place elsewhere": (
+        lambda: MemoryNetwork().cut(LocalNode(Model(), network=MemoryNetwork())),
+        "the LocalNode is not on this network: it can't be cut off it",
+    ),
 }
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
@@ -98,8 +113,31 @@ async def test_a_crunch_is_used_while_it_is_open_and_once() -> None:
     async with crunch:
         with pytest.raises(RuntimeError, match="only once"):
             await crunch.__aenter__()
-    with pytest.raises(RuntimeError, match="this LocalCrunch is not open"):
-        await crunch.add("b", Model)
+        with pytest.raises(TypeError, match="count: must be a whole number, got 'x'"):
+            await crunch.wait_for_reports("x")  # type: ignore[arg-type]
+    for event in (crunch.add("b", Model), crunch.crash("a"), crunch.recover("a"), crunch.remove("a")):
+        with pytest.raises(RuntimeError, match="this LocalCrunch is not open"):
+            await event
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LocalOrchestrator(network=MemoryNetwork()),
+        lambda: LocalNode(Model(), network=MemoryNetwork()),
+    ],
+)
+async def test_parts_of_a_crunch_are_run_once_and_not_entered(make: Callable[[], Any]) -> None:
+    part = make()
+    with pytest.raises(RuntimeError, match=r"is run in a nursery, by await nursery\.start\(Local"):
+        await part.__aenter__()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(part.run)
+        with pytest.raises(RuntimeError, match="can be run only once"):
+            await part.run()
+        nursery.cancel_scope.cancel()
+    with pytest.raises(RuntimeError, match="can be run only once"):
+        await part.run()
 
 
 async def test_a_model_that_there_is_not_is_named_beside_those_that_there_are() -> None:

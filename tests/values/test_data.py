@@ -390,3 +390,11 @@ def test_once_keeps_nothing_of_a_failure() -> None:
     with pytest.raises(ZeroDivisionError):
         arguments.once("key", lambda _: 1 // 0)
     assert arguments.once("key", lambda _: 1) == 1
+
+
+def test_an_arguments_name_is_shown_short_and_printable() -> None:
+    arguments = Arguments(**{"a\x1b[31m": {1}, "n" * 500: 1})
+    with pytest.raises(TypeError, match=r"^argument 'a\\x1b\[31m': set can't be sent as JSON"):
+        arguments.encode()
+    assert "\x1b" not in repr(arguments)
+    assert len(repr(arguments)) < 150

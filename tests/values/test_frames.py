@@ -140,7 +140,7 @@ def test_categories_as_string_views_become_strings() -> None:
         (pandas.DataFrame({"a": [1, "x"]}), "^DataFrame can't be read as a table of named columns"),
         (
             pyarrow.table({"a": pyarrow.array([None], pyarrow.month_day_nano_interval())}),
-            "^Table can't be written as Parquet",
+            "^column 'a' has the type month_day_nano_interval, which can't be sent$",
         ),
     ],
 )

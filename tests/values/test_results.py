@@ -192,9 +192,9 @@ def test_to_dict_is_strict_whatever_a_program_puts_into_a_result(broken: Any) ->
         assert json.loads(json.dumps(told, allow_nan=False, ensure_ascii=False).encode()) == told
 
 
-def test_a_value_may_be_nested_as_deeply_as_an_answer() -> None:
+def test_a_value_may_be_nested_as_deeply_as_encoders_take() -> None:
     value: Any = 1
-    for _ in range(256):
+    for _ in range(200):
         value = [value]
     result = PredictResult(FakeModel("7"), Status.SUCCESS, value)
     assert round_of({result.model: result}).to_dict()["results"][0]["value"] == value

@@ -9,10 +9,12 @@ import datetime
 import decimal
 import enum
 import fractions
+import inspect
 import ipaddress
 import json
 import math
 import pathlib
+import sys
 import types
 import uuid
 from collections.abc import Iterator
@@ -87,6 +89,16 @@ class CarelessDict(dict[str, int]):
         raise ValueError("no items")
 
 
+class NoPairs(dict[str, int]):
+    def items(self) -> Any:
+        return [1, 2]
+
+
+class NoZone(datetime.tzinfo):
+    def utcoffset(self, _: Any) -> Any:
+        raise ValueError("no offset")
+
+
 class Endless:
     def model_dump(self) -> Any:
         return self
@@ -99,6 +111,7 @@ class Boastful(int):
 
 UUID = uuid.UUID(int=7)
 DAY = datetime.date(2026, 1, 2)
+DAY_ANYWHERE = datetime.datetime(2026, 1, 2, tzinfo=NoZone())
 TIMES = numpy.array(["2026-01-02", "NaT"], dtype="datetime64[ns]")
 COLUMNS = [{"name": "a", "type": "int64"}, {"name": "b", "type": "double"}]
 
@@ -108,8 +121,10 @@ COLUMNS = [{"name": "a", "type": "int64"}, {"name": "b", "type": "double"}]
     [
         (None, None),
         (True, True),
-        (2**70, 2**70),
-        (10**5000, None),
+        ([2**64 - 1, -(2**63)], [2**64 - 1, -(2**63)]),
+        ([2**64, -(2**63) - 1, 2**1023], [2.0**64, -(2.0**63), 2.0**1023]),
+        ([2**1024, 10**5000], [None, None]),
+        ({2**70: 2**70}, {str(2**70): 2.0**70}),
         (Boastful(5), 5),
         (1.5, 1.5),
         (math.nan, None),
@@ -171,7 +186,9 @@ COLUMNS = [{"name": "a", "type": "int64"}, {"name": "b", "type": "double"}]
         (polars.DataFrame({"a": [1]}), {"shape": [1, 1], "columns": [{"name": "a", "type": "Int64"}]}),
         (polars.LazyFrame({"a": [1]}), None),
         ([complex(1), object(), print, ValueError("a"), Point, (each for each in "a")], [None] * 6),
-        ([Careless(), CarelessList([1]), CarelessDict(a=1), Endless()], [None] * 4),
+        ([Careless(), CarelessList([1]), CarelessDict(a=1), Endless(), NoPairs(a=1)], [None] * 5),
+        ([DAY_ANYWHERE] * 9 + [1], [None] * 9 + [1]),
+        ([DAY_ANYWHERE] * 9, [None] * 9),
         ({"a": 1, Careless(): 2}, [["a", 1], [None, 2]]),
     ],
     ids=lambda value: type(value).__name__,
@@ -196,13 +213,25 @@ def test_what_holds_itself_or_is_nested_too_deeply_has_an_end() -> None:
     assert strict_json(loop) == [1, None, {"a": None}]
     shared = [1]
     assert strict_json([shared, shared]) == [[1], [1]]
+
+
+def deepen(stack: int, function: Any) -> Any:
+    return deepen(stack - 1, function) if stack else function()
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda inner: [inner], lambda inner: {"a": inner}, Point, lambda x: {(): x}]
+)
+def test_the_depth_does_not_depend_on_the_stack(wrap: Any) -> None:
     deep: Any = 1
     for _ in range(5000):
-        deep = [deep]
-    made = strict_json(deep)
-    for _ in range(256):
-        (made,) = made
-    assert made is None or made == [None]
+        deep = wrap(deep)
+    made = deepen(sys.getrecursionlimit() - len(inspect.stack(0)) - 60, lambda: strict_json(deep))
+    levels = 0
+    while made is not None:
+        made = made["x"] if "x" in made else made["a"] if "a" in made else made[-1]
+        levels += 1
+    assert levels == 200
 
 
 leaves = (

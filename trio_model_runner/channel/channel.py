@@ -24,15 +24,17 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl as _ssl
+import types
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from trio.lowlevel import enable_ki_protection
 
+from ..given import check_whole_number, seconds_given
 from ..groups import one_by_itself
 from ..network import Network, TCPNetwork, UnixNetwork, address_text, authority_host
 from ..network.tls import TLSNetwork
@@ -48,6 +50,9 @@ from .peer import Peer
 from .routed import RoutedChannel
 
 __all__ = ["Channel"]
+
+_MAX_OF_32_BITS: Final = 2**32 - 1
+"""HTTP/2 has so many bits for a setting, and gRPC for the length of a message."""
 
 
 @attrs.frozen
@@ -89,20 +94,25 @@ class _OwnRoute:
         return _OwnCall(connection, path, self.scheme, authority)
 
 
-def _check_types(port: object, ssl: object) -> None:
+def _check_types(**arguments: tuple[object, str, type | types.UnionType]) -> None:
     """Others would be found with the first connection, by texts of other packages that show them."""
-    if port is not None and not isinstance(port, int):
-        raise TypeError(f"port: must be a whole number, got {type(port).__name__}")
-    if ssl is not None and not isinstance(ssl, bool | _ssl.SSLContext):
-        raise TypeError(f"ssl: must be an ssl.SSLContext or True, got {type(ssl).__name__}")
+    for name, (value, rule, kinds) in arguments.items():
+        if value is not None and not isinstance(value, kinds):
+            raise TypeError(f"{name}: must be {rule}, got {type(value).__name__}")
 
 
-def _refuse_keys(**names: str | None) -> None:
-    """Refuse names of hosts that could be keys: a name is shown in every error."""
+def _check_hosts(**names: str | None) -> None:
+    """Refuse what no host can have as its name, and what could be a key: a name is shown in every error."""
     for argument, name in names.items():
-        kind = None if name is None else kind_of_secret(name)
+        if name is None:
+            continue
+        kind = kind_of_secret(name)
         if kind is not None:
             raise ValueError(f"{argument}: holds {kind}; a host's name is wanted")
+        try:
+            authority_host(name)
+        except OSError as error:
+            raise ValueError(f"{argument}: {error.strerror}") from None
 
 
 class Channel(RoutedChannel):
@@ -131,8 +141,9 @@ class Channel(RoutedChannel):
         grace: seconds that leaving the block may take for goodbyes, if the server does not read.
 
     Raises:
-        ValueError: arguments exclude each other, or what could be a key stands in place of a name or a path.
-        TypeError: `port` is no whole number, or `ssl` no context.
+        ValueError: arguments exclude each other, a number is out of bounds, or what could be a key stands in
+            place of a name or a path.
+        TypeError: an argument has another type; the text names it.
     """
 
     def __init__(
@@ -159,13 +170,35 @@ class Channel(RoutedChannel):
             raise ValueError("path: takes the place of host, port and network")
         if server_hostname is not None and not ssl:
             raise ValueError("server_hostname: is for TLS, and there is no ssl")
-        _check_types(port, ssl)
-        _refuse_keys(host=host, server_hostname=server_hostname)
+        _check_types(
+            host=(host, "text", str),
+            ssl=(ssl, "an ssl.SSLContext or True", bool | _ssl.SSLContext),
+            server_hostname=(server_hostname, "text", str),
+            network=(network, "a Network", Network),
+            codec=(codec, "a grpclib.encoding.base.CodecBase", CodecBase),
+            status_details_codec=(
+                status_details_codec,
+                "a grpclib.encoding.base.StatusDetailsCodecBase",
+                StatusDetailsCodecBase,
+            ),
+            on_connect=(on_connect, "an async function", Callable),  # type: ignore[arg-type]
+            wait_for_ready=(wait_for_ready, "True or False", bool),
+        )
+        if port is not None:
+            check_whole_number(port, "port", at_least=1, at_most=65535)
+        _check_hosts(host=host, server_hostname=server_hostname)
+        check_whole_number(max_message_bytes, "max_message_bytes", at_least=1, at_most=_MAX_OF_32_BITS)
+        check_whole_number(max_header_bytes, "max_header_bytes", at_least=1, at_most=_MAX_OF_32_BITS)
+        connect_timeout = seconds_given(connect_timeout, "connect_timeout")
+        keepalive_interval = seconds_given(keepalive_interval, "keepalive_interval")
+        keepalive_timeout = seconds_given(keepalive_timeout, "keepalive_timeout")
+        grace = seconds_given(grace, "grace", zero=True)
         self._host = "127.0.0.1" if host is None else host
         self._port = 50051 if port is None else port
-        peer = Peer((self._host, self._port) if path is None else os.fspath(path))
-        if path is not None:
-            self._host, network = "localhost", UnixNetwork(os.fspath(path))
+        socket = None if path is None else UnixNetwork(path)
+        peer = Peer((self._host, self._port) if socket is None else socket.path)
+        if socket is not None:
+            self._host, network = "localhost", socket
         if ssl:
             context = client_context() if ssl is True else ssl
             network = TLSNetwork(context, network, server_hostname=server_hostname)
@@ -244,6 +277,14 @@ class Channel(RoutedChannel):
         self._manager = trio.open_nursery()
         self._keeper.nursery = await self._manager.__aenter__()
         return self
+
+    if not TYPE_CHECKING:  # type checkers know by themselves that this is wrong
+
+        def __enter__(self):
+            raise RuntimeError("use `async with Channel(...)`, not `with Channel(...)`")
+
+        def __exit__(self, kind, error, traceback):
+            raise AssertionError  # Python looks for it before it enters
 
     @enable_ki_protection
     def __aexit__(  # type: ignore[override]  # a nursery's exit may swallow what it cancelled itself

@@ -20,6 +20,7 @@ specification of keepalive has it.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
@@ -185,7 +186,11 @@ class ConnectionKeeper:
         nursery.start_soon(self._keep, connection)
         try:
             if self._on_connect is not None:
-                await self._on_connect(connection)
+                awaitable = self._on_connect(connection)
+                if not inspect.isawaitable(awaitable):
+                    got = type(awaitable).__name__
+                    raise TypeError(f"on_connect: must be an async function, and returned {got}")
+                await awaitable
         except BaseException:
             connection.retire("it could not be prepared")
             raise

@@ -19,6 +19,7 @@ from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.events import _DispatchChannelEvents
 from multidict import MultiDict
 
+from ..given import as_float
 from ..text import quoted
 from .codec import BetterprotoCodec
 from .peer import Peer
@@ -103,7 +104,8 @@ class RoutedChannel(grpclib.client.Channel):
         _check_types(cardinality, request_type, reply_type, timeout)
         if deadline is not None:
             raise TypeError("deadline= is grpclib's clock, not Trio's: give timeout= in seconds instead")
-        if timeout is not None and math.isnan(timeout):
+        seconds = math.inf if timeout is None else as_float(timeout)
+        if math.isnan(seconds):
             raise ValueError("timeout: must be a number of seconds, got nan")
         settings = CallSettings(
             route=self._route,
@@ -120,7 +122,7 @@ class RoutedChannel(grpclib.client.Channel):
             cardinality,
             request_type,
             reply_type,
-            deadline=math.inf if timeout is None else trio.current_time() + timeout,
+            deadline=trio.current_time() + seconds,
         )
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
 """The command ``trio-model-runner``: for people at a terminal, and for scripts.
 
 The commands need click and rich (the extra ``cli``), but the library does not. Without them, the command
-prints one line that says so. Ctrl-C, at any moment, brings the prompt back and never prints a traceback. That
-line and Ctrl-C must work before anything else is imported, so the code for them is here.
+prints one line that says so. Ctrl-C, at any moment, brings the prompt back and never prints a traceback. A
+process may be started without standard input, output or error, and then the first socket would get that
+number. All this must work before anything else is imported, so the code for it is here.
 
 Read in this order: `commands` has all commands. `running` says how they run and end. `options` has the
 options that they share. All output goes through `output`, which no text from outside passes as it is.
@@ -15,6 +16,7 @@ rounds. No other room may import this one.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -27,6 +29,7 @@ _USAGE_ERROR = 2
 def main() -> None:
     """Run the command line and exit: 0 if all is well, 2 if it was used wrongly, 130 after Ctrl-C."""
     try:
+        _reserve_standard_files()
         code = _run()
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
@@ -34,7 +37,21 @@ def main() -> None:
     sys.exit(code)
 
 
+def _reserve_standard_files() -> None:
+    """Keep the numbers of standard files that are closed from everything that is opened later."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - else its texts would go to stdout
+
+
 def _run() -> int:
+    if sys.stdout is None:
+        sys.stderr.write("Error: standard output is closed, and results go there (>/dev/null drops them)\n")
+        return _USAGE_ERROR
     try:
         from .commands import run
     except ModuleNotFoundError as error:

@@ -1,28 +1,32 @@
 """The command ``call``: ask some models for one thing, by hand.
 
 It is a client beside the coordinator, so it must change as little as it can. It never reports. It connects to
-the models that were named and to no others, since a Setup makes an instance where there is none.
+the models that were named and to no others, since a Setup makes an instance where there is none. It lives for
+one call: what it can't know is whose call a busy node is at, so it blames nobody. The results say all that
+went wrong, and the library's log would only say it again.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
+import trio
 from rich.text import Text
 
 from ..text import quoted
 from ..values.results import Status
-from .options import Chosen, Command, chosen_settings, debug_option, json_option, no_color_option
+from .options import Chosen, Command, Seconds, chosen_settings, debug_option, json_option, no_color_option
 from .output import ascii_only, clean, layout_width, open_console, write, write_json
 from .running import Exit, Failure, Running, library_log, run_until_interrupted
 from .table import STYLES, fit, name_width, plain_table
 from .values_given import read_keywords, read_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -37,6 +41,7 @@ __all__ = ["call"]
 
 _WIDEST: Final = 200
 _LONGEST: Final = 2000  # characters of a value or a detail in a table
+_LEAST: Final = 0.001  # seconds
 _STATE_CARRYING: Final = frozenset({"tick", "train", "update", "fit"})
 
 
@@ -50,7 +55,10 @@ _STATE_CARRYING: Final = frozenset({"tick", "train", "update", "fit"})
 @click.option("--model", "models", metavar="ID", multiple=True, help="Whom to call; several may be.")
 @click.option("--all", "everyone", is_flag=True, help="Call all models of the crunch.")
 @click.option(
-    "--timeout", type=click.FloatRange(0.001), metavar="SECONDS", help="The deadline; else the settings' one."
+    "--timeout",
+    type=Seconds(0.001),
+    metavar="SECONDS",
+    help="For all of it: the list of models, connecting, Setup and the call. Else the settings' timeout.",
 )
 @chosen_settings
 @json_option
@@ -87,23 +95,84 @@ def call(
     """
     if bool(models) == everyone:
         raise click.UsageError("say whom to call: --model ID (once or more), or --all")
-    from ..services import DynamicSubclassService
-    from ..values.data import Arguments
-
-    arguments = Arguments(*map(read_value, values), **read_keywords(keywords))
+    if [*values, *(pair.partition("=")[2] for pair in keywords)].count("-") > 1:
+        raise click.UsageError("standard input (-) can be one value, and no more")
+    given, named = [read_value(value) for value in values], read_keywords(keywords)
     config = attrs.evolve(chosen.load(), report_failures=False)
+    calling = _calling(config, class_name, method, given, named, timeout, models)
     if method in _STATE_CARRYING:
         text = "may change what a model knows, and its coordinator will not know of it"
         click.echo(f"warning: {method} by hand {text}", err=True)
-    calling = _Calling(config, DynamicSubclassService(class_name), method, arguments, timeout, models or None)
     console = open_console(color=not no_color)
 
     async def run() -> int:
-        results = await calling.run()
-        return _show(console, results, as_json=as_json)
+        return _show(console, await calling.run(), as_json=as_json)
 
-    with library_log(running):
+    with library_log(running, level=logging.CRITICAL):
         return run_until_interrupted(run)
+
+
+def _calling(
+    config: ClusterConfig,
+    class_name: str,
+    method: str,
+    values: Sequence[Any],
+    keywords: Mapping[str, Any],
+    timeout: float | None,
+    models: Sequence[str],
+) -> _Calling:
+    """The call; whatever could not be sent is refused here, before anybody is connected.
+
+    Raises:
+        Failure: wrong use.
+    """
+    from ..model.round_spec import check_size
+    from ..services import DynamicSubclassService
+    from ..values.data import Arguments
+
+    if not all(part.isidentifier() for part in class_name.split(".")):
+        raise Failure(f"--class: {quoted(class_name)} is no name such as package.module.Class", Exit.USAGE)
+    if not method.isidentifier():
+        raise Failure(f"METHOD: {quoted(method)} is no name of a method", Exit.USAGE)
+    try:
+        service, arguments = DynamicSubclassService(class_name), Arguments(*values, **keywords)
+        service.setup_request()
+        check_size(service.call_request(method, arguments), config.limits.max_message_bytes)
+    except (ValueError, TypeError) as error:
+        raise Failure(str(error), Exit.USAGE) from error
+    seconds = config.timeout if timeout is None else timeout
+    config = attrs.evolve(
+        config,
+        orchestrator_timeout=min(config.orchestrator_timeout, seconds),
+        startup_timeout=min(config.startup_timeout, seconds),
+    )
+    return _Calling(config, service, method, arguments, seconds, models or None)
+
+
+@attrs.frozen
+class _Called:
+    """What came of a call.
+
+    Attributes:
+        results: the results.
+        busy: the models whose nodes are busy with what this call is not.
+    """
+
+    results: PredictionRound[Any]
+    busy: frozenset[str]
+
+    def detail(self, result: PredictResult[Any]) -> str:
+        """What happened, in words. An earlier command's call may go on: a node can't interrupt a model."""
+        if result.model.model_id in self.busy and not result.sent:
+            return "its node is busy, perhaps with an earlier call"
+        return result.detail
+
+    def to_dict(self, result: PredictResult[Any]) -> dict[str, Any]:
+        """A result as JSON. A number that JSON lacks has its type beside it, else it would look like None."""
+        row = result.to_dict() | {"detail": self.detail(result)}
+        if row["value"] is None and result.value is not None:
+            row.setdefault("value_type", type(result.value).__name__)
+        return row
 
 
 @attrs.frozen
@@ -115,7 +184,7 @@ class _Calling:
         service: the service, with the class.
         method: the method.
         arguments: the arguments.
-        timeout: seconds, or None for the settings' ones.
+        timeout: seconds for all of it.
         models: ids, or None for all.
     """
 
@@ -123,22 +192,26 @@ class _Calling:
     service: DynamicSubclassService
     method: str
     arguments: Arguments
-    timeout: float | None
+    timeout: float
     models: Sequence[str] | None
 
-    async def run(self) -> PredictionRound[Any]:
+    async def run(self) -> _Called:
         """Call, and give the results."""
         from ..cluster.cluster import Cluster, limit_to
 
         cluster: Cluster = Cluster(self.config, self.service, on_join=_warn_of_new_instance)
         if self.models is not None:
             limit_to(cluster, self.models)
+        deadline = trio.current_time() + self.timeout
         async with cluster:
             if self.models is None and not cluster.announced:
                 raise Failure(f"no model runs in crunch {quoted(self.config.crunch_id)}")
-            return await cluster.call(
-                self.method, self.arguments, timeout=self.timeout, models=self.models, sit_out=False
+            left = max(_LEAST, deadline - trio.current_time())
+            results = await cluster.call(
+                self.method, self.arguments, timeout=left, models=self.models, sit_out=False
             )
+            rows = cluster.snapshot(models=True).model_rows or ()
+            return _Called(results, frozenset(row["model_id"] for row in rows if row["busy_with"]))
 
 
 async def _warn_of_new_instance(join: Join) -> None:
@@ -151,19 +224,21 @@ async def _warn_of_new_instance(join: Join) -> None:
         )
 
 
-def _show(console: Console, results: PredictionRound[Any], *, as_json: bool) -> int:
+def _show(console: Console, called: _Called, *, as_json: bool) -> int:
+    results = called.results
     if as_json:
         for result in results.values():
-            write_json(console, result.to_dict())
+            write_json(console, called.to_dict(result))
     elif results:
-        _show_table(console, list(results.values()))
+        _show_table(console, called)
     for model_id in results.missing:
         click.echo(f"{quoted(model_id)} is not announced: the orchestrator does not list it", err=True)
     well = bool(results) and not results.missing and len(results.succeeded) == len(results)
     return Exit.WELL if well else Exit.FINDING
 
 
-def _show_table(console: Console, results: Sequence[PredictResult[Any]]) -> None:
+def _show_table(console: Console, called: _Called) -> None:
+    results = list(called.results.values())
     width, plain = layout_width(console, _WIDEST), ascii_only(console)
     names = max(5, name_width(_name(result) for result in results))
     texts = max(8, width - names - 7 - 9 - 3 * 2)
@@ -173,9 +248,8 @@ def _show_table(console: Console, results: Sequence[PredictResult[Any]]) -> None
     table.add_column("seconds", width=9, no_wrap=True, justify="right")
     table.add_column("answer", width=texts, no_wrap=True)
     for result in results:
-        answer = _answer(result)
-        if len(results) == 1:
-            answer = ""  # it is written below, whole
+        # that of one alone is written below, whole
+        answer = _answer(called, result) if len(results) > 1 else ""
         table.add_row(
             Text(fit(clean(_name(result)), names, ascii_only=plain)),
             Text(result.status.value, STYLES[result.status]),
@@ -184,18 +258,21 @@ def _show_table(console: Console, results: Sequence[PredictResult[Any]]) -> None
         )
     write(console, table)
     if len(results) == 1:
-        console.out(_answer(results[0]), highlight=False)
+        console.out(_answer(called, results[0]), highlight=False)
 
 
 def _name(result: PredictResult[Any]) -> str:
     return (result.model.name or result.model.model_id)[:_LONGEST]
 
 
-def _answer(result: PredictResult[Any]) -> str:
+def _answer(called: _Called, result: PredictResult[Any]) -> str:
     """The answer as JSON, or what happened, in one printable line."""
     if result.status is not Status.SUCCESS:
-        return clean(result.detail[:_LONGEST])
+        return clean(called.detail(result)[:_LONGEST])
     row = result.to_dict()
     if "value_type" in row:
         return clean(f"({row['value_type']}) {str(result.value)[:_LONGEST]}")
-    return json.dumps(row["value"])
+    try:
+        return json.dumps(result.value)  # with NaN
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps(row["value"])

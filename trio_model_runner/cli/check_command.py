@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -11,8 +10,8 @@ from rich.text import Text
 
 from ..network import address_text
 from ..text import quoted
-from .options import Chosen, Command, chosen_settings, debug_option, json_option, no_color_option
-from .output import clean, layout_width, open_console, write, write_json
+from .options import Chosen, Command, Seconds, chosen_settings, debug_option, json_option, no_color_option
+from .output import clean, layout_width, open_console, wrapped, write, write_json
 from .running import Exit, Running, library_log, run_until_interrupted
 
 if TYPE_CHECKING:
@@ -26,14 +25,18 @@ __all__ = ["check"]
 _WIDEST: Final = 160
 _MOST_NAMED: Final = 8
 _STAGE_WIDTH: Final = 9
+_TEXT_AT: Final = 2 + 4 + 2 + _STAGE_WIDTH + 2
+_MOST_COMPLAINTS: Final = 8
+_LONGEST_NAME: Final = 40
 _LONGEST_DETAIL: Final = 300
+_LONGEST_TEXT: Final = 1000
 
 
 @click.command(cls=Command, short_help="Find out why models can't be reached.")
 @chosen_settings
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1, 600),
+    type=Seconds(0.1, 600),
     default=5.0,
     show_default=True,
     metavar="SECONDS",
@@ -93,7 +96,7 @@ class Checking:
         nodes = await check_nodes(self._config, orchestrator.entries, self._timeout)
         if self._as_json:
             self._write_json(orchestrator, nodes)
-        elif orchestrator.entries:
+        elif nodes:
             self._show_nodes(nodes)
         if not orchestrator.listed:
             return Exit.NO_ORCHESTRATOR
@@ -123,10 +126,17 @@ class Checking:
         write(self._console, Text.assemble(("Orchestrator", "bold"), (clean(heading), "bright_black")))
         for step in report.steps:
             self._say(True, step.stage, step.text)
-        for complaint in report.complaints:
-            self._say(False, "init", complaint, "The orchestrator's list has a fault: tell whoever runs it.")
+        self._show_complaints(report.complaints)
         if report.trouble is not None:
             self._say_trouble(report.trouble, f"{report.trouble.what}: {report.trouble.detail}")
+
+    def _show_complaints(self, complaints: Sequence[str]) -> None:
+        for complaint in complaints[:_MOST_COMPLAINTS]:
+            self._say(False, "init", complaint[:_LONGEST_DETAIL])
+        if (more := len(complaints) - _MOST_COMPLAINTS) > 0:
+            self._say(False, "init", f"and {more} more like these")
+        if complaints:
+            self._advise("The orchestrator's list has a fault: tell whoever runs it.")
 
     def _show_nodes(self, nodes: Sequence[NodeReport]) -> None:
         from .checking.findings import Stage, grouped
@@ -134,7 +144,9 @@ class Checking:
         secured = {"SecureCredentials": "secure mode", "GatewayCredentials": "gateway mode"}.get(
             type(self._config.credentials).__name__, "plaintext"
         )
-        heading = f"  {_models(len(nodes))} that {'run' if len(nodes) != 1 else 'runs'}, {secured}"
+        models = len({node.model_id for node in nodes})
+        run = "run" if models != 1 else "runs"
+        heading = f"  {_nodes(len(nodes), models)} that {run}, {secured}"
         write(self._console, Text.assemble(("Nodes", "bold"), (heading, "bright_black")))
         if good := [node for node in nodes if node.trouble is None]:
             slowest = max(node.seconds or 0.0 for node in good)
@@ -146,12 +158,14 @@ class Checking:
         for group in grouped(nodes):
             trouble = group[0].trouble
             assert trouble is not None
-            names = ", ".join(quoted(node.model_id) for node in group[:_MOST_NAMED])
+            ids = list(dict.fromkeys(node.model_id for node in group))  # one may have several deployments
+            names = ", ".join(quoted(each, _LONGEST_NAME) for each in ids[:_MOST_NAMED])
+            detail = trouble.detail[:_LONGEST_DETAIL]
             if len(group) == 1:
-                text = f"{names}: {trouble.what}: {trouble.detail}"
+                text = f"{names}: {trouble.what}: {detail}"
             else:
-                more = f" and {len(group) - _MOST_NAMED} more" if len(group) > _MOST_NAMED else ""
-                text = f"{_models(len(group))}: {trouble.what}: {names}{more} (the first: {trouble.detail})"
+                more = f" and {len(ids) - _MOST_NAMED} more" if len(ids) > _MOST_NAMED else ""
+                text = f"{_nodes(len(group), len(ids))}: {trouble.what}: {names}{more} (the first: {detail})"
             self._say_trouble(trouble, text)
 
     def _say_trouble(self, trouble: Trouble, text: str) -> None:
@@ -160,14 +174,22 @@ class Checking:
     def _say(self, good: bool, stage: str, text: str, advice: str = "") -> None:
         sign = ("ok  ", "green") if good else ("FAIL", "bold red")
         before = Text.assemble("  ", sign, f"  {stage:<{_STAGE_WIDTH}}  ")
-        room = self._width - before.cell_len
-        lines = textwrap.wrap(clean(text[:_LONGEST_DETAIL]), room) or [""]
-        indent = " " * before.cell_len
+        lines = wrapped(self._console, text[:_LONGEST_TEXT], self._width - _TEXT_AT)
+        indent = " " * _TEXT_AT
         write(self._console, before + Text(lines[0]), *(Text(indent + line) for line in lines[1:]))
-        advised = textwrap.wrap(advice, room - 3)
+        if advice:
+            self._advise(advice)
+
+    def _advise(self, advice: str) -> None:
+        indent = " " * _TEXT_AT
+        advised = wrapped(self._console, advice, self._width - _TEXT_AT - 3)
         for number, line in enumerate(advised):
             write(self._console, Text(indent + ("-> " if number == 0 else "   ") + line, "yellow"))
 
 
 def _models(count: int) -> str:
     return f"{count} {'model' if count == 1 else 'models'}"
+
+
+def _nodes(nodes: int, models: int) -> str:
+    return _models(models) if nodes == models else f"{nodes} nodes of {_models(models)}"

@@ -43,8 +43,8 @@ def check_seconds(ctx: click.Context, param: click.Parameter, value: float) -> f
 def commands() -> None:
     """Call hundreds of model nodes at once, and have every answer by a deadline.
 
-    Exit codes: 0 well, 1 a finding, 2 wrong use or configuration, 3 no orchestrator, 130 Ctrl-C, 143 SIGTERM.
-    Results are on stdout, and all else on stderr.
+    Exit codes: 0 well, 1 a finding, 2 wrong use or configuration, 3 no orchestrator, 130 Ctrl-C, 143 SIGTERM,
+    129 SIGHUP. Results are on stdout, and all else on stderr.
 
     Shell completion, in ~/.bashrc (or with zsh_source or fish_source):
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 from rich.text import Text
 
 from .options import Chosen, Command, chosen_settings, debug_option, json_option, no_color_option
-from .output import layout_width, open_console, write, write_json
+from .output import layout_width, open_console, wrapped, write, write_json
 from .running import Exit, Failure
 
 if TYPE_CHECKING:
@@ -45,7 +45,11 @@ def config(names: tuple[str, ...], check: str | None, chosen: Chosen, as_json: b
     """
     console = open_console(color=not no_color)
     if check is not None or chosen != Chosen(None, {}, None):
+        if names:
+            raise click.UsageError("NAMEs are for the list of settings; --check and the options check some")
         if check is not None:
+            if chosen.path is not None:
+                raise click.UsageError("--check FILE and --config FILE are the same here; give one of them")
             chosen = attrs.evolve(chosen, path=check)
         return _show_changes(console, chosen, as_json=as_json)
     from .settings_list import all_settings
@@ -58,12 +62,12 @@ def config(names: tuple[str, ...], check: str | None, chosen: Chosen, as_json: b
     if as_json:
         write_json(console, [attrs.asdict(each) for each in settings])
     else:
-        write(console, *_in_words(settings, layout_width(console, _WIDEST)))
+        write(console, *_in_words(console, settings))
     return Exit.WELL
 
 
-def _in_words(settings: list[Setting], width: int) -> list[Text]:
-    lines = []
+def _in_words(console: Console, settings: list[Setting]) -> list[Text]:
+    lines, width = [], layout_width(console, _WIDEST)
     for setting in settings:
         line = Text.assemble((setting.name, "bold"), f" = {setting.default}" if setting.default else "")
         if setting.unit:
@@ -78,7 +82,7 @@ def _in_words(settings: list[Setting], width: int) -> list[Text]:
         lines.append(line)
         lines += [
             Text(" " * _INDENT + text, "bright_black")
-            for text in textwrap.wrap(setting.meaning, width - _INDENT)
+            for text in wrapped(console, setting.meaning, width - _INDENT)
         ]
     return lines
 
@@ -88,7 +92,7 @@ def _show_changes(console: Console, chosen: Chosen, *, as_json: bool) -> int:
 
     changes = list(changed_settings(chosen.load()))
     if as_json:
-        write_json(console, {name: value for name, value, _ in changes})
+        write_json(console, {name: _value_of(value) for name, value, _ in changes})
         return Exit.WELL
     write(console, Text("The settings are good.", "green"))
     for name, value, default in changes:
@@ -97,3 +101,11 @@ def _show_changes(console: Console, chosen: Chosen, *, as_json: bool) -> int:
             line.append(f"  (default {default})", "bright_black")
         write(console, line)
     return Exit.WELL
+
+
+def _value_of(written: str) -> Any:
+    """A value that is written as in a file: off, and the kind of credentials, are texts."""
+    try:
+        return json.loads(written)
+    except ValueError:
+        return written

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,16 @@ from ..errors import ConfigError
 from ..text import shown
 from .running import Running
 
-__all__ = ["Chosen", "Command", "Group", "chosen_settings", "debug_option", "json_option", "no_color_option"]
+__all__ = [
+    "Chosen",
+    "Command",
+    "Group",
+    "Seconds",
+    "chosen_settings",
+    "debug_option",
+    "json_option",
+    "no_color_option",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -136,6 +146,19 @@ def _with_options(text: str, given: Mapping[str, str]) -> str:
     if "crunch_id: is required" in text:
         text += " (or give --crunch-id)"
     return text
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds within bounds; click's own range takes NaN for one."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Convert it, or refuse it."""
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail("nan is no number of seconds.", param, ctx)
+        return seconds
 
 
 def debug_option(function: F) -> F:

@@ -7,19 +7,36 @@ before it is printed. rich's markup is never used: the commands print `Text`.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
+import os
 import sys
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from ..text import readable
 
-__all__ = ["ascii_only", "clean", "is_live", "layout_width", "open_console", "write", "write_json"]
+__all__ = [
+    "abandon_output",
+    "ascii_only",
+    "clean",
+    "is_live",
+    "is_lost_output",
+    "layout_width",
+    "open_console",
+    "wrapped",
+    "write",
+    "write_json",
+]
 
 NARROWEST = 56
 WIDEST = 120
+
+_LOST = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def open_console(*, color: bool) -> Console:
@@ -62,6 +79,11 @@ def write(console: Console, *what: RenderableType) -> None:
         console.out(line.rstrip(), highlight=False)
 
 
+def wrapped(console: Console, text: str, width: int) -> list[str]:
+    """A text in lines of so many cells at most; a letter of Chinese has two, an accent none."""
+    return [line.plain.rstrip() for line in Text(clean(text)).wrap(console, width)] or [""]
+
+
 def write_json(console: Console, value: Any) -> None:
     """Write a value for a program, on one line; of letters beyond ASCII only the codes, for any encoding."""
     console.out(json.dumps(_finite(value), allow_nan=False), highlight=False)
@@ -78,6 +100,19 @@ def _finite(value: Any) -> Any:
             return [_finite(item) for item in value]
         case _:
             return value
+
+
+def is_lost_output(error: BaseException) -> bool:
+    """Whether an error says that stdout takes no more: its disk is full, or its terminal has gone."""
+    return isinstance(error, OSError) and error.filename is None and error.errno in _LOST
+
+
+def abandon_output() -> None:
+    """Have nothing more written to stdout: what could not be would raise again when the process ends."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def clean(text: str) -> str:

@@ -2,8 +2,8 @@
 
 Results go to stdout, and everything else to stderr. A program reads the exit code: 0 is well, 1 a finding
 (what the command looked for is not as it should be), 2 wrong use or a wrong configuration, 3 no orchestrator,
-130 and 143 the signals SIGINT and SIGTERM. A `Failure` is one line for people, which says what to do; its
-traceback is shown with ``--debug`` alone.
+130, 143 and 129 the signals SIGINT, SIGTERM and SIGHUP. A `Failure` is one line for people, which says what
+to do; its traceback is shown with ``--debug`` alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import trio
 
 from ..errors import ConfigError, OrchestratorUnavailable
 from ..groups import first_of, one_by_itself
-from .output import clean
+from .output import abandon_output, clean, is_lost_output
 
 __all__ = ["Exit", "Failure", "Running", "library_log", "run_command", "run_until_interrupted"]
 
@@ -77,9 +77,12 @@ def run_command(group: click.Group, program: str) -> int:
         code = error.code
     except Exception as error:
         failure = _as_failure(error)
+        if is_lost_output(_alone(error)):
+            abandon_output()
         if running.debug:
             traceback.print_exception(error)
-        failure.show()
+        with contextlib.suppress(OSError):  # stderr may be full, too
+            failure.show()
         code = failure.exit_code
     return int(code) if isinstance(code, int) else Exit.WELL
 
@@ -93,6 +96,8 @@ def _as_failure(error: Exception) -> click.ClickException:
             return Failure(str(error), Exit.USAGE, several=True)
         case OrchestratorUnavailable():
             return Failure(f"{error} (trio-model-runner check says more)", Exit.NO_ORCHESTRATOR)
+        case OSError() if is_lost_output(error):
+            return Failure(f"standard output can't be written: {error.strerror}")
         case _:
             text = f"{type(error).__name__}: {error} (this should not happen; --debug shows where it did)"
             return Failure(text)
@@ -104,7 +109,7 @@ def _alone(error: Exception) -> Exception:
 
 
 def run_until_interrupted(command: Callable[[], Awaitable[int | None]]) -> int:
-    """Run a command in Trio until it ends, or SIGINT or SIGTERM ends it. Return the exit code."""
+    """Run a command in Trio until it ends, or SIGINT, SIGTERM or SIGHUP ends it. Return the exit code."""
     code = 0
     try:
         code = trio.run(_run_until_signal, command)
@@ -129,7 +134,10 @@ async def _run_until_signal(command: Callable[[], Awaitable[int | None]]) -> int
             code = 128 + number
             nursery.cancel_scope.cancel()
 
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, one_by_itself():
+    ending = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        ending.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*ending) as signals, one_by_itself():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait_for_signal)
             code = await command() or code
@@ -138,18 +146,18 @@ async def _run_until_signal(command: Callable[[], Awaitable[int | None]]) -> int
 
 
 @contextlib.contextmanager
-def library_log(running: Running) -> Iterator[None]:
-    """Write the library's log to stderr: errors alone, or with ``--debug`` all of it."""
+def library_log(running: Running, *, level: int = logging.ERROR) -> Iterator[None]:
+    """Write the library's log to stderr: from a level on, or with ``--debug`` all of it."""
     logger = logging.getLogger("trio_model_runner")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    level, propagate = logger.level, logger.propagate
-    logger.setLevel(logging.DEBUG if running.debug else logging.ERROR)
+    before, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.DEBUG if running.debug else level)
     logger.propagate = False
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(level)
+        logger.setLevel(before)
         logger.propagate = propagate

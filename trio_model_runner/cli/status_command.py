@@ -12,8 +12,8 @@ import click
 import trio
 from rich.text import Text
 
-from .options import Command, debug_option, json_option, no_color_option
-from .output import clean, open_console, write, write_json
+from .options import Command, Seconds, debug_option, json_option, no_color_option
+from .output import clean, open_console, write_json
 from .running import Exit, Failure, Running, library_log, run_until_interrupted
 
 if TYPE_CHECKING:
@@ -23,20 +23,16 @@ __all__ = ["first_snapshot", "show_status", "status"]
 
 _PATIENCE: Final = 10.0  # seconds until the first line
 _LONGEST_ERROR: Final = 200
-
-
-def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    if not value >= 0:
-        raise click.BadParameter(f"{value:g} is no number of seconds >= 0; inf is no limit.")
-    return value
+_LONGEST_STATE: Final = 20
+_MOST_STATES: Final = 12
+_MOST_MODELS: Final = 10**9
 
 
 @click.command(cls=Command, short_help="Say whether a coordinator is well.")
 @click.argument("socket")
 @click.option(
     "--max-age",
-    type=float,
-    callback=_seconds,
+    type=Seconds(0),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
@@ -115,13 +111,14 @@ def show_status(console: Console, event: Mapping[str, Any], max_age: float, *, a
         write_json(console, row)
     else:
         parts = [
-            picture.crunch_id,
+            picture.crunch_id[:_LONGEST_ERROR],
             *troubles,
             ", ".join(f"{count} {state}" for state, count in counts.items()) or "no models",
             "" if age is None else f"last round {age:.1f} s ago",
         ]
         sign = ("NOT WELL", "bold red") if troubles else ("ok", "green")
-        write(console, Text.assemble(sign, f": {clean('; '.join(filter(None, parts)))}"))
+        line = Text.assemble(sign, f": {clean('; '.join(filter(None, parts)))}")
+        console.print(line, soft_wrap=True)  # one line, however narrow the terminal
     return Exit.FINDING if troubles else Exit.WELL
 
 
@@ -141,5 +138,8 @@ def _counts(event: Mapping[str, Any]) -> dict[str, int]:
     from .watching.fields import as_dict, number
 
     models = as_dict(as_dict(event.get("snapshot")).get("models"))
-    counts = {clean(state[:_LONGEST_ERROR]): int(number(models, state) or 0) for state in models}
-    return dict(sorted(counts.items(), key=lambda item: (item[0] != "ready", -item[1])))
+    states = sorted(models, key=lambda state: (state != "ready", -(number(models, state) or 0)))
+    return {
+        clean(state[:_LONGEST_STATE]): int(min(number(models, state) or 0, _MOST_MODELS))
+        for state in states[:_MOST_STATES]
+    }

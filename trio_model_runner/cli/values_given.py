@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -15,28 +15,43 @@ from .output import clean
 __all__ = ["read_keywords", "read_value"]
 
 _LONGEST_SHOWN = 40
+_MOST_BYTES = 256 << 20
 
 
 def read_value(text: str) -> Any:
     """Read one value.
 
     Raises:
-        click.BadParameter: it is no JSON, or its file can't be read.
+        click.BadParameter: it is no JSON, or its file can't be read, or is too large.
     """
     source = _shown(text)
     if text == "-":
-        text, source = sys.stdin.read(), "standard input"
+        source = "standard input"
+        if sys.stdin is None:
+            raise click.BadParameter("standard input is closed")
+        text = _read_text(sys.stdin.buffer, source)
     elif text.startswith("@"):
         try:
-            text = Path(text[1:]).read_text("utf-8")
+            with Path(text[1:]).open("rb") as file:
+                text = _read_text(file, source)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            reason = getattr(error, "strerror", None) or "it is no path"
             raise click.BadParameter(f"{source} can't be read: {reason}") from error
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         hint = f"; a text has quotes of its own: '{json.dumps(text)}'" if len(text) < _LONGEST_SHOWN else ""
         raise click.BadParameter(f"{source} is no JSON: {clean(str(error))}{clean(hint)}") from error
+
+
+def _read_text(file: IO[bytes], source: str) -> str:
+    data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise click.BadParameter(f"{source} is too large: it has more than {_MOST_BYTES >> 20} MiB")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{source} can't be read: it is not UTF-8") from error
 
 
 def read_keywords(pairs: Iterable[str]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
+import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -60,8 +62,9 @@ def watch(
       trio-model-runner watch --record /var/log/birds/rounds.jsonl
       trio-model-runner watch --observe --config /etc/birds/config.toml
 
-    In a pipe, each event is a line; with --json, each is a JSON object as it came. Exit codes: 0 the
-    coordinator has ended in peace, 1 none runs there, or it was lost, 3 no orchestrator.
+    In a pipe, each event is a line; with --json, each is a JSON object as it came. A StatusSocket speaks at
+    least every 10 s: one that says nothing for 21 s is an alarm, in JSON of the type "silence". Exit codes: 0
+    the coordinator has ended in peace, 1 none runs there, or it was lost, 3 no orchestrator.
     """
     if sum((socket is not None, record is not None, observe)) != 1:
         raise click.UsageError("give one of SOCKET, --record FILE and --observe")
@@ -134,6 +137,7 @@ class _Watching:
         with screen, _no_log():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._draw_again, screen)
+                nursery.start_soon(_leave_while_stopped, screen)
                 await self._source(self._picture.apply)
                 nursery.cancel_scope.cancel()
         return self._how_it_ended()
@@ -163,6 +167,17 @@ class _Watching:
             err=True,
         )
         return Exit.FINDING
+
+
+async def _leave_while_stopped(screen: Live) -> None:
+    """Give the terminal back on Ctrl-Z, and draw on when the process goes on."""
+    if signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN:  # of a shell without job control
+        return
+    with trio.open_signal_receiver(signal.SIGTSTP) as stops:
+        async for _ in stops:
+            screen.stop()
+            os.kill(os.getpid(), signal.SIGSTOP)
+            screen.start()
 
 
 @contextlib.contextmanager

@@ -27,3 +27,8 @@ round (`signal`). In the round's task the `NodeConnection` verifies the answer, 
 the outcome, unless that changes nothing, and the results are a `values.prediction_round`. These are all the
 files; `tests/house/test_way.py` counts them.
 """
+
+from .as_completed import ResultsAsCompleted
+from .changes import ChangeListener
+
+__all__ = ["ChangeListener", "ResultsAsCompleted"]

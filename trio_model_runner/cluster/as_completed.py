@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -53,12 +53,22 @@ class ResultsAsCompleted(Generic[T]):
             raise RuntimeError(f"round {self.id} has not ended: `round` is there when all results have come")
         return self._round
 
+    if not TYPE_CHECKING:  # type checkers know by themselves that this is wrong
+
+        def __iter__(self):
+            raise RuntimeError("use `async for ... in results:`, not `for`")
+
     def __aiter__(self) -> ResultsAsCompleted[T]:
         return self
 
     @enable_ki_protection
     async def __anext__(self) -> PredictResult[T]:
-        return await self._receive.__anext__()
+        try:
+            return await self._receive.__anext__()
+        except trio.ClosedResourceError:
+            raise trio.ClosedResourceError(
+                f"round {self.id}: no more results are taken, since the block was left, or after `aclose`"
+            ) from None
 
     async def aclose(self) -> None:
         """Take no more results, without leaving the block."""

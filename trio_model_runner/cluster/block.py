@@ -101,7 +101,9 @@ class Block:
             address = address_text(self._config.host, self._config.port)
             reason = self._feed.last_error or "it sent nothing"
             waited = f"{timeout:g} s (orchestrator_timeout)"
-            raise OrchestratorUnavailable(f"no init from the orchestrator at {address} in {waited}: {reason}")
+            reason = reason.removeprefix(f"{address}: ")  # which is said already
+            text = f"no list of models from the orchestrator at {address} in {waited}: {reason}"
+            raise OrchestratorUnavailable(text)
         with trio.move_on_after(self._config.startup_timeout) as scope:
             await self._fleet.changed.wait_until(lambda: self._fleet.settled)
         if scope.cancelled_caught and self._config.startup_timeout and not self._fleet.count_ready():
@@ -110,6 +112,8 @@ class Block:
     def _complain_of_absence(self) -> None:
         """Log that no model is ready at the end of the startup, and why: rounds have no answers now."""
         models = list(self._fleet.announced.values())
+        if not models:  # they have just left
+            return
         first = next((model for model in models if model.error is not None), models[0])
         logger.warning(
             "none of the %d announced models is ready after %g s (startup_timeout); they are still tried"

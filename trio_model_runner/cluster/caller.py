@@ -16,12 +16,13 @@ import trio
 from trio.lowlevel import current_trio_token, enable_ki_protection
 
 from ..errors import ClusterDraining
+from ..given import seconds_given
 from ..groups import open_nursery_for_body
 from ..model.actor import ModelActor
 from ..model.handle import ModelRunner
 from ..model.policy import RoundEvidence
 from ..model.reset import ResetCall, wait_ready_again
-from ..model.round_spec import CallOptions, Requests, RoundSpec, check_is_number
+from ..model.round_spec import CallOptions, Requests, RoundSpec
 from ..signal import Signal
 from ..trio_needed import trio_needed
 from ..values.data import Arguments
@@ -197,11 +198,9 @@ class Caller:
 
     async def drain(self, timeout: float) -> None:
         """Take no new calls, and wait until those under way have ended; see `Cluster.drain`."""
-        check_is_number(timeout)
-        if not timeout >= 0:
-            raise ValueError(f"timeout: must be >= 0 seconds, got {timeout!r}")
+        seconds = seconds_given(timeout, zero=True)
         self.check_open()
-        deadline = trio.current_time() + timeout
+        deadline = trio.current_time() + seconds
         self.draining = True
         for each in self._rounds:
             each.end_by(deadline)

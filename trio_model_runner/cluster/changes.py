@@ -98,6 +98,11 @@ class ChangeListener:
         self._ended = False
         self._news = Signal()
 
+    if not TYPE_CHECKING:  # type checkers know by themselves that this is wrong
+
+        def __iter__(self):
+            raise RuntimeError("use `async for ... in changes:`, not `for`")
+
     def __aiter__(self) -> ChangeListener:
         return self
 

@@ -7,6 +7,7 @@ type in `returns=` is the type of the values. The work is done elsewhere: `block
 
 from __future__ import annotations
 
+import importlib.util
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,18 +20,21 @@ from trio.lowlevel import enable_ki_protection
 from typing_extensions import TypeVar
 
 from ..config import ClusterConfig
+from ..errors import ConfigError
+from ..given import check_flag, check_whole_number
 from ..model.handle import ModelRunner
 from ..model.lifecycle import JoinReason
 from ..model.round_spec import check_size
 from ..orchestrator import OrchestratorFeed
 from ..services.base import NodeService
-from ..text import shown
+from ..text import shown_scalar
 from ..trio_needed import trio_needed
 from ..values.data import Arguments
 from ..values.failure_codes import FailureCode
 from ..values.prediction_round import PredictionRound
 from ..values.results import Model
 from .as_completed import ResultsAsCompleted
+from .async_block import AsyncBlock
 from .block import Block
 from .caller import ArgumentsFor, Caller, Models
 from .changes import ChangeListener
@@ -104,6 +108,7 @@ class Cluster:
         TypeError: `config`, `service`, `on_join`, `instruments` or an argument for the setup is of another
             type; or `on_join` is given without a service.
         ValueError: an argument for the setup is out of range or too large.
+        ConfigError: ``frames`` is "pandas", and pandas or pyarrow is not installed.
         OrchestratorUnavailable: on entering, if no list came within ``orchestrator_timeout``.
         RuntimeError: on entering, if no Trio runs here, or the cluster was entered before.
     """
@@ -120,10 +125,12 @@ class Cluster:
             raise TypeError(f"config: must be a ClusterConfig, got {type(config).__name__}")
         if service is not None and not isinstance(service, NodeService):
             example = "DynamicSubclassService('package.module.ClassName')"
-            raise TypeError(f"service: must be a service such as {example}, got {shown(service)}")
+            raise TypeError(f"service: must be a service such as {example}, got {shown_scalar(service)}")
         if on_join is not None and not callable(on_join):
             raise TypeError(f"on_join: must be an async function, got {type(on_join).__name__}")
         if service is not None:
+            if config.frames == "pandas":
+                _check_installed("pandas", "pyarrow")
             check_size(service.setup_request(), config.limits.max_message_bytes)
         elif on_join is not None:
             raise TypeError(
@@ -384,7 +391,7 @@ class Cluster:
         Leaving the block early cancels the calls that are still open. Deadlines are kept, even if the block
         is slow.
         """
-        return self._caller.as_completed(
+        block = self._caller.as_completed(
             method,
             arguments,
             models,
@@ -394,10 +401,9 @@ class Cluster:
             returns=returns,
             decode=decode,
         )
+        return AsyncBlock(block, "async with cluster.as_completed(...) as results:")
 
-    @asynccontextmanager
-    @enable_ki_protection
-    async def changes(self, *, initial: bool = False) -> AsyncIterator[ChangeListener]:
+    def changes(self, *, initial: bool = False) -> AbstractAsyncContextManager[ChangeListener]:
         """Listen to what happens to the models.
 
             async with cluster.changes() as changes:
@@ -410,8 +416,16 @@ class Cluster:
                 slow and misses changes, it gets a RESYNC, and then the present state again.
 
         Raises:
-            trio.ClosedResourceError: the cluster's block was not entered, or was left.
+            TypeError: `initial` is neither True nor False.
+            RuntimeError: it is used in another way, or entered twice.
+            trio.ClosedResourceError: on entering, if the cluster's block was not entered, or was left.
         """
+        check_flag(initial, "initial")
+        return AsyncBlock(self._listening(initial), "async with cluster.changes() as changes:")
+
+    @asynccontextmanager
+    @enable_ki_protection
+    async def _listening(self, initial: bool) -> AsyncIterator[ChangeListener]:
         self._caller.check_open()
         with self._fleet.changes.listening(self._fleet.picture if initial else None) as listener:
             yield listener
@@ -422,10 +436,10 @@ class Cluster:
 
         Raises:
             TypeError: `count` is no whole number.
+            ValueError: it is negative.
             trio.ClosedResourceError: the cluster's block was not entered, or is left before that.
         """
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"count: must be a whole number, got {type(count).__name__}")
+        check_whole_number(count, "count")
         self._caller.check_open()
         await trio.lowlevel.checkpoint()
         await self._fleet.changed.wait_until(
@@ -476,7 +490,11 @@ class Cluster:
 
         Args:
             models: with a row for each announced model; see `ClusterSnapshot.model_rows`.
+
+        Raises:
+            TypeError: `models` is neither True nor False.
         """
+        check_flag(models, "models")
         return take_snapshot(self._config, self._feed, self._fleet, self._caller, models=models)
 
     def _hooks_of(self, instruments: Sequence[Instrument], service: NodeService | None) -> Hooks | None:
@@ -515,6 +533,26 @@ class Cluster:
 
         def __exit__(self, kind, error, traceback):
             raise AssertionError  # Python looks for it before it enters
+
+
+def _check_installed(*packages: str) -> None:
+    """Refuse ``frames="pandas"`` where nothing can make such frames: else every frame would be lost.
+
+    Raises:
+        ConfigError: a package is missing.
+    """
+    missing = [each for each in packages if not _is_installed(each)]
+    if missing:
+        names = " and ".join(missing)
+        text = f"frames: 'pandas' needs {names}, not installed here: pip install {' '.join(missing)}"
+        raise ConfigError(text)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # it can't be imported, whatever is there
+        return False
 
 
 def limit_to(cluster: Cluster, model_ids: Collection[str]) -> None:

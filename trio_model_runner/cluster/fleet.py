@@ -58,6 +58,8 @@ _TAKING_PART: Final = _UP | {ModelState.REPLACING}
 _HELD_AT_ONCE: Final = 10
 """So many models that can't be reached, and that nobody is told of, are tried again at the same time."""
 
+_LEFT_BLOCK: Final = "this cluster's block was left"
+
 logger = logging.getLogger("trio_model_runner.cluster")
 
 
@@ -122,7 +124,8 @@ class Fleet:
         self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects or math.inf)
         self.changes = Broadcast()
         self.held_limiter = trio.CapacityLimiter(_HELD_AT_ONCE)
-        self.reporting = Reporting(config, feed, self, hooks)
+        instance_name = "" if service is None else service.instance_name
+        self.reporting = Reporting(config, feed, self, hooks, instance_name)
         self.judge = self.reporting.judge
         self.losses = Losses()
         self.initialised = trio.Event()
@@ -152,7 +155,7 @@ class Fleet:
         self._nursery = None
         self._ready.clear()
         for actor in list(self._living.values()):  # also those that were replaced, and finish their calls
-            actor.stop()
+            actor.stop(_LEFT_BLOCK)
         self.changes.end()
         self.changed.send()
 

@@ -123,6 +123,9 @@ class Instrument(Protocol):
     would from any of its tasks. At runtime, any object with one of these methods will do.
     """
 
+    # Each hook returns in so many words: type checkers take a method without a body for abstract here, and
+    # refuse to make an instrument that leaves it out.
+
     def running(self, cluster: ObservedCluster) -> AbstractAsyncContextManager[object]:
         """Live beside a cluster: an async context manager that lasts as long as the cluster's block.
 
@@ -135,36 +138,46 @@ class Instrument(Protocol):
 
     def round_started(self, start: RoundStart) -> object:
         """A round begins. What this returns comes back as the `token` of this round."""
+        return None
 
     def metadata(self, token: Any) -> Mapping[str, str] | None:
         """Metadata for all requests of the round whose token this is. It is asked once, before any is sent.
 
         Nodes are strangers: they read what is in it.
         """
+        return None
 
     def round_ended(self, token: Any, round: PredictionRound[Any] | None) -> None:  # noqa: A002
         """A round has ended: with these results, or None if it was cancelled, or refused by the encoding."""
+        return
 
     def call_ended(self, call: PredictionRound[Any]) -> None:
         """A call of one model has ended, by `ModelRunner.call` or `predict`; `on_join` makes such calls.
 
         It comes as a round that has one result. Calls that are cancelled are not told, nor are resets.
         """
+        return
 
     def model_changed(self, change: Change) -> None:
         """Something has happened to a model. The kind is never RESYNC."""
+        return
 
     def orchestrator_changed(self, connected: bool, error: str | None) -> None:
         """The orchestrator is connected, or has gone: then `error` says why."""
+        return
 
     def report_pending(self, report: Report) -> None:
         """A report is due. It waits until it is certain enough."""
+        return
 
     def report_held(self, report: Report) -> None:
         """A report is held: it is not sent, since the model is not alone with its trouble."""
+        return
 
     def report_withdrawn(self, report: Report, why: str) -> None:
         """A report that was pending or held will not be sent."""
+        return
 
     def report_sent(self, report: Report) -> None:
         """A report was sent to the orchestrator: one of these, or the coordinator's own."""
+        return

@@ -23,6 +23,7 @@ from trio.lowlevel import enable_ki_protection
 from ..groups import one_by_itself
 from ..model.handle import ModelRunner
 from ..model.policy import (
+    SETUP,
     Decision,
     Judge,
     Limits,
@@ -51,6 +52,8 @@ __all__ = ["Reportable", "Reporting"]
 
 _LEFT: Final = frozenset({ModelState.RETIRING, ModelState.GONE})
 _MOST_NAMED: Final = 5
+_MAY_BE_US: Final = "it may be us, that is, the call itself or this machine"
+_ALONE: Final = f"{_MAY_BE_US} (there is no other model; health.require_witness=false is for a crunch of one)"
 _OFF: Final = "reporting is off (report_failures)"
 _SECONDS_BETWEEN_REMINDERS: Final = 60.0
 
@@ -90,13 +93,19 @@ class Reporting:
         feed: where reports go.
         models: the models.
         hooks: tells instruments of reports; None if there are none.
+        instance_name: what a Setup asks for, such as the name of a class; empty if it asks for nothing.
 
     Attributes:
         judge: decides what counts against the models, and what is reported.
     """
 
     def __init__(
-        self, config: ClusterConfig, feed: OrchestratorFeed, models: Reportable, hooks: Hooks | None = None
+        self,
+        config: ClusterConfig,
+        feed: OrchestratorFeed,
+        models: Reportable,
+        hooks: Hooks | None = None,
+        instance_name: str = "",
     ) -> None:
         self.judge = Judge(
             limits=Limits(config.max_consecutive_failures, config.max_consecutive_timeouts),
@@ -110,6 +119,7 @@ class Reporting:
         self._feed = feed
         self._models = models
         self._hooks = hooks
+        self._instance_name = instance_name
         if hooks is not None:
             feed.on_sent = self._tell_sent
         self._changed = False
@@ -240,9 +250,9 @@ class Reporting:
         match news.kind:
             case NewsKind.NO_WITNESS:
                 logger.error(
-                    "no other model has succeeded with %s and such arguments, so nobody is blamed; "
-                    "it may be us, that is, the call itself or this machine: %s",
+                    "no other model has succeeded with %s and such arguments, so nobody is blamed; %s: %s",
                     quoted(news.method.lstrip("/")),
+                    _ALONE if self._models.count() == 1 else _MAY_BE_US,
                     quoted(news.text),
                 )
             case NewsKind.WITHDRAWN if report is not None and report.stage is not Stage.UNPROVED:
@@ -267,10 +277,14 @@ class Reporting:
     def _log_unproved(self, report: PendingReport) -> None:
         if report.method not in self._unproved:
             self._unproved.add(report.method)
+            if report.method == SETUP and self._instance_name:
+                lacked = f"the class_name {quoted(self._instance_name)}"
+            else:
+                lacked = quoted(report.method.lstrip("/"))
             logger.error(
                 "as many models lack %s as have shown that they have it, or more, so nobody is blamed; "
                 "is it spelt right? %s",
-                quoted(report.method.lstrip("/")),
+                lacked,
                 quoted(report.reason),
             )
 
@@ -309,8 +323,12 @@ def _described(report: PendingReport) -> tuple[str, str]:
     row = report.to_dict()
     parts = [report.code.value]
     if report.method:
-        counts = f"{row['failures']} failures, {row['timeouts']} timeouts"
+        counts = f"{_number(row['failures'], 'failure')}, {_number(row['timeouts'], 'timeout')}"
         parts.append(f"{report.method.lstrip('/')}: {counts} since its last success")
     if row["witness"]:
         parts.append(f"witness: {quoted(row['witness'])}")
     return quoted(report.record.model_id), "; ".join([*parts, quoted(report.reason)])
+
+
+def _number(count: int, of: str) -> str:
+    return f"{count} {of}{'s' * (count != 1)}"

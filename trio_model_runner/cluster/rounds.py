@@ -12,6 +12,7 @@ context is the caller's.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from ..model.call import Call
 from ..model.round_spec import Requests, RoundSpec
 from ..rpc.reader import let_readers_catch_up
 from ..signal import Signal
+from ..text import quoted
 from ..values.prediction_round import PredictionRound
 from ..values.results import PredictResult
 from .instrument import RoundStart
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from ..rpc.headers import RawFields
 
 __all__ = ["Round"]
+
+logger = logging.getLogger("trio_model_runner.cluster")
 
 _DRAIN: Final = "drain() ended its round"
 _ENCLOSING: Final = "its round ended just before the deadline of an enclosing cancel scope"
@@ -148,6 +152,7 @@ class Round:
         finally:
             for evidence in self._requests.waiting():
                 self._judge.close(evidence)
+            self._say_mistakes()
         results = {call.result.model: call.result for call in self._calls if call.result is not None}
         if len(results) != len(self._members):
             raise RuntimeError(f"round {self._id} has {len(results)} results of {len(self._members)} members")
@@ -160,6 +165,19 @@ class Round:
             timeout=self._spec.timeout,
             missing=self._missing,
         )
+
+    def _say_mistakes(self) -> None:
+        """Log the coordinator's own mistakes, once for all models, with the traceback of its own code."""
+        mistakes = self._requests.mistakes
+        if mistakes.count:
+            logger.error(
+                "round %s: %s failed for %s by no fault of theirs: %s",
+                self._id,
+                quoted(self._spec.method.lstrip("/")),
+                "1 model" if mistakes.count == 1 else f"{mistakes.count} models",
+                quoted(mistakes.text),
+                exc_info=mistakes.raised,
+            )
 
     async def _make_calls(self) -> None:
         if self._preparation.cancelled_caught:

@@ -356,7 +356,7 @@ async def _make_for_each(
 ) -> ArgumentsFor:
     """Call a coordinator's function for each model, in its own loop, where it may use what it likes.
 
-    What it raises is kept until the round asks for that model's arguments.
+    What it raises is kept until the round asks for that model's arguments; the cluster logs it.
     """
     if inspect.iscoroutinefunction(function):
         raise TypeError("arguments: must be a plain function, not an async one")
@@ -366,7 +366,6 @@ async def _make_for_each(
         try:
             made[model] = _from_pair(function(runner))
         except Exception as error:
-            logger.exception("the function for arguments= raised for model %s", runner.model_id)
             made[model] = error
         if time.monotonic() > turn_ends:
             await asyncio.sleep(0)

@@ -57,6 +57,10 @@ _MIB = 1 << 20
 _POSITIVE = Number(above=0)
 _POSITIVE_FINITE = Number(above=0, finite=True)
 _FRACTION = Number(unit="", at_least=0, at_most=1)
+_OF_32_BITS = WholeNumber(at_least=1, at_most=2**32 - 1)
+"""HTTP/2 has so many bits for a setting, and gRPC for the length of a message."""
+
+_LARGEST_FRAME = 1 << 40  # bytes; the operating system is told several times as much
 _FACTOR = Number(unit="", at_least=1, finite=True)
 
 
@@ -187,9 +191,11 @@ class Limits:
 
     SECTION: ClassVar[str] = "limits."
 
-    max_message_bytes: int = attrs.field(default=64 * _MIB, validator=WholeNumber(at_least=1))
-    max_header_bytes: int = attrs.field(default=16 * 1024, validator=WholeNumber(at_least=1))
-    max_frame_bytes: int = attrs.field(default=256 * _MIB, validator=WholeNumber(at_least=1))
+    max_message_bytes: int = attrs.field(default=64 * _MIB, validator=_OF_32_BITS)
+    max_header_bytes: int = attrs.field(default=16 * 1024, validator=_OF_32_BITS)
+    max_frame_bytes: int = attrs.field(
+        default=256 * _MIB, validator=WholeNumber(at_least=1, at_most=_LARGEST_FRAME)
+    )
     max_json_values: int = attrs.field(default=500_000, validator=WholeNumber(at_least=1))
     max_queued_calls: int | None = attrs.field(
         default=256, converter=off_to_none, validator=WholeNumber(at_least=1, or_off=True)

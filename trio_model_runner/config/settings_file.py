@@ -46,6 +46,7 @@ _CREDENTIALS: Mapping[str, Callable[[str], Credentials]] = {
 }
 _CREDENTIALS_SOURCE = ("credentials_mode", "credentials_path")
 _MOST_NAMES_SHOWN = 10
+_ALIKE = 0.75  # of 1.0, which is the same name
 _NO_CRUNCH = "missing"
 """Stands in for a crunch_id that is not there, so that the other settings can be checked."""
 
@@ -131,7 +132,8 @@ def _read_file(path: str | os.PathLike[str], section: str, options: Options, pro
         tables = {key: value for key, value in table.items() if isinstance(value, dict)}
         if name not in tables:
             wanted = f"[{section}]" if kind_of_secret(section) is None else shown(section)
-            raise ConfigError(f"no table {wanted} in {shown_path(path)}{_hint(name, tables)}")
+            there = _tables_there(name, table, tables) + _hint(name, tables)
+            raise ConfigError(f"no table {wanted} in {shown_path(path)}{there}")
         table = tables[name]
     parts = {option.rpartition(".")[0] for option in options} - {""}
     unknown = []
@@ -148,10 +150,19 @@ def _read_file(path: str | os.PathLike[str], section: str, options: Options, pro
     problems.texts.extend(_unknown(unknown, [*options, *parts], source))
 
 
+def _tables_there(name: str, table: Mapping[str, Any], tables: Collection[str]) -> str:
+    """Say what stands in place of a table that is missing."""
+    if name in table:
+        return f": {name} is {type(table[name]).__name__}, and no table"
+    named = [f"[{each}]" if kind_of_secret(each) is None else shown(each) for each in tables]
+    more = ", ..." if len(named) > _MOST_NAMES_SHOWN else ""
+    return f": it has {', '.join(named[:_MOST_NAMES_SHOWN])}{more}" if named else ": it has no tables"
+
+
 def _read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     content = read_file(path, what="settings", argument="path")
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         reason = "is not UTF-8"
     except RecursionError:
@@ -188,21 +199,38 @@ def _read_environment(prefix: str, options: Options, problems: _Problems) -> Non
             problems.found[paths[name]] = _Found(os.environ[name], f"environment variable {name}")
         elif name.startswith(prefix):
             unknown.append(name)
-    problems.texts.extend(_unknown(unknown, paths, "the environment"))
+    problems.texts.extend(_unknown(unknown, paths, "the environment", prefix))
 
 
-def _unknown(names: Iterable[str], known: Collection[str], source: str) -> Iterator[str]:
+def _unknown(names: Iterable[str], known: Collection[str], source: str, prefix: str = "") -> Iterator[str]:
     """Say which names are unknown, on one line, if there are any."""
     unknown = sorted(names)
     if unknown:
-        listed = ", ".join(f"{shown(name)}{_hint(name, known)}" for name in unknown[:_MOST_NAMES_SHOWN])
+        listed = ", ".join(
+            f"{shown(name)}{_hint(name, known, prefix)}" for name in unknown[:_MOST_NAMES_SHOWN]
+        )
         more = len(unknown) - _MOST_NAMES_SHOWN
         yield f"unknown in {source}: {listed}{f', and {more} more' if more > 0 else ''}"
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {shown(close[0])}?)" if close else ""
+def _hint(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Ask whether a known name is meant, if one is very near.
+
+    Args:
+        name: the unknown name.
+        known: the known ones.
+        prefix: what all of them begin with; it makes none of them more alike.
+    """
+    bare = {each.removeprefix(prefix).casefold().replace("-", "_"): each for each in known}
+    wanted = name.removeprefix(prefix).casefold().replace("-", "_")
+    part, dot, leaf = wanted.rpartition(".")
+    if wanted == "credentials" and "credentials_mode" in bare:
+        return f" (did you mean {shown(bare['credentials_mode'])}?)"
+    if part in bare:  # the table is right, so it is one of its settings
+        bare = {key: each for key, each in bare.items() if key.startswith(part + dot)}
+    elsewhere = [key for key in bare if key.rpartition(".")[2] == leaf]
+    close = elsewhere or difflib.get_close_matches(wanted, bare, n=1, cutoff=_ALIKE)
+    return f" (did you mean {shown(bare[close[0]])}?)" if close else ""
 
 
 def _from_text(value: Any, kind: Any) -> Any:

@@ -13,12 +13,14 @@ import ipaddress
 import math
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import attrs
 
 from ..errors import ConfigError
+from ..given import as_float
 from ..network.named_hosts import host_pattern
 from ..text import advice_on_number, kind_of_secret, shown
 
@@ -48,6 +50,9 @@ _NO_HOSTS = frozenset(("all", "any", "none", "off", "on"))
 """As names of hosts they would allow no gateway; whoever writes them means something else."""
 
 _LONGEST_NAME = 200  # characters
+_LARGEST_TOLD = 1_000_000
+"""A greater bound is part of no rule's text: hardly anybody comes near it."""
+
 _SHORT_WORDS = re.compile(r"(?!([0-9a-fA-F]{2}-){8})[A-Za-z0-9]{1,12}([._-][A-Za-z0-9]{1,12})*")
 """An honest name, however mixed its letters are: ``Bird2026-R1-B2B-Game3``. One in 200 keys of 32 bytes looks
 so in base64 for URLs, which alone has dashes; no key in other letters does."""
@@ -92,12 +97,7 @@ def off_to_none(value: int | Literal["off"] | None) -> int | None:
 
 def to_float(value: float) -> float:
     """Convert a whole number to a float, and leave everything else for the validator."""
-    if type(value) is int:
-        try:
-            return float(value)
-        except OverflowError:
-            return math.inf if value > 0 else -math.inf
-    return value
+    return as_float(value) if type(value) is int else value
 
 
 def to_path(value: Any) -> Any:
@@ -224,13 +224,13 @@ class WholeNumber:
     """
 
     at_least: int
-    at_most: int | None = None
+    at_most: int = sys.maxsize
     or_off: bool = False
 
     @property
     def rule(self) -> str:
-        """The bounds in words."""
-        most = "" if self.at_most is None else f" and <= {self.at_most}"
+        """The bounds in words. Few come near the greatest: those who do are told of it by `_advice`."""
+        most = f" and <= {self.at_most}" if self.at_most <= _LARGEST_TOLD else ""
         off = " or 'off'" if self.or_off else ""
         return f"a whole number >= {self.at_least}{most}{off}"
 
@@ -239,9 +239,13 @@ class WholeNumber:
         if value is None and self.or_off:
             return
         fits = isinstance(value, int) and not isinstance(value, bool) and value >= self.at_least
-        if not fits or (self.at_most is not None and value > self.at_most):  # type: ignore[operator]
-            reason = "it can't be off" if _is_off(value) and not self.or_off else advice_on_number(value)
-            refuse(instance, attribute, self.rule, value, reason=reason)
+        if not fits or value > self.at_most:  # type: ignore[operator]
+            refuse(instance, attribute, self.rule, value, reason=self._advice(value, too_large=fits))
+
+    def _advice(self, value: object, *, too_large: bool) -> str:
+        if too_large:
+            return "" if self.at_most <= _LARGEST_TOLD else f"the largest is {self.at_most}"
+        return "it can't be off" if _is_off(value) and not self.or_off else advice_on_number(value)
 
 
 @attrs.frozen
@@ -308,10 +312,12 @@ class Networks:
             return
         if not isinstance(value, tuple) or not value:
             refuse(instance, attribute, rule, value, reason=_why_no_list(value))
-        for item in value:
-            if not isinstance(item, ipaddress.IPv4Network | ipaddress.IPv6Network):
-                shown_item = item if kind_of_secret(value) is None else value
-                refuse(instance, attribute, rule, shown_item, reason=_why_no_network(shown_item))
+        networks = ipaddress.IPv4Network | ipaddress.IPv6Network
+        wrong = [item for item in value if not isinstance(item, networks)]
+        if len(wrong) > 1 or (wrong and kind_of_secret(value) is not None):
+            refuse(instance, attribute, rule, wrong if kind_of_secret(value) is None else value)
+        if wrong:
+            refuse(instance, attribute, rule, wrong[0], reason=_why_no_network(wrong[0]))
 
 
 def _why_no_list(value: object) -> str:

@@ -23,7 +23,7 @@ from ..groups import describe, one_by_itself
 from ..rpc.ending import EndCause
 from ..security.delegation import ProofLapsed, UnknownIdentity, same_participant
 from ..signal import Signal
-from ..text import readable
+from ..text import quoted, readable
 from ..values.results import ModelError, ModelState
 from .aftermath import Aftermath
 from .attempts import Attempts
@@ -64,6 +64,20 @@ _UNAVAILABLE: Final = frozenset(
 
 _BEGINNINGS: Final = frozenset({Event.BEGUN, Event.ANNOUNCED_AGAIN, Event.MOVED})
 """After these events, the attempts to connect are counted from the first again."""
+
+_STOPPED: Final = "the orchestrator stopped the model"
+_CRASHED: Final = "the orchestrator says that the model crashed"
+_CLOSED: Final = "the connection was closed"
+
+_COMING_UP: Final = frozenset(
+    {
+        ModelState.ANNOUNCED,
+        ModelState.CONNECTING,
+        ModelState.PROVING,
+        ModelState.SETTING_UP,
+        ModelState.JOINING,
+    }
+)
 
 _LAPSED: Final = "the node's proof holds no longer"
 
@@ -111,6 +125,8 @@ class ModelActor:
         self.our_error: Exception | None = None
         self.retired: NodeConnection | None = None
         self.replaced = False
+        self._gone_because = ""
+        self._since = trio.current_time()
         self.runner = ModelRunner(
             self,
             model_id=model_id,
@@ -175,8 +191,19 @@ class ModelActor:
             return f"{ModelState.LOST.value}: {self._steps.connected.connection.loss}"
         if self._life.state is ModelState.REACHABLE and self._steps.connected.must_prove:
             return "its node has not proved that it belongs to the model"
-        state = self._life.state.value
-        return f"{state}: {describe(self.error)}" if self.error is not None else state
+        text = self._life.state.value
+        if self._life.state in _COMING_UP:
+            text = f"announced, but still {text} after {trio.current_time() - self._since:.1f} s"
+        why = self._gone_because if self._life.state is ModelState.GONE else self._why_out()
+        return f"{text}: {why}" if why else text
+
+    def _why_out(self) -> str:
+        """Why it is not ready, where that is known."""
+        if self.error is not None:
+            return describe(self.error)
+        overrun = self.conduct.record.overrun
+        busy = self._life.state is ModelState.SETTING_UP and overrun is not None
+        return f"its node is still busy with {overrun.name}" if busy and overrun is not None else ""
 
     @property
     def channel(self) -> grpclib.client.Channel:
@@ -262,8 +289,13 @@ class ModelActor:
         self.replaced = True
         self._happened(Event.REPLACED)
 
-    def stop(self) -> None:
-        """Let go of it at once; its calls are cut off."""
+    def stop(self, reason: str = _STOPPED) -> None:
+        """Let go of it at once; its calls are cut off.
+
+        Args:
+            reason: why, for those whose calls are cut off.
+        """
+        self._gone_because = reason
         self._happened(Event.STOPPED)
 
     def let_go(self, reason: str) -> None:
@@ -345,6 +377,15 @@ class ModelActor:
             self.error = ProofLapsed(reason)
             self._happened(Event.PROOF_LAPSED, gently=gently)
 
+    def note_late_setup(self, timeout: float) -> None:
+        """Its Setup was not answered in time; its node is asked until it is through."""
+        self.error = ModelError(f"Setup was not answered within {timeout:g} s (setup_timeout)")
+        logger.warning(
+            "model %s is still setting up: %s; it joins when its node is through",
+            quoted(self.runner.model_id),
+            self.error,
+        )
+
     def renew(self, reason: str) -> None:
         """Its node has no instance: go through setup again at once, on a new connection."""
         if self._steps.node is not None and self._life.heeds(Event.INSTANCE_LOST):
@@ -374,7 +415,7 @@ class ModelActor:
             self.conduct.note_call(evidence, outcome, detail, overrun)
             return
         # A success, as nearly always, and nothing counts against the model: this must cost next to nothing.
-        standing.succeeded_at = trio.current_time()
+        standing.succeeded_at = form.succeeded_at = trio.current_time()
         evidence.witness = record.model_id
         mark = record.success_mark
         if form.latest is not mark:
@@ -496,6 +537,7 @@ class ModelActor:
             self._steps.reason = JoinReason.RESTARTED
             self.watch.go_on(self._steps.connected)
         if state is not previous:
+            self._since = trio.current_time()
             self._changed.send()
             self._supervisor.state_changed(self.runner, previous)
 
@@ -512,12 +554,17 @@ class ModelActor:
         if self.conduct.record.connected:
             self.conduct.note_loss(stood=0.0, peaceful=True)
         assert self._nursery is not None
-        self._nursery.start_soon(self._close, node, gently and not node.connection.lost)
+        reason = {ModelState.GONE: self._gone_because, ModelState.RECOVERING: _CRASHED}.get(self.state)
+        gently = gently and not node.connection.lost
+        self._nursery.start_soon(self._close, node, gently, reason or _CLOSED)
 
     @enable_ki_protection
-    async def _close(self, node: NodeConnection, gently: bool) -> None:
+    async def _close(self, node: NodeConnection, gently: bool, reason: str) -> None:
         connection = node.connection
-        close = connection.finish if gently else connection.aclose
-        await close(self._config.shutdown_grace)
+        grace = self._config.shutdown_grace
+        if gently:
+            await connection.finish(grace)
+        else:
+            await connection.aclose(grace, reason=reason)
         if node.flooded_us:  # it may have been on a connection that its node has retired
             self._attempts.note_flood(trio.current_time())

@@ -155,7 +155,7 @@ async def prove(node: NodeConnection, service: NodeService, timeout: float) -> N
             await _ask(node, empty_setup, timeout, "an empty Setup", exempt=False)
     except GRPCError as error:
         if node.must_prove:
-            raise _refusal("the node did not prove itself", error) from error
+            raise _refusal("the node did not prove itself", error) from None
 
 
 async def greet(node: NodeConnection, timeout: float) -> None:
@@ -177,7 +177,7 @@ async def greet(node: NodeConnection, timeout: float) -> None:
         await _ask(node, HEALTH_CHECK, timeout, "the health check", exempt=True)
     except GRPCError as error:
         if not is_unknown_method(error):
-            raise _refusal("the node refuses the health check", error) from error
+            raise _refusal("the node refuses the health check", error) from None
 
 
 def _refusal(text: str, error: GRPCError) -> BringUpError | ConnectionError:
@@ -289,5 +289,5 @@ def _answer(
         return node.answer(call, asked_at=asked_at, exempt=exempt)
     except GRPCError as error:
         if is_about_the_way(error):
-            raise ConnectionError(f"{what}: {status_text(error)}") from error
+            raise ConnectionError(f"{what}: {status_text(error)}") from None  # which says it all
         raise

@@ -26,6 +26,7 @@ from ..errors import InvalidAnswer, ProofFailed
 from ..rpc.call import Answer, UnaryCall
 from ..rpc.receiver import CallInterrupted
 from ..services.base import AnswerCode, Request, ServiceAnswer
+from ..text import named_error
 from ..values.encoded import Encoded
 from ..values.results import PredictResult, Status
 from .actor import ModelActor, ModelUnavailableError
@@ -56,7 +57,7 @@ from .policy import (
     outcome_of_value,
 )
 from .queueing import QueueFullError, Turn
-from .round_spec import Requests, RoundSpec, Value
+from .round_spec import FunctionRaised, Requests, RoundSpec, Value
 
 __all__ = ["Call"]
 
@@ -86,6 +87,7 @@ class Call:
 
     __slots__ = (
         "_actor",
+        "_behind",
         "_evidence",
         "_first_handed_over_at",
         "_handed_over_at",
@@ -96,6 +98,7 @@ class Call:
         "_progress",
         "_renewed",
         "_request",
+        "_request_for",
         "_requests",
         "_spec",
         "_turn",
@@ -131,11 +134,13 @@ class Call:
         self._first_handed_over_at: float | None = None
         self._handed_over_at = 0.0
         self._request: Request | None = None
+        self._request_for: NodeConnection | None = None
         self._node: NodeConnection | None = None
         self._unary: UnaryCall | None = None
         self._undecoded: Encoded | None = None
         self._turn: Turn | None = None
         self._was_behind = False
+        self._behind = 0
         overrun = actor.conduct.record.overrun
         if overrun is not None:
             overrun.open_window(trio.current_time(), self.deadline)
@@ -149,6 +154,7 @@ class Call:
         else:
             try:
                 self._turn = actor.take_turn(joining=self._joining)
+                self._behind = self._turn.behind
             except QueueFullError as error:
                 self._end(outcome_of_fact(Fact.QUEUE_FULL), str(error))
 
@@ -215,7 +221,7 @@ class Call:
                 if self._undecoded is not None:
                     readers, sender = self._actor.frame_readers, self._actor.runner.model_id
                     self._end_with(await value_of_slow(self._spec, self._undecoded, readers, sender))
-                elif await self._make_request():
+                else:
                     await self._attempt()
         finally:
             self.leave()
@@ -261,29 +267,48 @@ class Call:
         self._end(outcome, text, error=TimeoutError(text))
 
     def _waited_for(self) -> str:
-        if self._was_behind:
-            return "behind another call"
+        """What this call waited for, whose turn did not come, or came too late."""
         overrun = self._actor.conduct.record.overrun
-        return self._actor.condition if overrun is None else f"still busy with {overrun.name}"
+        busy = f"still busy with {overrun.name}" if overrun is not None else self._actor.condition
+        if not self._behind:
+            return busy
+        behind = "another call" if self._behind == 1 else f"{self._behind} other calls"
+        text = f"behind {behind} of this model, within a timeout of {self._spec.timeout:g} s"
+        return text if self._was_behind else f"{text}; {busy}"
 
     async def _make_request(self) -> bool:
-        """Make the request, once; False if that fails."""
-        if self._request is None:
-            try:
-                self._request, self._evidence = await self._requests.for_model(self._actor.runner)
-            except Exception as error:  # the coordinator's code: any error is this model's result
-                outcome = outcome_of_fact(Fact.COORDINATORS_CODE_RAISED)
-                self._end(outcome, f"arguments: {error!r}", error=error)
-                return False
+        """Make the request; False if that fails."""
+        try:
+            self._request, self._evidence = await self._requests.for_model(self._actor.runner)
+        except FunctionRaised as raised:  # the coordinator's code: any error is this model's result
+            error = raised.error
+            self._end_by_mistake(f"the function raised {named_error(error)}", error, raised=error)
+            return False
+        except Exception as error:
+            self._end_by_mistake(str(error), error)
+            return False
         return True
+
+    def _end_by_mistake(self, text: str, error: Exception, *, raised: Exception | None = None) -> None:
+        """The arguments for this model can't be had, or can't be sent."""
+        text = f"arguments: {text}"
+        self._requests.mistakes.note(text, raised)
+        self._end(outcome_of_fact(Fact.COORDINATORS_CODE_RAISED), text, error=error)
 
     async def _attempt(self) -> None:
         """Send the request, once more if it was sent before, and wait for what comes of it."""
-        assert self._request is not None
         if self._waits is not None:
             await trio.sleep(next(self._waits))
         try:
             node = await self._wait_usable()
+            while (
+                self._request_for is not node
+            ):  # `on_join` may change what the coordinator's function returns
+                if not await self._make_request():
+                    return
+                self._request_for = node
+                node = await self._wait_usable()
+            assert self._request is not None
             unary = await node.new_call(self._request)
         except ModelUnavailableError as error:
             self._end(outcome_of_fact(Fact.MODEL_LEFT), str(error))
@@ -323,7 +348,8 @@ class Call:
             self._first_handed_over_at = now
         # In whole milliseconds, which a round's calls have in common, and the headers made of them.
         left = max(0.0, self.deadline - now)
-        return left if math.isinf(left) else math.ceil(left * 1000) / 1000
+        milliseconds = left * 1000
+        return left if math.isinf(milliseconds) else math.ceil(milliseconds) / 1000
 
     def _settle(self) -> None:
         """Make the result of what came back, unless something has to be done for it first."""
@@ -387,8 +413,6 @@ class Call:
             self._progress = Progress.WAITING
         if must_be_set_up and not (self._renewed or self._joining):
             self._renewed = True
-            if self._requests.same is None:
-                self._request = None  # `on_join` may change what the coordinator's function returns
             self._actor.renew(f"the node has no instance: {read.message}")
         else:
             outcome = outcome_of_answer(read.code, optional=self._spec.optional)
@@ -409,6 +433,8 @@ class Call:
             self._end(OUTCOME_OF_A_VALUE, value=value.value)
         else:
             outcome = outcome_of_value(value.error, misfits_count=value.misfits_count)
+            if is_coordinators(outcome):
+                self._requests.mistakes.note(value.detail, value.error if value.raised else None)
             self._end(outcome, value.detail, error=value.error)
 
     def _may_have_reached_the_model(self) -> bool:

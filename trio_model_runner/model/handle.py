@@ -208,6 +208,8 @@ class ModelRunner:
         What the model does is in the result's status, and is never raised. In `on_join`, this calls the model
         before it takes part in rounds.
         """
+        if method is None:  # which would predict
+            raise TypeError("method: must be a str, got NoneType")
         return await self._operator.call(
             method,
             arguments,

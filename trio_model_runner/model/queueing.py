@@ -21,11 +21,16 @@ class QueueFullError(Exception):
 
 
 class Turn:
-    """A place in a `CallQueue`. The task that took it must call `leave`, whatever happens."""
+    """A place in a `CallQueue`. The task that took it must call `leave`, whatever happens.
 
-    __slots__ = ("_came", "_queue")
+    Attributes:
+        behind: how many places were taken before it when it was taken.
+    """
+
+    __slots__ = ("_came", "_queue", "behind")
 
     def __init__(self, queue: CallQueue) -> None:
+        self.behind = len(queue)
         self._queue = queue
         self._came: trio.Event | None = None  # made when somebody waits, and set once
 

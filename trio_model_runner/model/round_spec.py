@@ -18,9 +18,10 @@ import attrs
 
 from ..config import ClusterConfig
 from ..errors import InvalidAnswer
+from ..given import check_flag, seconds_given
 from ..returns import Structurer, structurer
 from ..services.base import Request, ServiceAnswer
-from ..text import advice_on_number, shown
+from ..text import named_error
 from ..values.data import Arguments, decode_encoded
 from ..values.effort import NEVER_LONG_BYTES, takes_long_to_decode
 from ..values.encoded import DataType, Encoded
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ..values.results import Model
     from .policy import RoundEvidence
 
-__all__ = ["CallOptions", "Requests", "RoundSpec", "Value", "check_is_number", "check_size"]
+__all__ = ["CallOptions", "FunctionRaised", "Mistakes", "Requests", "RoundSpec", "Value", "check_size"]
 
 
 class CallOptions(TypedDict, total=False):
@@ -45,6 +46,39 @@ class CallOptions(TypedDict, total=False):
     decode: bool
 
 
+class FunctionRaised(Exception):
+    """A function that the coordinator gave raised an exception.
+
+    Attributes:
+        error: that exception.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@attrs.define
+class Mistakes:
+    """What goes wrong on the coordinator's own side of one round, to be said once, not once for each model.
+
+    Attributes:
+        count: for how many models.
+        text: the first of them, in words.
+        raised: the exception that the coordinator's own function raised, if that is the first of them.
+    """
+
+    count: int = 0
+    text: str = ""
+    raised: Exception | None = None
+
+    def note(self, text: str, raised: Exception | None = None) -> None:
+        """Note one."""
+        if not self.count:
+            self.text, self.raised = text, raised
+        self.count += 1
+
+
 @attrs.define
 class Value:
     """What has become of an answer: a value, or why there is none. Not frozen, which would take longer.
@@ -54,12 +88,14 @@ class Value:
         error: why there is none; None if there is.
         misfits_count: if the answer does not fit, that is the model's failure.
         detail: the same in words.
+        raised: the error is one that the coordinator's own function raised.
     """
 
     value: Any = None
     error: Exception | None = None
     misfits_count: bool = True
     detail: str = ""
+    raised: bool = False
 
 
 @attrs.frozen
@@ -127,17 +163,10 @@ class RoundSpec:
         """
         if not isinstance(method, str):
             raise TypeError(f"method: must be a str, got {type(method).__name__}")
-        timeout = config.timeout if timeout is None else timeout
-        check_is_number(timeout)
-        if not timeout > 0:
-            raise ValueError(f"timeout: must be > 0 seconds, got {timeout!r}")
-        try:
-            timeout = float(timeout)
-        except OverflowError as error:
-            raise ValueError("timeout: must be a number of seconds; math.inf is no limit") from error
+        timeout = config.timeout if timeout is None else seconds_given(timeout)
         for name, flag in (("optional", optional), ("sit_out", sit_out), ("decode", decode)):
-            if not isinstance(flag, bool):
-                raise TypeError(f"{name}: must be True or False, got {type(flag).__name__}")
+            if not isinstance(flag, bool):  # one call less on the way of every round
+                check_flag(flag, name)
         if not decode and returns is not None:
             raise TypeError("returns: not with decode=False: an answer that is not decoded is an Encoded")
         return cls(
@@ -195,19 +224,8 @@ class RoundSpec:
         except InvalidAnswer as error:
             return Value(error=error, misfits_count=self.blame_misfits, detail=str(error))
         except Exception as error:  # the coordinator's code: any error is this model's result
-            return Value(error=error, detail=f"returns: {error!r}")
-
-
-def check_is_number(timeout: object) -> None:
-    """Refuse a timeout that is no number; which numbers it may be is for the caller to say.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        advice = advice_on_number(timeout)
-        text = f"timeout: must be a number of seconds, got {shown(timeout)}"
-        raise TypeError(f"{text}: {advice}" if advice else text)
+            text = f"returns: the function raised {named_error(error)}"
+            return Value(error=error, detail=text, raised=True)
 
 
 def check_size(request: Request, limit: int) -> None:
@@ -234,6 +252,7 @@ class Requests:
         same: the request where it is the same for all models, once `prepare` has made it.
         evidence: what is known of that request; of no request, where a function makes them.
         metadata: header fields that all requests carry; set before `prepare`.
+        mistakes: what the coordinator's own functions did wrong.
 
     Raises:
         TypeError: `arguments` is neither.
@@ -247,6 +266,7 @@ class Requests:
         "_new_evidence",
         "evidence",
         "metadata",
+        "mistakes",
         "same",
     )
 
@@ -272,6 +292,7 @@ class Requests:
         self._evidence_of: dict[Hashable, RoundEvidence] = {}
         self.evidence = new_evidence(arguments.shape if isinstance(arguments, Arguments) else None)
         self.metadata: RawFields = ()
+        self.mistakes = Mistakes()
         self.same: Request | None = None
 
     async def prepare(self) -> None:
@@ -290,12 +311,16 @@ class Requests:
         Models whose arguments have the same shape are each other's witnesses.
 
         Raises:
-            Exception: whatever the coordinator's function raises, or what it made can't be sent.
+            FunctionRaised: the coordinator's function raised something.
+            TypeError, ValueError: what it made can't be sent.
         """
         if self.same is not None:
             return self.same, self.evidence
         assert callable(self._arguments)
-        arguments = call_interruptibly(self._arguments, model)
+        try:
+            arguments = call_interruptibly(self._arguments, model)
+        except Exception as error:
+            raise FunctionRaised(error) from None
         if not isinstance(arguments, Arguments):
             raise TypeError(f"the function must return Arguments(...), got {type(arguments).__name__}")
         request = await self._encode(arguments)

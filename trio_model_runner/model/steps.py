@@ -69,6 +69,9 @@ class SteppingActor(Protocol):
     watch: Watch
     retired: NodeConnection | None
 
+    def note_late_setup(self, timeout: float) -> None:
+        """A Setup was not answered within `timeout` seconds."""
+
     def note_lapse(self, node: NodeConnection) -> None:
         """What is not sent yet must not be sent on this connection, whose node is proved no longer."""
 
@@ -120,6 +123,11 @@ class Steps:
         """The connection, in a step that has one."""
         assert self.node is not None
         return self.node
+
+    @property
+    def setup_timeout(self) -> float:
+        """Seconds that one Setup may take."""
+        return self._config.setup_timeout
 
     @property
     def _service(self) -> NodeService:
@@ -302,6 +310,7 @@ class _BusyNode:
 
     async def wait_after_overrun(self, node: NodeConnection, began: float) -> None:
         self._actor.watch.begin_for_setup(node, began)
+        self._actor.note_late_setup(self._steps.setup_timeout)
         await self._wait(node)
 
     def note_sent(self) -> None:

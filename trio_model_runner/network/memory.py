@@ -122,12 +122,32 @@ class MemoryNetwork(Network):
             direction: the way in which bytes vanish. Connecting waits, whichever it is.
 
         Raises:
-            ValueError: there are no places; see `cut_everything`.
+            ValueError: there are no places, see `cut_everything`; or a server is on another network.
+            TypeError: a place is none.
         """
         if not places:
             raise ValueError("nothing to cut; cut_everything() cuts the whole network")
+        for place in places:
+            self._check_place(place)
         return self._cuts.add(places, direction)
+
+    def _check_place(self, place: object) -> None:
+        """A cut that covers nothing would let a test pass that shows nothing."""
+        if isinstance(place, str) or _is_address(place):
+            return
+        if not _is_address((getattr(place, "host", None), getattr(place, "port", None))):
+            text = "a place must be a host, a host and a port in a tuple, or a server with host and port"
+            raise TypeError(f"{text}, got {type(place).__name__}")
+        if getattr(place, "network", self) is not self:
+            raise ValueError(f"the {type(place).__name__} is not on this network: it can't be cut off it")
 
     def cut_everything(self, *, direction: Direction = Direction.BOTH) -> Cut:
         """Cut the ways to and from all servers, those that come later, too; else as `cut`."""
         return self._cuts.add(None, direction)
+
+
+def _is_address(value: object) -> bool:
+    if not (isinstance(value, tuple) and len(value) == 2):
+        return False
+    host, port = value
+    return isinstance(host, str) and isinstance(port, int)

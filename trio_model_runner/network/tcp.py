@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from ..errors import ConfigError
-from ..groups import one_by_itself
+from ..groups import one_by_itself, reason_of
 from ..text import kind_of_secret, shown
 from .addresses import address_text
 from .base import Network
@@ -111,8 +111,14 @@ async def _resolve(host: str, port: int) -> Sequence[str]:
 
 async def _open(address: str, port: int) -> trio.SocketStream:
     """Connect to an IP address."""
-    with one_by_itself():  # a KeyboardInterrupt comes out of Trio's own tasks in a group
-        return await trio.open_tcp_stream(address, port)
+    try:
+        with one_by_itself():  # a KeyboardInterrupt comes out of Trio's own tasks in a group
+            return await trio.open_tcp_stream(address, port)
+    except OSError as error:
+        if not isinstance(error.__cause__, ExceptionGroup):
+            raise
+        failed = _failure(address_text(address, port), error.__cause__)
+    raise failed
 
 
 def _families_in_turn(addresses: Sequence[str]) -> list[str]:
@@ -132,6 +138,11 @@ def _all_failed(host: str, port: int, errors: Sequence[OSError]) -> OSError:
         cause = error.__cause__
         reasons += cause.exceptions if isinstance(cause, ExceptionGroup) else [error]
     text = f"all attempts to connect to {address_text(host, port)} failed"
-    error = OSError(text)
-    error.__cause__ = ExceptionGroup(text, reasons)
+    return _failure(text, ExceptionGroup(text, reasons))
+
+
+def _failure(text: str, causes: ExceptionGroup[Exception]) -> OSError:
+    """An error that says why, which Trio's own does not; its cause is the same."""
+    error = OSError(f"{text}: {', '.join(dict.fromkeys(map(reason_of, causes.exceptions)))}")
+    error.__cause__ = causes
     return error

@@ -22,6 +22,7 @@ import trio
 from ..groups import one_by_itself
 from ..network.tls import TLSNetwork
 from ..signal import Signal
+from ..text import quoted
 from .conversation import Conversation
 from .lasting_trouble import LastingTrouble
 from .line import Line
@@ -207,7 +208,9 @@ class OrchestratorFeed:
         for report in list(self._reports.values()):
             if newest.get((report.model_id, report.host)) != (report.deployment_id,):
                 del self._reports[report.model_id]
-                logger.info("not reporting %s: it does not run there any more", report)
+                logger.info(
+                    "model %s is not reported: it does not run there any more", quoted(report.model_id)
+                )
         deliver(init)
         self._reports_changed.send()  # they can be sent now
 
@@ -217,7 +220,9 @@ class OrchestratorFeed:
             await self._reports_changed.wait_until(lambda: self._connected and bool(self._reports))
             model_id, report = next(iter(self._reports.items()))
             await line.send(report.to_message())
-            logger.info("reported %s", report)
+            logger.info(
+                "reported model %s as %s: %s", quoted(report.model_id), report.code, quoted(report.reason)
+            )
             if self.on_sent is not None:
                 self.on_sent(report)
             if self._reports.get(model_id) == report:  # if it is a newer one, that is sent next

@@ -23,7 +23,7 @@ them; see `framing`.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import trio
 
@@ -46,6 +46,9 @@ _HANDSHAKE_BYTES = 1024 * 1024  # the longest answer to the handshake, with the 
 _FIRST_BYTES = 200
 _PIECE_BYTES = 16 * 1024  # a part of a frame is handed over when it is as long, or ends
 _ABNORMAL_CLOSURE = 1006  # no close frame came (RFC 6455, section 7.4.1)
+_HTTP2_SETTINGS: Final = b"\4"
+"""The type of the frame that a server of HTTP/2 sends first, after three bytes of length."""
+
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # an alert, a handshake; then a version (RFC 8446, section 5.1)
 
 
@@ -302,6 +305,8 @@ def _describe_failed_handshake(error: Exception | None, first_bytes: bytes, *, e
         return f"the server closed the connection during the handshake{hint}"
     if first_bytes.startswith(_TLS_RECORDS):
         return "the server speaks TLS, which is switched off here: tls=True, or tls_ca_file, switches it on"
+    if first_bytes[:1] == b"\0" and first_bytes[3:4] == _HTTP2_SETTINGS:
+        return "the server does not speak WebSocket, but HTTP/2, as nodes do: is it a node's port?"
     answer = quoted(first_bytes.partition(b"\r\n")[0].decode("latin-1"))
     return f"the server does not speak WebSocket: it answered {answer}"
 

@@ -21,8 +21,9 @@ import typing
 import uuid
 from collections.abc import Callable, Mapping
 from enum import Enum, Flag
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
+from .kinds import plain
 from .strict import PRIMITIVES, MisfitError, UnsupportedTypeError, listed, name_of
 
 __all__ = ["ReadKey", "read_key_as"]
@@ -51,7 +52,7 @@ def read_key_as(kind: Any) -> ReadKey | None:
     Raises:
         UnsupportedTypeError: no key can become a `kind`, or not with certainty.
     """
-    kind = _plain(kind)
+    kind = plain(kind)
     if kind in (str, Any, object):
         return None
     table = _texts_of(kind)
@@ -72,32 +73,23 @@ def read_key_as(kind: Any) -> ReadKey | None:
     raise UnsupportedTypeError(f"a key can't be made a {name_of(kind)}: {_POSSIBLE}; give a function instead")
 
 
-def _plain(kind: Any) -> Any:
-    """The type behind ``NewType``, ``Annotated`` and ``type X = ...``."""
-    while True:
-        if isinstance(kind, typing.NewType):
-            kind = kind.__supertype__
-        elif typing.get_origin(kind) is Annotated:
-            kind = kind.__origin__
-        elif hasattr(kind, "__value__") and not isinstance(kind, type):
-            kind = kind.__value__
-        else:
-            return types.NoneType if kind is None else kind
-
-
 def _int(text: str) -> int:
     if not _WHOLE.fullmatch(text):
         raise MisfitError("must be int")
-    if len(text) > _LONGEST_WHOLE or not -_LARGEST <= int(text) < _LARGEST:
+    if not _is_of_64_bits(text):
         raise MisfitError("must be int of 64 bits at most")
     return int(text)
+
+
+def _is_of_64_bits(text: str) -> bool:
+    return len(text) <= _LONGEST_WHOLE and -_LARGEST <= int(text) < _LARGEST
 
 
 def _float(text: str) -> float:
     """A float as `json` writes it, or a whole number, as everywhere where a float is wanted."""
     if len(text) <= _LONGEST_FLOAT:
-        if _WHOLE.fullmatch(text):
-            return float(_int(text))
+        if _WHOLE.fullmatch(text) and _is_of_64_bits(text):
+            return float(text)
         if text in _NO_NUMBERS:
             return _NO_NUMBERS[text]
         try:
@@ -131,11 +123,13 @@ def _texts_of(kind: Any) -> Mapping[str, Any] | None:
         choices = [(each.value, each) for each in kind]
     else:
         return None
+    if not choices:
+        raise UnsupportedTypeError(f"{name_of(kind)} has no members")
     texts: dict[str, Any] = {}
-    for plain, each in choices:
-        text = _text_of(plain)
+    for value, each in choices:
+        text = _text_of(value)
         if text is None:
-            name = type(plain).__name__
+            name = type(value).__name__
             raise UnsupportedTypeError(f"{each!r} of {name_of(kind)} can't be a key, since it is a {name}")
         if text in texts:
             raise UnsupportedTypeError(
@@ -145,21 +139,21 @@ def _texts_of(kind: Any) -> Mapping[str, Any] | None:
     return texts
 
 
-def _text_of(plain: Any) -> str | None:
+def _text_of(value: Any) -> str | None:
     """What `json` makes of a key; None if it can't be one."""
-    if isinstance(plain, str):
-        return str.__str__(plain)
-    if plain is None:
+    if isinstance(value, str):
+        return str.__str__(value)
+    if value is None:
         return "null"
-    if isinstance(plain, bool):
-        return "true" if plain else "false"
-    if isinstance(plain, int):
-        return int.__repr__(plain)
-    if not isinstance(plain, float):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if not isinstance(value, float):
         return None
-    if math.isfinite(plain):
-        return float.__repr__(plain)
-    return "NaN" if plain != plain else "Infinity" if plain > 0 else "-Infinity"
+    if math.isfinite(value):
+        return float.__repr__(value)
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
 
 
 def _one_of(table: Mapping[str, Any]) -> ReadKey:
@@ -178,7 +172,7 @@ def _union(kind: Any) -> ReadKey:
     Raises:
         UnsupportedTypeError: a text could be a key of two members.
     """
-    members = {_plain(member): None for member in typing.get_args(kind)}
+    members = {plain(member): None for member in typing.get_args(kind)}
     tables = {member: _texts_of(member) for member in members}
     more = [member for member, table in tables.items() if table is None]
     known: dict[str, Any] = {}

@@ -26,6 +26,7 @@ __all__ = [
     "choice",
     "listed",
     "name_of",
+    "require_members",
     "same",
     "wrong",
 ]
@@ -40,6 +41,17 @@ _LONGEST_QUOTED: Final = 1000
 _MOST_FLAGS: Final = 16
 """With so many flags, all combinations of them take 25 MB."""
 
+
+_DAY: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_AFTER_HOUR: Final = r":[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?"
+_ZONE: Final = r"(Z|[+-][0-9]{2}(:?[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?)?"
+
+_ISO_8601: Final = (
+    (datetime.datetime, re.compile(f"{_DAY}([T ][0-9]{{2}}({_AFTER_HOUR})?{_ZONE})?")),
+    (datetime.date, re.compile(_DAY)),
+    (datetime.time, re.compile(f"[0-9]{{2}}{_AFTER_HOUR}{_ZONE}")),
+)
+"""What is taken, with separators: for Python "20200101" would be a time as well."""
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -85,7 +97,7 @@ def _date(value: Any, kind: Any) -> Any:
     if type(value) is not str:
         raise wrong(kind, value)
     try:
-        if len(value) > _LONGEST_QUOTED:
+        if not next(form for base, form in _ISO_8601 if issubclass(kind, base)).fullmatch(value):
             raise ValueError
         return kind.fromisoformat(value)
     except ValueError:
@@ -111,7 +123,12 @@ def _never(value: Any, kind: Any) -> Any:
 
 def _special(value: Any, kind: Any) -> Any:
     """Make a `kind`, which is a class of the coordinator's own or an enum, from a value of its base class."""
-    return _member(value, kind) if issubclass(kind, Enum) else kind(value)
+    if issubclass(kind, Enum):
+        return _member(value, kind)
+    try:
+        return kind(value)
+    except KeyError:  # for `cattrs` that is a field which is missing
+        raise MisfitError(f"must be {name_of(kind)}") from None
 
 
 def _member(value: Any, kind: Any) -> Any:
@@ -136,7 +153,7 @@ def _member(value: Any, kind: Any) -> Any:
 def _missing(value: Any, kind: Any) -> Any:
     try:
         found = kind._missing_(value)
-    except ValueError:
+    except (ValueError, LookupError):  # it looked the value up, say
         return None
     return found if isinstance(found, kind) else None
 
@@ -152,6 +169,19 @@ def _members(kind: Any) -> tuple[dict[tuple[type, Any], Any], list[Any]]:
         if not forms:
             others.append(member)
     return simple, others
+
+
+def require_members(kind: Any) -> None:
+    """Find out now whether an answer can be a member of an enum.
+
+    Raises:
+        UnsupportedTypeError: JSON has none of its members.
+    """
+    if issubclass(kind, Flag) or kind._missing_.__func__ is not Enum._missing_.__func__:  # type: ignore[attr-defined]
+        return
+    simple, others = _members(kind)
+    if not simple and not any(isinstance(each.value, (list, tuple, Mapping)) for each in others):
+        raise UnsupportedTypeError(f"{name_of(kind)} has no member whose value JSON has")
 
 
 def _form(value: Any) -> tuple[type, Any]:
@@ -234,11 +264,16 @@ PRIMITIVES: dict[type, Hook] = {
 def choice(kind: Any) -> Hook:
     """Make the hook for a ``Literal[...]``. True may come as 1, and a member of an enum as its value."""
     choices = [(each.value if isinstance(each, Enum) else each, each) for each in kind.__args__]
+    # In whichever order the choices are written, it is the same type for Python.
+    in_order = sorted(choices, key=lambda pair: (isinstance(pair[1], Enum), repr(pair[1])))
 
     def choose(value: Any, _: Any) -> Any:
-        for plain, each in choices:
-            if same(plain, value):
+        fitting = [(plain, each) for plain, each in in_order if same(plain, value)]
+        for plain, each in fitting:
+            if type(plain) is type(value):
                 return each
+        if fitting:
+            return fitting[0][1]
         raise MisfitError(f"must be one of {listed([plain for plain, _ in choices])}")
 
     return choose

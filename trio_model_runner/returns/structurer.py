@@ -43,7 +43,7 @@ class Structurer:
             return self.convert(answer)
         except ValueError as error:
             misfits = misfits_of_pydantic(error)
-            reason = str(error) if misfits is None else describe_misfits(misfits)
+            reason = (str(error) or type(error).__name__) if misfits is None else describe_misfits(misfits)
             raise InvalidAnswer(f"the answer does not fit: {reason}", value=answer) from error
 
 

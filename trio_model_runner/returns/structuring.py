@@ -15,14 +15,12 @@ This module must not know of models or calls. It imports `cattrs`, so import it 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import inspect
 import operator
 import threading
-import types
 import typing
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from enum import Enum
 from typing import Any, Final, Literal
 
@@ -35,9 +33,20 @@ from ..abandoned import stop_if_abandoned
 from .for_pydantic import bound_for
 from .hashes import Hashes, set_of
 from .keys import ReadKey, read_key_as
+from .kinds import form_of, is_typed_dict, is_union, length_of, may_be, members_of, plain
 from .mappings import maker_of, types_of_items
 from .misfits import Misfit, describe_misfits, misfits_of_pydantic
-from .strict import PRIMITIVES, Hook, MisfitError, UnsupportedTypeError, choice, name_of, wrong
+from .strict import (
+    PRIMITIVES,
+    Hook,
+    MisfitError,
+    UnsupportedTypeError,
+    choice,
+    name_of,
+    require_members,
+    wrong,
+)
+from .typed_dicts import resolved
 
 __all__ = ["structure_as"]
 
@@ -47,7 +56,6 @@ _ENOUGH: Final = 20
 _LONGEST_REASON: Final = 200
 """How many characters are kept of the text of a coordinator's validator, which may quote the value."""
 
-_LISTS = (list, tuple)
 _OF_FRAMES = ("pyarrow", "pandas")
 
 
@@ -61,6 +69,9 @@ def structure_as(wanted: Any) -> Callable[[Any], Any]:
     """
     try:
         return _structurer(wanted)
+    except RecursionError:
+        reason = "it holds ever other types; give a function instead"
+        raise TypeError(f"returns: no answer can be made a {name_of(wanted)}: {reason}") from None
     except Exception as error:  # a name that can't be resolved, say
         raise TypeError(f"returns: no answer can be made a {name_of(wanted)}: {error}") from error
 
@@ -81,10 +92,20 @@ def _structurer(wanted: Any) -> Callable[[Any], Any]:
     return structure
 
 
+class _Converter(cattrs.Converter):
+    """Finds enums that no answer can be a member of, wherever they are in a type, when hooks are made."""
+
+    def get_structure_hook(self, type: Any, cache_result: bool = True) -> Hook:  # noqa: A002 - `cattrs` names it
+        """Return the hook for a type."""
+        if inspect.isclass(type) and issubclass(type, Enum):
+            require_members(type)
+        return super().get_structure_hook(type, cache_result)
+
+
 @functools.cache
 def _converter(*, explaining: bool) -> cattrs.Converter:
     """The converter that stops at the first misfit, or the one that knows places and gathers a few."""
-    converter = cattrs.Converter(detailed_validation=explaining, structure_fallback_factory=_unknown)
+    converter = _Converter(detailed_validation=explaining, structure_fallback_factory=_unknown)
     finish = _tallied if explaining else _as_it_is
     for kind, hook in PRIMITIVES.items():
         converter.register_structure_hook(kind, finish(hook))
@@ -165,24 +186,41 @@ class _Selective:
         self._converter = converter
         self._finish = finish
         self._passing = threading.local()
+        self._making = threading.local()
 
     def must_check(self, kind: Any) -> bool:
         """Say whether values of this type need a check."""
         if getattr(self._passing, "kind", None) is kind:
             self._passing.kind = None
             return False
-        return _is_union(kind) or typing.get_origin(kind) is Literal or bool(_form(kind))
+        return is_union(kind) or typing.get_origin(kind) is Literal or bool(form_of(kind))
 
     def hook(self, kind: Any) -> Hook:
-        """Make the hook for a type that needs a check."""
+        """Make the hook for a type that needs a check. A type in itself has the hook that is being made."""
+        making: dict[Any, list[Hook]] = self._making.__dict__.setdefault("hooks", {})
+        if kind in making:
+            made = making[kind]
+            return lambda value, _: (made[0] if made else self._converter.get_structure_hook(kind))(
+                value, kind
+            )
+        making[kind] = []
+        try:
+            making[kind].append(self._hook(kind))
+            return making[kind][0]
+        finally:
+            del making[kind]
+
+    def _hook(self, kind: Any) -> Hook:
         if typing.get_origin(kind) is Literal:
             return self._finish(choice(kind))
-        return self._finish(self._union(kind) if _is_union(kind) else self._checked(kind))
+        return self._finish(self._union(kind) if is_union(kind) else self._checked(kind))
 
     def _checked(self, kind: Any) -> Hook:
-        form, length, origin = _form(kind), _length(kind), typing.get_origin(kind) or kind
+        form, length, origin = form_of(kind), length_of(kind), typing.get_origin(kind) or kind
         self._resolve(kind)
-        if issubclass(origin, Mapping) and not _has_fields(origin):
+        if is_typed_dict(origin):
+            structure = self._of_typed_dict(kind)
+        elif issubclass(origin, Mapping):
             structure = self._of_mapping(kind)
         elif issubclass(origin, Set):
             structure = self._of_set(kind)
@@ -202,18 +240,18 @@ class _Selective:
         return check
 
     def _union(self, kind: Any) -> Hook:
-        members = typing.get_args(kind)
+        members = members_of(kind)
         expected = f"must be {' or '.join(map(name_of, members))}"
-        objects = [member for member in members if _form(member) is Mapping]
+        objects = [member for member in members if form_of(plain(member)) is Mapping]
         hooks: list[tuple[Any, Hook]] = []
         if len(objects) > 1:
             together = functools.reduce(operator.or_, objects)
             hooks.append((together, self._told_apart(together)))
-            members = tuple(member for member in members if member not in objects)
-        hooks += [(member, self._converter.get_structure_hook(member)) for member in members]
+            members = [member for member in members if member not in objects]
+        hooks += [(plain(member), self._converter.get_structure_hook(member)) for member in members]
 
         def structure(value: Any, _: Any) -> Any:
-            likely = [(member, hook) for member, hook in hooks if _may_be(value, member)]
+            likely = [(member, hook) for member, hook in hooks if may_be(value, member)]
             likely = [(member, hook) for member, hook in likely if type(value) is member] or likely
             if len(likely) == 1:
                 return likely[0][1](value, likely[0][0])
@@ -261,13 +299,13 @@ class _Selective:
         """Make the hook without the check. Values are structured under the texts of their keys."""
         keys, values = types_of_items(kind)
         read, make = read_key_as(keys), maker_of(kind, values)
-        plain: Any = dict[str, values]  # type: ignore[valid-type]
+        by_text: Any = dict[str, values]  # type: ignore[valid-type]
         structure = mapping_structure_factory(
-            plain, self._converter, detailed_validation=self._converter.detailed_validation
+            by_text, self._converter, detailed_validation=self._converter.detailed_validation
         )
 
         def structure_mapping(value: Any, _: Any) -> Any:
-            structured = structure(value, plain)
+            structured = structure(value, by_text)
             return make(structured if read is None else _with_keys(read, structured))
 
         return structure_mapping
@@ -275,9 +313,15 @@ class _Selective:
     def _of_named_tuple(self, kind: Any) -> Hook:
         """Make the hook without the check. `cattrs` does not resolve the names of types in named tuples."""
         hints = typing.get_type_hints(kind)
-        plain: Any = tuple[tuple(hints.get(name, Any) for name in kind._fields)]  # type: ignore[misc]
-        structure = self._converter.get_structure_hook(plain)
-        return lambda value, _: kind._make(structure(value, plain))
+        as_tuple: Any = tuple[tuple(hints.get(name, Any) for name in kind._fields)]  # type: ignore[misc]
+        structure = self._converter.get_structure_hook(as_tuple)
+        return lambda value, _: kind._make(structure(value, as_tuple))
+
+    def _of_typed_dict(self, kind: Any) -> Hook:
+        """Make the hook without the check. `cattrs` would believe what Python says of the fields."""
+        fields = resolved(kind)
+        structure = self._of_cattrs(fields)
+        return lambda value, _: structure(value, fields)
 
     def _of_cattrs(self, kind: Any) -> Hook:
         """Make the hook without the check."""
@@ -286,49 +330,6 @@ class _Selective:
             return self._converter.get_structure_hook(kind, cache_result=False)
         finally:
             self._passing.kind = None
-
-
-def _is_union(kind: Any) -> bool:
-    return typing.get_origin(kind) in (typing.Union, types.UnionType)
-
-
-def _form(kind: Any) -> Any:
-    """What an answer must be to become a `kind` that holds other values; None if a `kind` holds none."""
-    origin = typing.get_origin(kind) or kind
-    if not isinstance(origin, type) or issubclass(origin, (str, bytes, Enum)):
-        return None
-    if issubclass(origin, Mapping) or _has_fields(origin):
-        return Mapping
-    return _LISTS if issubclass(origin, (Sequence, Set, deque)) else None
-
-
-def _has_fields(origin: type) -> bool:
-    """Whether a class says which fields an object must have."""
-    is_typed_dict = hasattr(origin, "__required_keys__")
-    return is_typed_dict or attrs.has(origin) or dataclasses.is_dataclass(origin)
-
-
-def _length(kind: Any) -> int | None:
-    """How long a list must be to become a `kind`; None if it may have any length."""
-    arguments = typing.get_args(kind)
-    if typing.get_origin(kind) is tuple:
-        return None if Ellipsis in arguments else len(arguments)
-    fields = getattr(kind, "_fields", None)  # a named tuple's
-    return len(fields) if isinstance(fields, tuple) else None
-
-
-def _may_be(value: Any, member: Any) -> bool:
-    """Say whether `value` could become a `member` of a union, by its type alone."""
-    if type(value) is member:
-        return True
-    if _is_union(member):
-        return isinstance(value, Mapping)
-    form = _form(member)
-    if form is not None:
-        return isinstance(value, form)
-    if member in (str, int, types.NoneType):
-        return False
-    return member is not float or type(value) is int
 
 
 _tally = threading.local()

@@ -318,7 +318,7 @@ class Connection:
             await self.aclose(grace)  # noqa: ASYNC102 - which shields itself, for `grace` seconds
 
     @enable_ki_protection
-    async def aclose(self, grace: float = 1.0) -> None:
+    async def aclose(self, grace: float = 1.0, *, reason: str = "the connection was closed") -> None:
         """End the connection: calls are reset, GOAWAY is sent, the socket is closed. Idempotent.
 
         A request that still waited for its turn is not sent: its call is interrupted as unprocessed.
@@ -326,8 +326,9 @@ class Connection:
         Args:
             grace: the seconds that a peer which does not read can make this take. Cancellation is
                 put off until it is done.
+            reason: what open calls are told.
         """
-        ending = Ending(EndCause.CLOSED_BY_US, "the connection was closed")
+        ending = Ending(EndCause.CLOSED_BY_US, reason)
         with trio.CancelScope(shield=True):
             if not self.lost:
                 self._say_goodbye(ending)

@@ -6,6 +6,7 @@ Setup names a base class. The node finds a subclass of it, makes one instance, a
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -34,6 +35,9 @@ __all__ = ["DynamicSubclassService"]
 _PATH = "/dynamic_subclass.DynamicSubclassService/"
 _ALREADY_THERE = "Instance already exists"
 
+_MODULE = re.compile(r"[\w-]+")
+"""A part of a module's name: nodes import it by name, so it need be no identifier."""
+
 _read_setup = message_reader(SetupResponse, MAX_FIELDS, MAX_TEXT_BYTES)
 _read_call = message_reader(CallResponse, MAX_FIELDS, MAX_TEXT_BYTES)
 _read_reset = message_reader(RestResponse, MAX_FIELDS, MAX_TEXT_BYTES)
@@ -42,8 +46,8 @@ _read_reset = message_reader(RestResponse, MAX_FIELDS, MAX_TEXT_BYTES)
 def _class_name(instance: Any, attribute: attrs.Attribute[str], value: object) -> None:
     if not isinstance(value, str):
         raise TypeError(f"class_name: must be a str, got {type(value).__name__}")
-    module, _, name = value.rpartition(".")
-    if not (module and name) or value != value.strip():
+    *modules, name = value.split(".")
+    if not modules or not name.isidentifier() or not all(map(_MODULE.fullmatch, modules)):
         raise ValueError(f"class_name: must look like 'package.module.ClassName', got {shown(value)}")
 
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from ..given import check_flag
 from ..network import MemoryNetwork
 from .node_services import Service
 
 if TYPE_CHECKING:
     from .security import Mode
 
-__all__ = ["check_arguments", "check_model", "make_mode"]
+__all__ = ["NotEntered", "check_arguments", "check_model", "make_mode"]
 
 
 def check_arguments(
-    models: object, network: object, crunch_id: object, services: object, security: object
+    models: object,
+    network: object,
+    crunch_id: object,
+    services: object,
+    security: object,
+    threads: object,
+    settle: object,
 ) -> None:
     """Check what a `LocalCrunch` is made with.
 
@@ -25,6 +32,8 @@ def check_arguments(
     """
     if models is not None and not isinstance(models, Mapping):
         raise TypeError(f"models: must be a mapping from model ids to models, got {type(models).__name__}")
+    for model_id, model in (models or {}).items():
+        check_model(model_id, model)
     if network is not None and not isinstance(network, MemoryNetwork):
         raise TypeError(f"network: must be a MemoryNetwork, or None for sockets, got {network!r}")
     if not isinstance(crunch_id, str):
@@ -37,6 +46,8 @@ def check_arguments(
         raise TypeError(f"services: must be a collection of Service, got {services!r}")
     if security not in ("secure", "gateway", None):
         raise ValueError(f"security: must be 'secure', 'gateway' or None, got {security!r}")
+    check_flag(threads, "threads")
+    check_flag(settle, "settle")
 
 
 def check_model(model_id: object, model: object) -> None:
@@ -49,6 +60,19 @@ def check_model(model_id: object, model: object) -> None:
         raise TypeError(f"model_id: must be text that is not empty, got {model_id!r}")
     if model is None:
         raise TypeError(f"model: {model_id!r} must be an object, a class or a function, got None")
+
+
+class NotEntered:
+    """What is run in a nursery, and is no block of its own: whoever enters it is told so."""
+
+    if not TYPE_CHECKING:  # type checkers know by themselves that this is wrong
+
+        async def __aenter__(self):
+            name = type(self).__name__
+            raise RuntimeError(f"a {name} is run in a nursery, by await nursery.start({name}(...).run)")
+
+        async def __aexit__(self, kind, error, traceback):
+            raise AssertionError  # Python looks for it before it enters
 
 
 def make_mode(security: str | None) -> Mode | None:

@@ -92,7 +92,7 @@ class LocalCrunch(Reported):
         security: Literal["secure", "gateway"] | None = None,
         settle: bool = False,
     ) -> None:
-        check_arguments(models, network, crunch_id, services, security)
+        check_arguments(models, network, crunch_id, services, security, threads, settle)
         if settle and network is None:
             raise ValueError("settle: needs a MemoryNetwork; nobody knows what is under way on sockets")
         self.crunch_id = crunch_id
@@ -248,7 +248,7 @@ class LocalCrunch(Reported):
         Raises:
             KeyError: the model has no node.
         """
-        infos = self._newest(model_id).infos
+        infos = self._open_deployment(model_id).infos
         check_model(model_id, model)
         return await self._deploy(model_id, model, infos, host, port, announce=announce)
 
@@ -285,7 +285,7 @@ class LocalCrunch(Reported):
             KeyError: the model has no node.
             ValueError: no orchestrator would announce that; see `LocalOrchestrator.announce`.
         """
-        entry = cast("OrchestratorEntry", {**self._newest(model_id).entry(state), **changes})
+        entry = cast("OrchestratorEntry", {**self._open_deployment(model_id).entry(state), **changes})
         self.orchestrator.announce(entry)
 
     async def retire(self, model_id: str) -> None:
@@ -294,7 +294,7 @@ class LocalCrunch(Reported):
         Raises:
             KeyError: the model has no node.
         """
-        newest = self._newest(model_id)
+        newest = self._open_deployment(model_id)
         await self._stop([d for d in self._deployments if d.model_id == model_id and d is not newest])
 
     async def remove(self, model_id: str) -> None:
@@ -303,7 +303,7 @@ class LocalCrunch(Reported):
         Raises:
             KeyError: the model has no node.
         """
-        self._newest(model_id)
+        self._open_deployment(model_id)
         await self._stop([d for d in self._deployments if d.model_id == model_id])
 
     async def _stop(self, deployments: list[Deployment]) -> None:
@@ -322,7 +322,7 @@ class LocalCrunch(Reported):
         Raises:
             KeyError: the model has no node.
         """
-        deployment = self._newest(model_id)
+        deployment = self._open_deployment(model_id)
         deployment.node.kill()
         if announce:
             self.orchestrator.announce(deployment.entry("RECOVERING"))
@@ -340,7 +340,7 @@ class LocalCrunch(Reported):
             KeyError: the model has no node.
             RuntimeError: its node is running.
         """
-        deployment = self._newest(model_id)
+        deployment = self._open_deployment(model_id)
         deployment.node.restart(model)
         if announce:
             self.orchestrator.announce(deployment.entry("RUNNING"))
@@ -368,6 +368,10 @@ class LocalCrunch(Reported):
             await self.settle()
         else:
             await trio.lowlevel.checkpoint()
+
+    def _open_deployment(self, model_id: str) -> Deployment:
+        _ = self._nursery  # an event needs the block; see __getattr__
+        return self._newest(model_id)
 
     def _newest(self, model_id: str) -> Deployment:
         for deployment in reversed(self._deployments):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
+from ..given import check_whole_number
 from ..signal import Signal
 
 if TYPE_CHECKING:
@@ -44,7 +45,12 @@ def open_endpoint(network: MemoryNetwork | None = None, host: str = "127.0.0.1",
 
     Raises:
         OSError: the address is taken, or isn't this machine's.
+        TypeError: `host` is no text, or `port` no whole number.
+        ValueError: `port` is none of a port.
     """
+    if not isinstance(host, str):
+        raise TypeError(f"host: must be text, got {type(host).__name__}")
+    check_whole_number(port, "port", at_most=65535)
     if network is None:
         return SocketEndpoint(host, port)
     return MemoryEndpoint(network, host, port)

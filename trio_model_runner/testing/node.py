@@ -20,6 +20,8 @@ import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from ..given import check_whole_number
+from .arguments import NotEntered
 from .endpoint import open_endpoint
 from .faults import Faults
 from .grpc_server import DEFAULT_MAX_MESSAGE_BYTES, GRPCServer
@@ -84,7 +86,7 @@ def _ends_the_program(error: BaseException) -> bool:
     return isinstance(error, (trio.Cancelled, KeyboardInterrupt))
 
 
-class LocalNode:
+class LocalNode(NotEntered):
     """A node that serves one model; `LocalCrunch.add` makes it, or run it yourself.
 
     ::
@@ -111,6 +113,7 @@ class LocalNode:
     Attributes:
         host: the host that it listens on.
         port: the port that it listens on.
+        network: the network that it listens on; None is this machine's loopback.
         initial_metadata: pairs of strings sent ahead of every answer but Health's and those that are
             trailers only.
     """
@@ -131,6 +134,7 @@ class LocalNode:
         self._endpoint = open_endpoint(network, host, port)
         self.host = self._endpoint.host
         self.port = self._endpoint.port
+        self.network = network
         self.faults = Faults()
         self.initial_metadata: list[tuple[str, str]] = []
         self._next_faults: deque[Faults] = deque()
@@ -198,8 +202,10 @@ class LocalNode:
 
         Raises:
             TypeError: `faults` are no `Faults`.
-            ValueError: there is another fault in it than those of calls, which would be ignored.
+            ValueError: there is another fault in it than those of calls, which would be ignored; or `times`
+                is less than 1.
         """
+        check_whole_number(times, "times", at_least=1)
         if not isinstance(faults, Faults):
             raise TypeError(f"faults: must be Faults, got {faults!r}")
         if others := faults.not_of_calls():
@@ -224,7 +230,13 @@ class LocalNode:
             self._guard.admit(call, self.faults)
 
     async def run(self, *, task_status: trio.TaskStatus[LocalNode] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until `stop` or until cancelled; runs once. It listens from the moment it is made."""
+        """Serve until `stop` or until cancelled; runs once. It listens from the moment it is made.
+
+        Raises:
+            RuntimeError: it runs already, or has ended.
+        """
+        if self._nursery is not None:
+            raise RuntimeError("a LocalNode can be run only once; restart() brings a killed one back")
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery

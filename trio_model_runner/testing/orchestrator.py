@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, cast
 import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
+from ..given import check_whole_number
 from ..groups import one_by_itself
 from ..signal import Signal
+from .arguments import NotEntered
 from .endpoint import open_endpoint
 from .entries import OrchestratorEntry, check_entry
 from .report import Report
@@ -43,7 +45,7 @@ INTERNAL_ERROR = 1011  # the close code of a handler that failed
 GOING_AWAY = 1001
 
 
-class LocalOrchestrator:
+class LocalOrchestrator(NotEntered):
     """Serves the feed of one crunch; `LocalCrunch` has one, or run it yourself (`run`).
 
     Args:
@@ -56,6 +58,7 @@ class LocalOrchestrator:
         crunch_id: see above.
         host: the host that it listens on.
         port: the port that it listens on.
+        network: the network that it listens on; None is this machine's loopback.
         messages: every message that came, oldest first, whatever its content.
         announced_ids: the ids of all models that were ever announced, in that order.
         reports: every report in them, oldest first, as it was sent. A report that lacks a key that real
@@ -78,6 +81,7 @@ class LocalOrchestrator:
         self.crunch_id = crunch_id
         self.host = self._endpoint.host
         self.port = self._endpoint.port
+        self.network = network
         self.messages: list[str | bytes] = []
         self.reports: list[Report] = []
         self.greeting: list[str] | None = None
@@ -87,6 +91,7 @@ class LocalOrchestrator:
         self._book: dict[tuple[str, str | None], OrchestratorEntry] = {}
         self._outboxes: dict[WebSocketConnection, trio.MemorySendChannel[str]] = {}
         self._something_happened = Signal()
+        self._run_before = False
 
     @property
     def entries(self) -> list[OrchestratorEntry]:
@@ -136,11 +141,13 @@ class LocalOrchestrator:
 
     async def wait_for_connections(self, count: int = 1) -> None:
         """Wait until `count` coordinators are connected, or more."""
+        check_whole_number(count, "count")
         await trio.lowlevel.checkpoint()
         await self._something_happened.wait_until(lambda: self.connections >= count)
 
     async def wait_for_reports(self, count: int = 1) -> None:
         """Wait until there are `count` reports, or more."""
+        check_whole_number(count, "count")
         await trio.lowlevel.checkpoint()
         await self._something_happened.wait_until(lambda: len(self.reports) >= count)
 
@@ -154,7 +161,14 @@ class LocalOrchestrator:
     async def run(
         self, *, task_status: trio.TaskStatus[LocalOrchestrator] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Serve until cancelled. It listens from the moment it is made."""
+        """Serve until cancelled; runs once. It listens from the moment it is made.
+
+        Raises:
+            RuntimeError: it runs already, or has ended.
+        """
+        if self._run_before:
+            raise RuntimeError("a LocalOrchestrator can be run only once")
+        self._run_before = True
         try:
             with one_by_itself():
                 async with trio.open_nursery() as nursery:

@@ -23,6 +23,7 @@ import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from ..given import check_whole_number
 from ..proto.commons import Status as StatusMessage
 from ..proto.commons import Variant, VariantType
 from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, SetupRequest, SetupResponse
@@ -157,6 +158,7 @@ class ServedModel:
 
     async def wait_for_calls(self, count: int) -> None:
         """Wait until `count` methods were run in all; the last may still be running."""
+        check_whole_number(count, "count")
         await trio.lowlevel.checkpoint()
         await self._called.wait_until(lambda: self.call_count >= count)
 

@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from ..errors import InvalidAnswer
+from ..text import as_argument
 from .effort import takes_long_to_encode
 from .encoded import DataType, Encoded, require_data_type, to_bytes
 from .frames.bounds.limit import MAX_FRAME_BYTES
@@ -208,7 +209,7 @@ class Arguments:
     def __repr__(self) -> str:
         """Show how many there are and the keywords, never a value."""
         parts = [f"{self._count} positional"] if self._count else []
-        parts += [f"{name}=..." for name in self._names]
+        parts += [f"{as_argument(name)}=..." for name in self._names]
         return f"Arguments({', '.join(parts)})"
 
     @property

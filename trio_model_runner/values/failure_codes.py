@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from ..text import shown
+from ..text import shown_scalar
 
 __all__ = ["FailureCode"]
 
@@ -26,4 +26,4 @@ class FailureCode(enum.StrEnum):
     @classmethod
     def _missing_(cls, value: object) -> FailureCode:
         """Refuse what is no code. `Cluster.report_failure` takes all of them, and their names."""
-        raise ValueError(f"code: must be one of {', '.join(cls)}, got {shown(value)}")
+        raise ValueError(f"code: must be one of {', '.join(cls)}, got {shown_scalar(value)}")

@@ -33,6 +33,7 @@ import numbers
 import operator
 import pathlib
 import sys
+import types
 from collections import UserString
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -188,6 +189,7 @@ _ADVICE: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((decimal.Decimal, fractions.Fraction), "a float would round it: send float(...) or str(...) yourself"),
     ((set, frozenset), "it has no order: send a sorted list"),
     ((pathlib.PurePath, UserString), _TEXTUAL),
+    (types.CoroutineType, "await it, and send what that gives"),
 )
 _MISSING = "it stands for a missing value: send None, or math.nan"
 _ADVICE_BY_NAME = {
@@ -211,6 +213,8 @@ def advice_on(value: object) -> str:
     for kinds, advice in _ADVICE:
         if isinstance(value, kinds):
             return f" ({advice})"
+    if kind.__name__ == "Arguments" and kind.__module__ == "trio_model_runner.values.data":
+        return " (give its values themselves, or the Arguments as the only arguments of a call)"
     if hasattr(kind, "tolist"):
         return " (send its .tolist())"
     if is_frame(value):

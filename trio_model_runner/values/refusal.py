@@ -12,6 +12,8 @@ large.
 
 from __future__ import annotations
 
+from ..text import as_argument
+
 __all__ = ["Refusal"]
 
 
@@ -39,7 +41,7 @@ class Refusal(Exception):
             argument: its keyword, or its position counted from 1.
         """
         if isinstance(argument, str):
-            place = f"argument {argument}{self.path}"
+            place = f"argument {as_argument(argument)}{self.path}"
         else:
             place = f"argument {argument}" + (f" at {self.path.removeprefix('.')}" if self.path else "")
         return Refusal(self.kind, self.reason, place)

@@ -263,8 +263,9 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
         Keys: ``model_id``, ``deployment_id``, ``model_name``, ``status``, ``value``, ``elapsed`` (seconds),
         ``detail``, ``error`` (the exception's type, or None) and ``sent``. What JSON lacks becomes the next
         best, as `values.strict_json` says: NaN and infinities become None, tuples lists, attrs and dataclass
-        instances dicts, dates text. Of a data frame, only the ``shape`` and the ``columns`` (name and type)
-        are told. If the value as a whole is a frame, or nothing that JSON has, a key ``value_type`` names its
+        instances dicts, dates text, and what is nested deeper than 200 levels None. Of a data frame, only the
+        ``shape`` and the ``columns`` (name and type) are told. It takes up to 2 us for each value
+        in it. If the value as a whole is a frame, or nothing that JSON has, a key ``value_type`` names its
         type.
         """
         told = {
@@ -280,7 +281,7 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
         }
         row: dict[str, Any] = strict_json(told)
         value, kind = self.value, type(self.value)
-        row["value"] = strict_json(value)  # by itself: it may be nested as deeply as JSON may
+        row["value"] = strict_json(value)  # by itself: its levels count from here
         if is_frame(value) or (row["value"] is None and value is not None and kind is not float):
             row["value_type"] = strict_json(f"{kind.__module__}.{kind.__qualname__}")
         return row

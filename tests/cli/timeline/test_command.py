@@ -95,11 +95,14 @@ def test_what_is_left_out_is_told(timeline: Timeline) -> None:
         (["foreign"], 1, "Error: there is no round in the record; a RoundRecorder writes a line for each"),
         (["record", "--method", "tock"], 2, "Error: the record has no rounds of 'tock', but of predict (1)"),
         (["record", "-o", "no/such"], 2, "Error: no/such: No such file or directory"),
+        (["record", "-o", "/dev/full"], 2, "Error: /dev/full: No space left on device"),
         (["record", "-o", "record"], 2, "Error: record is the record; say where to write with -o"),
         (["record", "--parquet", "./record"], 2, "Error: record is the record; say where to write with -o"),
         (["record", "-o", "a", "--parquet", "b"], 2, "Error: -o is for the page, and with --parquet"),
         (["empty", "--parquet", "b"], 1, "Error: there is no round in the record"),
-        (["record", "--parquet", "no/such"], 2, "Error: no/such.part: No such file or directory"),
+        (["record", "--parquet", "no/such"], 2, "Error: no/such: No such file or directory"),
+        (["record", "--parquet", "-"], 2, "Error: --parquet - : a table can't be written to standard output"),
+        (["record", "-", "-o", "a"], 2, "Error: /dev/stdin is no file, so it must be the only part"),
         (["/dev/null"], 2, "Error: /dev/null is no file that a page could lie beside; say where with -o"),
         (["/dev/null", "-o", "a"], 1, "Error: there is no round in the record"),
         (["missing"], 2, "Error: Invalid value for 'RECORD...': File 'missing' does not exist."),
@@ -119,6 +122,31 @@ def test_errors_are_a_line_that_says_what_to_do(
     assert ended.stderr.splitlines()[-1].startswith(said)
     assert set(Path().iterdir()) == before
     assert Path("record").read_text() == line(statuses="S") + "\n"
+
+
+def test_a_table_replaces_a_file_and_nothing_else(timeline: Timeline) -> None:
+    """A rename would put the table in a device's place, too."""
+    write("rounds.jsonl", line(statuses="S"))
+    os.mkfifo("pipe")
+    Path("link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        ended = timeline("rounds.jsonl", "--parquet", name)
+        said = f"Error: {name}: is no file; a table can't be written there\n"
+        assert (ended.exit_code, ended.stderr) == (2, said)
+    assert Path("link").is_fifo()
+    Path("out").touch()
+    Path("other").symlink_to("out")
+    assert timeline("rounds.jsonl", "--parquet", "other").exit_code == 0
+    assert Path("other").is_symlink()
+    assert Path("out").read_bytes().startswith(b"PAR1")
+
+
+def test_a_record_can_come_by_standard_input(timeline: Timeline) -> None:
+    whole = subprocess.run(
+        [*COMMAND, "-", "-o", "-"], input=line(statuses="S").encode(), capture_output=True, check=False
+    )
+    assert (whole.returncode, whole.stderr) == (0, b"")
+    assert whole.stdout.startswith(b"<!DOCTYPE html>")
 
 
 def test_the_help_has_examples(timeline: Timeline) -> None:

@@ -122,12 +122,31 @@ def test_what_is_not_quite_all_is_not_all() -> None:
     assert "20 rounds, 99.9% in time" in drawn(*lines)
 
 
-def test_median_and_95_percent_stand_against_the_deadline() -> None:
-    assert "half of the answers within 0.25 s, 95% within 2.00 s, the deadline is 2 s." in drawn(
-        line(statuses="SSSST")
-    )
-    assert "half of the answers within 0.25 s, 95% within 0.25 s." in drawn(line(statuses="S", timeout=None))
-    assert "half of" not in drawn(line(statuses="AA", timeout=None))
+@pytest.mark.parametrize(
+    ("statuses", "timeout", "said"),
+    [
+        ("S" * 19 + "T", 2.0, "half of the results within 0.250 s, 95% within 0.250 s, the deadline is 2 s."),
+        ("S" * 18 + "TT", 2.0, "half of the results within 0.250 s, not even 95% by the deadline, 2 s."),
+        ("S" * 9 + "F" * 11, 2.0, "not even half of the results by the deadline, 2 s."),
+        ("S", None, "half of the results within 0.250 s, 95% within 0.250 s."),
+        ("SA", None, "half of the results within 0.250 s, not even 95%."),
+    ],
+)
+def test_what_is_said_of_95_percent_fits_what_came_in_time(
+    statuses: str, timeout: float | None, said: str
+) -> None:
+    assert said in drawn(line(statuses=statuses, timeout=timeout))
+
+
+def test_without_answers_nothing_is_said_of_their_times() -> None:
+    assert "of the results" not in drawn(line(statuses="AA", timeout=None))
+
+
+def test_a_share_is_rounded_down() -> None:
+    """Else 94.96% would be "95.0% in time", and "not even 95%"."""
+    text = drawn(*(line(id=number, statuses="S" * 1187 + "T" * 63) for number in range(2)))
+    assert "94.9% in time" in text
+    assert "not even 95%" in text
 
 
 @pytest.mark.parametrize("statuses", ["", "A", "K", "T", "F", "S", "SSTFKA"])

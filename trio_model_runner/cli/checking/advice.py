@@ -1,7 +1,8 @@
 """What a failed stage means, and what to do about it: exceptions become a `Trouble`.
 
-Whose trouble it is differs: at the orchestrator, the settings are wrong most often; at a node, the node is.
-So the advice is about one or the other, and the words for what is wrong are the same.
+Whose trouble it is differs: at the orchestrator, the settings are wrong most often; at a node, the node is;
+and a gateway in front of the nodes is an ordinary server. So the advice is about one of these, and the words
+for what is wrong are the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from ...rpc.ending import EndCause, Ending
 from ...security.delegation import UnknownIdentity
 from .findings import Stage, Trouble
 
-__all__ = ["Place", "of_name", "of_node_end", "of_proof", "of_silence", "of_tcp", "of_tls"]
+__all__ = [
+    "Place",
+    "of_name",
+    "of_no_health_service",
+    "of_node_end",
+    "of_proof",
+    "of_silence",
+    "of_tcp",
+    "of_tls",
+]
 
 _NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 _OURS: Final = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS)
@@ -66,6 +76,20 @@ class Place(enum.Enum):
         our_certificate="The node does not accept our certificate: make tls.crt anew with its authority.",
         other="Look at the node's log.",
     )
+    GATEWAY = _Advice(
+        name=NODE.name,
+        refused="The gateway is down, or the orchestrator's list is out of date.",
+        silent="The gateway is down, or a firewall drops what is sent.",
+        plaintext="A gateway speaks TLS, but this port does not. Is a node there itself, without a gateway?",
+        certificate=(
+            "The gateway's certificate must have the name of its host, signed by an authority that this "
+            "system trusts. If the gateway has an authority of its own (gateway-ca.crt of a LocalCrunch), a "
+            "program gives it as GatewayCredentials.from_pem(key, tls=...); for a command, set SSL_CERT_FILE "
+            "to the authority's certificate."
+        ),
+        our_certificate="The server wants a certificate of ours, which a gateway does not: is a node there?",
+        other="Look at the gateway's log, then at the node's.",
+    )
 
 
 def of_name(error: OSError, place: Place) -> Trouble:
@@ -108,12 +132,15 @@ def of_tls(error: OSError, place: Place) -> Trouble:
     return Trouble(Stage.TLS, "no TLS", describe(error), place.value.plaintext)
 
 
-def of_node_end(ending: Ending, address: str, *, answered: bool, encrypted: bool, tls: bool) -> Trouble:
+def of_node_end(
+    ending: Ending, address: str, place: Place, *, answered: bool, encrypted: bool, tls: bool
+) -> Trouble:
     """The trouble that a node's connection ended before it carried an answer.
 
     Args:
         ending: how it ended.
         address: where the node is.
+        place: the node, or its gateway.
         answered: the node has spoken HTTP/2.
         encrypted: the connection spoke TLS.
         tls: the port speaks TLS, as was tried on another connection.
@@ -127,9 +154,15 @@ def of_node_end(ending: Ending, address: str, *, answered: bool, encrypted: bool
             advice = "A web server or a proxy listens there: a proxy must speak HTTP/2 to us, too."
             return Trouble(Stage.HTTP2, "HTTP/1, not gRPC", detail, advice)
         case _ if ending.cause is EndCause.TLS_FAILED or (encrypted and not answered):
-            return Trouble(Stage.TLS, "our side of TLS is refused", detail, Place.NODE.value.our_certificate)
+            return Trouble(Stage.TLS, "our side of TLS is refused", detail, place.value.our_certificate)
         case _:
-            return Trouble(Stage.HTTP2, "no HTTP/2", detail, Place.NODE.value.other)
+            return Trouble(Stage.HTTP2, "no HTTP/2", detail, place.value.other)
+
+
+def of_no_health_service(address: str) -> Trouble:
+    """The trouble that a gRPC server has no health service. Deployed nodes have one, whatever they serve."""
+    advice = "Are these model nodes? They speak gRPC; another service may listen there."
+    return Trouble(Stage.HEALTH, "no health service", address, advice)
 
 
 def of_proof(error: ProofFailed) -> Trouble:

@@ -26,8 +26,9 @@ from ...rpc.connection import Connection
 from ...rpc.ending import EndCause
 from ...rpc.receiver import CallInterrupted
 from ...security.delegation import carries_proof
+from ...security.gateway import GatewayCredentials
 from ...security.node_security import NodeSecurity, node_security
-from .advice import Place, of_name, of_node_end, of_proof, of_silence, of_tcp, of_tls
+from .advice import Place, of_name, of_no_health_service, of_node_end, of_proof, of_silence, of_tcp, of_tls
 from .findings import NodeReport, Stage, Trouble
 from .streams import OpenStream, speaks_tls
 
@@ -39,8 +40,6 @@ __all__ = ["AT_ONCE", "check_nodes"]
 
 AT_ONCE: Final = 200
 """So many nodes are asked at the same time; a process may have 1,024 open files."""
-
-_HERE: Final = Place.NODE
 
 
 async def check_nodes(
@@ -59,7 +58,8 @@ async def check_nodes(
     """
     security = node_security(config.credentials, clock_leeway=config.clock_leeway)
     limiter = trio.CapacityLimiter(AT_ONCE)
-    running = [entry for entry in entries if entry.state is RunState.RUNNING]
+    each_once = {(entry.model_id, entry.deployment_id): entry for entry in entries}
+    running = [entry for entry in each_once.values() if entry.state is RunState.RUNNING]
     reports: dict[int, NodeReport] = {}
 
     async def check(number: int, entry: Entry) -> None:
@@ -98,6 +98,7 @@ class _Way:
         self._timeout = timeout
         self._address = address_text(entry.host, entry.port)
         self._encrypted = config.credentials is not None
+        self._place = Place.GATEWAY if isinstance(config.credentials, GatewayCredentials) else Place.NODE
 
     async def check(self) -> NodeReport:
         """Go it."""
@@ -113,7 +114,9 @@ class _Way:
             Stage.TLS: "no answer to the TLS handshake",
             Stage.HTTP2: "connected, but silent",
         }.get(self.stage, "no answer to the health check")
-        return attrs.evolve(report, trouble=of_silence(self.stage, what, self._address, self._timeout, _HERE))
+        return attrs.evolve(
+            report, trouble=of_silence(self.stage, what, self._address, self._timeout, self._place)
+        )
 
     async def _open(self) -> trio.abc.Stream | Trouble:
         """The stream that HTTP/2 goes over."""
@@ -121,12 +124,12 @@ class _Way:
         try:
             await network.look_up(host)
         except OSError as error:
-            return of_name(error, _HERE)
+            return of_name(error, self._place)
         self.stage = Stage.TCP
         try:
             stream = await network.connect(host, port)
         except OSError as error:
-            return of_tcp(error, self._address, _HERE)
+            return of_tcp(error, self._address, self._place)
         try:
             parameters = self._security.tls(self._entry.model_id)
         except ProofFailed as error:
@@ -139,7 +142,7 @@ class _Way:
         try:
             return await tls.connect(host, port)
         except OSError as error:
-            return of_tls(error, _HERE)
+            return of_tls(error, self._place)
 
     async def _ask(self, stream: trio.abc.Stream, report: NodeReport) -> NodeReport:
         self.stage = Stage.HTTP2
@@ -181,14 +184,20 @@ class _Way:
         except NodeBusyError:
             return None  # it answers, and that is what was asked
         except GRPCError as error:
-            if is_unknown_method(error):  # it has no health service, and answers all the same
-                return None
-            return Trouble(Stage.HEALTH, "the health check is refused", status_text(error), _HERE.value.other)
+            if is_unknown_method(error):
+                return of_no_health_service(self._address)
+            return Trouble(
+                Stage.HEALTH, "the health check is refused", status_text(error), self._place.value.other
+            )
         except ValueError as error:
-            return Trouble(Stage.HEALTH, "the health check can't be read", str(error), _HERE.value.other)
+            return Trouble(
+                Stage.HEALTH, "the health check can't be read", str(error), self._place.value.other
+            )
         if status != HealthCheckResponseServingStatus.SERVING:
             name = getattr(status, "name", None) or str(status)
-            return Trouble(Stage.HEALTH, f"health is {name}, not SERVING", self._address, _HERE.value.other)
+            return Trouble(
+                Stage.HEALTH, f"health is {name}, not SERVING", self._address, self._place.value.other
+            )
         return None
 
     async def _of_end(self, connection: Connection, error: Exception) -> Trouble:
@@ -197,5 +206,7 @@ class _Way:
             answered, tls = self.stage is Stage.HEALTH, False
             if not answered and not encrypted and loss.cause is not EndCause.SPEAKS_HTTP1:
                 tls = await speaks_tls(self._config.node_network, self._entry.host, self._entry.port)
-            return of_node_end(loss, self._address, answered=answered, encrypted=encrypted, tls=tls)
-        return Trouble(self.stage, "the connection was lost", describe(error), _HERE.value.other)
+            return of_node_end(
+                loss, self._address, self._place, answered=answered, encrypted=encrypted, tls=tls
+            )
+        return Trouble(self.stage, "the connection was lost", describe(error), self._place.value.other)

@@ -17,7 +17,7 @@ import trio
 
 from ...network import address_text
 from ...network.tls import TLSNetwork
-from ...orchestrator.messages import Entry, Init, MessageParser
+from ...orchestrator.messages import Entry, Init, MessageParser, RunState
 from ...orchestrator.websocket import WebSocket, WebSocketLost, host_header
 from ...text import quoted
 from .advice import Place, of_name, of_silence, of_tcp, of_tls
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["check_orchestrator"]
 
 _HERE: Final = Place.ORCHESTRATOR
+_MOST_COMPLAINTS: Final = 100
 
 
 class _TroubleError(Exception):
@@ -97,10 +98,13 @@ async def _listen(
         assert isinstance(error, _TroubleError)
         raise _TroubleError(error.trouble) from group
     report.steps.append(Step(Stage.INIT, _count(report.entries)))
-    if not report.entries:
-        what = "no model runs"
-        advice = "Check crunch_id: an orchestrator may send an empty list for one that it does not know."
-        report.trouble = Trouble(Stage.INIT, what, f"in crunch {quoted(config.crunch_id)}", advice)
+    if not any(entry.state is RunState.RUNNING for entry in report.entries):
+        detail = f"in crunch {quoted(config.crunch_id)}"
+        if report.entries:
+            advice = "All are stopped, or are being started: start models, or look at why they were stopped."
+        else:
+            advice = "Check crunch_id: an orchestrator may send an empty list for one that it does not know."
+        report.trouble = Trouble(Stage.INIT, "no model runs", detail, advice)
 
 
 async def _shake_hands(
@@ -123,43 +127,55 @@ async def _receive_list(
 ) -> tuple[Entry, ...]:
     parser = MessageParser(max_models=config.orchestrator.max_models)
     crunch = quoted(config.crunch_id)
-    with _in_time(Stage.INIT, "no init came", f"for crunch {crunch}", timeout), _complaints() as complaints:
+    with _complaints(report.complaints), trio.move_on_after(timeout):
         while True:
             event = parser.parse(await websocket.receive())
             if isinstance(event, Init):
-                report.complaints = [each.getMessage() for each in complaints]
                 return event.entries
             if parser.refusal is not None:
                 advice = "Check crunch_id: it must be spelt as the orchestrator has it."
                 what = "the orchestrator refuses this crunch"
                 raise _TroubleError(Trouble(Stage.INIT, what, f"{crunch}: {parser.refusal}", advice))
-    raise AssertionError
+    detail = f"connected, but no list of models for crunch {crunch} came within {timeout:g} s"
+    advice = "Is this an orchestrator? Is the crunch id right? Look at the orchestrator's log."
+    raise _TroubleError(Trouble(Stage.INIT, "no init came", detail, advice))
 
 
 class _Gathering(logging.Handler):
-    """Keeps what the reader of messages complains about."""
+    """Keeps what the reader of messages complains about, each complaint once.
 
-    def __init__(self) -> None:
+    Args:
+        kept: where to.
+    """
+
+    def __init__(self, kept: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self.records: list[logging.LogRecord] = []
+        self._kept = kept
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one."""
-        self.records.append(record)
+        text = record.getMessage()
+        if len(self._kept) < _MOST_COMPLAINTS and text not in self._kept:
+            self._kept.append(text)
 
 
 @contextlib.contextmanager
-def _complaints() -> Iterator[list[logging.LogRecord]]:
-    """Gather the complaints about what the orchestrator says: they are findings here, and not for the log."""
+def _complaints(kept: list[str]) -> Iterator[None]:
+    """Gather the complaints about what the orchestrator says: they are findings here, and not for the log.
+
+    They are gathered whatever level the log has.
+    """
     logger = logging.getLogger("trio_model_runner.orchestrator")
-    handler, propagate = _Gathering(), logger.propagate
+    handler, propagate, level = _Gathering(kept), logger.propagate, logger.level
+    logger.setLevel(min(logger.getEffectiveLevel(), logging.WARNING))
     logger.addHandler(handler)
     logger.propagate = False
     try:
-        yield handler.records
+        yield
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager
@@ -191,6 +207,9 @@ async def _of_loss(config: ClusterConfig, error: BaseException, report: Orchestr
 
 
 def _count(entries: tuple[Entry, ...]) -> str:
-    states = Counter(each.state.value for each in entries)
+    models, states = len({each.model_id for each in entries}), Counter(each.state.value for each in entries)
     listed = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    return f"{len(entries)} {'model' if len(entries) == 1 else 'models'}{f': {listed}' if listed else ''}"
+    text = f"{models} {'model' if models == 1 else 'models'}"
+    if len(entries) > models:
+        text = f"{len(entries)} entries of {text}"
+    return f"{text}{f': {listed}' if listed else ''}"

@@ -8,6 +8,7 @@ The way of a record through this room is also the order in which to read it:
 
 - `record` reads lines into rounds, and counts what is none;
 - `measuring` counts rounds in memory that stays as it is, however many come;
+- `durations` has the times of a round, and the percentiles of all;
 - `ranking` has the rules by which a model is in a category;
 - `shading` has those by which a cell has its colour, and the picture of all models;
 - `words` says numbers, `charts` draws, and `page` writes the page: there, all text from outside is made safe;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,8 @@ from typing import NoReturn
 import attrs
 import click
 
-from ..output import clean
+from ..options import Command, debug_option
+from ..output import abandon_output, clean, is_lost_output
 from .measuring import Measures
 from .page import Surroundings, draw
 from .record import Round, Skipped, read_record
@@ -30,8 +30,9 @@ Examples:
   trio-model-runner timeline rounds.jsonl* --parquet rounds.parquet
 """
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_RECORD = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+_FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+_RECORD = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True, path_type=Path)
+_STDIN = Path("/dev/stdin")
 
 
 class _Unusable(click.ClickException):
@@ -40,7 +41,7 @@ class _Unusable(click.ClickException):
     exit_code = 2
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(cls=Command, epilog=_EXAMPLES)
 @click.argument("record", nargs=-1, required=True, type=_RECORD)
 @click.option(
     "-o",
@@ -60,22 +61,30 @@ class _Unusable(click.ClickException):
     metavar="FILE",
     help="Instead of a page, write a Parquet table with a row for each result.",
 )
+@debug_option
 def timeline(record: tuple[Path, ...], output: Path | None, method: str | None, parquet: Path | None) -> None:
     """Make a page of a record: which models stopped answering, are late, got slower, or fail.
 
-    RECORD is what a RoundRecorder wrote: all its parts, in any order, gzipped or not. The page needs no
-    network and no other file.
+    RECORD is what a RoundRecorder wrote: all its parts, in any order, gzipped or not; - is standard input.
+    The page needs no network and no other file.
     """
     if output is not None and parquet is not None:
         raise _Unusable("-o is for the page, and with --parquet there is none; leave one of them out")
+    if parquet is not None and str(parquet) == "-":
+        raise _Unusable("--parquet - : a table can't be written to standard output; name a file")
+    record = tuple(_STDIN if str(part) == "-" else part for part in record)
+    if len(record) > 1 and (pipes := [part for part in record if not part.is_file()]):
+        raise _Unusable(f"{clean(str(pipes[0]))} is no file, so it must be the only part of the record")
     job = _Job(record, method)
     try:
-        with _sigterm_ends():
+        with _signals_end():
             if parquet is not None:
                 _convert(job, parquet)
             else:
                 _make_page(job, output or _beside(record[0]))
     except OSError as error:
+        if is_lost_output(error):  # stdout; files have their names
+            raise
         raise _Unusable(f"{clean(str(error.filename or ''))}: {error.strerror or error}") from error
 
 
@@ -153,7 +162,7 @@ def _convert(job: _Job, output: Path) -> None:
     from .parquet import Table
 
     job.check_output(output)
-    with Table(output) as table:
+    with _named(output), Table(output) as table:
         for told in job.rounds():
             table.add(told)
         _tell(job.notes())
@@ -162,17 +171,21 @@ def _convert(job: _Job, output: Path) -> None:
 
 
 @contextmanager
-def _sigterm_ends() -> Iterator[None]:
-    """Have SIGTERM end the block as Ctrl-C does, so that nothing half-written is left."""
+def _signals_end() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP end the block as Ctrl-C does, so that nothing half-written is left."""
 
     def end(number: int, frame: object) -> NoReturn:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _beside(record: Path) -> Path:
@@ -189,14 +202,25 @@ def _beside(record: Path) -> Path:
 
 def _write(path: Path, page: bytes) -> None:
     if str(path) != "-":
-        path.write_bytes(page)
+        with _named(path):
+            path.write_bytes(page)
         return
     try:
         sys.stdout.buffer.write(page)
         sys.stdout.buffer.flush()
-    except BrokenPipeError:  # nobody reads on; what is left in the buffer must not raise at the exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # nobody reads on
+        abandon_output()
         raise SystemExit(1) from None
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have errors name the file: those of writing don't."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _tell(lines: Iterable[str]) -> None:

@@ -25,6 +25,7 @@ from typing import Final
 
 import attrs
 
+from .durations import Durations, timed, times_of
 from .record import Round
 
 __all__ = [
@@ -214,6 +215,7 @@ class Measures:
         rounds: how many there were.
         results: how many there were.
         answers: how many of them are SUCCESS.
+        durations: how long these took.
         last: when the last round started, in POSIX seconds.
         worst: None if every model answered in every round.
     """
@@ -225,6 +227,7 @@ class Measures:
     rounds: int = 0
     results: int = 0
     answers: int = 0
+    durations: Durations = attrs.Factory(Durations)
     last: float = 0.0
     worst: Worst | None = None
     _indexes: dict[str, int] = attrs.field(factory=dict, init=False)
@@ -243,7 +246,9 @@ class Measures:
         self._note_totals(told, cell, len(misses))
         self._note_deployments(told, cell)
         newly = self._follow_runs(told, misses)
-        times, median, slow = _timed(told, misses)
+        times, answered = times_of(told, misses)
+        self.durations.add(answered)
+        median, slow = timed(told, misses, answered)
         codes = bytearray(_quarters(times, told.timeout))
         for column, status in misses.items():
             codes[column] = _CODE_OF[status]
@@ -364,27 +369,6 @@ class Measures:
                 counts[index * CODES + code] += of_model.count(code)
             seconds[index] += took
         self._codes, self._times = [], []
-
-
-def _timed(told: Round, misses: dict[int, str]) -> tuple[list[float], float | None, float]:
-    """The seconds of the answers, 0 for whatever is none; and the median and the 95 % of a round.
-
-    A TIMEOUT took as long as it could. The median is None if nothing took any time.
-    """
-    times = [0.0 if each is None else each for each in told.elapsed]
-    for column in misses:
-        times[column] = 0.0
-    answered = sorted(times)[len(misses) :]
-    late = sum(status == "T" for status in misses.values())
-    longest = told.seconds if told.timeout is None else told.timeout
-    if not (count := len(answered) + late):
-        return times, None, 0.0
-
-    def reached_by(percent: int) -> float:
-        place = (count * percent + 99) // 100 - 1
-        return answered[place] if place < len(answered) else longest
-
-    return times, reached_by(50), reached_by(95)
 
 
 def _quarters(times: list[float], timeout: float | None) -> list[int]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import statistics
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -28,7 +27,7 @@ from . import charts
 from .measuring import Event, Measures
 from .ranking import Category, Finding, others_in_order, rank
 from .shading import COLOURS, Shade, png, rows_of, shades_of
-from .words import counted, one_line, round_name, seconds
+from .words import counted, one_line, precise, round_name
 
 __all__ = ["MOST_ROWS", "Surroundings", "draw"]
 
@@ -124,15 +123,7 @@ def _besides(measures: Measures, surroundings: Surroundings) -> Iterable[str]:
     cells = measures.cells
     parts = [_shown(", ".join(surroundings.crunch_ids[:3]), 60)]
     parts.append(f"{_time(cells[0].started)} to {_time(measures.last)} UTC")
-    medians = [each for each in map(charts.median_of, cells) if each is not None]
-    slow = [each for each in map(charts.slow_of, cells) if each is not None]
-    if medians and slow:
-        deadline = next((cell.deadline for cell in reversed(cells) if cell.deadline), None)
-        parts.append(
-            f"half of the answers within {seconds(statistics.median(medians))} s, "
-            f"95% within {seconds(statistics.median(slow))} s"
-            + ("" if deadline is None else f", the deadline is {deadline:g} s")
-        )
+    parts.append(_within(measures))
     yield "; ".join(filter(None, parts)) + "."
     events = sorted((cell.event for cell in cells if cell.event), key=lambda event: -event.newly)
     if events:
@@ -144,6 +135,21 @@ def _besides(measures: Measures, surroundings: Surroundings) -> Iterable[str]:
         yield f"Also in the record: {', '.join(others)}."
     for note in surroundings.notes[:8]:
         yield _shown(note, 120)
+
+
+def _within(measures: Measures) -> str:
+    """When half of all results had come, and 95 %: the headline says how many did by the deadline."""
+    if not measures.answers:
+        return ""
+    deadline = next((cell.deadline for cell in reversed(measures.cells) if cell.deadline), None)
+    half, most = (measures.durations.reached_by(percent, measures.results) for percent in (50, 95))
+    if most is not None:
+        text = f"half of the results within {precise(half or 0.0)} s, 95% within {precise(most)} s"
+        return text if deadline is None else f"{text}, the deadline is {deadline:g} s"
+    by_then = "" if deadline is None else f" by the deadline, {deadline:g} s"
+    if half is None:
+        return f"not even half of the results{by_then}"
+    return f"half of the results within {precise(half)} s, not even 95%{by_then}"
 
 
 def _event(event: Event) -> str:
@@ -250,8 +256,8 @@ def _round(round_id: int | str) -> str:
 
 
 def _percent(part: int, whole: int) -> str:
-    """A share with a decimal; it is 100% only if nothing is missing."""
-    return "100%" if part == whole else f"{min(100 * part / whole, 99.9):.1f}%"
+    """A share with a decimal, rounded down: it is 100% only if nothing is missing."""
+    return "100%" if part == whole else f"{1000 * part // whole / 10:.1f}%"
 
 
 def _time(posix: float) -> str:

@@ -1,14 +1,17 @@
 """Writes a record as a Parquet table with a row for each result, for pandas, DuckDB and their like.
 
 Rows are collected until a row group is full, so memory stays as it is. The table has its name only when it
-is whole: until then it is written beside it. It needs pyarrow (the extra ``arrow``), so nothing imports this
+is whole: until then it is written beside it. So the name must be free, or that of a file: nothing else is
+ever replaced. It needs pyarrow (the extra ``arrow``), so nothing imports this
 file unless a table is wanted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -59,16 +62,25 @@ class Table:
     Attributes:
         rows: how many it has been given.
 
+    Args:
+        path: where the table will be. A symbolic link stays one, and what it leads to is replaced.
+
     Raises:
-        OSError: it can't be written.
+        OSError: it can't be written; `FileExistsError` if something that is no file is there.
     """
 
     def __init__(self, path: Path) -> None:
         self.rows = 0
-        self._path = path
-        self._part = path.with_name(f"{path.name}.part")
+        if path.exists() and not path.is_file():  # a rename would replace even a device
+            raise FileExistsError(errno.EEXIST, "is no file; a table can't be written there", str(path))
+        self._path = path.resolve()
+        self._part = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
         self._columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
-        self._file = self._part.open("wb")
+        try:
+            self._file = self._part.open("xb")
+        except OSError as error:
+            error.filename = str(path)  # nobody asked for the part
+            raise
         self._writer = pq.ParquetWriter(self._file, SCHEMA, compression="zstd")
 
     def __enter__(self) -> Self:

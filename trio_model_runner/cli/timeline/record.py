@@ -125,6 +125,9 @@ def _rounds_of(path: Path, skipped: Skipped) -> Iterator[Round]:
                 yield from _read(line, skipped)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             skipped.damaged.append(f"{path.name}: {error}")
+        except OSError as error:
+            error.filename = error.filename or str(path)
+            raise
 
 
 def _lines(file: IO[bytes], skipped: Skipped) -> Iterator[bytes]:

@@ -5,10 +5,12 @@ Texts that come from outside are cut and made visible, but not yet safe in HTML:
 
 from __future__ import annotations
 
+import math
+
 from ..output import clean
 from ..table import fit
 
-__all__ = ["counted", "one_line", "round_name", "seconds", "share"]
+__all__ = ["counted", "one_line", "precise", "round_name", "seconds", "share"]
 
 _WIDEST_ROUND = 12
 
@@ -28,6 +30,12 @@ def seconds(duration: float) -> str:
     return (
         f"{duration:.3f}" if duration < 0.095 else f"{duration:.2f}" if duration < 9.5 else f"{duration:,.0f}"
     )
+
+
+def precise(duration: float) -> str:
+    """A duration in three digits that count, and a record's tenth of a millisecond at the least."""
+    digits = 2 - math.floor(math.log10(duration)) if duration > 0 else 0
+    return f"{duration:,.{min(max(digits, 0), 4)}f}"
 
 
 def share(count: int, of: int) -> str:

@@ -23,6 +23,7 @@ STATUS_OF: Final = {
 """The statuses by their letters in a record."""
 
 _LONGEST: Final = 300  # characters of one text
+_LONGEST_LINE: Final = 1000
 
 
 def describe(event: Mapping[str, Any]) -> str | None:
@@ -30,8 +31,8 @@ def describe(event: Mapping[str, Any]) -> str | None:
     text = _text_of(event)
     if text is None:
         return None
-    at = number(event, "at")
-    return f"{_clock(at)}  {text}"
+    line = f"{_clock(number(event, 'at'))}  {text}"
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
 
 def _clock(at: float | None) -> str:
@@ -55,6 +56,9 @@ def _text_of(event: Mapping[str, Any]) -> str | None:
             return f"the orchestrator is away: {_shown(word(event, 'error')) or 'no reason known'}"
         case "report":
             return _report(event, as_dict(event.get("report")))
+        case "silence":
+            since = _clock(number(event, "since"))
+            return f"nothing heard since {since}: the coordinator's event loop stands still, or it is stopped"
         case "end":
             return "the coordinator has ended"
         case _:
@@ -65,7 +69,7 @@ def _snapshot(snapshot: Mapping[str, Any]) -> str:
     models = as_dict(snapshot.get("models"))
     counts = ", ".join(f"{int(number(models, state) or 0)} {_shown(state)}" for state in models)
     connected = "connected" if snapshot.get("orchestrator_connected") is True else "away"
-    return f"{_shown(word(snapshot, 'crunch_id'))}: {counts or 'no models'}; orchestrator {connected}"
+    return f"{_shown(word(snapshot, 'crunch_id'))}: {counts or 'no model runs'}; orchestrator {connected}"
 
 
 def _round(row: Mapping[str, Any]) -> str:

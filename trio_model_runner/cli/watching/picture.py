@@ -108,7 +108,7 @@ class Picture:
         reports: how many reports are pending, and how many held.
         draining: whether the coordinator takes no new calls.
         ended: whether the coordinator has left its block.
-        at: when the last event was made, POSIX seconds, or None.
+        silent_since: since when the coordinator has said nothing, POSIX seconds; None if it speaks.
     """
 
     def __init__(self) -> None:
@@ -122,12 +122,12 @@ class Picture:
         self.reports = (0, 0)
         self.draining = False
         self.ended = False
-        self.at: float | None = None
+        self.silent_since: float | None = None
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take an event; one that is unknown changes nothing."""
         at = number(event, "at")
-        self.at = at if at is not None else self.at
+        self.silent_since = number(event, "since") if event.get("type") == "silence" else None
         match event.get("type"):
             case "snapshot":
                 self._take_snapshot(event, as_dict(event.get("snapshot")))

@@ -27,7 +27,6 @@ __all__ = ["LINES_AROUND", "draw"]
 LINES_AROUND: Final = 5
 """So many lines are above and below the rows."""
 
-_SILENT_AFTER: Final = 25.0  # seconds; a StatusSocket sends a line every 10
 _STATE_WIDTH: Final = 10
 _SECONDS_WIDTH: Final = 7
 _GAP: Final = 2
@@ -74,10 +73,13 @@ def _headline(picture: Picture, now: float) -> Text:
     line = Text.assemble((_short(picture.crunch_id) or "?", "bold"))
     if picture.ended:
         line.append("  the coordinator has ended", "bold yellow")
-    elif picture.at is not None and now - picture.at > _SILENT_AFTER:
-        line.append(f"  NOTHING HEARD FOR {now - picture.at:.0f} s", "bold red")
+    elif picture.silent_since is not None:
+        silent = max(0.0, now - picture.silent_since)
+        line.append(f"  NOTHING HEARD FOR {silent:.0f} s, IT STANDS STILL", "bold red")
     if picture.connected is False:
         line.append(f"  orchestrator AWAY: {_short(picture.orchestrator_error) or '?'}", "bold red")
+    if picture.connected is not None and not picture.models:
+        line.append("  no model runs", "bold yellow")
     states = picture.count_states()
     counts = ", ".join(f"{count} {_short(state)}" for state, count in states.most_common())
     line.append(f"  {len(picture.models)} models{f': {counts}' if counts else ''}")

@@ -1,8 +1,14 @@
-"""Events from the `StatusSocket` of a coordinator on this machine."""
+"""Events from the `StatusSocket` of a coordinator on this machine.
+
+It sends a snapshot every 10 s, so silence says something, too: the coordinator's event loop stands still, and
+its rounds with it. That is an event of its own here, with the type ``silence``.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, Final
@@ -17,6 +23,8 @@ Event = dict[str, Any]
 
 _LONGEST_LINE: Final = 64 << 20  # bytes; a snapshot of 10,000 models has 3 MB
 _PIECE: Final = 1 << 16
+_PATIENCE: Final = 21.0  # seconds; a bit more than it takes to send two snapshots
+_DOUBT: Final = 0.5  # seconds; this process may have stood still itself, and has much to read
 
 
 class JSONLines:
@@ -58,6 +66,8 @@ async def connect(path: str) -> trio.SocketStream:
         hint = "does the coordinator have StatusSocket among its instruments, with this path?"
         raise Failure(f"no coordinator runs at {path!r}: there is no such socket ({hint})") from error
     except ConnectionRefusedError as error:
+        if not await trio.Path(path).is_socket():
+            raise Failure(f"{path!r} is no socket; name the one of the coordinator's StatusSocket") from error
         raise Failure(f"no coordinator runs at {path!r}: nobody listens; the last one has ended") from error
     except PermissionError as error:
         hint = "only the coordinator's own user and root may read its status"
@@ -67,7 +77,7 @@ async def connect(path: str) -> trio.SocketStream:
 
 
 async def events_of_socket(path: str, tell: Callable[[Event], None]) -> None:
-    """Tell the events of a status socket, until it ends.
+    """Tell the events of a status socket, until it ends. One is of our own: ``silence``; see `events_of`.
 
     Args:
         path: where it is.
@@ -76,20 +86,40 @@ async def events_of_socket(path: str, tell: Callable[[Event], None]) -> None:
     Raises:
         Failure: no coordinator listens there.
     """
-    async with await connect(path) as stream, aclosing(events_of(stream)) as events:
+    async with await connect(path) as stream, aclosing(events_of(stream, patience=_PATIENCE)) as events:
         async for event in events:
             tell(event)
 
 
-async def events_of(stream: trio.abc.ReceiveStream) -> AsyncGenerator[Event, None]:
-    """The events of a status socket, until it ends."""
+async def events_of(
+    stream: trio.abc.ReceiveStream, *, patience: float = math.inf
+) -> AsyncGenerator[Event, None]:
+    """The events of a status socket, until it ends.
+
+    Args:
+        stream: the connection.
+        patience: if no event came for so many seconds, there is one that says so, with the type ``silence``,
+            and ``since``, when the last came (POSIX seconds). Until one comes there is no other.
+    """
     lines = JSONLines()
+    heard_at, doubted = time.time(), False
+    deadline = trio.current_time() + patience
     while True:
-        try:
-            data = await stream.receive_some(_PIECE)
-        except trio.BrokenResourceError:
-            return
+        data: bytes | bytearray = b""
+        with trio.CancelScope(deadline=deadline) as scope:
+            try:
+                data = await stream.receive_some(_PIECE)
+            except trio.BrokenResourceError:
+                return
+        if scope.cancelled_caught:
+            deadline = math.inf if doubted else trio.current_time() + _DOUBT
+            if doubted:
+                yield {"type": "silence", "at": time.time(), "since": heard_at}
+            doubted = True
+            continue
         if not data:
             return
         for event in lines.feed(data):
+            heard_at, doubted = time.time(), False
+            deadline = trio.current_time() + patience
             yield event

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from .record import NEVER
+
 if TYPE_CHECKING:
     from .record import Record, Standing
 
@@ -36,12 +38,14 @@ class Form:
         method: the method.
         latest: the id of the model that was asked last, and whether it succeeded.
         before: the same of the last model before that is another one.
+        succeeded_at: when a call succeeded last, of any model.
         complained_at: when the log has said last that nobody succeeds with it.
     """
 
     method: str
     latest: tuple[str, bool] = NOBODY
     before: tuple[str, bool] = NOBODY
+    succeeded_at: float = NEVER
     complained_at: float | None = None
 
     def note(self, mark: tuple[str, bool]) -> None:

@@ -214,6 +214,7 @@ class Judge:
         standing.succeeded_at = now
         record.no_news[outcome, evidence.form.method] = standing
         evidence.form.note(record.success_mark)
+        evidence.form.succeeded_at = now
         evidence.note_success(record.model_id)
         self.reports.withdraw_about(record, f"{evidence.form.method} succeeded", evidence.form.method)
         if is_first and self.reports:
@@ -299,8 +300,13 @@ class Judge:
                 evidence.waiting.append(incident)
 
     def _complain(self, form: Form, incident: Incident) -> None:
-        """Tell that nobody has shown that a call can succeed; not more often than once an hour."""
+        """Tell that nobody has shown that a call can succeed; not more often than once an hour.
+
+        It is no secret where others made such a call meanwhile and succeeded, in rounds of their own.
+        """
         now = incident.ended
+        if form.succeeded_at > incident.began:
+            return
         if form.complained_at is None or now - form.complained_at >= _COMPLAINT_EVERY:
             form.complained_at = now
             self._tell(News(NewsKind.NO_WITNESS, method=form.method, text=incident.detail))

@@ -17,7 +17,14 @@ from typing import Any, Final
 from .pandas_extensions import extension_of
 from .time_zones import is_known_zone
 
-__all__ = ["DEEPEST", "LONGEST_NAME", "MOST_COLUMNS", "plain_schema", "with_wide_indices"]
+__all__ = [
+    "DEEPEST",
+    "LONGEST_NAME",
+    "MOST_COLUMNS",
+    "names_of_types",
+    "plain_schema",
+    "with_wide_indices",
+]
 
 MOST_COLUMNS: Final = 10_000
 """How many fields a frame may have, those inside its columns included."""
@@ -59,7 +66,7 @@ def with_wide_indices(pyarrow: Any, kind: Any) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _names_of_types(pyarrow: Any) -> dict[int, str]:
+def names_of_types(pyarrow: Any) -> dict[int, str]:
     """The names of types by their number. An older pyarrow lacks some."""
     names = (name for name in dir(pyarrow.lib) if name.startswith("Type_"))
     return {getattr(pyarrow.lib, name): name.removeprefix("Type_") for name in names}
@@ -76,7 +83,7 @@ class _PlainTypes:
         self._pyarrow = pyarrow
         self._least_index_bits = least_index_bits
         self._fields = 0
-        self._names = _names_of_types(pyarrow)
+        self._names = names_of_types(pyarrow)
         flat = dict.fromkeys(_FLAT.split(), _as_it_is)
         others = {
             "STRING_VIEW": lambda kind, depth: pyarrow.large_string(),
@@ -136,6 +143,10 @@ class _PlainTypes:
         if name not in self._flat:
             raise _Refused(f"the type dictionary of {name.lower()}, which is not read")
         value_type, index_type = self.type(kind.value_type, depth + 1), kind.index_type
+        if name == "HALF_FLOAT":
+            return (
+                value_type  # pyarrow (release 26) makes other numbers of these when it unifies dictionaries
+            )
         if index_type.bit_width < self._least_index_bits:
             index_type = self._pyarrow.int32()
         return self._pyarrow.dictionary(index_type, value_type, ordered=kind.ordered)

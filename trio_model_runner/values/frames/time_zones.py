@@ -10,7 +10,7 @@ import zoneinfo
 from functools import lru_cache
 from typing import Any, Final
 
-__all__ = ["is_known_zone", "refuse_far_times"]
+__all__ = ["extremes_of", "has_far_times", "is_known_zone", "refuse_far_times"]
 
 _OFFSET: Final = re.compile(r"[+-](?:[01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,3}", re.ASCII)
@@ -52,13 +52,21 @@ def refuse_far_times(pyarrow: Any, table: Any) -> None:
             arrays, kind = [chunk.dictionary for chunk in column.chunks[:1]], kind.value_type
         if not pyarrow.types.is_timestamp(kind) or kind.tz is None:
             continue
-        units = _UNITS_PER_SECOND[kind.unit]
-        if not all(_FIRST <= each // units <= _LAST for array in arrays for each in _extremes(array)):
+        if any(has_far_times(array) for array in arrays):
             raise ValueError(f"column {name!r} has times outside of the years 1 to 9999")
 
 
-def _extremes(array: Any) -> list[int]:
+def has_far_times(times: Any) -> bool:
+    """Say whether some timestamps are outside of Python's years, or so near that their zone matters."""
+    units = _UNITS_PER_SECOND[times.type.unit]
+    return not all(_FIRST <= each // units <= _LAST for each in extremes_of(times))
+
+
+def extremes_of(array: Any) -> list[int]:
+    """Find the smallest and the largest of integers, dates, times or durations; none, if all are missing."""
     from pyarrow import compute
 
-    extremes = compute.min_max(array)
-    return [each.value for each in (extremes["min"], extremes["max"]) if each.is_valid]
+    is_duration = str(array.type).startswith("duration")
+    extremes = compute.min_max(array.cast("int64") if is_duration else array)
+    found = [each for each in (extremes["min"], extremes["max"]) if each.is_valid]
+    return [each.value if hasattr(each, "value") else each.as_py() for each in found]

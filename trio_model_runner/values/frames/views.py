@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-__all__ = ["lengths_of_views", "without_views_of_nulls"]
+__all__ = ["is_view", "lengths_of_views", "without_views_of_nulls"]
 
 _VIEW_BYTES: Final = 16
 """A view has the length of the text in its first 4 bytes; then the text, or where it is."""
+
+
+def is_view(pyarrow: Any, kind: Any) -> bool:
+    """Say whether `kind` is the type of views. An older pyarrow has none."""
+    types = pyarrow.types
+    checks = (getattr(types, f"is_{of}_view", None) for of in ("string", "binary"))
+    return any(check is not None and check(kind) for check in checks)
 
 
 def without_views_of_nulls(pyarrow: Any, array: Any) -> Any:

@@ -1,9 +1,9 @@
 """Data frames to bytes: Parquet, and Arrow's stream format.
 
-A frame may come from any library that has the Arrow PyCapsule interface, such as polars or pyarrow: columns
-are read through that interface, and this module need not know the library. pandas frames are different. That
-interface would lose their index and some of their dtypes. So `pyarrow.Table.from_pandas` writes these into
-the schema's metadata, where the pandas on the node finds them again.
+A frame may come from any library that has the Arrow PyCapsule interface, such as polars or pyarrow, or from
+pandas.
+
+What a node would read as something else, or not at all, is refused before: see `sent_tables`.
 
 pyarrow is optional, and takes a good part of a second to import: it is imported when a frame is first used.
 This module knows nothing of the other encodings.
@@ -12,6 +12,7 @@ This module knows nothing of the other encodings.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 from ..refusal import Refusal
@@ -27,8 +28,6 @@ __all__ = [
 
 FrameKind: TypeAlias = Literal["arrow", "pandas"]
 
-_WAYS_TO_A_LIST = ("tolist", "to_list")  # the method of pandas' columns, and of polars'
-
 
 def is_frame(value: object) -> bool:
     """Say whether `value` is a pandas frame or has the Arrow PyCapsule interface. Imports nothing."""
@@ -41,65 +40,63 @@ def write_parquet(frame: Any) -> bytes:
     """Write a frame as a Parquet file.
 
     Raises:
-        Refusal: it is no frame of named columns, or Parquet can't hold it.
+        Refusal: it is no frame of named columns, or would not come back equal.
         ImportError: pyarrow is missing.
     """
-    pyarrow = import_pyarrow()
-    from pyarrow import parquet
-
-    table = _to_table(frame)
+    table = _to_table(frame, parquet=True)
     if table.num_rows and not table.num_columns:
         raise Refusal(ValueError, "the frame has rows but no columns: Parquet would lose the rows")
-    sink = pyarrow.BufferOutputStream()
-    try:
-        parquet.write_table(table, sink)
-    except pyarrow.ArrowException as error:
-        raise Refusal(TypeError, f"{type(frame).__name__} can't be written as Parquet: {error}") from None
-    return bytes(sink.getvalue())
+    from pyarrow import parquet
+
+    return _written(table, "Parquet", parquet.write_table)
 
 
 def write_arrow(frame: Any) -> bytes:
     """Write a frame as an Arrow IPC stream.
 
     Raises:
-        Refusal: it is no frame of named columns.
+        Refusal: it is no frame of named columns, or would not come back equal.
         ImportError: pyarrow is missing.
     """
-    pyarrow = import_pyarrow()
-    table = _to_table(frame)
-    sink = pyarrow.BufferOutputStream()
-    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+    return _written(_to_table(frame, parquet=False), "an Arrow stream", _write_stream)
+
+
+def _write_stream(table: Any, sink: Any) -> None:
+    with import_pyarrow().ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
+
+
+def _written(table: Any, form: str, write: Callable[[Any, Any], None]) -> bytes:
+    pyarrow = import_pyarrow()
+    sink = pyarrow.BufferOutputStream()
+    try:
+        write(table, sink)
+    except MemoryError:
+        raise
+    except Exception:  # pyarrow's own, and OSError, of which the text may show a value
+        for name in table.column_names:
+            try:
+                write(table.select([name]), pyarrow.BufferOutputStream())
+            except Exception:
+                kind = table.schema.field(name).type
+                reason = f"column {name[:100]!r} of the type {kind} can't be written as {form}"
+                raise Refusal(TypeError, reason) from None
+        raise Refusal(TypeError, f"the frame can't be written as {form}") from None
     return bytes(sink.getvalue())
 
 
-def _to_table(frame: Any) -> Any:
+def _to_table(frame: Any, *, parquet: bool) -> Any:
     pyarrow = import_pyarrow()
+    from .sent_tables import table_of_capsule, table_of_pandas
+
+    make = table_of_pandas if _is_pandas_frame(frame) else table_of_capsule
     try:
-        table = pyarrow.Table.from_pandas(frame) if _is_pandas_frame(frame) else pyarrow.table(frame)
-    except (pyarrow.ArrowException, TypeError, ValueError) as error:
-        # A single column, such as a pandas series, has the capsule interface as well.
-        name = type(frame).__name__
-        listing = next((f".{way}()" for way in _WAYS_TO_A_LIST if hasattr(type(frame), way)), None)
-        hint = "" if listing is None else f" (send its {listing}, or a frame with it)"
-        reason = f"{name} can't be read as a table of named columns{hint}: {error}"
+        return make(pyarrow, frame, parquet=parquet)
+    except (Refusal, MemoryError, ImportError):
+        raise
+    except Exception as error:  # pyarrow has no kernel for some types inside of others
+        reason = f"{type(frame).__name__} has a type that pyarrow can't take apart ({type(error).__name__})"
         raise Refusal(TypeError, reason) from None
-    names = table.column_names
-    if len(set(names)) < len(names):
-        # Deployed nodes (release 0.4.2) can't read these, and then the models seem to be at fault.
-        raise Refusal(ValueError, "two columns of the frame have the same name")
-    return _without_view_dictionaries(table)
-
-
-def _without_view_dictionaries(table: Any) -> Any:
-    """Cast dictionaries of string views (polars' categories) to dictionaries that Parquet can hold."""
-    pyarrow = import_pyarrow()
-    for index, field in enumerate(table.schema):
-        kind = field.type
-        if pyarrow.types.is_dictionary(kind) and str(kind.value_type) == "string_view":
-            plain = pyarrow.dictionary(kind.index_type, pyarrow.large_string(), kind.ordered)
-            table = table.set_column(index, field.with_type(plain), table.column(index).cast(plain))
-    return table
 
 
 def _is_pandas_frame(value: object) -> bool:
