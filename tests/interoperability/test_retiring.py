@@ -66,7 +66,7 @@ async def test_a_server_that_retires_lets_open_calls_end_and_takes_no_new_ones(k
                 assert await stream.recv_message() == CallRequest("after")
                 await stream.end()
                 assert await stream.recv_message() is None
-            with pytest.raises(OSError, match="connect"):
+            with pytest.raises(OSError, match="Connection refused"):
                 await Stub(channel).echo(CallRequest())
 
 
