@@ -25,7 +25,7 @@ import attrs
 
 from ..refusal import Refusal
 from .equality import holds_objects, is_missing, kind_of, same_as_labels
-from .time_zones import is_known_zone
+from .time_zones import has_moving_times, is_known_zone, told_of_moving
 
 __all__ = ["refuse_changed_labels"]
 
@@ -84,7 +84,7 @@ class _Trials:
 
     def outcome(self, axis: _Axis) -> str | None:
         """Try the labels of an axis, or remember their kind's outcome: the reason to refuse them, if any."""
-        reason = _refused_names(axis)
+        reason = _refused_names(axis) or self._refused_times(axis)
         if reason is not None:
             return reason
         kinds = [self._kind(axis, place, level) for place, level in enumerate(axis.levels)]
@@ -99,6 +99,16 @@ class _Trials:
                 _outcomes.clear()
             _outcomes[key] = self._tried(_Axis(axis.name, self._few(axis)))
         return _outcomes[key]
+
+    def _refused_times(self, axis: _Axis) -> str | None:
+        """Say which times in a zone are other ones on a node; those of an index are looked at as a column."""
+        for place, level in enumerate(axis.levels if axis.name == "columns" else ()):
+            if isinstance(level.dtype, self._pandas.DatetimeTZDtype):
+                times = self._pyarrow.array(level)
+                if has_moving_times(times):
+                    what = f"{_blamed(axis, place)} are times {told_of_moving(times.type.tz)}"
+                    return f"the labels of {what}{_cure(axis, place)}"
+        return None
 
     def _kind(self, axis: _Axis, place: int, level: Any) -> Hashable | None:
         """Say of which kind a level is, if a few of its labels stand for all."""
@@ -191,9 +201,12 @@ class _Trials:
             kind = f"objects, {self._pandas.api.types.infer_dtype(level, skipna=True)}"
         if axis.has_levels and len(axis.levels) == 1:
             kind = f"a MultiIndex of one level, {kind}"
-        of = f"level {place + 1} of the {axis.name}" if len(axis.levels) > 1 else f"the {axis.name}"
         lacks = ", some missing" if axis.lacks(place) else ""
-        return f"the labels of {of} ({kind}{lacks}) {_LOST}{_cure(axis, place)}"
+        return f"the labels of {_blamed(axis, place)} ({kind}{lacks}) {_LOST}{_cure(axis, place)}"
+
+
+def _blamed(axis: _Axis, place: int) -> str:
+    return f"level {place + 1} of the {axis.name}" if axis.labels.nlevels > 1 else f"the {axis.name}"
 
 
 def _cure(axis: _Axis, level: int | None) -> str:
@@ -223,7 +236,7 @@ def _refused_names(axis: _Axis) -> str | None:
     if place is None:
         return None
     this = f"frame.{axis.name}"
-    of = f"level {place + 1} of the {axis.name}" if len(names) > 1 else f"the {axis.name}"
+    of = _blamed(axis, place)
     if isinstance(names[place], str):
         return f"the name of {of} {_LOST} (give it another one: {this}.names = ...)"
     text = f"{this}.rename(str({this}.name))"
