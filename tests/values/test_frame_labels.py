@@ -311,6 +311,38 @@ def test_what_is_remembered_of_times_says_nothing_of_others() -> None:
             encode(frame_of("columns", lost))
 
 
+def test_what_is_remembered_of_small_numbers_says_nothing_of_large_ones() -> None:
+    for large in ([1, 2**64 - 1], [2, 3]):
+        labels = arrow(large, pyarrow.uint64())
+        if max(large) > 2**63:
+            assert_refused(frame_of("columns", labels), "(uint64[pyarrow])")
+        else:
+            assert assert_that_it_arrives(frame_of("columns", labels))
+
+
+@pytest.mark.parametrize("missing", ["x", 1.5, 3, DAYS[0]])
+def test_levels_of_which_one_label_is_missing_are_tried_as_a_few(
+    monkeypatch: pytest.MonkeyPatch, missing: Any
+) -> None:
+    tried = counted_trials(monkeypatch)
+    labels = pandas.MultiIndex.from_arrays([numpy.arange(100), pandas.Index([missing] * 99 + [None])])
+    assert assert_that_it_arrives(frame_of("index", labels))
+    assert all(len(few) <= 4 for few in tried)
+    tried.clear()
+    for _ in range(2):
+        long = pandas.MultiIndex(levels=[["a"], [2**60 + 1, 5]], codes=[[0] * 9, [1] * 7 + [0, -1]])
+        assert_that_it_arrives(frame_of("index", long))
+    assert any(len(labels) == 9 for labels in tried)
+
+
+def test_levels_of_an_index_are_never_compared_as_tuples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        pandas.MultiIndex, "__iter__", lambda labels: pytest.fail("tuples are made"), raising=False
+    )
+    for levels in ([DECIMALS * 2, [None, "b", "a", "a"]], [DECIMALS * 2, ["a", "b", "b", "a"]]):
+        encode(frame_of("index", pandas.MultiIndex.from_arrays(levels)))
+
+
 def test_memory_for_kinds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_trials, "_MOST_KEPT", 3)
     for number in range(10):

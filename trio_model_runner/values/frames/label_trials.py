@@ -33,6 +33,7 @@ _ALIKE: Final = frozenset({"bytes", "boolean", "empty"})
 """Kinds of objects (as pandas infers them) of which a few stand for all."""
 
 _LOST: Final = "would not come back equal from Parquet"
+_EXACT: Final = 2**53  # floats hold all whole numbers up to here
 _MOST_KEPT: Final = 1000
 _outcomes: dict[Hashable, str | None] = {}
 
@@ -128,8 +129,10 @@ class _Trials:
             return None if length is None else (str(dtype), lacks, length)
         if axis.name == "columns" and dtype.kind not in "iuf" and not hasattr(dtype, "storage"):
             return None  # what becomes of the text of a boolean depends on which it is
-        if lacks and axis.has_levels:
-            return None  # whole numbers are floats then
+        if axis.name == "columns" and hasattr(dtype, "pyarrow_dtype"):
+            return None  # of unsigned ones, only those that a signed one holds come back
+        if lacks and axis.has_levels and dtype.kind in "iu" and _has_long_numbers(level):
+            return None  # they are floats then
         return str(dtype), lacks, len(level.dropna() if lacks else level) > 0
 
     def _few(self, axis: _Axis) -> Any:
@@ -256,6 +259,10 @@ def _is_plain(name: Any) -> bool:
     return type(name) in (bool, int, float) and not is_missing(name) and abs(name) < 2**63
 
 
+def _has_long_numbers(level: Any) -> bool:
+    return len(level) > 0 and max(abs(int(level.min())), abs(int(level.max()))) > _EXACT
+
+
 def _are_alike(kind: str, labels: Any) -> bool:
     """Say whether a few stand for all texts, whole numbers or dates: none has a class of its own."""
     there = labels.dropna()
@@ -316,4 +323,19 @@ def _are_same(labels: Any, got: Any) -> bool:
         return False
     if not all(map(same_as_labels, labels.names, got.names)):
         return False
-    return all(map(same_as_labels, labels, got))
+    if not hasattr(labels, "levels"):
+        return all(map(same_as_labels, labels, got))
+    return all(_are_same_at(labels, got, place) for place in range(labels.nlevels))
+
+
+def _are_same_at(labels: Any, got: Any, place: int) -> bool:
+    """Compare one level: its different values, if both have the same codes for them, or label by label.
+
+    The labels of all levels as tuples would be made at once, and hold up the event loop.
+    """
+    ours, theirs = labels.levels[place], got.levels[place]
+    codes = labels.codes[place]
+    is_alike = len(ours) == len(theirs) and bool((codes == got.codes[place]).all())
+    if is_alike and not (codes < 0).any():
+        return all(map(same_as_labels, ours, theirs))
+    return all(map(same_as_labels, labels.get_level_values(place), got.get_level_values(place)))
