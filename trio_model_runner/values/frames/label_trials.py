@@ -169,6 +169,8 @@ class _Trials:
         labels = axis.labels
         if axis.name == "columns" and any(map(self._is_mixed, axis.levels)):
             return False  # pyarrow would warn, and make text of them
+        if any(str(level.dtype).endswith("_view[pyarrow]") for level in axis.levels):
+            return False  # an older pyarrow does not know them
         try:
             table = self._pyarrow.Table.from_pandas(self._pandas.DataFrame(**{axis.name: labels}))
             if axis.name == "columns":
@@ -237,6 +239,9 @@ def _refused_names(axis: _Axis) -> str | None:
     )
     place = next(wrong, None)
     if place is None:
+        if axis.name == "columns" and not len(axis.labels) and any(name is not None for name in names):
+            none = f"frame.columns = frame.columns.rename({[None] * len(names) if axis.has_levels else None})"
+            return f"the name of the columns {_LOST}, since there are none (leave it out: {none})"
         return None
     this = f"frame.{axis.name}"
     of = _blamed(axis, place)

@@ -22,6 +22,9 @@ __all__ = ["kept_integers", "refuse_changed_objects", "refuse_unreadable_dtypes"
 _EXACT: Final = frozenset({"string", "bytes", "boolean", "integer", "floating", "empty"})
 """Kinds of objects (as pandas infers them) that have an Arrow type of their own: nothing is made to fit."""
 
+_NEW: Final = frozenset({"string_view[pyarrow]", "binary_view[pyarrow]"})
+"""Dtypes that pandas finds by their name where pyarrow is new."""
+
 _AT_ONCE: Final = 1000
 """So many rows are compared at a time."""
 
@@ -119,12 +122,12 @@ def refuse_unreadable_dtypes(pandas: Any, frame: Any) -> None:
         Refusal: the reason names the column, the dtype, and what to do.
     """
     for label, dtype in frame.dtypes.items():
-        if not _is_found(pandas, str(dtype)):
-            name = str(label)[:100]
+        name = str(label)[:100]
+        if not _is_found(pandas, str(dtype)) or str(dtype) in _NEW:
+            cure = '.dt.tz_convert("UTC")' if isinstance(dtype, pandas.DatetimeTZDtype) else ".astype(object)"
             reason = f"column {name!r} has the dtype {dtype}, which pandas would not find by its name"
-            raise Refusal(TypeError, f"{reason} where it is read (send it .astype(object))")
+            raise Refusal(TypeError, f"{reason} where it is read (send it {cure})")
         if hasattr(dtype, "sp_index") or type(dtype).__name__ == "SparseDtype":
-            name = str(label)[:100]
             raise Refusal(TypeError, f"column {name!r} is sparse (send it .sparse.to_dense())")
 
 
