@@ -216,16 +216,27 @@ def _blamed(axis: _Axis, place: int) -> str:
 
 def _cure(axis: _Axis, level: int | None) -> str:
     this = f"frame.{axis.name}"
+    levels = axis.levels if level is None else [axis.levels[level]]
+    way = "ascii" if any(map(_needs_escapes, levels)) else "str"
     if not axis.has_levels:
         # What is missing stays missing with `astype`.
-        text = f"{this}.map(str)" if axis.lacks(0) else f"{this}.astype(str)"
+        text = f"{this}.map({way})" if axis.lacks(0) or way == "ascii" else f"{this}.astype(str)"
     elif len(axis.levels) == 1:
-        text = f"{this}.get_level_values(0).map(str)"
+        text = f"{this}.get_level_values(0).map({way})"
     elif level is None or axis.lacks(level):
-        text = f"{this}.map(lambda label: tuple(map(str, label)))"
+        text = f"{this}.map(lambda label: tuple(map({way}, label)))"
     else:
-        text = f"{this}.set_levels({this}.levels[{level}].astype(str), level={level})"
+        old = f"{this}.levels[{level}]"
+        new = f"{old}.map(ascii)" if way == "ascii" else f"{old}.astype(str)"
+        text = f"{this}.set_levels({new}, level={level})"
     return f" (make them text: {this} = {text})"
+
+
+def _needs_escapes(level: Any) -> bool:
+    """Say whether pandas would fail to make UTF-8 of some labels: bytes, and lone surrogates."""
+    if not holds_objects(level.dtype):
+        return False
+    return any(isinstance(each, bytes) or (isinstance(each, str) and not _is_utf8(each)) for each in level)
 
 
 def _refused_names(axis: _Axis) -> str | None:
