@@ -55,7 +55,7 @@ GOOD: Mapping[str, Any] = {
     "levels": pandas.MultiIndex.from_product([["x"], [1, 2]], names=["u", None]),
     "levels of times": pandas.MultiIndex.from_product([["x"], DAYS]),
     "unused levels": pandas.MultiIndex.from_product([["x", "y"], [1, 2]])[2:],
-    "quotes in levels": pandas.MultiIndex.from_tuples([("it's", 'q"x'), ("new\nline", "ü€😀\\\x00")]),
+    "quotes in levels": pandas.MultiIndex.from_tuples([("it's", 'q"x'), ("new\nline", "ü€😀\\")]),
 }
 """On both axes."""
 
@@ -334,6 +334,16 @@ def test_levels_of_which_one_label_is_missing_are_tried_as_a_few(
         long = pandas.MultiIndex(levels=[["a"], [2**60 + 1, 5]], codes=[[0] * 9, [1] * 7 + [0, -1]])
         assert_that_it_arrives(frame_of("index", long))
     assert any(len(labels) == 9 for labels in tried)
+
+
+@pytest.mark.parametrize("axis", ["columns", "index"])
+@pytest.mark.parametrize("last", ["b", None])
+def test_levels_of_texts_with_a_zero_byte_are_refused(axis: str, last: Any) -> None:
+    good = pandas.MultiIndex.from_arrays([["x", "y", "z"], ["", "a", "b"]])
+    assert assert_that_it_arrives(frame_of(axis, good))  # and is remembered
+    for lost in ("\0", "a\0b"):
+        labels = pandas.MultiIndex.from_arrays([["x", "y", "z"], ["", lost, last]])
+        assert_refused(frame_of(axis, labels), f"the labels of level 2 of the {axis} (with a zero byte)")
 
 
 def test_levels_of_an_index_are_never_compared_as_tuples(monkeypatch: pytest.MonkeyPatch) -> None:

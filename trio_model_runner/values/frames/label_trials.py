@@ -85,7 +85,7 @@ class _Trials:
 
     def outcome(self, axis: _Axis) -> str | None:
         """Try the labels of an axis, or remember their kind's outcome: the reason to refuse them, if any."""
-        reason = _refused_names(axis) or self._refused_times(axis)
+        reason = _refused_names(axis) or self._refused_times(axis) or self._refused_texts(axis)
         if reason is not None:
             return reason
         kinds = [self._kind(axis, place, level) for place, level in enumerate(axis.levels)]
@@ -109,6 +109,21 @@ class _Trials:
                 if has_moving_times(times):
                     what = f"{_blamed(axis, place)} are times {told_of_moving(times.type.tz)}"
                     return f"the labels of {what}{_cure(axis, place)}"
+        return None
+
+    def _refused_texts(self, axis: _Axis) -> str | None:
+        """Say which level has texts with a zero byte: pandas 2 takes such a text for one that ends there."""
+        from pyarrow import compute
+
+        for place, level in enumerate(axis.levels if axis.has_levels else ()):
+            if self._pandas.api.types.infer_dtype(level, skipna=True) != "string":
+                continue
+            try:
+                found = compute.any(compute.match_substring(self._pyarrow.array(level), "\0"))
+            except (self._pyarrow.ArrowException, TypeError, ValueError):
+                continue  # lone surrogates, which do not come back from the trip either
+            if found.as_py():
+                return f"the labels of {_blamed(axis, place)} (with a zero byte) {_LOST}{_cure(axis, place)}"
         return None
 
     def _kind(self, axis: _Axis, place: int, level: Any) -> Hashable | None:
@@ -233,10 +248,11 @@ def _cure(axis: _Axis, level: int | None) -> str:
 
 
 def _needs_escapes(level: Any) -> bool:
-    """Say whether pandas would fail to make UTF-8 of some labels: bytes, and lone surrogates."""
-    if not holds_objects(level.dtype):
-        return False
-    return any(isinstance(each, bytes) or (isinstance(each, str) and not _is_utf8(each)) for each in level)
+    """Say whether some labels are no text that arrives: bytes, lone surrogates, zero bytes."""
+    texts = (each for each in level if isinstance(each, str))
+    return any(isinstance(each, bytes) for each in level) or any(
+        "\0" in each or not _is_utf8(each) for each in texts
+    )
 
 
 def _refused_names(axis: _Axis) -> str | None:
