@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,6 +84,18 @@ def test_zones_that_pandas_can_not_find_by_name_have_advice_that_helps(zone: Any
     with pytest.raises(TypeError, match=r"column 'a' .* \(send it \.dt\.tz_convert\(\"UTC\"\)\)$"):
         encode(frame)
     assert assert_that_it_arrives(frame.assign(a=frame.a.dt.tz_convert("UTC")))
+
+
+def test_the_zone_of_this_computer_has_advice_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        times = pandas.date_range("2026-07-01", periods=2, tz="UTC").tz_convert(tz.tzlocal())
+        with pytest.raises(TypeError, match=r"column 'a' .* \(send it \.dt\.tz_convert\(\"UTC\"\)\)$"):
+            encode(pandas.DataFrame({"a": times}))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_polars_is_told_what_to_send_instead() -> None:

@@ -112,7 +112,9 @@ def _unreadable(pyarrow: Any, frame: Any) -> Refusal:
             pyarrow.array(column, from_pandas=True)
         except Exception:
             what = f"column {str(label)[:100]!r} ({column.dtype}) has values of which Arrow makes no column"
-            return Refusal(TypeError, f"{reason}: {what} (send numbers, times or texts of one kind)")
+            has_zone = getattr(column.dtype, "tz", None) is not None
+            cure = 'it .dt.tz_convert("UTC")' if has_zone else "numbers, times or texts of one kind"
+            return Refusal(TypeError, f"{reason}: {what} (send {cure})")
     return Refusal(TypeError, f"{reason}: Arrow can't hold its labels (text must be UTF-8)")
 
 
