@@ -199,6 +199,7 @@ _ADVICE_BY_NAME = {
     "MaskedConstant": _MISSING,
     "Period": _TEXTUAL,
     "Interval": _TEXTUAL,
+    "LazyFrame": "send its .collect()",
     "datetime64": _TEXTUAL,
     "timedelta64": "send it divided by numpy.timedelta64(1, 's')",
 }
@@ -208,7 +209,10 @@ _ADVICE_BY_NAME = {
 def advice_on(value: object) -> str:
     """Say what a coordinator may send instead of `value`: a space and brackets, or "" if that is unknown."""
     kind = type(value)
-    if kind.__module__.partition(".")[0] in ("pandas", "numpy", "uuid") and kind.__name__ in _ADVICE_BY_NAME:
+    if (
+        kind.__module__.partition(".")[0] in ("pandas", "numpy", "uuid", "polars")
+        and kind.__name__ in _ADVICE_BY_NAME
+    ):
         return f" ({_ADVICE_BY_NAME[kind.__name__]})"
     for kinds, advice in _ADVICE:
         if isinstance(value, kinds):

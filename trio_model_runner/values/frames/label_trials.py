@@ -25,7 +25,7 @@ import attrs
 
 from ..refusal import Refusal
 from .equality import holds_objects, is_missing, kind_of, same_as_labels
-from .time_zones import is_known_zone
+from .time_zones import has_moving_times, is_known_zone, told_of_moving
 
 __all__ = ["refuse_changed_labels"]
 
@@ -33,6 +33,7 @@ _ALIKE: Final = frozenset({"bytes", "boolean", "empty"})
 """Kinds of objects (as pandas infers them) of which a few stand for all."""
 
 _LOST: Final = "would not come back equal from Parquet"
+_EXACT: Final = 2**53  # floats hold all whole numbers up to here
 _MOST_KEPT: Final = 1000
 _outcomes: dict[Hashable, str | None] = {}
 
@@ -84,7 +85,7 @@ class _Trials:
 
     def outcome(self, axis: _Axis) -> str | None:
         """Try the labels of an axis, or remember their kind's outcome: the reason to refuse them, if any."""
-        reason = _refused_names(axis)
+        reason = _refused_names(axis) or self._refused_times(axis) or self._refused_texts(axis)
         if reason is not None:
             return reason
         kinds = [self._kind(axis, place, level) for place, level in enumerate(axis.levels)]
@@ -99,6 +100,31 @@ class _Trials:
                 _outcomes.clear()
             _outcomes[key] = self._tried(_Axis(axis.name, self._few(axis)))
         return _outcomes[key]
+
+    def _refused_times(self, axis: _Axis) -> str | None:
+        """Say which times in a zone are other ones on a node; those of an index are looked at as a column."""
+        for place, level in enumerate(axis.levels if axis.name == "columns" else ()):
+            if isinstance(level.dtype, self._pandas.DatetimeTZDtype):
+                times = self._pyarrow.array(level)
+                if has_moving_times(times):
+                    what = f"{_blamed(axis, place)} are times {told_of_moving(times.type.tz)}"
+                    return f"the labels of {what}{_cure(axis, place)}"
+        return None
+
+    def _refused_texts(self, axis: _Axis) -> str | None:
+        """Say which level has texts with a zero byte: pandas 2 takes such a text for one that ends there."""
+        from pyarrow import compute
+
+        for place, level in enumerate(axis.levels if axis.has_levels else ()):
+            if self._pandas.api.types.infer_dtype(level, skipna=True) != "string":
+                continue
+            try:
+                found = compute.any(compute.match_substring(self._pyarrow.array(level), "\0"))
+            except (self._pyarrow.ArrowException, TypeError, ValueError):
+                continue  # lone surrogates, which do not come back from the trip either
+            if found.as_py():
+                return f"the labels of {_blamed(axis, place)} (with a zero byte) {_LOST}{_cure(axis, place)}"
+        return None
 
     def _kind(self, axis: _Axis, place: int, level: Any) -> Hashable | None:
         """Say of which kind a level is, if a few of its labels stand for all."""
@@ -118,8 +144,10 @@ class _Trials:
             return None if length is None else (str(dtype), lacks, length)
         if axis.name == "columns" and dtype.kind not in "iuf" and not hasattr(dtype, "storage"):
             return None  # what becomes of the text of a boolean depends on which it is
-        if lacks and axis.has_levels:
-            return None  # whole numbers are floats then
+        if axis.name == "columns" and hasattr(dtype, "pyarrow_dtype"):
+            return None  # of unsigned ones, only those that a signed one holds come back
+        if lacks and axis.has_levels and dtype.kind in "iu" and _has_long_numbers(level):
+            return None  # they are floats then
         return str(dtype), lacks, len(level.dropna() if lacks else level) > 0
 
     def _few(self, axis: _Axis) -> Any:
@@ -156,6 +184,8 @@ class _Trials:
         labels = axis.labels
         if axis.name == "columns" and any(map(self._is_mixed, axis.levels)):
             return False  # pyarrow would warn, and make text of them
+        if any(str(level.dtype).endswith("_view[pyarrow]") for level in axis.levels):
+            return False  # an older pyarrow does not know them
         try:
             table = self._pyarrow.Table.from_pandas(self._pandas.DataFrame(**{axis.name: labels}))
             if axis.name == "columns":
@@ -191,23 +221,38 @@ class _Trials:
             kind = f"objects, {self._pandas.api.types.infer_dtype(level, skipna=True)}"
         if axis.has_levels and len(axis.levels) == 1:
             kind = f"a MultiIndex of one level, {kind}"
-        of = f"level {place + 1} of the {axis.name}" if len(axis.levels) > 1 else f"the {axis.name}"
         lacks = ", some missing" if axis.lacks(place) else ""
-        return f"the labels of {of} ({kind}{lacks}) {_LOST}{_cure(axis, place)}"
+        return f"the labels of {_blamed(axis, place)} ({kind}{lacks}) {_LOST}{_cure(axis, place)}"
+
+
+def _blamed(axis: _Axis, place: int) -> str:
+    return f"level {place + 1} of the {axis.name}" if axis.labels.nlevels > 1 else f"the {axis.name}"
 
 
 def _cure(axis: _Axis, level: int | None) -> str:
     this = f"frame.{axis.name}"
+    levels = axis.levels if level is None else [axis.levels[level]]
+    way = "ascii" if any(map(_needs_escapes, levels)) else "str"
     if not axis.has_levels:
         # What is missing stays missing with `astype`.
-        text = f"{this}.map(str)" if axis.lacks(0) else f"{this}.astype(str)"
+        text = f"{this}.map({way})" if axis.lacks(0) or way == "ascii" else f"{this}.astype(str)"
     elif len(axis.levels) == 1:
-        text = f"{this}.get_level_values(0).map(str)"
+        text = f"{this}.get_level_values(0).map({way})"
     elif level is None or axis.lacks(level):
-        text = f"{this}.map(lambda label: tuple(map(str, label)))"
+        text = f"{this}.map(lambda label: tuple(map({way}, label)))"
     else:
-        text = f"{this}.set_levels({this}.levels[{level}].astype(str), level={level})"
+        old = f"{this}.levels[{level}]"
+        new = f"{old}.map(ascii)" if way == "ascii" else f"{old}.astype(str)"
+        text = f"{this}.set_levels({new}, level={level})"
     return f" (make them text: {this} = {text})"
+
+
+def _needs_escapes(level: Any) -> bool:
+    """Say whether some labels are no text that arrives: bytes, lone surrogates, zero bytes."""
+    texts = (each for each in level if isinstance(each, str))
+    return any(isinstance(each, bytes) for each in level) or any(
+        "\0" in each or not _is_utf8(each) for each in texts
+    )
 
 
 def _refused_names(axis: _Axis) -> str | None:
@@ -221,9 +266,12 @@ def _refused_names(axis: _Axis) -> str | None:
     )
     place = next(wrong, None)
     if place is None:
+        if axis.name == "columns" and not len(axis.labels) and any(name is not None for name in names):
+            none = f"frame.columns = frame.columns.rename({[None] * len(names) if axis.has_levels else None})"
+            return f"the name of the columns {_LOST}, since there are none (leave it out: {none})"
         return None
     this = f"frame.{axis.name}"
-    of = f"level {place + 1} of the {axis.name}" if len(names) > 1 else f"the {axis.name}"
+    of = _blamed(axis, place)
     if isinstance(names[place], str):
         return f"the name of {of} {_LOST} (give it another one: {this}.names = ...)"
     text = f"{this}.rename(str({this}.name))"
@@ -241,6 +289,10 @@ def _is_plain(name: Any) -> bool:
     if isinstance(name, str):
         return _is_utf8(name) and not (name.startswith("__index_level_") and name.endswith("__"))
     return type(name) in (bool, int, float) and not is_missing(name) and abs(name) < 2**63
+
+
+def _has_long_numbers(level: Any) -> bool:
+    return len(level) > 0 and max(abs(int(level.min())), abs(int(level.max()))) > _EXACT
 
 
 def _are_alike(kind: str, labels: Any) -> bool:
@@ -303,4 +355,19 @@ def _are_same(labels: Any, got: Any) -> bool:
         return False
     if not all(map(same_as_labels, labels.names, got.names)):
         return False
-    return all(map(same_as_labels, labels, got))
+    if not hasattr(labels, "levels"):
+        return all(map(same_as_labels, labels, got))
+    return all(_are_same_at(labels, got, place) for place in range(labels.nlevels))
+
+
+def _are_same_at(labels: Any, got: Any, place: int) -> bool:
+    """Compare one level: its different values, if both have the same codes for them, or label by label.
+
+    The labels of all levels as tuples would be made at once, and hold up the event loop.
+    """
+    ours, theirs = labels.levels[place], got.levels[place]
+    codes = labels.codes[place]
+    is_alike = len(ours) == len(theirs) and bool((codes == got.codes[place]).all())
+    if is_alike and not (codes < 0).any():
+        return all(map(same_as_labels, ours, theirs))
+    return all(map(same_as_labels, labels.get_level_values(place), got.get_level_values(place)))

@@ -62,7 +62,20 @@ def table_of_capsule(pyarrow: Any, frame: Any, *, parquet: bool) -> Any:
     return _sendable(pyarrow, table, parquet=parquet, library=library, nullable=nullable)
 
 
+def _refuse_invalid(pyarrow: Any, table: Any) -> None:
+    """Refuse content that Arrow's own rules forbid: pyarrow lets one make it, and nodes fail at it."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        try:
+            column.validate(full=True)  # 4 ms for a million texts
+        except pyarrow.ArrowInvalid:  # the text may show a value
+            what = f"column {name[:100]!r} has content that {column.type} can't have"
+            raise Refusal(
+                ValueError, f"{what}, such as text that is not UTF-8, or times of day from 24:00 on"
+            ) from None
+
+
 def _sendable(pyarrow: Any, table: Any, *, parquet: bool, library: str, nullable: Container[str]) -> Any:
+    _refuse_invalid(pyarrow, table)
     names = table.column_names
     if len(set(names)) < len(names):
         raise Refusal(ValueError, _TWICE)
@@ -99,7 +112,9 @@ def _unreadable(pyarrow: Any, frame: Any) -> Refusal:
             pyarrow.array(column, from_pandas=True)
         except Exception:
             what = f"column {str(label)[:100]!r} ({column.dtype}) has values of which Arrow makes no column"
-            return Refusal(TypeError, f"{reason}: {what} (send numbers, times or texts of one kind)")
+            has_zone = getattr(column.dtype, "tz", None) is not None
+            cure = 'it .dt.tz_convert("UTC")' if has_zone else "numbers, times or texts of one kind"
+            return Refusal(TypeError, f"{reason}: {what} (send {cure})")
     return Refusal(TypeError, f"{reason}: Arrow can't hold its labels (text must be UTF-8)")
 
 
@@ -121,9 +136,9 @@ def _read_capsule(pyarrow: Any, frame: Any) -> Any:
         name = type(frame).__name__
         listing = next((f".{way}()" for way in _WAYS_TO_A_LIST if hasattr(type(frame), way)), None)
         hint = "" if listing is None else f" (send its {listing}, or a frame with it)"
-        reason = (
-            f"{name} can't be read as a table of named columns{hint}: {_unexported(pyarrow, frame)}{error}"
-        )
+        column = _unexported(pyarrow, frame)
+        cast = " (cast it to a type that Arrow has, such as integers of 64 bits, or text)" if column else ""
+        reason = f"{name} can't be read as a table of named columns{hint}: {column}{error}{cast}"
         raise Refusal(TypeError, reason) from None
 
 
@@ -157,6 +172,7 @@ def _check_metadata(pyarrow: Any, table: Any) -> Container[str]:
     except Exception:
         raise Refusal(TypeError, "pandas can't read what the table's metadata say about labels") from None
     refuse_changed_labels(pyarrow, pandas, shell)
+    refuse_unreadable_dtypes(pandas, shell)
     if any(isinstance(kind, pyarrow.BaseExtensionType) for kind in kinds):
         raise Refusal(
             TypeError, "the labels of the index are of an extension type, of which nodes read numbers"

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..refusal import Refusal
-from .plain_types import names_of_types
+from .plain_types import DEEPEST, names_of_types
 from .time_zones import is_known_zone
 
 __all__ = ["sent_schema"]
@@ -68,6 +68,7 @@ class _SentTypes:
 
     def column(self, field: Any) -> Any:
         try:
+            _require_readable_name(field)
             if isinstance(field.type, self._pyarrow.BaseExtensionType) and self._is_of_pandas(field.type):
                 return field
             return field.with_type(self._of_field(field, ()))
@@ -84,12 +85,17 @@ class _SentTypes:
 
     def _of_field(self, field: Any, inside: tuple[str, ...]) -> Any:
         """Make the type of a field; `inside` names the types around it, the innermost last."""
+        _require_readable_name(field)
         name = (field.metadata or {}).get(_EXTENSION)
         if name is not None:
             raise _Unsendable(_of_extension(name.decode(errors="replace"), field.type))
         return self._type(field.type, inside)
 
     def _inner(self, field: Any, inside: tuple[str, ...], around: str) -> Any:
+        if len(inside) >= DEEPEST:
+            raise _Unsendable(
+                f"has values inside of more than {DEEPEST} others, which are not read in answers"
+            )
         return field.with_type(self._of_field(field, (*inside, around)))
 
     def _type(self, kind: Any, inside: tuple[str, ...]) -> Any:
@@ -173,6 +179,11 @@ class _SentTypes:
         if name == "FIXED_SIZE_LIST" and not self._parquet:
             return pyarrow.list_(inner, kind.list_size)
         return pyarrow.list_(inner)  # pyarrow 18 can't read a fixed length, if a list is missing
+
+
+def _require_readable_name(field: Any) -> None:
+    if "\0" in field.name:
+        raise _Unsendable("has a zero byte in its name, or in that of a field: the name would end there")
 
 
 def _of_extension(name: str, storage: Any) -> str:

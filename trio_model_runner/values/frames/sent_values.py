@@ -12,13 +12,14 @@ from collections.abc import Container, Iterator, Sequence
 from typing import Any, Final
 
 from ..refusal import Refusal
-from .time_zones import extremes_of, has_far_times
+from .time_zones import extremes_of, has_far_times, has_moving_times, told_of_moving
 
 __all__ = ["refuse_lost_values"]
 
 _EXACT: Final = 2**53  # floats hold all whole numbers up to here
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # of Python's years, in days since 1970
 _LAST: Final = (2**63 - 1) // 1000  # in seconds
+_IN_UTC: Final = '(send them in UTC: .dt.tz_convert("UTC") of pandas, .dt.convert_time_zone("UTC") of polars)'
 _MOST_SECONDS: Final = 999_999_999 * 86_400  # of a timedelta
 
 
@@ -97,6 +98,8 @@ def _of_flat(types: Any, array: Any, *, rounds: bool, in_struct: bool) -> Iterat
         yield "times of day with nanoseconds, which pandas can't read (send microseconds)"
     elif types.is_timestamp(kind) and (kind.tz is not None or in_struct) and has_far_times(array):
         yield "times outside of the years 1 to 9999"
+    elif types.is_timestamp(kind) and kind.tz is not None and has_moving_times(array):
+        yield f"times {told_of_moving(kind.tz)} {_IN_UTC}"
     elif (
         types.is_timestamp(kind)
         and kind.unit == "s"
