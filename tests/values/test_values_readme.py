@@ -218,7 +218,12 @@ EXAMPLES_OF_NEXT_BEST: dict[str, list[tuple[Any, Any, Any]]] = {
             column(decimal.Decimal("1.50"), decimal.Decimal(2)),
             lambda frame: [str(each) for each in frame["a"]],
             ["1.50", "2.00"],
-        )
+        ),
+        (
+            column(decimal.Decimal("1.50"), 2),
+            lambda frame: [str(each) for each in frame["a"]],
+            ["1.50", "2.00"],
+        ),
     ],
     "categories that are no texts": [
         (
@@ -241,6 +246,7 @@ EXAMPLES_OF_NEXT_BEST: dict[str, list[tuple[Any, Any, Any]]] = {
     "dicts": [(column({"a": "x"}, {"b": "y"}), values_of, [{"a": "x", "b": None}, {"a": None, "b": "y"}])],
     "bytes of a fixed length": [
         (column(bytearray(b"a")), values_of, [b"a"]),
+        (column(memoryview(b"a")), values_of, [b"a"]),
         (
             pyarrow.table({"a": pyarrow.array([[b"ab"]], pyarrow.list_(pyarrow.binary(2)))}),
             values_of,
