@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+import numpy
 import pytest
 import trio
 from helpers.coordinating import SERVICE, Model, coordinating
@@ -311,6 +312,25 @@ async def test_what_was_heard_can_be_kept_and_not_changed(autojump_clock: MockCl
     assert repr(start).count("<2>") == 1
 
 
+class Unreadable(dict[str, str]):
+    def items(self) -> Any:
+        raise GeneratorExit
+
+
+async def test_all_instruments_together_send_what_nodes_take(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Tracing(Instrument):
+        def metadata(self, token: object) -> dict[str, str]:
+            return {f"a{id(self)}": "x" * 1500}
+
+    async with coordinating(AB, instruments=[Tracing() for _ in range(4)]) as (crunch, cluster):
+        await cluster.call("predict")
+        sent = crunch.node("a").calls[-1].metadata
+        assert len([name for name in sent if str(name).startswith("a")]) == 2
+    assert len(errors(caplog)) == 2
+
+
 async def test_metadata_goes_with_a_rounds_requests_and_no_others(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -331,12 +351,37 @@ async def test_metadata_goes_with_a_rounds_requests_and_no_others(
         await cluster.models["a"].predict()
         sent = [call.metadata.get("traceparent") for call in crunch.node("a").calls]
         assert sent == ["00-ab-cd-01", "00-ab-cd-01", None]
-        for bad in ({"Traceparent": "secret"}, {"host": "secret"}, {"a": "secret\n"}, {"a": "x" * 9000}, 7):
+        texts: list[Any] = [
+            {"Traceparent": "secret"},
+            {"host": "secret"},
+            {"a": "secret\n"},
+            {"a": "x" * 9000},
+        ]
+        for bad in (*texts, 7, numpy.array(["a", "b"]), Unreadable()):
             tracing.metadata_of = bad
             assert len((await cluster.call("predict")).succeeded) == 2
     (said,) = errors(caplog)
     assert said.startswith("instrument Tracing: metadata that can't be sent")
     assert "secret" not in said
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit(), BaseException("of its own")])
+async def test_whatever_its_life_raises_ends_an_instrument_alone(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    async def run(cluster: ObservedCluster) -> AsyncIterator[None]:
+        async def crash() -> None:
+            await trio.sleep(1)
+            raise error
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(crash)
+            yield
+
+    async with coordinating(AB, instruments=[living(run)]) as (_, cluster):
+        await trio.sleep(2)
+        assert len((await cluster.call("predict")).succeeded) == 2
+    assert errors(caplog) == ["instrument Living has failed, and is told nothing more"]
 
 
 @pytest.mark.parametrize(

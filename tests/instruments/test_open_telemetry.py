@@ -13,7 +13,7 @@ from helpers.played import PlainModel, listening, played
 from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -266,3 +266,24 @@ async def test_one_listens_to_one_cluster(exported: Exported, autojump_clock: Mo
         with pytest.raises(ConfigError, match="this OpenTelemetryInstrument listens to another cluster"):
             async with listening(instrument):
                 raise AssertionError
+
+
+async def test_a_span_processor_that_raises_costs_one_record_and_is_said_once(
+    exported: Exported, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Raising(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            raise RuntimeError("no room")
+
+    exported.tracers.add_span_processor(Raising())
+    instrument = exported.instrument(calls=True)
+    async with coordinating({"a": Model, "b": Model}, instruments=[instrument]) as (_, cluster):
+        for _ in range(3):
+            assert len((await cluster.call("predict")).succeeded) == 2
+    ((count, _),) = exported.points("trio_model_runner.result.duration").values()
+    assert count == 6
+    assert len(exported.points("trio_model_runner.round.duration")) == 1
+    assert [each.getMessage() for each in caplog.records if each.levelname == "ERROR"] == [
+        "instrument OpenTelemetryInstrument: round_ended raised; more of this is not logged",
+        "OpenTelemetryInstrument: not recorded; more of this is not logged",
+    ]

@@ -128,11 +128,19 @@ async def test_without_rotated_files_to_keep_it_begins_anew(path: Path, autojump
 
 async def test_what_was_rotated_and_not_compressed_is_not_lost(path: Path, autojump_clock: MockClock) -> None:
     # A process was killed in the middle of that.
-    Path(f"{path}.1").write_bytes(b'{"id":1}\n')
+    Path(f"{path}.rotating").write_bytes(b'{"id":1}\n')
     Path(f"{path}.1.gz.part").write_bytes(b"\x1f\x8b half")
     await record(path, played("S"))
     assert gzip.decompress(Path(f"{path}.1.gz").read_bytes()) == b'{"id":1}\n'
     assert {each.name for each in path.parent.iterdir()} == {path.name, f"{path.name}.1.gz"}
+
+
+async def test_what_another_program_rotated_is_left_alone(path: Path, autojump_clock: MockClock) -> None:
+    Path(f"{path}.1").write_bytes(b"by logrotate")
+    Path(f"{path}.1.gz").write_bytes(gzip.compress(b"before"))
+    await record(path, played("S"))
+    assert Path(f"{path}.1").read_bytes() == b"by logrotate"
+    assert gzip.decompress(Path(f"{path}.1.gz").read_bytes()) == b"before"
 
 
 def texts(caplog: pytest.LogCaptureFixture) -> list[str]:

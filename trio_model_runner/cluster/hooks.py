@@ -49,7 +49,7 @@ _HOOKS: Final = (
 _SLOW: Final = 0.05  # seconds; a round may return so late
 _ENTERING: Final = 5.0  # seconds
 _AT_LEAST_FOR_LEAVING: Final = 0.25  # seconds, where goodbyes have used up `shutdown_grace`
-_MOST_METADATA: Final = 8192  # bytes; nodes refuse larger headers
+_MOST_METADATA: Final = 4096  # bytes, of all together; grpcio refuses some headers of more than 8192
 
 logger = logging.getLogger("trio_model_runner.cluster")
 
@@ -143,20 +143,34 @@ class _Listener:
         self._said.add((hook, what))
         return first
 
-    def encoded(self, metadata: Any) -> RawFields:
-        """The metadata that this instrument gave, as header fields; none, if they can't be sent."""
-        if not metadata:
+    def encoded(self, metadata: Any, room: int) -> RawFields:
+        """The metadata that this instrument gave, as header fields; none if that can't be. Never raises.
+
+        Args:
+            metadata: what it gave.
+            room: bytes that they may have.
+        """
+        if metadata is None:
             return ()
         try:
+            if not isinstance(metadata, Mapping):
+                raise TypeError(f"must be a mapping or None, got {type(metadata).__name__}")
             fields = encode_metadata(metadata)
-            size = sum(len(name) + len(value) + 32 for name, value in fields)
-            if size > _MOST_METADATA:
-                raise ValueError(f"{size} bytes, {_MOST_METADATA} at most")
-        except Exception as error:  # anything may have come
+            if (size := _size(fields)) > room:
+                raise ValueError(f"{size} bytes, where all instruments together may send {_MOST_METADATA}")
+        except (KeyboardInterrupt, SystemExit) as error:
+            self._interrupt(error)
+        except BaseException as error:  # noqa: ASYNC103 - a stranger's mapping, which can't be cancelled
             if self._first("metadata", "encoding"):
                 logger.error("instrument %s: metadata that can't be sent: %s", self, error)
-            return ()
-        return fields
+        else:
+            return fields
+        return ()
+
+
+def _size(fields: RawFields) -> int:
+    """What header fields count for a node's limit; RFC 9113, 6.5.2."""
+    return sum(len(name) + len(value) + 32 for name, value in fields)
 
 
 class RoundTold:
@@ -178,7 +192,8 @@ class RoundTold:
             if each.has("round_ended"):
                 self._tokens.append((each, token))
             if each.has("metadata"):
-                self.metadata += each.encoded(each.call("metadata", token)[1])
+                room = _MOST_METADATA - _size(self.metadata)
+                self.metadata += each.encoded(each.call("metadata", token)[1], room)
 
     def end(self, played: PredictionRound[Any] | None) -> None:
         """Tell them that it has ended."""
@@ -304,17 +319,23 @@ class Hooks:
                     finally:
                         listener.on = False
                         scope.deadline = self._deadline()
-        except ConfigError:
-            if not entered:
+        except BaseException as error:  # a stranger's
+            if _ends_the_block(error) or (isinstance(error, ConfigError) and not entered):
                 raise
-            logger.exception("instrument %s has failed, and is told nothing more", listener)
-        except Exception:  # a stranger's
             logger.exception("instrument %s has failed, and is told nothing more", listener)
         if scope.cancelled_caught:
             did = "leave" if entered else "enter"
             logger.error("instrument %s took too long to %s, and was cut off", listener, did)
         if not entered:
             task_status.started(scope)
+
+
+def _ends_the_block(error: BaseException) -> bool:
+    """Whether it is, or has in it, what asks for the end of more than an instrument."""
+    asking = (KeyboardInterrupt, SystemExit, trio.Cancelled)
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(asking) is not None
+    return isinstance(error, asking)
 
 
 def _life(instrument: Instrument, cluster: ObservedCluster) -> AbstractAsyncContextManager[object]:

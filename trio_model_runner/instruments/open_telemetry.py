@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -103,6 +103,7 @@ class OpenTelemetryInstrument(Instrument):
         self._ended: deque[_Ended] = deque()
         self._waiting = 0
         self._dropped = 0
+        self._has_failed = False
         self._closing = False
         self._news = Signal()
 
@@ -150,9 +151,11 @@ class OpenTelemetryInstrument(Instrument):
         elif token.is_recording():
             for status, results in _by_status(round):
                 token.set_attribute(f"trio_model_runner.results.{status.value.lower()}", len(results))
-        token.end()
-        if round is not None:
-            self._queue(_Ended(round, trace.set_span_in_context(token, _NO_CONTEXT), whole_round=True))
+        try:
+            token.end()
+        finally:
+            if round is not None:
+                self._queue(_Ended(round, trace.set_span_in_context(token, _NO_CONTEXT), whole_round=True))
 
     def call_ended(self, call: PredictionRound[Any]) -> None:
         """See `Instrument.call_ended`."""
@@ -186,21 +189,31 @@ class OpenTelemetryInstrument(Instrument):
         played, context = ended.played, ended.context
         about = {"crunch_id": self._crunch_id, "method": played.method}
         if ended.whole_round:
-            self._round_seconds.record(
-                played.elapsed, about, context
-            )  # whose exemplar may be the round's span
+            with self._saying_once():  # its exemplar may be the round's span
+                self._round_seconds.record(played.elapsed, about, context)
         of_success = self._rpc_attributes("OK")
         for status, results in _by_status(played):
             of_result = {**about, "status": status.value}
             for result in results:
-                self._result_seconds.record(result.elapsed, of_result, _NO_SPAN)
-                if result.sent:
-                    well = status is Status.SUCCESS
-                    of_call = of_success if well else self._rpc_attributes(*_status_code(result))
-                    self._call_seconds.record(result.elapsed, of_call, _NO_SPAN)
-                    if self._calls:
-                        self._make_span(played, result, context, of_call)
+                with self._saying_once():
+                    self._result_seconds.record(result.elapsed, of_result, _NO_SPAN)
+                    if result.sent:
+                        well = status is Status.SUCCESS
+                        of_call = of_success if well else self._rpc_attributes(*_status_code(result))
+                        self._call_seconds.record(result.elapsed, of_call, _NO_SPAN)
+                        if self._calls:
+                            self._make_span(played, result, context, of_call)
                 yield
+
+    @contextmanager
+    def _saying_once(self) -> Iterator[None]:
+        """What an exporter or a span processor raises costs one record, and is said once."""
+        try:
+            yield
+        except Exception:
+            if not self._has_failed:
+                logger.exception("OpenTelemetryInstrument: not recorded; more of this is not logged")
+            self._has_failed = True
 
     def _rpc_attributes(self, code: str | None, error: str | None = None) -> dict[str, str]:
         attributes = {"rpc.system.name": "grpc", "rpc.method": self._rpc_method}

@@ -5,9 +5,10 @@ that is killed while it writes. After the first, the half is cut off at once; af
 is opened again. So whoever reads finds half a line at the end at most, and never in the middle.
 
 When the file has grown too large, it is renamed and compressed: ``rounds.jsonl`` becomes
-``rounds.jsonl.1.gz``, and what was that becomes ``.2.gz``. Whoever moves or removes it from outside is
-obeyed: the next line goes into a new file. A lock keeps a second process out; it ends with the process that
-holds it.
+``rounds.jsonl.1.gz``, and what was that becomes ``.2.gz``. While it is compressed it is
+``rounds.jsonl.rotating``: other programs that rotate files take names such as ``.1``. Whoever moves or
+removes it from outside is obeyed: the next line goes into a new file. A lock keeps a second process out; it
+ends with the process that holds it.
 
 All of this waits for the disk, and runs in a worker thread, which nobody can interrupt. So `close` may come
 while it is at work; then it closes the file when it is done. This knows nothing about rounds.
@@ -132,8 +133,12 @@ class RecordFile:
         except OSError:
             return False
 
-    def _rotated(self, number: int, suffix: str = ".gz") -> Path:
-        return self._path.with_name(f"{self._path.name}.{number}{suffix}")
+    def _rotated(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}.gz")
+
+    @property
+    def _rotating(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.rotating")
 
     def _rotate(self) -> None:
         for number in range(self._keep, 0, -1):
@@ -144,7 +149,7 @@ class RecordFile:
                 else:
                     older.rename(self._rotated(number + 1))
         if self._keep:
-            self._path.rename(self._rotated(1, ""))
+            self._path.rename(self._rotating)
         else:
             self._path.unlink()
         self._close()
@@ -160,8 +165,8 @@ class RecordFile:
             self._compress_rotated()
 
     def _compress_rotated(self) -> None:
-        plain, packed = self._rotated(1, ""), self._rotated(1)
-        partial = self._rotated(1, ".gz.part")
+        plain, packed = self._rotating, self._rotated(1)
+        partial = packed.with_name(f"{packed.name}.part")
         try:
             if plain.exists():
                 with plain.open("rb") as source, gzip.open(partial, "wb", compresslevel=6) as target:

@@ -14,6 +14,7 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,8 @@ __all__ = ["LONGEST_PATH", "listening"]
 LONGEST_PATH: Final = 107  # bytes; ``sockaddr_un.sun_path`` has 108, and ends in a zero (unix(7))
 _BACKLOG: Final = 16
 _MODE: Final = 0o600
+_TRIES: Final = 20
+_PAUSE: Final = 0.005  # seconds; a lock of ours is held for less
 
 
 @contextlib.contextmanager
@@ -53,8 +56,7 @@ def listening(path: Path) -> Iterator[trio.SocketListener]:
 def _listen(path: Path) -> tuple[socket.socket, os.stat_result]:
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with contextlib.suppress(OSError):  # some file systems have no locks
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(directory)
         _remove_stale(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -68,6 +70,19 @@ def _listen(path: Path) -> tuple[socket.socket, os.stat_result]:
         return listener, path.lstat()
     finally:
         os.close(directory)  # which frees the lock
+
+
+def _lock(directory: int) -> None:
+    """Keep others of us from the directory for a moment. Locks of other programs are waited for a little."""
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+        except OSError:  # some file systems have no locks
+            return
+        else:
+            return
 
 
 def _remove_stale(path: Path) -> None:
