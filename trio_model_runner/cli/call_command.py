@@ -214,7 +214,7 @@ class _Calling:
             return _Called(results, frozenset(row["model_id"] for row in rows if row["busy_with"]))
 
 
-async def _warn_of_new_instance(join: Join) -> None:
+async def _warn_of_new_instance(join: Join) -> None:  # noqa: ASYNC124 - `on_join` is awaited
     if join.fresh:
         name = quoted(join.model.model_id)
         click.echo(

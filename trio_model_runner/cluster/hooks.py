@@ -125,7 +125,7 @@ class _Listener:
                 logger.error(
                     "instrument %s: %s raised; more of this is not logged", self, hook, exc_info=error
                 )
-            return False, None
+            return False, None  # noqa: ASYNC104 - see above
         seconds = time.perf_counter() - began
         if seconds > _SLOW and self._first(hook, "slow"):
             logger.warning(
@@ -319,7 +319,7 @@ class Hooks:
                     finally:
                         listener.on = False
                         scope.deadline = self._deadline()
-        except BaseException as error:  # a stranger's
+        except BaseException as error:  # noqa: ASYNC103 - a stranger's; Cancelled is raised again
             if _ends_the_block(error) or (isinstance(error, ConfigError) and not entered):
                 raise
             logger.exception("instrument %s has failed, and is told nothing more", listener)

@@ -141,7 +141,7 @@ class Engine:
         await self._gone.wait()
         self._thread.join()  # which was its last act
 
-    async def _end_with_loop(self) -> AsyncGenerator[None, None]:
+    async def _end_with_loop(self) -> AsyncGenerator[None, None]:  # noqa: ASYNC900 - asyncio closes it
         try:
             yield
         finally:

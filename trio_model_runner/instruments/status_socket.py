@@ -85,7 +85,7 @@ class StatusSocket(Instrument):
         with self._one.cluster(), listening(self._path) as listener:
             self._cluster, self._last_round_at = cluster, None
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(trio.serve_listeners, self._readers.take, [listener])
+                await nursery.start(trio.serve_listeners, self._readers.take, [listener])
                 nursery.start_soon(self._send_snapshots)
                 yield
                 with trio.move_on_after(_SECONDS_FOR_THE_LAST_LINE):

@@ -63,10 +63,11 @@ class _Process:
                 outcome = await work(), None
             except Exception as error:
                 outcome = None, error
-            except BaseException as error:
+            except BaseException as error:  # noqa: ASYNC103 - Cancelled is raised again
                 if _ends_the_program(error):
                     raise
-                return  # as on deployed nodes: the thread ends, and nobody is answered
+                # As on deployed nodes: the thread ends, and nobody is answered.
+                return  # noqa: ASYNC104 - see above
             finally:
                 done()
             send.send_nowait(outcome)

@@ -66,7 +66,7 @@ async def connect(path: str) -> trio.SocketStream:
         hint = "does the coordinator have StatusSocket among its instruments, with this path?"
         raise Failure(f"no coordinator runs at {path!r}: there is no such socket ({hint})") from error
     except ConnectionRefusedError as error:
-        if not await trio.Path(path).is_socket():
+        if not await trio.Path(path).is_socket():  # noqa: ASYNC120 - if it is cancelled, nobody asks why
             raise Failure(f"{path!r} is no socket; name the one of the coordinator's StatusSocket") from error
         raise Failure(f"no coordinator runs at {path!r}: nobody listens; the last one has ended") from error
     except PermissionError as error:
@@ -91,7 +91,7 @@ async def events_of_socket(path: str, tell: Callable[[Event], None]) -> None:
             tell(event)
 
 
-async def events_of(
+async def events_of(  # noqa: ASYNC900 - nothing is open at a `yield`
     stream: trio.abc.ReceiveStream, *, patience: float = math.inf
 ) -> AsyncGenerator[Event, None]:
     """The events of a status socket, until it ends.
