@@ -71,7 +71,7 @@ class open_nursery_for_body:  # noqa: N801 - used like `trio.open_nursery`
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         assert self._nursery is not None
-        if error is None or _has_cancelled(error):
+        if error is None or has_any(error, trio.Cancelled):
             with one_by_itself():
                 # A nursery always waits for its tasks; no timeout could shorten that.
                 return bool(await self._manager.__aexit__(kind, error, traceback))  # noqa: ASYNC102
@@ -87,10 +87,13 @@ class open_nursery_for_body:  # noqa: N801 - used like `trio.open_nursery`
         return False
 
 
-def _has_cancelled(error: BaseException) -> bool:
+def has_any(error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+    """Whether an error is one of these kinds, or a group that has one, however deep."""
     if isinstance(error, BaseExceptionGroup):
-        return any(map(_has_cancelled, error.exceptions))
-    return isinstance(error, trio.Cancelled)
+        return any(
+            has_any(each, kinds) for each in error.exceptions
+        )  # `subgroup` would run a stranger's `derive`
+    return isinstance(error, kinds)
 
 
 def first_of(error: BaseException) -> BaseException:

@@ -6,7 +6,8 @@ process may be started without standard input, output or error, and then the fir
 number. All this must work before anything else is imported, so the code for it is here.
 
 Read in this order: `commands` has all commands. `running` says how they run and end. `options` has the
-options that they share. All output goes through `output`, which no text from outside passes as it is.
+options that they share. All output goes through `output`, which no text from outside passes as it is; `log`
+says where the log goes.
 `config_command` lists the settings of `settings_list`. `check_command` shows what `checking` finds.
 `status_command` and `watch_command` show what `watching` hears. `call_command` asks models by hand;
 `values_given` reads the values for that. `demo` plays the bird game: `bird_game` is the game, `birds` has its

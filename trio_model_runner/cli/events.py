@@ -6,10 +6,10 @@ table is being drawn; so they are collected here, and written when there is room
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Final
 
 import attrs
@@ -19,6 +19,7 @@ from rich.text import Text
 from ..cluster.changes import Change, ChangeKind, ChangeListener
 from ..signal import Signal
 from ..values.results import ModelState
+from .log import log_to
 from .output import clean
 from .table import fit
 
@@ -144,15 +145,6 @@ class _ErrorLines(logging.Handler):
         self._events.add(EventLine("!", "red", "", record.getMessage()))
 
 
-@contextlib.contextmanager
-def quiet_logging(events: EventLog) -> Iterator[None]:
+def quiet_logging(events: EventLog) -> AbstractContextManager[None]:
     """Keep the library's log out of what is written, and show its errors as events."""
-    logger = logging.getLogger("trio_model_runner")
-    handler = _ErrorLines(events)
-    propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
+    return log_to(_ErrorLines(events))

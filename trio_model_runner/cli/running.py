@@ -14,7 +14,8 @@ import logging
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import attrs
@@ -23,6 +24,7 @@ import trio
 
 from ..errors import ConfigError, OrchestratorUnavailable
 from ..groups import first_of, one_by_itself
+from .log import log_to
 from .output import abandon_output, clean, is_lost_output
 
 __all__ = ["Exit", "Failure", "Running", "library_log", "run_command", "run_until_interrupted"]
@@ -145,19 +147,8 @@ async def _run_until_signal(command: Callable[[], Awaitable[int | None]]) -> int
     return code
 
 
-@contextlib.contextmanager
-def library_log(running: Running, *, level: int = logging.ERROR) -> Iterator[None]:
+def library_log(running: Running, *, level: int = logging.ERROR) -> AbstractContextManager[None]:
     """Write the library's log to stderr: from a level on, or with ``--debug`` all of it."""
-    logger = logging.getLogger("trio_model_runner")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    before, propagate = logger.level, logger.propagate
-    logger.setLevel(logging.DEBUG if running.debug else level)
-    logger.propagate = False
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before)
-        logger.propagate = propagate
+    return log_to(handler, level=logging.DEBUG if running.debug else level)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,6 +15,7 @@ import trio
 from rich.live import Live
 from rich.text import Text
 
+from .log import log_to
 from .options import Chosen, Command, chosen_settings, debug_option, json_option, no_color_option
 from .output import ascii_only, is_live, layout_width, open_console, write, write_json
 from .running import Exit, Running, library_log, run_until_interrupted
@@ -134,7 +134,7 @@ class _Watching:
     async def show_screen(self) -> int:
         """Show the picture, and draw it anew as long as events come."""
         screen = Live(console=self._console, screen=True, auto_refresh=False, redirect_stderr=False)
-        with screen, _no_log():
+        with screen, log_to(logging.NullHandler()):  # the picture has it; nothing else may write there
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._draw_again, screen)
                 nursery.start_soon(_leave_while_stopped, screen)
@@ -178,17 +178,3 @@ async def _leave_while_stopped(screen: Live) -> None:
             screen.stop()
             os.kill(os.getpid(), signal.SIGSTOP)
             screen.start()
-
-
-@contextlib.contextmanager
-def _no_log() -> Iterator[None]:
-    """Nothing else may write on the screen; the picture has it."""
-    logger = logging.getLogger("trio_model_runner")
-    handler, propagate = logging.NullHandler(), logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate

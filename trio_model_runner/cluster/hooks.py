@@ -23,8 +23,9 @@ import trio
 from trio.lowlevel import disable_ki_protection
 
 from ..errors import ConfigError
-from ..groups import open_nursery_for_body
+from ..groups import has_any, open_nursery_for_body
 from ..orchestrator import Disconnected, FeedEvent
+from ..rpc.field_reader import FIELD_OVERHEAD
 from ..rpc.headers import RawFields
 from ..rpc.metadata import encode_metadata
 from ..text import shown
@@ -46,6 +47,7 @@ _HOOKS: Final = (
     "report_withdrawn",
     "report_sent",
 )
+_ENDING_MORE: Final = (KeyboardInterrupt, SystemExit, trio.Cancelled)  # than an instrument
 _SLOW: Final = 0.05  # seconds; a round may return so late
 _ENTERING: Final = 5.0  # seconds
 _AT_LEAST_FOR_LEAVING: Final = 0.25  # seconds, where goodbyes have used up `shutdown_grace`
@@ -170,7 +172,7 @@ class _Listener:
 
 def _size(fields: RawFields) -> int:
     """What header fields count for a node's limit; RFC 9113, 6.5.2."""
-    return sum(len(name) + len(value) + 32 for name, value in fields)
+    return sum(len(name) + len(value) + FIELD_OVERHEAD for name, value in fields)
 
 
 class RoundTold:
@@ -320,7 +322,7 @@ class Hooks:
                         listener.on = False
                         scope.deadline = self._deadline()
         except BaseException as error:  # noqa: ASYNC103 - a stranger's; Cancelled is raised again
-            if _ends_the_block(error) or (isinstance(error, ConfigError) and not entered):
+            if has_any(error, _ENDING_MORE) or (isinstance(error, ConfigError) and not entered):
                 raise
             logger.exception("instrument %s has failed, and is told nothing more", listener)
         if scope.cancelled_caught:
@@ -328,14 +330,6 @@ class Hooks:
             logger.error("instrument %s took too long to %s, and was cut off", listener, did)
         if not entered:
             task_status.started(scope)
-
-
-def _ends_the_block(error: BaseException) -> bool:
-    """Whether it is, or has in it, what asks for the end of more than an instrument."""
-    asking = (KeyboardInterrupt, SystemExit, trio.Cancelled)
-    if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(asking) is not None
-    return isinstance(error, asking)
 
 
 def _life(instrument: Instrument, cluster: ObservedCluster) -> AbstractAsyncContextManager[object]:

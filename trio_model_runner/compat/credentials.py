@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..security import Credentials, SecureCredentials
 from ..security import GatewayCredentials as OurGatewayCredentials
-from ..security.keys import (
-    load_rsa_key,
-    public_key_info,
-    read_file,
-    require_packages,
-    shown_path,
-    warn_of_readers,
-)
+from ..security.keys import public_key_info, require_packages
 from ..text import shown
 
 if TYPE_CHECKING:
@@ -47,10 +40,7 @@ class GatewayCredentials:
         Raises:
             ConfigError: the file can't be read, or holds something else. The text names the file.
         """
-        require_packages()
-        key = load_rsa_key(read_file(key_path, argument="key_path"), shown_path(key_path))
-        warn_of_readers(key_path)
-        return cls(key)
+        return cls(OurGatewayCredentials.from_files(key_path=key_path)._key)
 
     @classmethod
     def from_pem(cls, key_pem: bytes) -> Self:
@@ -59,8 +49,7 @@ class GatewayCredentials:
         Raises:
             ConfigError: it is something else.
         """
-        require_packages()
-        return cls(load_rsa_key(key_pem, "key_pem"))
+        return cls(OurGatewayCredentials.from_pem(key_pem)._key)
 
 
 def to_credentials(secure: object | None, gateway: object | None) -> Credentials | None:

@@ -27,17 +27,18 @@ if TYPE_CHECKING:
     from ..values.prediction_round import PredictionRound
     from ..values.results import PredictResult
 
-__all__ = ["VERSION", "as_line", "round_row"]
+__all__ = ["LETTERS", "VERSION", "as_line", "round_row"]
 
 VERSION: Final = 1
 
-_LETTERS: Final = {
+LETTERS: Final = {
     Status.SUCCESS: "S",
     Status.FAILED: "F",
     Status.TIMEOUT: "T",
     Status.SKIPPED: "K",
     Status.ABSENT: "A",
 }
+"""The statuses, a letter each."""
 _LONGEST_DETAIL: Final = 200  # characters
 _MOST_DETAILS: Final = 100
 _MOST_IN_A_VALUE: Final = 64  # numbers, texts, literals, keys
@@ -65,7 +66,7 @@ def round_row(crunch_id: str, played: PredictionRound[Any], *, values: bool = Fa
         "seconds": _finite(played.elapsed, 4),
         "model_ids": [model.model_id for model in models],
         "deployment_ids": [model.deployment_id for model in models],
-        "statuses": "".join([_LETTERS[result.status] for result in results]),
+        "statuses": "".join([LETTERS[result.status] for result in results]),
         "elapsed": [_finite(result.elapsed, 4) if result.sent else None for result in results],
         "sent": "".join(["1" if result.sent else "0" for result in results]),
         "details": _details(results),

@@ -21,10 +21,10 @@ from hpack.table import HeaderTable
 from .budget import FIELD, HUFFMAN_BYTE, HUFFMAN_TEXT, INSERTION
 from .frames import ErrorCode, require
 
-__all__ = ["Block", "FieldReader"]
+__all__ = ["FIELD_OVERHEAD", "Block", "FieldReader"]
 
 _MAX_TABLE_SIZE: Final = 4096  # SETTINGS_HEADER_TABLE_SIZE, which we leave at its default
-_FIELD_OVERHEAD: Final = 32
+FIELD_OVERHEAD: Final = 32  # bytes that a field counts beside its name and value; RFC 9113, section 6.5.2
 _MAX_FIELDS: Final = 2048  # four times what fits under the usual limit
 _MAX_RESIZES: Final = 16  # RFC 7541, section 4.2, needs two; Python's hpack announces each change
 _MOST_DROPPED: Final = 256 << 10  # units of `budget`: 6 ms
@@ -119,7 +119,7 @@ class FieldReader:
         block.count += 1
         require(block.count <= _MAX_FIELDS, ErrorCode.ENHANCE_YOUR_CALM, "too many fields in a header block")
         name, value = field
-        size = len(name) + len(value) + _FIELD_OVERHEAD
+        size = len(name) + len(value) + FIELD_OVERHEAD
         if size <= room and self._whole:
             block.fields.append(field)
             return room - size
@@ -128,7 +128,7 @@ class FieldReader:
             block.fields.append(field)
             return room
         block.dropped += 1
-        left = room - len(name) - _FIELD_OVERHEAD
+        left = room - len(name) - FIELD_OVERHEAD
         if name in self._cut and left > 0:
             block.fields.append((name, value[:left]))
             return 0

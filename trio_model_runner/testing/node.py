@@ -21,6 +21,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from ..given import check_whole_number
+from ..groups import has_any
 from .arguments import NotEntered
 from .endpoint import open_endpoint
 from .faults import Faults
@@ -64,7 +65,7 @@ class _Process:
             except Exception as error:
                 outcome = None, error
             except BaseException as error:  # noqa: ASYNC103 - Cancelled is raised again
-                if _ends_the_program(error):
+                if has_any(error, (trio.Cancelled, KeyboardInterrupt)):  # the test's own end
                     raise
                 # As on deployed nodes: the thread ends, and nobody is answered.
                 return  # noqa: ASYNC104 - see above
@@ -78,13 +79,6 @@ class _Process:
         if error is not None:
             raise error
         return cast("T", result)
-
-
-def _ends_the_program(error: BaseException) -> bool:
-    """Whether it is the test's, and not the model's: its end, or the end of what it runs in."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.subgroup((trio.Cancelled, KeyboardInterrupt)) is not None
-    return isinstance(error, (trio.Cancelled, KeyboardInterrupt))
 
 
 class LocalNode(NotEntered):

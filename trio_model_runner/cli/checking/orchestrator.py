@@ -20,6 +20,7 @@ from ...network.tls import TLSNetwork
 from ...orchestrator.messages import Entry, Init, MessageParser, RunState
 from ...orchestrator.websocket import WebSocket, WebSocketLost, host_header
 from ...text import quoted
+from ..log import LIBRARY, log_to
 from .advice import Place, of_name, of_silence, of_tcp, of_tls
 from .findings import OrchestratorReport, Stage, Step, Trouble
 from .streams import OpenStream, speaks_tls
@@ -159,23 +160,14 @@ class _Gathering(logging.Handler):
             self._kept.append(text)
 
 
-@contextlib.contextmanager
-def _complaints(kept: list[str]) -> Iterator[None]:
+def _complaints(kept: list[str]) -> contextlib.AbstractContextManager[None]:
     """Gather the complaints about what the orchestrator says: they are findings here, and not for the log.
 
     They are gathered whatever level the log has.
     """
-    logger = logging.getLogger("trio_model_runner.orchestrator")
-    handler, propagate, level = _Gathering(kept), logger.propagate, logger.level
-    logger.setLevel(min(logger.getEffectiveLevel(), logging.WARNING))
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
-        logger.setLevel(level)
+    name = f"{LIBRARY}.orchestrator"
+    level = min(logging.getLogger(name).getEffectiveLevel(), logging.WARNING)
+    return log_to(_Gathering(kept), name, level=level)
 
 
 @contextlib.contextmanager

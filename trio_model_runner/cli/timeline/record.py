@@ -22,10 +22,11 @@ from typing import IO, Any, Final, NoReturn, cast
 
 import attrs
 
-__all__ = ["VERSION", "Round", "Skipped", "read_record"]
+from ...instruments.record import LETTERS, VERSION
 
-VERSION: Final = 1
+__all__ = ["Round", "Skipped", "read_record"]
 
+_STATUSES: Final = frozenset(LETTERS.values())
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _LONGEST_LINE: Final = 64 << 20  # bytes; 10,000 models take 300 KB without their values
 _LONGEST_NUMBER: Final = 1e9  # seconds; whatever takes longer is no measurement
@@ -205,7 +206,7 @@ def _is_sound(found: Round) -> bool:
         and (type(found.id) is str or (type(found.id) is int and abs(found.id) < 1 << 62))
         and all(type(column) is list for column in columns)
         and all(len(column) == count for column in (*columns, found.statuses, found.sent))
-        and set(found.statuses) <= set("SFTKA")
+        and set(found.statuses) <= _STATUSES
         and set(found.sent) <= set("01")
         and set(map(type, found.model_ids)) <= {str}
         and set(map(type, found.deployment_ids)) <= {str, type(None)}

@@ -7,19 +7,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ...values.results import Status
+from ...instruments.record import LETTERS
 from ..output import clean
 from .fields import as_dict, number, word
 
 __all__ = ["STATUS_OF", "describe", "round_in_words"]
 
-STATUS_OF: Final = {
-    "S": Status.SUCCESS,
-    "F": Status.FAILED,
-    "T": Status.TIMEOUT,
-    "K": Status.SKIPPED,
-    "A": Status.ABSENT,
-}
+STATUS_OF: Final = {letter: status for status, letter in LETTERS.items()}
 """The statuses by their letters in a record."""
 
 _LONGEST: Final = 300  # characters of one text

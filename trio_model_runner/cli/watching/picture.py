@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 
+from ...instruments.record import LETTERS
 from .fields import as_dict, as_list, as_number, number, texts, word
 
 __all__ = ["REMEMBERED_ROUNDS", "LastRound", "ModelView", "Picture"]
@@ -22,7 +23,7 @@ REMEMBERED_ROUNDS: Final = 30
 _MOST_MODELS: Final = 20_000
 _WELL: Final = frozenset({"ready", "reachable", "replacing"})
 _LEFT: Final = frozenset({"gone", "retiring"})
-_LETTER_OF: Final = {"SUCCESS": "S", "FAILED": "F", "TIMEOUT": "T", "SKIPPED": "K", "ABSENT": "A"}
+_LETTER_OF: Final = {status.value: letter for status, letter in LETTERS.items()}
 _LETTERS: Final = frozenset(_LETTER_OF.values())
 
 
