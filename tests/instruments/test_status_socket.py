@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import socket
@@ -22,7 +24,7 @@ from helpers.played import listening, played
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import ConfigError
-from trio_model_runner.instruments import StatusSocket, readers
+from trio_model_runner.instruments import StatusSocket, readers, unix_listener
 
 
 @pytest.fixture
@@ -159,6 +161,28 @@ async def test_a_reader_that_leaves_is_forgotten(
             assert (await several[1].next())["type"] == "round"
 
 
+async def test_a_reader_that_only_reads_has_all_until_the_end(
+    path: Path, reading: Reading, autojump_clock: MockClock
+) -> None:
+    async with listening(instrument := StatusSocket(path)):
+        before, after, gone = [await reading(path) for _ in range(3)]
+        await before.stream.send_eof()
+        for reader in (after, gone):
+            await reader.next("snapshot")
+            await reader.stream.send_eof()
+        await wait_all_tasks_blocked()
+        await gone.stream.aclose()
+        instrument.round_ended(None, played())
+        assert [(await before.next())["type"] for _ in range(2)] == ["snapshot", "round"]
+        assert (await after.next())["type"] == "round"
+        await wait_all_tasks_blocked()
+        assert len(instrument._readers._readers) == 2
+    for reader in (before, after):
+        assert (await reader.next())["type"] == "end"
+        with pytest.raises(trio.EndOfChannel):
+            await reader.next()
+
+
 async def test_a_slow_reader_is_dropped_and_no_other(
     path: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
@@ -220,16 +244,26 @@ print("listening", flush=True)
 sys.stdin.read()
 """
 
+LISTENING_AS_WE_DO = """
+import sys
+from pathlib import Path
+from trio_model_runner.instruments.unix_listener import listening
+with listening(Path("status.sock")):
+    print("listening", flush=True)
+    sys.stdin.read()
+"""
 
+
+@pytest.mark.parametrize("program", [LISTENING, LISTENING_AS_WE_DO], ids=["another program", "one of ours"])
 async def test_a_dead_processs_socket_is_replaced_and_a_living_ones_is_not(
-    path: Path, reading: Reading, autojump_clock: MockClock
+    path: Path, program: str, reading: Reading, autojump_clock: MockClock
 ) -> None:
-    command = [sys.executable, "-c", LISTENING]
+    command = [sys.executable, "-c", program]
     with subprocess.Popen(  # noqa: ASYNC220 - it is made at once
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
-        process.stdout.readline()
+        assert process.stdout.readline() == b"listening\n"
         with pytest.raises(ConfigError, match=r"another process listens at 'status\.sock'"):
             async with coordinating({"a": Model}, instruments=[StatusSocket(path)]):
                 raise AssertionError
@@ -238,7 +272,81 @@ async def test_a_dead_processs_socket_is_replaced_and_a_living_ones_is_not(
     assert path.is_socket()
     async with listening(StatusSocket(path)):
         assert (await (await reading(path)).next())["type"] == "snapshot"
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("when", ["it is looked at", "it is bound"])
+def test_one_that_starts_while_another_one_starts_is_refused(
+    path: Path, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+
+    def begin_another(*arguments: Any) -> None:
+        monkeypatch.undo()
+        monkeypatch.chdir(directory)
+        with pytest.raises(ConfigError, match="another process listens"), unix_listener.listening(path):
+            raise AssertionError
+        function(*arguments)
+
+    directory, name = Path.cwd(), {"it is looked at": "_remove_stale", "it is bound": "chmod"}[when]
+    where: Any = Path if name == "chmod" else unix_listener
+    function = getattr(where, name)
+    monkeypatch.setattr(where, name, begin_another)
+    with unix_listener.listening(path), socket.socket(socket.AF_UNIX) as reader:
+        reader.connect(str(path))
+    assert list(Path().iterdir()) == []
+
+
+def test_a_lock_that_its_owner_has_just_removed_is_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, flock = Path(f"{path}.lock"), fcntl.flock
+
+    def remove_and_lock(file: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        lock.unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", remove_and_lock)
+    with unix_listener.listening(path):
+        assert lock.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(ConfigError, match="another process listens"), unix_listener.listening(path):
+            raise AssertionError
+    assert list(Path().iterdir()) == []
+
+
+def test_what_is_no_lock_of_ours_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = Path(f"{path}.lock")
+    made: tuple[tuple[Callable[[], Any], str], ...] = (
+        (lambda: lock.write_text("precious"), "is there already, and no lock file of ours"),
+        (lambda: lock.symlink_to("elsewhere"), "can't lock '.*': Too many levels of symbolic links"),
+        (lambda: os.mkfifo(lock), "is there already, and no lock file of ours"),
+    )
+    for make, text in made:
+        make()
+        with pytest.raises(ConfigError, match=text), unix_listener.listening(path):
+            raise AssertionError
+        assert [*Path().iterdir()] == [lock]
+        lock.unlink()
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    text = r"file system of 'status\.sock' has no locks \(No locks available\)"
+    with pytest.raises(ConfigError, match=text), unix_listener.listening(path):
+        raise AssertionError
     assert not path.exists()
+
+
+async def test_it_stays_where_it_was_opened(path: Path, reading: Reading, autojump_clock: MockClock) -> None:
+    directory = Path.cwd()
+    (directory / "elsewhere").mkdir()
+    async with listening(StatusSocket(path)):
+        os.chdir("elsewhere")
+        path.write_text("precious")
+        assert (await (await reading(Path("..") / path)).next())["type"] == "snapshot"
+    assert [each.name for each in directory.iterdir()] == ["elsewhere"]
+    assert path.read_text() == "precious"
 
 
 async def test_two_in_one_process_are_an_error_too(path: Path, autojump_clock: MockClock) -> None:

@@ -1,12 +1,14 @@
 """The readers of a status socket: each gets the same lines, and none can hold up the others.
 
 A line is made once for all. A reader that is too far behind is dropped: what it has not read would fill this
-process's memory. What readers send is read, and thrown away.
+process's memory. What readers send is read, and thrown away. One that ends its sending may have left, or may
+still read: the socket tells which.
 """
 
 from __future__ import annotations
 
 import contextlib
+import select
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -69,7 +71,15 @@ class _Reader:
         with contextlib.suppress(trio.BrokenResourceError):
             while await self._stream.receive_some(_CHUNK):
                 pass
+            if not self._has_left():
+                return  # if it leaves later, the next line can't be sent, and there is one every 10 s
         whole.cancel()
+
+    def _has_left(self) -> bool:
+        """Whether both ways are closed, after the end of what it sent: unix(7) says so by POLLHUP."""
+        poll = select.poll()
+        poll.register(self._stream.socket.fileno(), 0)
+        return bool(poll.poll(0))
 
 
 class Readers:

@@ -51,14 +51,20 @@ class StatusSocket(Instrument):
     - ``end``: the last line; the cluster's block is left. Without it, the process has died, or the reader was
       dropped: it was more than 16 MiB behind. One of more than 32 readers is sent away at once.
 
-    The socket of a process that was killed is replaced. The directory must be there.
+    A reader that has closed its way to here, as ``nc -N`` and ``socat -u`` do, is served like any.
+
+    The socket of a process that was killed is replaced. The directory must be there, and be writable. While
+    this listens, a lock file is beside the socket, ``status.sock.lock``: of several that start at once, one
+    listens, and the others get an error.
 
     Args:
-        path: where it is; at most 107 bytes.
+        path: where it is; at most 107 bytes. A relative one is taken from the directory that is current when
+            the cluster's block is entered; the socket stays there, whatever is current later.
 
     Raises:
         ConfigError: the path is too long, or none; on entering the cluster's block, if another process
-            listens there, something else is there, or the directory is not.
+            listens there, something else is there, the directory is not, or its file system has no locks
+            (``flock``).
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
