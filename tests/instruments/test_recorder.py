@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -69,6 +70,30 @@ async def record(path: Path, *rounds: Any, **settings: Any) -> RoundRecorder:
     return recorder
 
 
+def medians_of_pandas() -> dict[str, float]:
+    """What pandas makes of `rounds.jsonl` here, by the code at the door."""
+    names: dict[str, Any] = {"pandas": pd, "json": json}
+    code, _, expression = block("instruments/__init__.py/3").strip().rpartition("\n")
+    exec(code, names)
+    medians: dict[str, float] = eval(expression, names).to_dict()  # noqa: S307 - our own
+    return medians
+
+
+def timeouts_of_duckdb() -> dict[str, int]:
+    """What DuckDB makes of `rounds.jsonl` here and its older parts, by the query at the door."""
+    return dict(duckdb.sql(block("instruments/__init__.py/4")).fetchall())
+
+
+@pytest.mark.parametrize("data", [b"", b'{"v":1,"crun', None], ids=["none", "half a line", "of no models"])
+async def test_pandas_and_duckdb_read_a_record_of_no_rounds(
+    path: Path, data: bytes | None, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    monkeypatch.chdir(path.parent)
+    await record(path, *([played("")] if data is None else []))
+    path.write_bytes(data if data is not None else path.read_bytes())
+    assert (medians_of_pandas(), timeouts_of_duckdb()) == ({}, {})
+
+
 async def test_pandas_and_duckdb_read_it_as_the_door_says(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,15 +101,10 @@ async def test_pandas_and_duckdb_read_it_as_the_door_says(
     await record(path, played("SST"), played("SKS"), max_bytes=1)  # so that each has a file
     await record(path, played("TSA"), played("TSS"))
     assert {each.name for each in path.parent.iterdir()} == {path.name, f"{path.name}.1.gz"}
-    of_pandas, of_duckdb = block("instruments/__init__.py/3"), block("instruments/__init__.py/4")
-    names: dict[str, Any] = {"pandas": pd}
-    code, _, expression = of_pandas.strip().rpartition("\n")
-    exec(code, names)
-    medians = eval(expression, names)  # noqa: S307 - our own
-    assert medians.to_dict() == pytest.approx({"m1": 0.2469, "m2": 0.3704})
     with path.open("ab") as file:
         file.write(b'{"v":1,"crunch_id":"bird-game","id":7,"stat')  # while a line is written
-    assert sorted(duckdb.sql(of_duckdb).fetchall()) == [("m0", 2), ("m1", 0), ("m2", 1)]
+    assert medians_of_pandas() == pytest.approx({"m1": 0.2469, "m2": 0.3704})
+    assert timeouts_of_duckdb() == {"m0": 2, "m1": 0, "m2": 1}
     ((rounds, dropped),) = duckdb.sql(
         "SELECT count(*), count(*) FILTER (timeout IS NULL) FROM read_json('rounds.jsonl.1.gz')"
     ).fetchall()
@@ -118,6 +138,139 @@ async def test_large_files_are_compressed_and_the_oldest_removed(
         f"{path.name}.2.gz": 3,
     }
     assert not any(".part" in each.name for each in path.parent.iterdir())
+
+
+async def test_a_rotation_that_fails_is_said_once_and_tried_once_a_minute(
+    path: Path,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries, tidy = [], RecordFile.tidy
+
+    def note(file: RecordFile) -> None:
+        tries.append(trio.current_time())
+        tidy(file)
+
+    monkeypatch.setattr(RecordFile, "tidy", note)
+    in_the_way = Path(f"{path}.1.gz.part")
+    in_the_way.mkdir()
+    async with listening(recorder := RoundRecorder(path, max_bytes=1, keep=99)):
+        for number in range(150):
+            recorder.round_ended(None, played("S", round_id=str(number)))
+            await trio.sleep(1)
+        assert tries == [0, 0, 60, 120]  # the first one is before any round
+        in_the_way.rmdir()
+        for number in range(150, 200):
+            recorder.round_ended(None, played("S", round_id=str(number)))
+            await trio.sleep(1)
+    assert texts(caplog) == [
+        f"RoundRecorder('{path}'): can't be rotated, and grows: [Errno 21] Is a directory: '{in_the_way}'",
+        f"RoundRecorder('{path}'): it can be rotated again",
+    ]
+    parts = [Path(f"{path}.{number}.gz") for number in range(21, 0, -1)]
+    lines = b"".join(gzip.decompress(part.read_bytes()) for part in parts).splitlines()
+    assert [json.loads(line)["id"] for line in lines] == list(range(200))
+
+
+def test_a_rotation_that_fails_again_and_again_loses_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, rename = RecordFile(path, 1, 3), Path.rename
+    file.open()
+    for number in range(3):
+        file.write([b"%d\n" % number])
+        file.tidy()
+
+    def refuse(source: Path, target: Path) -> Path:
+        if source == path:
+            raise PermissionError
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    file.write([b"3\n"])
+    for _ in range(4):
+        with pytest.raises(PermissionError):
+            file.tidy()
+    monkeypatch.undo()
+    file.tidy()
+    file.close()
+    parts = [gzip.decompress(Path(f"{path}.{number}.gz").read_bytes()) for number in (1, 2, 3)]
+    assert parts == [b"3\n", b"2\n", b"1\n"]
+
+
+def test_a_file_that_another_program_put_there_is_not_rotated(path: Path) -> None:
+    file = RecordFile(path, 1, 3)
+    file.open()
+    file.write([b"1\n"])
+    path.rename(path.with_name("moved"))
+    path.write_bytes(b"theirs\n")
+    file.tidy()
+    file.close()
+    assert {each.name for each in path.parent.iterdir()} == {path.name, "moved"}
+
+
+async def test_what_a_link_shows_is_rotated_and_the_link_stays(
+    path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    target = path.parent / "large" / "record"
+    target.parent.mkdir()
+    path.symlink_to(target)  # which is not there yet
+    async with listening(recorder := RoundRecorder(path.name, max_bytes=1)):
+        recorder.round_ended(None, played("S", round_id="1"))
+        await trio.sleep(1)
+        with pytest.raises(ConfigError, match="another recorder writes this file"):
+            async with listening(RoundRecorder(target)):
+                raise AssertionError
+        path.unlink()  # it leads elsewhere now, which is for the next one that opens it
+        path.symlink_to(path.parent / "elsewhere")
+        recorder.round_ended(None, played("S", round_id="2"))
+        await trio.sleep(1)
+        moved = target.rename(target.parent / "moved")
+        target.symlink_to(moved)
+        recorder.round_ended(None, played("S", round_id="3"))
+    assert path.is_symlink()
+    assert {each.name for each in path.parent.iterdir()} == {path.name, target.parent.name}
+    names = ["moved", "moved.1.gz", "record", "record.1.gz", "record.2.gz"]
+    assert sorted(each.name for each in target.parent.iterdir()) == names
+    assert target.is_symlink()
+
+
+async def test_it_stays_where_it_was_opened(
+    path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path.parent / "first").mkdir()
+    recorder = RoundRecorder(path.name, max_bytes=400)
+    monkeypatch.chdir(path.parent / "first")  # which is the current one when it is opened
+    async with listening(recorder):
+        monkeypatch.chdir(path.parent)
+        for number in range(3):
+            recorder.round_ended(None, played("S", round_id=str(number)))
+            await trio.sleep(1)
+    assert [each.name for each in path.parent.iterdir()] == ["first"]
+    here = path.parent / "first"
+    assert {each.name for each in here.iterdir()} == {path.name, f"{path.name}.1.gz"}
+    gone = path.parent / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigError, match="can't be opened: No such file or directory"):
+        async with listening(recorder):
+            raise AssertionError
+
+
+async def test_a_pipe_is_written_and_never_rotated(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    reading, writing = os.pipe()  # as /dev/stdout may be one
+    try:
+        await record(Path(f"/dev/fd/{writing}"), played("S"), max_bytes=1)
+        assert json.loads(os.read(reading, 10_000))["id"] == 7
+        assert texts(caplog) == []
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 async def test_without_rotated_files_to_keep_it_begins_anew(path: Path, autojump_clock: MockClock) -> None:
@@ -198,16 +351,17 @@ async def main():
     async with listening(recorder):
         for number in itertools.count():
             recorder.round_ended(None, played("SSTFKA" * 100, round_id=str(number)))
-            await trio.sleep(0)
+            await trio.sleep(0.001)
 
 trio.run(main)
 """
 
 
-async def test_one_that_is_killed_leaves_whole_lines(path: Path) -> None:
+async def test_one_that_is_killed_leaves_whole_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
     tests = Path(__file__).parents[1]
     begun = Path(f"{path}.2.gz")
-    for _ in range(2):
+    for wait in (0.0, 0.02, 0.04):
         begun.unlink(missing_ok=True)
         command = [sys.executable, "-c", ENDLESS, path, tests]
         with subprocess.Popen(command, cwd=tests.parent) as process:  # noqa: ASYNC220 - it is made at once
@@ -216,8 +370,11 @@ async def test_one_that_is_killed_leaves_whole_lines(path: Path) -> None:
                     while not begun.exists():
                         assert process.poll() is None
                         await trio.sleep(0.01)
+                    await trio.sleep(wait)  # so that it is killed while it does this or that
             finally:
                 process.send_signal(signal.SIGKILL)
+        assert medians_of_pandas().keys() <= {f"m{number}" for number in range(600)}
+        assert len(timeouts_of_duckdb()) == 600
         await record(path, played("S", round_id="1000000"))
         assert rows(path)[-1]["id"] == 1000000
         ids = [row["id"] for row in rows(path)[:-1]]

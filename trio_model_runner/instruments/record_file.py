@@ -8,7 +8,8 @@ When the file has grown too large, it is renamed and compressed: ``rounds.jsonl`
 ``rounds.jsonl.1.gz``, and what was that becomes ``.2.gz``. While it is compressed it is
 ``rounds.jsonl.rotating``: other programs that rotate files take names such as ``.1``. Whoever moves or
 removes it from outside is obeyed: the next line goes into a new file. A lock keeps a second process out; it
-ends with the process that holds it.
+ends with the process that holds it. A symbolic link is followed once, when the file is opened: its target is
+what is rotated, and the link stays good.
 
 All of this waits for the disk, and runs in a worker thread, which nobody can interrupt. So `close` may come
 while it is at work; then it closes the file when it is done. This knows nothing about rounds.
@@ -38,7 +39,7 @@ class RecordFile:
     """A file of lines.
 
     Args:
-        path: where.
+        path: where; from the root, since another directory may become the current one.
         max_bytes: when it has at least so many bytes, the file is rotated.
         keep: how many rotated files are kept.
     """
@@ -52,14 +53,20 @@ class RecordFile:
         self._closing = False
 
     def open(self) -> None:
-        """Open the file, and cut off half a line at its end.
+        """Open the file, and cut off half a line at its end. Its links are followed now, and not again.
 
         Raises:
             BlockingIOError: another one has it open.
             OSError: it can't be opened, or this is closed.
         """
         with self._working():
+            self._follow_links()
             self._open()
+
+    def _follow_links(self) -> None:
+        target = Path(os.path.realpath(self._path))
+        if target.is_file() or not self._path.exists():  # what /dev/stdout shows may have no path
+            self._path = target
 
     def _open(self) -> None:
         while self._file is None:
@@ -112,18 +119,20 @@ class RecordFile:
             assert self._file is not None
             _write_all(self._file, b"".join(lines))
 
-    def rotate_if_due(self) -> None:
-        """Rename and compress the file, if it has grown too large, and begin a new one.
+    def tidy(self) -> None:
+        """Compress what a process that was killed has left, and rotate the file, if it has grown too large.
 
         Raises:
             OSError: that failed. Nothing that was written is lost, and more can be written.
         """
         with self._working():
+            self._compress_rotated()  # so that it is not overwritten
             if self._file is None:
                 return
             status = os.fstat(self._file)
-            if stat.S_ISREG(status.st_mode) and status.st_size >= self._max_bytes:
-                self._compress_rotated()  # what could not be compressed the last time is not overwritten
+            is_due = stat.S_ISREG(status.st_mode) and status.st_size >= self._max_bytes
+            if is_due and self._is_at_path(self._file):  # another one would not be ours to rotate
+                self._follow_links()  # of who has moved the file since, and put a link there
                 self._rotate()
                 self._compress_rotated()
 
@@ -141,7 +150,9 @@ class RecordFile:
         return self._path.with_name(f"{self._path.name}.rotating")
 
     def _rotate(self) -> None:
-        for number in range(self._keep, 0, -1):
+        numbers = range(1, self._keep + 1)
+        free = next((number for number in numbers if not self._rotated(number).exists()), self._keep)
+        for number in range(free, 0, -1):  # not beyond: nothing is lost when a rotation fails again and again
             older = self._rotated(number)
             with contextlib.suppress(FileNotFoundError):
                 if number == self._keep:
@@ -155,25 +166,17 @@ class RecordFile:
         self._close()
         self._open()
 
-    def compress_rotated(self) -> None:
-        """Compress what a process that was killed has left.
-
-        Raises:
-            OSError: that failed. What is not compressed is still there.
-        """
-        with self._working():
-            self._compress_rotated()
-
     def _compress_rotated(self) -> None:
         plain, packed = self._rotating, self._rotated(1)
         partial = packed.with_name(f"{packed.name}.part")
+        if not plain.exists():
+            return
         try:
-            if plain.exists():
-                with plain.open("rb") as source, gzip.open(partial, "wb", compresslevel=6) as target:
-                    shutil.copyfileobj(source, target, 2**20)
-                shutil.copymode(plain, partial)
-                partial.replace(packed)
-                plain.unlink()
+            with plain.open("rb") as source, gzip.open(partial, "wb", compresslevel=6) as target:
+                shutil.copyfileobj(source, target, 2**20)
+            shutil.copymode(plain, partial)
+            partial.replace(packed)
+            plain.unlink()
         finally:
             partial.unlink(missing_ok=True)
 

@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 _MOST_WAITING: Final = 16 << 20  # bytes of lines
 _SECONDS_BEFORE_NEXT_TRY: Final = 1.0
+_SECONDS_BEFORE_NEXT_ROTATION: Final = 60.0  # compressing 256 MiB takes a processor for seconds
 
 logger = logging.getLogger("trio_model_runner.instruments")
 
@@ -44,11 +45,14 @@ class RoundRecorder(Instrument):
 
     The file may end in half a line, while one is written or after a crash of the machine; that is cut off
     when the next recorder opens it. Rounds that were cancelled are not recorded, nor are calls of single
-    models.
+    models. When the file can't be written, that is logged once, and rounds wait; when it can't be rotated,
+    that is logged once, too, it grows, and its rotation is tried again once a minute.
 
     Args:
         path: the file. Its directory must be there. ``path.1.gz`` to ``path.<keep>.gz`` are older parts, the
-            oldest last.
+            oldest last. What it leads to is settled when the cluster's block is entered: a relative path from
+            the directory that is current then, a symbolic link to what it shows then. Older parts are beside
+            the file itself, not beside a link to it.
         values: with the models' answers. Of each, at most 64 numbers, texts and keys are recorded; larger
             ones, and what JSON lacks, are null, and counted as ``values_left_out``.
         max_bytes: a larger file is rotated, bytes.
@@ -82,6 +86,7 @@ class RoundRecorder(Instrument):
         self._closing = False
         self._news = Signal()
         self._failing = False
+        self._not_rotated_at: float | None = None  # when it failed the last time; None if it works
 
     def __repr__(self) -> str:
         return f"RoundRecorder({shown(str(self._path))})"
@@ -94,10 +99,8 @@ class RoundRecorder(Instrument):
     async def _running(self, cluster: ObservedCluster) -> AsyncIterator[None]:
         with self._one.cluster():
             self._crunch_id = cluster.crunch_id
-            self._closing, self._lines, self._waiting_bytes, self._failing = False, [], 0, False
-            self._file = RecordFile(
-                self._path, self._max_bytes, self._keep
-            )  # a thread may still have the last
+            self._closing, self._lines, self._waiting_bytes = False, [], 0
+            self._failing, self._not_rotated_at = False, None
             try:
                 await self._open()
                 async with trio.open_nursery() as nursery:
@@ -125,6 +128,8 @@ class RoundRecorder(Instrument):
 
     async def _open(self) -> None:
         try:
+            path = self._path.absolute()
+            self._file = RecordFile(path, self._max_bytes, self._keep)  # a thread may still have the last
             await _in_thread(self._file.open)
         except BlockingIOError:
             raise ConfigError(f"{self}: another recorder writes this file") from None
@@ -132,7 +137,7 @@ class RoundRecorder(Instrument):
             raise ConfigError(f"{self}: can't be opened: {error.strerror}") from error
 
     async def _write(self) -> None:
-        await self._tidy(self._file.compress_rotated)
+        await self._tidy()
         while True:
             await self._news.wait_until(lambda: bool(self._lines) or self._closing)
             if not self._lines:
@@ -148,14 +153,22 @@ class RoundRecorder(Instrument):
                     await self._news.wait_until(lambda: self._closing)
             else:
                 self._note_success(lines)
-                await self._tidy(self._file.rotate_if_due)
+                await self._tidy()
 
-    async def _tidy(self, step: Callable[[], None]) -> None:
+    async def _tidy(self) -> None:
+        failed_at, now = self._not_rotated_at, trio.current_time()
+        if failed_at is not None and now < failed_at + _SECONDS_BEFORE_NEXT_ROTATION:
+            return
         try:
-            await _in_thread(step)
+            await _in_thread(self._file.tidy)
         except OSError as error:
-            if not self._failing:
-                logger.error("%s: can't be rotated: %s", self, error)
+            self._not_rotated_at = trio.current_time()
+            if failed_at is None:
+                logger.error("%s: can't be rotated, and grows: %s", self, error)
+        else:
+            self._not_rotated_at = None
+            if failed_at is not None:
+                logger.warning("%s: it can be rotated again", self)
 
     def _note_success(self, lines: list[bytes]) -> None:
         del self._lines[: len(lines)]
