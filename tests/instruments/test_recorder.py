@@ -438,6 +438,8 @@ async def test_two_recorders_of_one_file_are_an_error(path: Path, autojump_clock
     [
         ({"path": 7}, "path: must be the path of a file, got 7"),
         ({"path": ""}, "path: must be the path of a file"),
+        ({"path": "a\0b"}, "path: must be the path of a file"),
+        ({"path": "\ud800"}, "path: must be the path of a file"),
         ({"path": "rounds", "max_bytes": 0}, "max_bytes: must be a whole number, 1 at least, got 0"),
         ({"path": "rounds", "keep": True}, "keep: must be a whole number, 0 at least"),
     ],

@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -134,6 +135,18 @@ async def test_a_snapshot_comes_every_ten_seconds(
         began = trio.current_time()
         assert [(await reader.next())["type"] for _ in range(4)] == ["snapshot"] * 4
         assert trio.current_time() - began == pytest.approx(30)
+
+
+@pytest.mark.parametrize("jump", [-86_400, 86_400])
+async def test_a_clock_that_is_set_makes_no_round_older_or_newer(
+    path: Path, jump: int, reading: Reading, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    async with listening(instrument := StatusSocket(path)):
+        instrument.round_ended(None, played())
+        clock = time.time
+        monkeypatch.setattr(time, "time", lambda: clock() + jump)
+        first = await (await reading(path)).next()
+        assert 0 <= first["at"] - first["last_round_at"] < 3600
 
 
 async def test_what_readers_send_is_thrown_away(

@@ -19,7 +19,11 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     Raises:
         ConfigError: it is none. What could be a secret is not shown.
     """
-    if not isinstance(path, str | os.PathLike) or not os.fspath(path) or "\0" in str(os.fspath(path)):
+    try:
+        usable = isinstance(path, str | os.PathLike) and b"\0" not in (os.fsencode(path) or b"\0")
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
         raise ConfigError(f"path: must be the path of a file, got {shown(path)}")
     return Path(path)
 

@@ -41,8 +41,8 @@ class StatusSocket(Instrument):
     away.
 
     - ``snapshot``: first, and every 10 s. ``v`` is 1, ``pid`` this process, ``last_round_at`` when the last
-      round ended (POSIX seconds, or null), and ``snapshot`` what ``cluster.snapshot(models=True).to_dict()``
-      gives. It replaces what was known before.
+      round ended (POSIX seconds, or null; if the clock was set since, by the new one), and ``snapshot`` what
+      ``cluster.snapshot(models=True).to_dict()`` gives. It replaces what was known before.
     - ``round``: a round has ended; ``round`` is a line of `RoundRecorder`'s, without values.
     - ``change``: something has happened to a model; ``change`` is ``Change.to_dict()``.
     - ``orchestrator``: it is ``connected`` (true or false); ``error`` says why not, or is null.
@@ -77,7 +77,7 @@ class StatusSocket(Instrument):
         self._cluster: ObservedCluster | None = None
         self._one = OneCluster(self)
         self._readers = Readers(self._snapshot)
-        self._last_round_at: float | None = None
+        self._last_round_ended: float | None = None  # by a clock that nobody sets
 
     def __repr__(self) -> str:
         return f"StatusSocket({shown(str(self._path))})"
@@ -89,7 +89,7 @@ class StatusSocket(Instrument):
     @asynccontextmanager
     async def _running(self, cluster: ObservedCluster) -> AsyncIterator[None]:
         with self._one.cluster(), listening(self._path) as listener:
-            self._cluster, self._last_round_at = cluster, None
+            self._cluster, self._last_round_ended = cluster, None
             async with trio.open_nursery() as nursery:
                 await nursery.start(trio.serve_listeners, self._readers.take, [listener])
                 nursery.start_soon(self._send_snapshots)
@@ -106,13 +106,14 @@ class StatusSocket(Instrument):
 
     def _snapshot(self) -> bytes:
         assert self._cluster is not None
+        now, ended = time.time(), self._last_round_ended
         return as_line(
             {
                 "type": "snapshot",
                 "v": _VERSION,
-                "at": time.time(),
+                "at": now,
                 "pid": os.getpid(),
-                "last_round_at": self._last_round_at,
+                "last_round_at": None if ended is None else now - (time.monotonic() - ended),
                 "snapshot": self._cluster.snapshot(models=True).to_dict(),
             }
         )
@@ -120,7 +121,7 @@ class StatusSocket(Instrument):
     def round_ended(self, token: Any, round: PredictionRound[Any] | None) -> None:  # noqa: A002
         """See `Instrument.round_ended`."""
         if round is not None:
-            self._last_round_at = time.time()
+            self._last_round_ended = time.monotonic()
             if self._readers and self._cluster is not None:
                 self._tell("round", round=round_row(self._cluster.crunch_id, round))
 
