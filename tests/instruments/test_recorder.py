@@ -218,13 +218,13 @@ async def test_what_a_link_shows_is_rotated_and_the_link_stays(
     target.parent.mkdir()
     path.symlink_to(target)  # which is not there yet
     async with listening(recorder := RoundRecorder(path.name, max_bytes=1)):
-        recorder.round_ended(None, played("S", round_id="1"))
-        await trio.sleep(1)
         with pytest.raises(ConfigError, match="another recorder writes this file"):
             async with listening(RoundRecorder(target)):
                 raise AssertionError
         path.unlink()  # it leads elsewhere now, which is for the next one that opens it
         path.symlink_to(path.parent / "elsewhere")
+        recorder.round_ended(None, played("S", round_id="1"))
+        await trio.sleep(1)
         recorder.round_ended(None, played("S", round_id="2"))
         await trio.sleep(1)
         moved = target.rename(target.parent / "moved")
@@ -251,6 +251,14 @@ async def test_it_stays_where_it_was_opened(
     assert [each.name for each in path.parent.iterdir()] == ["first"]
     here = path.parent / "first"
     assert {each.name for each in here.iterdir()} == {path.name, f"{path.name}.1.gz"}
+    os.mkfifo(here / "pipe")
+    reading = os.open(here / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    monkeypatch.chdir(here)
+    async with listening(piping := RoundRecorder("pipe")):
+        monkeypatch.chdir(path.parent)
+        piping.round_ended(None, played("S"))
+    assert json.loads(os.read(reading, 10_000))["id"] == 7
+    os.close(reading)
     gone = path.parent / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
