@@ -35,6 +35,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from trio_model_runner import PredictionRound, PredictResult
+from trio_model_runner.cluster.changes import Change, ChangeKind
 from trio_model_runner.cluster.hooks import Hooks
 from trio_model_runner.cluster.instrument import ObservedCluster, RoundStart
 from trio_model_runner.instruments import (
@@ -87,7 +88,12 @@ INSTRUMENTS: dict[str, tuple[str, Callable[[Path], Instrument], float | None]] =
         None,
     ),
     "socket": ("`StatusSocket`, one reader", lambda directory: StatusSocket(directory / "socket"), None),
-    "otel": ("`OpenTelemetryInstrument`: metrics, spans of rounds", tracing, TARGET),
+    "otel": ("`OpenTelemetryInstrument`: metrics, spans of rounds", tracing, None),
+    "otel-counts": (
+        "the same, with `durations=False`",
+        lambda directory: tracing(directory, durations=False),
+        TARGET,
+    ),
     "otel-spans": (
         "the same without metrics: spans of rounds alone",
         lambda directory: tracing(directory, metrics=False),
@@ -165,6 +171,8 @@ async def tell(
         with contextlib.ExitStack() as stack:
             async with hooks.running():
                 stack.enter_context(reader_of(instrument, Path(name)))
+                for model in rounds[0]:
+                    hooks.model_changed(Change(ChangeKind.ANNOUNCED, model))
                 await trio.sleep(0.3 if isinstance(instrument, StatusSocket) else 0.01)
                 begun = time.process_time()
                 for number in range(count):

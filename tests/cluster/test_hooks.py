@@ -18,8 +18,8 @@ from helpers.coordinating import SERVICE, Model, coordinating
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import Arguments, ChangeKind, Cluster, ClusterConfig, ConfigError, Join
-from trio_model_runner.cluster.hooks import check_instruments
 from trio_model_runner.cluster.instrument import Instrument, ObservedCluster, Report, RoundStart
+from trio_model_runner.cluster.instrument_checks import check_instruments
 from trio_model_runner.values.failure_codes import FailureCode
 
 HOOKS = (
