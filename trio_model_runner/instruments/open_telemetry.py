@@ -5,8 +5,8 @@ there is a histogram of our own for results, by status.
 
 Recording a duration takes the SDK 5 us, there are two for each call, and its API takes one at a time: only a
 counter can be told of many results at once. So durations can be left out; and nothing is recorded while a
-round runs, nor while its caller waits for it: rounds wait in a queue, and a task takes them from there, some
-results at a time.
+round runs, nor while its caller waits for it: rounds wait in a queue, and a task takes them from there. It
+works for half a millisecond at a time. A thread would hold the interpreter's lock for ten times that.
 
 Nodes are strangers. What they are told of our traces is the traceparent at most, if that is asked for;
 baggage and tracestate are the coordinator's own.
@@ -15,6 +15,7 @@ baggage and tracestate are the coordinator's own.
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -45,7 +46,8 @@ __all__ = ["OpenTelemetryInstrument"]
 _SCOPE: Final = "trio_model_runner"
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)  # RPC's
 _MOST_WAITING: Final = 100_000  # results
-_AT_ONCE: Final = 50  # results, before others have their turn
+_AT_ONCE: Final = 0.0005  # seconds, before others have their turn
+_SLOW: Final = 0.05  # seconds; a hook that takes as long is warned of, too
 _NO_CONTEXT: Final = Context()
 _NO_SPAN: Final = Context({_SCOPE: None})
 """A context without a span: an exemplar costs as much as the value. An empty one would be taken for none."""
@@ -133,7 +135,7 @@ class OpenTelemetryInstrument(Instrument):
         self._ended: deque[_Ended] = deque()
         self._waiting = 0
         self._dropped = 0
-        self._has_failed = False
+        self._has_failed = self._was_slow = False
         self._closing = False
         self._news = Signal()
 
@@ -212,13 +214,28 @@ class OpenTelemetryInstrument(Instrument):
             if not self._ended:
                 return
             ended = self._ended.popleft()
+            began = time.perf_counter(), time.thread_time()
             for _ in self._record(ended):
-                await trio.lowlevel.checkpoint()
+                if time.perf_counter() - began[0] > _AT_ONCE:
+                    self._warn_of_slow(*began)
+                    await trio.lowlevel.checkpoint()
+                    began = time.perf_counter(), time.thread_time()
             self._waiting -= len(ended.played)
             await trio.lowlevel.checkpoint()
 
+    def _warn_of_slow(self, began: float, processor_began: float) -> None:
+        seconds = time.perf_counter() - began
+        if seconds > _SLOW and not self._was_slow:
+            self._was_slow = True
+            logger.warning(
+                "OpenTelemetryInstrument: recording took %d ms (%d ms of processor time), in which all else "
+                "waited; more of this is not logged",
+                seconds * 1000,
+                (time.thread_time() - processor_began) * 1000,
+            )
+
     def _record(self, ended: _Ended) -> Iterator[None]:
-        """Record it, some results with each step."""
+        """Record it, a result with each step."""
         played = ended.played
         about = {"crunch_id": self._crunch_id, "method": played.method}
         if ended.whole_round:  # its exemplar may be the round's span
@@ -227,10 +244,9 @@ class OpenTelemetryInstrument(Instrument):
             of_result = {**about, "status": status.value}
             self._attempt(self._results.add, len(results), of_result, _NO_SPAN)
             if self._durations or self._calls:
-                for count, result in enumerate(results, 1):
+                for result in results:
                     self._attempt(self._record_result, ended, result, of_result)
-                    if not count % _AT_ONCE:
-                        yield
+                    yield
 
     def _record_result(self, ended: _Ended, result: PredictResult[Any], of_result: dict[str, str]) -> None:
         if self._durations:
