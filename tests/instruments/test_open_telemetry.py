@@ -158,8 +158,11 @@ def counts(exported: Exported, name: str) -> dict[Any, int]:
     return {of: count for of, (count, _) in exported.points(name).items()}
 
 
-async def test_durations_of_calls_can_be_left_out(exported: Exported, autojump_clock: MockClock) -> None:
-    async with listening(instrument := exported.instrument(durations=False)):
+@pytest.mark.parametrize("calls", [False, True])
+async def test_durations_of_calls_can_be_left_out(
+    exported: Exported, calls: bool, autojump_clock: MockClock
+) -> None:
+    async with listening(instrument := exported.instrument(durations=False, calls=calls)):
         span = exported.tracers.get_tracer("mine").start_span("round")
         for _ in range(2):
             instrument.round_ended(span, played("SSSTF"))
@@ -172,6 +175,7 @@ async def test_durations_of_calls_can_be_left_out(exported: Exported, autojump_c
     assert counts(exported, "trio_model_runner.round.duration") == {attributes(**of): 2}
     assert exported.points("trio_model_runner.result.duration") == {}
     assert exported.points("rpc.client.call.duration") == {}
+    assert len(exported.spans) == (11 if calls else 1)
 
 
 async def test_calls_are_spans_on_request(exported: Exported, autojump_clock: MockClock) -> None:

@@ -119,13 +119,12 @@ class OpenTelemetryInstrument(Instrument):
         meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
         self._results = meter.create_counter(f"{_SCOPE}.results", "{result}", "Results, by status.")
         self._round_seconds = _histogram(meter, f"{_SCOPE}.round.duration", "Duration of rounds.")
-        if durations:
-            self._result_seconds = _histogram(
-                meter, f"{_SCOPE}.result.duration", "Duration of calls of models, by result."
-            )
-            self._call_seconds = _histogram(
-                meter, "rpc.client.call.duration", "Duration of requests to model nodes."
-            )
+        self._result_seconds = _histogram(
+            meter, f"{_SCOPE}.result.duration", "Duration of calls of models, by result."
+        )
+        self._call_seconds = _histogram(
+            meter, "rpc.client.call.duration", "Duration of requests to model nodes."
+        )
         self._durations = durations
         self._calls = calls
         self._propagate = propagate
