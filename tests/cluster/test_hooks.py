@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import signal
 import time
@@ -18,8 +19,8 @@ from helpers.coordinating import SERVICE, Model, coordinating
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import Arguments, ChangeKind, Cluster, ClusterConfig, ConfigError, Join
-from trio_model_runner.cluster.hooks import check_instruments
 from trio_model_runner.cluster.instrument import Instrument, ObservedCluster, Report, RoundStart
+from trio_model_runner.cluster.instrument_checks import check_instruments
 from trio_model_runner.values.failure_codes import FailureCode
 
 HOOKS = (
@@ -384,9 +385,41 @@ async def test_whatever_its_life_raises_ends_an_instrument_alone(
     assert errors(caplog) == ["instrument Living has failed, and is told nothing more"]
 
 
+async def in_vain(*_: Any) -> None: ...
+
+
+async def yielding_in_vain(*_: Any) -> AsyncIterator[None]:
+    yield
+
+
+def generating(*_: Any) -> Any:
+    yield
+
+
+class AsyncCallable:
+    async def __call__(self, *_: Any) -> None: ...
+
+
+def made(**attributes: Any) -> Any:
+    return type("Odd", (), attributes)()
+
+
+PLAIN = r"Odd\.round_ended must be a plain function, got "
+LIFE = r"Odd\.running must return an async context manager, got "
+
+
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
+        ([made(round_ended=in_vain)], PLAIN + "an async function"),
+        ([made(round_ended=yielding_in_vain)], PLAIN + "an async generator"),
+        ([made(round_ended=generating)], PLAIN + "a generator"),
+        ([made(round_ended=AsyncCallable())], PLAIN + "an async function"),
+        ([made(round_ended=functools.partial(AsyncCallable(), 1))], PLAIN + "an async function"),
+        ([made(running=in_vain)], LIFE + "an async function: .*@contextlib.asynccontextmanager"),
+        ([made(running=yielding_in_vain)], LIFE + "an async generator"),
+        ([made(running=True)], LIFE + "True"),
+        ([made(running=None)], "Odd has none of the hooks"),
         (Listening, "must be several instruments"),
         ([Listening], "the class Listening"),
         ([object()], "has none of the hooks: round_started"),
@@ -404,6 +437,12 @@ def test_what_is_no_instrument_is_refused(wrong: Any, text: str) -> None:
         check_instruments(wrong)
     with pytest.raises(TypeError, match=text):
         Cluster(ClusterConfig("c"), SERVICE, instruments=wrong)
+
+
+def test_an_instrument_is_given_once() -> None:
+    one = Listening()
+    with pytest.raises(ValueError, match="instruments: the same Listening is given twice"):
+        Cluster(ClusterConfig("c"), SERVICE, instruments=[one, Listening(), one])
 
 
 def living(run: Callable[[ObservedCluster], Any]) -> Any:

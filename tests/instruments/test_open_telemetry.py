@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,10 +45,12 @@ class Exported:
         return list(self._spans.get_finished_spans())
 
     def points(self, name: str) -> dict[tuple[tuple[str, Any], ...], tuple[int, float]]:
-        """The count and the sum of a histogram, by attributes."""
+        """The count of a histogram or a counter, and the sum of a histogram, by attributes."""
         data = self._reader.get_metrics_data()
         return {
-            tuple(sorted(point.attributes.items())): (point.count, point.sum)
+            tuple(sorted(point.attributes.items())): (
+                (point.count, point.sum) if hasattr(point, "count") else (point.value, 0.0)
+            )
             for resource in (data.resource_metrics if data is not None else ())
             for scope in resource.scope_metrics
             for metric in scope.metrics
@@ -142,7 +148,34 @@ async def test_metrics_are_those_of_the_conventions(exported: Exported, autojump
         of_call(error__type="CallInterrupted"): (1, 1.0),
         of_call(rpc__response__status_code=late, error__type=late): (1, 1.0),
     }
+    assert counts(exported, "trio_model_runner.results") == counts(
+        exported, "trio_model_runner.result.duration"
+    )
     assert exported.spans == []
+
+
+def counts(exported: Exported, name: str) -> dict[Any, int]:
+    return {of: count for of, (count, _) in exported.points(name).items()}
+
+
+@pytest.mark.parametrize("calls", [False, True])
+async def test_durations_of_calls_can_be_left_out(
+    exported: Exported, calls: bool, autojump_clock: MockClock
+) -> None:
+    async with listening(instrument := exported.instrument(durations=False, calls=calls)):
+        span = exported.tracers.get_tracer("mine").start_span("round")
+        for _ in range(2):
+            instrument.round_ended(span, played("SSSTF"))
+    of = {"crunch_id": "bird-game", "method": "predict"}
+    assert counts(exported, "trio_model_runner.results") == {
+        attributes(**of, status="SUCCESS"): 6,
+        attributes(**of, status="FAILED"): 2,
+        attributes(**of, status="TIMEOUT"): 2,
+    }
+    assert counts(exported, "trio_model_runner.round.duration") == {attributes(**of): 2}
+    assert exported.points("trio_model_runner.result.duration") == {}
+    assert exported.points("rpc.client.call.duration") == {}
+    assert len(exported.spans) == (11 if calls else 1)
 
 
 async def test_calls_are_spans_on_request(exported: Exported, autojump_clock: MockClock) -> None:
@@ -224,11 +257,29 @@ async def test_nodes_are_told_the_traceparent_at_most(
     assert {name for name in first if name in ("tracestate", "baggage")} == set()
 
 
-async def test_without_an_sdk_it_does_nothing(autojump_clock: MockClock) -> None:
-    instrument = OpenTelemetryInstrument(calls=True, propagate=True)
-    async with coordinating({"a": Model}, instruments=[instrument]) as (crunch, cluster):
-        assert len((await cluster.call("predict")).succeeded) == 1
-    assert "traceparent" not in crunch.node("a").calls[0].metadata
+WITHOUT_AN_SDK = """
+import sys, trio
+sys.modules["opentelemetry.sdk"] = None
+from helpers.played import listening, played
+from trio_model_runner.cluster.instrument import RoundStart
+from trio_model_runner.instruments import OpenTelemetryInstrument
+
+async def main():
+    async with listening(instrument := OpenTelemetryInstrument(calls=True, propagate=True)):
+        token = instrument.round_started(RoundStart("1", "predict", 1.0, 5.0, ()))
+        print(instrument.metadata(token))
+        instrument.round_ended(token, played("STF"))
+        instrument.call_ended(played("S"))
+
+trio.run(main)
+"""
+
+
+def test_without_an_sdk_it_does_nothing() -> None:
+    command = [sys.executable, "-W", "error", "-c", WITHOUT_AN_SDK]
+    folder = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("None\n", "")
 
 
 async def test_nothing_is_recorded_before_the_caller_has_its_round(
@@ -259,6 +310,42 @@ async def test_what_waits_to_be_recorded_is_bounded(
         assert len(instrument._ended) == 20
     (said,) = [each.getMessage() for each in caplog.records]
     assert "rounds end faster than they can be recorded" in said
+
+
+WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"tracer_provider": "otlp"}, ConfigError, "tracer_provider: must be a TracerProvider .* got 'otlp'"),
+    ({"tracer_provider": MeterProvider()}, ConfigError, "tracer_provider: .* got MeterProvider"),
+    ({"meter_provider": TracerProvider}, ConfigError, "meter_provider: .* got the class TracerProvider"),
+    ({"durations": 1}, TypeError, "durations: must be True or False, got 1"),
+    ({"calls": "yes"}, TypeError, "calls: must be True or False, got 'yes'"),
+    ({"propagate": None}, TypeError, "propagate: must be True or False, got None"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "kind", "text"), WRONG, ids=lambda each: str(each)[:40])
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        OpenTelemetryInstrument(**arguments)
+
+
+async def test_a_processor_that_blocks_is_warned_of_once_and_others_get_their_turn(
+    exported: Exported, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Blocking(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            ended.append(span)
+            time.sleep(0.06)
+
+    ended: list[ReadableSpan] = []
+    exported.tracers.add_span_processor(Blocking())
+    async with listening(instrument := exported.instrument(calls=True)):
+        instrument.call_ended(played("SSS"))
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        assert len(ended) < 3
+    assert len(ended) == 3
+    (said,) = [each.getMessage() for each in caplog.records]
+    assert said.startswith("OpenTelemetryInstrument: recording took")
 
 
 async def test_one_listens_to_one_cluster(exported: Exported, autojump_clock: MockClock) -> None:

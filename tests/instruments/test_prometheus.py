@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import urllib.request
@@ -9,18 +10,21 @@ from typing import Any
 
 import pytest
 import trio
-from helpers.coordinating import Model, coordinating
-from helpers.played import listening, observed, played
+from helpers.coordinating import SERVICE, Model, coordinating
+from helpers.played import PlainModel, listening, observed, played
 from prometheus_client import CollectorRegistry, Counter, generate_latest, start_http_server
 from prometheus_client.openmetrics.exposition import generate_latest as generate_open_metrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families as parse
+from prometheus_client.registry import Collector
 from trio.testing import MockClock
 
-from trio_model_runner import ChangeKind, ConfigError
+from trio_model_runner import Arguments, ChangeKind, Cluster, ConfigError
 from trio_model_runner.cluster.changes import Change
 from trio_model_runner.instruments import PrometheusInstrument, Report
 from trio_model_runner.instruments.figures import Figures
+from trio_model_runner.network import MemoryNetwork
+from trio_model_runner.testing import LocalCrunch
 from trio_model_runner.values.failure_codes import FailureCode
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -135,6 +139,7 @@ async def test_model_ids_are_labels_only_if_asked_for(autojump_clock: MockClock)
         plain.round_ended(None, rounds)
         assert "m0" not in generate_latest(without).decode()
     async with listening(each := PrometheusInstrument(registry, model_ids=True)):
+        announce(each, *rounds)
         each.round_ended(None, rounds)
         samples = scraped(registry)
         of = {"method": "predict", "status": "TIMEOUT", "model_id": "m1"}
@@ -145,6 +150,61 @@ async def test_model_ids_are_labels_only_if_asked_for(autojump_clock: MockClock)
         each.model_changed(Change(ChangeKind.LEFT, model))
         assert not any("m1" in str(labels) for _, labels in scraped(registry))
         assert any("m0" in str(labels) for _, labels in scraped(registry))
+
+
+def announce(instrument: PrometheusInstrument, *models: Any) -> None:
+    for model in models:
+        instrument.model_changed(Change(ChangeKind.ANNOUNCED, model))
+
+
+def as_runner(model: Any) -> Any:
+    return model  # a change has a ModelRunner
+
+
+def models_in(registry: CollectorRegistry) -> set[str]:
+    return {value for _, labels in scraped(registry) for name, value in labels if name == "model_id"}
+
+
+async def test_a_model_that_left_has_no_series_whenever_it_left(autojump_clock: MockClock) -> None:
+    registry, abc = CollectorRegistry(), dict.fromkeys("abc", Model)
+    async with LocalCrunch(abc, network=MemoryNetwork()) as crunch:
+        async with counted_cluster(crunch, registry) as cluster:
+            await cluster.call("predict")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cluster.call, "sleep", Arguments(5.0))
+                await trio.sleep(1)
+                await crunch.remove("b")  # in the midst of its call, which still has a result
+            await cluster.call("predict")
+            assert models_in(registry) == {"a", "c"}
+        assert models_in(registry) == {"a", "c"}  # counts stay
+        await crunch.remove("c")
+        async with counted_cluster(crunch, registry) as cluster:
+            await trio.sleep(2)
+            assert models_in(registry) == {"a"}
+            await cluster.call("predict")
+    of = {"method": "predict", "status": "SUCCESS", "model_id": "a"}
+    assert scraped(registry)[key("results_total", crunch.config().crunch_id, **of)] == 3
+
+
+def counted_cluster(crunch: LocalCrunch, registry: CollectorRegistry) -> Cluster:
+    return Cluster(crunch.config(), SERVICE, instruments=[PrometheusInstrument(registry, model_ids=True)])
+
+
+async def test_a_model_stays_when_one_of_its_deployments_is_gone(autojump_clock: MockClock) -> None:
+    registry = CollectorRegistry()
+    old, new, newer = (PlainModel("m0", deployment) for deployment in ("17", "18", "19"))
+    async with listening(instrument := PrometheusInstrument(registry, model_ids=True)):
+        announce(instrument, old)
+        instrument.round_ended(None, played("S"))
+        announce(instrument, new)
+        instrument.model_changed(Change(ChangeKind.LEFT, as_runner(new)))  # it was never ready
+        announce(instrument, newer)
+        instrument.model_changed(Change(ChangeKind.REDEPLOYED, as_runner(newer), previous=as_runner(old)))
+        instrument.round_ended(None, played("S"))
+        of = {"method": "predict", "status": "SUCCESS", "model_id": "m0"}
+        assert scraped(registry)[key("results_total", **of)] == 2
+        instrument.model_changed(Change(ChangeKind.LEFT, as_runner(newer)))
+        assert models_in(registry) == set()
 
 
 async def test_states_that_no_model_is_in_any_more_are_zero(autojump_clock: MockClock) -> None:
@@ -192,7 +252,35 @@ def test_scraping_in_a_thread_sees_whole_rounds() -> None:
     assert sum(figures.results.values()) == 30_000
 
 
-@pytest.mark.parametrize("buckets", [(), (1, 1), (2, 1), (math.inf,), (math.nan,), (0, 1), (-1, 1)])
+def test_the_first_instruments_of_a_registry_may_be_made_in_several_threads() -> None:
+    class Slow(CollectorRegistry):
+        def register(self, collector: Collector) -> None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.1)  # two at the same time would both go on from here
+            super().register(collector)
+
+    def make() -> None:
+        try:
+            PrometheusInstrument(registry)
+        except ValueError as error:
+            wrong.append(error)
+
+    registry, both, wrong = Slow(), threading.Barrier(2), []
+    threads = [threading.Thread(target=make) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+BUCKETS: list[Any] = [
+    *((), (1, 1), (2, 1), (math.inf,), (math.nan,), (0, 1), (-1, 1)),
+    *(None, 5, "123", b"12", ["a"], ["1", "2"], [None], [True, 2], {1: 2}, [1, math.nan]),
+]
+
+
+@pytest.mark.parametrize("buckets", BUCKETS, ids=repr)
 def test_wrong_buckets_are_refused(buckets: Any) -> None:
     with pytest.raises(ConfigError, match="buckets: must be numbers of seconds that grow"):
         PrometheusInstrument(CollectorRegistry(), buckets=buckets)
@@ -201,6 +289,8 @@ def test_wrong_buckets_are_refused(buckets: Any) -> None:
 def test_a_registry_is_wanted_that_has_no_such_metrics() -> None:
     with pytest.raises(ConfigError, match="registry: must be a CollectorRegistry, got 'metrics'"):
         PrometheusInstrument("metrics")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="model_ids: must be True or False, got 'yes'"):
+        PrometheusInstrument(CollectorRegistry(), model_ids="yes")  # type: ignore[arg-type]
     registry = CollectorRegistry()
     Counter("trio_model_runner_results", "Another one's.", registry=registry)
     with pytest.raises(ValueError, match="Duplicated timeseries"):

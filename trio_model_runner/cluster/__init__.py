@@ -12,8 +12,8 @@ outcome of a call means: `model.policy` decides that. Read in this order:
    held report is never sent.
 5. `changes` tells listeners what happens. `losses` writes lost connections to the log. `snapshot` is the
    present state.
-6. `instrument` says which hooks those have that listen from the floor above, and `hooks` calls them, so that
-   none of them can do harm.
+6. `instrument` says which hooks those have that listen from the floor above, `instrument_checks` what these
+   must be, and `hooks` calls them, so that none of them can do harm.
 
 A call's way: `Cluster.call` (`cluster`) goes to `caller`, which turns the request into a `RoundSpec` and
 `Requests` (`model.round_spec`); the service writes the request (`services.dynamic_subclass`, `values.data`).

@@ -39,8 +39,9 @@ from .block import Block
 from .caller import ArgumentsFor, Caller, Models
 from .changes import ChangeListener
 from .fleet import Fleet
-from .hooks import Hooks, check_instruments
+from .hooks import Hooks
 from .instrument import Instrument, ObservedCluster
+from .instrument_checks import check_instruments
 from .joining import call_on_join
 from .snapshot import ClusterSnapshot, take_snapshot
 
@@ -107,7 +108,7 @@ class Cluster:
     Raises:
         TypeError: `config`, `service`, `on_join`, `instruments` or an argument for the setup is of another
             type; or `on_join` is given without a service.
-        ValueError: an argument for the setup is out of range or too large.
+        ValueError: an argument for the setup is out of range or too large; an instrument is given twice.
         ConfigError: ``frames`` is "pandas", and pandas or pyarrow is not installed.
         OrchestratorUnavailable: on entering, if no list came within ``orchestrator_timeout``.
         RuntimeError: on entering, if no Trio runs here, or the cluster was entered before.

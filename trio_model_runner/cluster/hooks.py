@@ -11,7 +11,6 @@ is slow is only warned of.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import time
@@ -28,25 +27,13 @@ from ..orchestrator import Disconnected, FeedEvent
 from ..rpc.field_reader import FIELD_OVERHEAD
 from ..rpc.headers import RawFields
 from ..rpc.metadata import encode_metadata
-from ..text import shown
 from ..values.prediction_round import PredictionRound
 from .changes import Change
 from .instrument import Instrument, ObservedCluster, Report, RoundStart
+from .instrument_checks import HOOKS
 
-__all__ = ["Hooks", "RoundTold", "check_instruments"]
+__all__ = ["Hooks", "RoundTold"]
 
-_HOOKS: Final = (
-    "round_started",
-    "metadata",
-    "round_ended",
-    "call_ended",
-    "model_changed",
-    "orchestrator_changed",
-    "report_pending",
-    "report_held",
-    "report_withdrawn",
-    "report_sent",
-)
 _ENDING_MORE: Final = (KeyboardInterrupt, SystemExit, trio.Cancelled)  # than an instrument
 _SLOW: Final = 0.05  # seconds; a round may return so late
 _ENTERING: Final = 5.0  # seconds
@@ -54,27 +41,6 @@ _AT_LEAST_FOR_LEAVING: Final = 0.25  # seconds, where goodbyes have used up `shu
 _MOST_METADATA: Final = 4096  # bytes, of all together; grpcio refuses some headers of more than 8192
 
 logger = logging.getLogger("trio_model_runner.cluster")
-
-
-def check_instruments(instruments: Iterable[Instrument]) -> tuple[Instrument, ...]:
-    """Refuse what can't be an instrument.
-
-    Raises:
-        TypeError: it is a class, has none of the hooks, or one that is no plain function.
-    """
-    if not isinstance(instruments, Iterable) or isinstance(instruments, str | Mapping):
-        raise TypeError(f"instruments: must be several instruments, got {shown(instruments)}")
-    checked = tuple(instruments)
-    for each in checked:
-        if isinstance(each, type):
-            raise TypeError(f"instruments: must be instances, got the class {each.__name__}")
-        found = {name: hook for name in _HOOKS if (hook := getattr(each, name, None)) is not None}
-        if not found and not hasattr(each, "running"):
-            raise TypeError(f"instruments: {type(each).__name__} has none of the hooks: {', '.join(_HOOKS)}")
-        for name, hook in found.items():
-            if not callable(hook) or inspect.iscoroutinefunction(hook):
-                raise TypeError(f"instruments: {type(each).__name__}.{name} must be a plain function")
-    return checked
 
 
 @disable_ki_protection
@@ -97,7 +63,7 @@ class _Listener:
         self._interrupt = interrupt
         self._hooks = {
             name: hook
-            for name in _HOOKS
+            for name in HOOKS
             if (hook := getattr(instrument, name, None)) is not None
             and getattr(hook, "__func__", None) is not getattr(Instrument, name)  # those do nothing
         }
@@ -208,7 +174,7 @@ class Hooks:
     """The instruments of one cluster.
 
     Args:
-        instruments: from `check_instruments`.
+        instruments: from `instrument_checks.check_instruments`.
         cluster: what they listen to.
         grace: seconds that leaving may take them.
     """

@@ -121,6 +121,10 @@ class Instrument(Protocol):
     more than 50 ms is warned of in the log. What a hook raises is logged, once for each instrument and hook,
     and costs nobody anything; KeyboardInterrupt and SystemExit leave through the cluster's block, as they
     would from any of its tasks. At runtime, any object with one of these methods will do.
+
+    What a hook is given is not a copy: the round, its results and their values are those that the coordinator
+    gets, and that other instruments get. So a hook must not change them. Rounds, results and changes refuse
+    it, but a value that is a dict, a list or a frame can't: whatever is done to it, all others see.
     """
 
     # Each hook returns in so many words: type checkers take a method without a body for abstract here, and

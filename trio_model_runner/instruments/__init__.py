@@ -27,7 +27,8 @@ What there is:
 - `PrometheusInstrument(registry)` (extra ``prometheus``): metrics to be scraped.
 - `OpenTelemetryInstrument()` (extra ``otel``): spans and metrics.
 
-Each instance listens to one cluster at a time.
+Each instance listens to one cluster at a time. What instruments are given is what the coordinator gets, not a
+copy: they must not change it.
 
 A line of the record, here broken into several::
 

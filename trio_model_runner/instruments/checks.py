@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,11 +41,14 @@ def check_count(name: str, value: int, least: int) -> int:
 
 
 class OneCluster:
-    """An instrument keeps what it knows of its cluster, so two at the same time would be mixed up."""
+    """An instrument keeps what it knows of its cluster, so two at the same time would be mixed up.
+
+    The two may be in two threads, each with a Trio of its own.
+    """
 
     def __init__(self, instrument: object) -> None:
         self._instrument = instrument
-        self._taken = False
+        self._taken = threading.Lock()
 
     @contextmanager
     def cluster(self) -> Iterator[None]:
@@ -53,11 +57,10 @@ class OneCluster:
         Raises:
             ConfigError: it does already.
         """
-        if self._taken:
+        if not self._taken.acquire(blocking=False):
             kind = type(self._instrument).__name__
             raise ConfigError(f"instruments: this {kind} listens to another cluster; make one for each")
-        self._taken = True
         try:
             yield
         finally:
-            self._taken = False
+            self._taken.release()

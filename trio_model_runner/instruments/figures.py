@@ -12,7 +12,7 @@ import math
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ..values.results import Status
 
 if TYPE_CHECKING:
     from ..values.prediction_round import PredictionRound
+    from ..values.results import Model
 
 __all__ = ["Figures", "Times"]
 
@@ -51,7 +52,8 @@ class Figures:
 
     Args:
         bounds: the histograms' upper bounds, seconds.
-        model_ids: results are counted for each model.
+        model_ids: results are counted for each model that is announced. A result can come after its model has
+            left, and would bring back what was dropped with it.
 
     Attributes:
         results: how many, by method, status and, if models are counted, model id.
@@ -72,6 +74,7 @@ class Figures:
         self.models: dict[str, int] = {}
         self.reports: Counter[str] = Counter()
         self.connected = False
+        self._announced: dict[str, set[Model]] = {}  # deployments by model id; no other thread reads it
 
     def count_round(self, played: PredictionRound[Any]) -> None:
         """Count a round and its results."""
@@ -85,8 +88,11 @@ class Figures:
         groups: dict[Labels, list[float]] = {}
         results = played.values()
         if self.model_ids:
+            announced = self._announced
             for result in results:
-                labels: Labels = (method, result.status.value, result.model.model_id)
+                if (model_id := result.model.model_id) not in announced:
+                    continue
+                labels: Labels = (method, result.status.value, model_id)
                 groups.setdefault(labels, []).append(result.elapsed if result.sent else -1.0)
         else:
             by_status: dict[Status, list[float]] = {status: [] for status in Status}
@@ -119,10 +125,33 @@ class Figures:
             self.models = {**dict.fromkeys(self.models, 0), **models} if models else {}
             self.connected = connected
 
-    def forget(self, model_id: str) -> None:
-        """Drop what was counted of a model by itself."""
+    def announce(self, deployment: Model) -> None:
+        """A deployment of a model is announced."""
+        self._announced.setdefault(deployment.model_id, set()).add(deployment)
+
+    def remove(self, deployment: Model) -> None:
+        """A deployment is gone, or replaced. With its last one, what was counted of a model is dropped."""
+        model_id = deployment.model_id
+        deployments = self._announced.get(model_id, set())
+        deployments.discard(deployment)
+        if not deployments:
+            self._announced.pop(model_id, None)
+            self._drop(lambda counted: counted == model_id)
+
+    def end(self) -> None:
+        """The cluster has ended, and has no models any more. Counts stay."""
+        self._announced.clear()
+        self.look({}, connected=False)
+
+    def drop_others(self) -> None:
+        """Drop what was counted of models that are not announced."""
+        self._drop(lambda counted: counted not in self._announced)
+
+    def _drop(self, is_gone: Callable[[str], bool]) -> None:
+        if not self.model_ids:
+            return
         with self._lock:
-            for labels in [labels for labels in self.results if labels[2] == model_id]:
+            for labels in [labels for labels in self.results if is_gone(labels[2])]:
                 del self.results[labels]
                 self.result_times.pop(labels, None)
 

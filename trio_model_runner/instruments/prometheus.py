@@ -1,17 +1,20 @@
 """Metrics for Prometheus: counts and times of a cluster's rounds, and how its models are.
 
 `figures` counts; a collector makes metrics of what was counted when they are scraped. It belongs to the
-registry, so crunches that share a registry share it, each with a ``crunch_id`` of its own.
+registry, so crunches that share a registry share it, each with a ``crunch_id`` of its own. They may be in
+several threads, and registries are scraped in threads of their own.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import trio
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -22,6 +25,7 @@ from prometheus_client.registry import Collector
 from ..cluster.changes import ChangeKind
 from ..cluster.instrument import Instrument, ObservedCluster, Report
 from ..errors import ConfigError
+from ..given import as_float, check_flag
 from ..text import quoted, shown
 from .checks import OneCluster
 from .figures import Figures
@@ -53,15 +57,19 @@ class PrometheusInstrument(Instrument):
     states of the models are looked at every second, and are gone with the cluster's block; counts stay, and
     go on in the next block with the same ``crunch_id``.
 
+    Several crunches, each with a cluster and an instrument of its own, can share a registry: ``crunch_id``
+    tells them apart. Two clusters of one crunch at the same time can't, and need a registry each.
+
     Args:
         registry: where the metrics are scraped from; None for Prometheus' own.
         model_ids: the first two metrics have the label ``model_id``, too. A thousand models are 20,000 series
-            and more. Those of a model that leaves are dropped.
+            and more. Those of a model that leaves are dropped, and results that come later are not counted.
         buckets: the upper bounds of the histograms' buckets, seconds, in order.
 
     Raises:
-        ConfigError: an argument is none of these; on entering the cluster's block, if another one counts the
-            same crunch in the same registry.
+        ConfigError: `registry` or `buckets` is none of these; on entering the cluster's block, if this one
+            listens to another cluster, or another one counts the same crunch in the same registry.
+        TypeError: `model_ids` is not True or False.
         ValueError: the registry has other metrics of these names.
     """
 
@@ -74,14 +82,13 @@ class PrometheusInstrument(Instrument):
     ) -> None:
         if registry is not None and not isinstance(registry, CollectorRegistry):
             raise ConfigError(f"registry: must be a CollectorRegistry, got {shown(registry)}")
-        bounds = tuple(float(each) for each in buckets)
-        grow = all(one < other for one, other in pairwise((0.0, *bounds, math.inf)))
-        if not (bounds and grow):
-            raise ConfigError(f"buckets: must be numbers of seconds that grow, got {shown(buckets)}")
+        check_flag(model_ids, "model_ids")
+        bounds = _bounds_given(buckets)
         self._collector = _collector_of(REGISTRY if registry is None else registry)
         self._model_ids = model_ids
         self._bounds = bounds
         self._figures = Figures(bounds, model_ids=model_ids)
+        self._has_list = False  # the orchestrator's list of models has come
         self._one = OneCluster(self)
 
     def running(self, cluster: ObservedCluster) -> AbstractAsyncContextManager[object]:
@@ -92,18 +99,22 @@ class PrometheusInstrument(Instrument):
     async def _running(self, cluster: ObservedCluster) -> AsyncIterator[None]:
         counting = self._collector.counting(cluster.crunch_id, self._bounds, model_ids=self._model_ids)
         with self._one.cluster(), counting as self._figures:
+            self._has_list = False
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._look_at_models, cluster)
                 try:
                     yield
                 finally:
-                    self._figures.look({}, connected=False)
+                    self._figures.end()
                 nursery.cancel_scope.cancel()
 
     async def _look_at_models(self, cluster: ObservedCluster) -> None:
         while True:
             snapshot = cluster.snapshot()
             self._figures.look(dict(snapshot.models), connected=snapshot.orchestrator_connected)
+            if self._has_list:  # those that left while no block listened are not in it
+                self._has_list = False
+                self._figures.drop_others()
             await trio.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def round_ended(self, token: Any, round: PredictionRound[Any] | None) -> None:  # noqa: A002
@@ -117,12 +128,33 @@ class PrometheusInstrument(Instrument):
 
     def model_changed(self, change: Change) -> None:
         """See `Instrument.model_changed`."""
-        if self._model_ids and change.kind is ChangeKind.LEFT and change.model is not None:
-            self._figures.forget(change.model.model_id)
+        if change.kind is ChangeKind.ANNOUNCED and change.model is not None:
+            self._figures.announce(change.model)
+        elif change.kind is ChangeKind.LEFT and change.model is not None:
+            self._figures.remove(change.model)
+        elif change.previous is not None:
+            self._figures.remove(change.previous)
+
+    def orchestrator_changed(self, connected: bool, error: str | None) -> None:
+        """See `Instrument.orchestrator_changed`."""
+        self._has_list = self._has_list or connected
 
     def report_sent(self, report: Report) -> None:
         """See `Instrument.report_sent`."""
         self._figures.count_report(report.code.value)
+
+
+def _bounds_given(buckets: object) -> tuple[float, ...]:
+    bounds: list[float] = []
+    if isinstance(buckets, Iterable) and not isinstance(buckets, str | bytes | Mapping):
+        bounds.extend(as_float(each) if _is_number(each) else math.nan for each in buckets)
+    if not bounds or not all(one < other for one, other in pairwise((0.0, *bounds, math.inf))):
+        raise ConfigError(f"buckets: must be numbers of seconds that grow, got {shown(buckets)}")
+    return tuple(bounds)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 class _Collector(Collector):
@@ -131,6 +163,7 @@ class _Collector(Collector):
     def __init__(self) -> None:
         self._figures: dict[str, Figures] = {}
         self._counted: set[str] = set()
+        self._lock = threading.Lock()
 
     @contextmanager
     def counting(self, crunch_id: str, bounds: tuple[float, ...], *, model_ids: bool) -> Iterator[Figures]:
@@ -139,16 +172,17 @@ class _Collector(Collector):
         Raises:
             ConfigError: another one counts it.
         """
-        if crunch_id in self._counted:
-            raise ConfigError(
-                f"instruments: crunch {quoted(crunch_id)} is counted in this registry by another "
-                "PrometheusInstrument; give one of the clusters a registry of its own"
-            )
-        figures = self._figures.get(crunch_id)
-        if figures is None or (figures.bounds, figures.model_ids) != (bounds, model_ids):
-            figures = Figures(bounds, model_ids=model_ids)
-        self._figures = {**self._figures, crunch_id: figures}  # a scrape may be going through the old one
-        self._counted.add(crunch_id)
+        with self._lock:
+            if crunch_id in self._counted:
+                raise ConfigError(
+                    f"instruments: crunch {quoted(crunch_id)} is counted in this registry by another "
+                    "PrometheusInstrument; give one of the clusters a registry of its own"
+                )
+            figures = self._figures.get(crunch_id)
+            if figures is None or (figures.bounds, figures.model_ids) != (bounds, model_ids):
+                figures = Figures(bounds, model_ids=model_ids)
+            self._figures = {**self._figures, crunch_id: figures}  # a scrape may be going through the old one
+            self._counted.add(crunch_id)
         try:
             yield figures
         finally:
@@ -167,15 +201,17 @@ class _Collector(Collector):
 
 
 _collectors: weakref.WeakKeyDictionary[CollectorRegistry, _Collector] = weakref.WeakKeyDictionary()
+_collectors_lock = threading.Lock()
 
 
 def _collector_of(registry: CollectorRegistry) -> _Collector:
-    collector = _collectors.get(registry)
-    if collector is None:
-        collector = _Collector()
-        registry.register(collector)
-        _collectors[registry] = collector
-    return collector
+    with _collectors_lock:
+        collector = _collectors.get(registry)
+        if collector is None:
+            collector = _Collector()
+            registry.register(collector)
+            _collectors[registry] = collector
+        return collector
 
 
 class _Families:
