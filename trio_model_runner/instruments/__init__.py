@@ -29,31 +29,8 @@ What there is:
 
 Each instance listens to one cluster at a time.
 
-A line of the record, here broken into several::
-
-    {"v":1,"crunch_id":"bird-game","id":7,"method":"predict","started":1764133200.123,"timeout":5.0,
-     "seconds":4.9123,"model_ids":["m0","m1"],"deployment_ids":["17","18"],"statuses":"ST",
-     "elapsed":[0.2341,4.9101],"sent":"11","details":{"m1":"no answer before the deadline"}}
-
-``started`` is in POSIX seconds, ``timeout`` (null for none), ``seconds`` (how long the round took) and
-``elapsed`` in seconds. ``elapsed``, ``statuses`` and ``sent`` have one entry for each model, in the order of
-``model_ids``: S is SUCCESS, F FAILED, T TIMEOUT, K SKIPPED, A ABSENT; ``elapsed`` is null, and ``sent`` 0,
-where nothing was sent. ``details`` says what was wrong, of a hundred models at most. ``values`` is there if
-it was asked for. pandas reads it::
-
-    rounds = pandas.read_json("rounds.jsonl", lines=True, dtype={"sent": str, "crunch_id": str})
-    rounds["statuses"] = rounds["statuses"].map(list)
-    calls = rounds.explode(["model_ids", "statuses", "elapsed"])
-    calls[calls["statuses"] == "S"].groupby("model_ids")["elapsed"].median()
-
-and DuckDB, with the older parts, and half a line at the end while one is written::
-
-    SELECT model_id, count(*) FILTER (status = 'T') AS timeouts
-    FROM (
-        SELECT unnest(model_ids) AS model_id, unnest(string_split(statuses, '')) AS status
-        FROM read_json('rounds.jsonl*', format = 'newline_delimited', ignore_errors = true)
-    )
-    GROUP BY model_id
+README.md, beside this file, says what each of them writes, in which units and under which names, with queries
+for pandas and DuckDB; and what they cost.
 
 Read in this order: `record` makes the lines, `recorder` and `record_file` write them; `status_socket`,
 `readers` and `unix_listener` show them; `prometheus` makes metrics of `figures`; `open_telemetry` is by
