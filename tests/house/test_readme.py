@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -62,6 +63,12 @@ def test_every_status_and_report_is_explained() -> None:
 def test_it_can_be_read_in_ten_minutes() -> None:
     assert len(README.splitlines()) <= 240
     assert max(len(line) for line in README.splitlines() if not line.startswith("|")) <= 120
+
+
+def test_the_door_from_asyncio_has_what_its_runners_need() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    brought = {re.split(r"[<>=]", each)[0] for each in extras["compat"]}
+    assert brought == {"anyio", "pandas", "pyarrow"}  # frames="pandas" is refused without the last two
 
 
 def test_public_names_are_there_and_listed() -> None:
