@@ -263,6 +263,16 @@ def test_a_link_leads_somewhere(document: str, target: str) -> None:
         assert anchor in anchors(named)
 
 
+def test_files_that_are_named_are_there() -> None:
+    named = {
+        (document, path)
+        for document, text in documents().items()
+        for path in re.findall(r"`((?:tests|trio_model_runner|proto|\.ci)/[\w./-]*)`", text)
+    }
+    assert len(named) > 10
+    assert [each for each in sorted(named) if not (ROOT / each[1]).exists()] == []
+
+
 def name_of(path: Path) -> str:
     package = Path(trio_model_runner.__file__).parent
     return path.relative_to(package).as_posix() if path.is_relative_to(package) else ""
