@@ -73,8 +73,8 @@ def test_every_command_teaches_with_an_example(run_here: RunHere, name: str) -> 
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_the_readme_lists_the_commands() -> None:
-    table = chapter("README.md", "Commands")
+def test_the_rooms_readme_lists_the_commands() -> None:
+    table = chapter("cli/README.md", "All commands")
     assert sorted(re.findall(r"^\| `(\w+)[ `](?!\.)", table, re.MULTILINE)) == sorted(commands.commands)
 
 

@@ -64,7 +64,7 @@ def test_the_chapter_that_errors_name_is_there() -> None:
     assert chapter("README.md", "Outside Trio")
 
 
-@pytest.mark.parametrize("name", ["README.md#outside-trio", "cluster/README.md#outside-trio"])
+@pytest.mark.parametrize("name", ["cluster/README.md#outside-trio", "cluster/README.md#outside-trio/2"])
 def test_the_chapters_program_runs(name: str) -> None:
     ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
     ended = threading.Event()

@@ -28,7 +28,7 @@ from trio_model_runner.cli.settings_list import all_settings
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.testing import LocalCrunch
 
-LANGUAGES = {"python", "sh", "toml", "text", "json"}
+LANGUAGES = {"python", "sh", "toml", "text", "json", "sql"}
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -58,8 +58,6 @@ RUNS: dict[str, Here | In] = {
     "README.md#models-that-join-late": In("cluster/test_histories.py"),
     "README.md#stopping": In("house/test_readme.py"),
     "README.md#testing": In("testing/test_chapter.py"),
-    "README.md#outside-trio": In("cluster/test_outside_trio.py"),
-    "README.md#at-three-in-the-morning": In("house/test_readme.py"),
     "channel/README.md#a-channel": Here(node='"localhost", 50051'),
     "channel/README.md#a-models-channel": Here(),
     "cluster/README.md#rounds": Here("2 of 2 SUCCESS"),
@@ -68,7 +66,12 @@ RUNS: dict[str, Here | In] = {
     "cluster/README.md#watching": Here("joined model-17"),
     "cluster/README.md#only-observing": Here("<ModelState.REACHABLE: 'reachable'>"),
     "cluster/README.md#outside-trio": In("cluster/test_outside_trio.py"),
+    "cluster/README.md#outside-trio/2": In("cluster/test_outside_trio.py"),
     "config/README.md#in-python": Here(),
+    "instruments/README.md#the-record/2": In("instruments/test_recorder.py"),
+    "instruments/README.md#the-status-socket": In("instruments/test_instruments_readme.py"),
+    "instruments/README.md#prometheus": In("instruments/test_instruments_readme.py"),
+    "instruments/README.md#one-of-your-own": In("instruments/test_instruments_readme.py"),
     "security/README.md#how-to-set-it": In("security/test_config.py"),
     "testing/README.md#a-crunch-to-run-against": In("real_nodes/test_crunch_to_run_against.py"),
     "testing/README.md#a-crunch-to-run-against/2": In("real_nodes/test_crunch_to_run_against.py"),
@@ -78,7 +81,6 @@ RUNS: dict[str, Here | In] = {
     "__init__.py": Here(),
     "compat/__init__.py": In("compat/test_coordinators.py"),
     "instruments/__init__.py": In("instruments/test_door.py"),
-    "instruments/__init__.py/3": In("instruments/test_recorder.py"),
     "testing/__init__.py": In("testing/test_chapter.py"),
 }
 
@@ -190,6 +192,7 @@ def test_a_command_exists_with_its_options(name: str, words: list[str]) -> None:
         "python": check_python,
         "python3": check_python,
         "export": check_variables,
+        "eval": check_completion,
     }
     if program not in ("cd", "mkdir", "."):
         check[Path(program).name](arguments)
@@ -227,6 +230,13 @@ def check_variables(arguments: list[str]) -> None:
     assert {each.partition("=")[0] for each in arguments} <= {each.variable for each in all_settings()}
 
 
+def check_completion(arguments: list[str]) -> None:
+    (source,) = arguments
+    assert (
+        source == "$(_TRIO_MODEL_RUNNER_COMPLETE=bash_source trio-model-runner)"
+    )  # see `cli/test_running.py`
+
+
 # Links
 
 
@@ -251,6 +261,16 @@ def test_a_link_leads_somewhere(document: str, target: str) -> None:
             name for name in documents() if (ROOT / name).resolve() == there or name_of(there) == name
         )
         assert anchor in anchors(named)
+
+
+def test_files_that_are_named_are_there() -> None:
+    named = {
+        (document, path)
+        for document, text in documents().items()
+        for path in re.findall(r"`((?:tests|trio_model_runner|proto|\.ci)/[\w./-]*)`", text)
+    }
+    assert len(named) > 10
+    assert [each for each in sorted(named) if not (ROOT / each[1]).exists()] == []
 
 
 def name_of(path: Path) -> str:

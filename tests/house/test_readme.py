@@ -12,6 +12,8 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
+import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,7 +24,7 @@ import trio
 from helpers.documents import ROOT, block, chapter, documents
 
 import trio_model_runner
-from trio_model_runner import ClusterConfig, DynamicSubclassService
+from trio_model_runner import ClusterConfig
 from trio_model_runner.testing import LocalCrunch
 from trio_model_runner.values.failure_codes import FailureCode
 from trio_model_runner.values.results import Status
@@ -59,8 +61,14 @@ def test_every_status_and_report_is_explained() -> None:
 
 
 def test_it_can_be_read_in_ten_minutes() -> None:
-    assert len(README.splitlines()) < 340
+    assert len(README.splitlines()) <= 240
     assert max(len(line) for line in README.splitlines() if not line.startswith("|")) <= 120
+
+
+def test_the_door_from_asyncio_has_what_its_runners_need() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    brought = {re.split(r"[<>=]", each)[0] for each in extras["compat"]}
+    assert brought == {"anyio", "pandas", "pyarrow"}  # frames="pandas" is refused without the last two
 
 
 def test_public_names_are_there_and_listed() -> None:
@@ -90,18 +98,18 @@ def test_the_coordinator_prints_what_is_shown(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stderr == ""
-    lines, shown = (
-        [re.sub(r" in \S+ s", " in ... s", line.rstrip()) for line in text.splitlines()]
-        for text in (done.stdout, block("README.md#a-coordinator/2"))
-    )
-    assert lines[: len(shown)] == shown
-    assert len(lines) == 2 * len(shown)  # the second round is like the first
+    first, *rest = re.sub(r" in \S+ s", " in ... s", done.stdout).splitlines()
+    assert rest[:2] == ["robin SUCCESS 22.2 ", "wren SUCCESS 22.2 "]
+    shown = re.findall(r"# ((?:round|snail) .*)", block("README.md#a-coordinator"))
+    assert [first, *rest[2:]] == [re.sub(r" in \S+ s", " in ... s", line) for line in shown]
 
 
 @asynccontextmanager
-async def service_running(directory: Path, crunch: LocalCrunch) -> AsyncIterator[trio.Process]:
+async def service_running(
+    directory: Path, crunch: LocalCrunch, program: str = block("README.md#stopping")
+) -> AsyncIterator[trio.Process]:
     (directory / "history.py").write_text(block("README.md#models-that-join-late"))
-    (directory / "service.py").write_text(block("README.md#stopping"))
+    (directory / "service.py").write_text(program)
     (directory / "config.toml").write_text(
         f'[trio-model-runner]\ncrunch_id = "{crunch.crunch_id}"\nport = {crunch.orchestrator.port}\n'
     )
@@ -121,13 +129,16 @@ async def read_all(process: trio.Process) -> bytes:
     return b"".join([data async for data in process.stdout])
 
 
-async def test_the_service_lets_its_round_end_and_says_goodbye(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+async def test_the_service_lets_its_round_end_and_says_goodbye(
+    tmp_path: Path, signal_number: signal.Signals
+) -> None:
     async with (
         LocalCrunch({"a": Bird(), "b": Bird()}) as crunch,
         service_running(tmp_path, crunch) as process,
     ):
         await crunch.node("a").wait_for_calls(4)  # the second prediction is under way
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal_number)
         output = await read_all(process)
         assert await process.wait() == 0
         seen = crunch.node("a").instance.seen
@@ -149,33 +160,42 @@ async def test_the_service_leaves_while_it_is_entered(tmp_path: Path) -> None:
             assert (await process.wait(), output) == (0, b"")
 
 
-async def test_what_listens_is_shown_by_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program of the chapter runs, and then every command of its next block."""
+async def test_the_commands_show_the_service_and_its_metrics_are_scraped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command of the chapter runs while the program of the one before does, with what the text adds."""
     monkeypatch.chdir(tmp_path)
-    code = block("README.md#at-three-in-the-morning")
-    assert "await cluster.call" in code
-    indented = "".join(f"    {line}\n" for line in code.splitlines())
-    program = f"async def play(config, service, Cluster, look):\n{indented}        await look()\n"
-    commands = block("README.md#at-three-in-the-morning/2").splitlines()
+    text = chapter("README.md", "At three in the morning")
+    assert "`PrometheusInstrument()`" in text
+    assert "`prometheus_client.start_http_server(9100)`" in text
+    program = block("README.md#stopping")
+    program = program.replace("import sys\n", "import sys\n\nimport prometheus_client\n")
+    program = program.replace("StatusSocket\n", "PrometheusInstrument, StatusSocket\n")
+    program = program.replace("instruments = [", "instruments = [PrometheusInstrument(), ")
+    program = program.replace("trio.run(", f"{SERVE_METRICS}trio.run(")
     said = {}
-
-    async def look() -> None:
-        for command in commands:
-            with trio.move_on_after(20):
-                words = command.split()[1:]
-                watches = words[0] == "watch"
-                done = await run_command(words, until="ready" if watches else "")
-                said[words[0]] = done
-
-    names: dict[str, Any] = {}
-    exec(program, names)
-    async with LocalCrunch({"a": Bird(), "b": Bird()}, crunch_id="bird-game") as crunch:
-        service = DynamicSubclassService("bird.Tracker")
-        await names["play"](crunch.config(), service, trio_model_runner.Cluster, look)
+    async with (
+        LocalCrunch({"a": Bird(), "b": Bird()}, crunch_id="bird-game") as crunch,
+        service_running(tmp_path, crunch, program) as process,
+    ):
+        await crunch.node("a").wait_for_calls(4)
+        assert process.stdout is not None
+        port = int((await process.stdout.receive_some()).split()[0])
+        for command in block("README.md#at-three-in-the-morning").splitlines():
+            words = command.split()[1:]
+            said[words[0]] = await run_command(words, until="ready" if words[0] == "watch" else "")
+        url = f"http://127.0.0.1:{port}/metrics"
+        page = await trio.to_thread.run_sync(lambda: urllib.request.urlopen(url).read().decode())
     assert [*said] == ["watch", "status", "timeline"]
     assert "2 ready" in said["watch"]
     assert said["status"].startswith("ok: bird-game; 2 ready; last round ")
     assert Path("rounds.html").exists()
+    assert re.search(r'^trio_model_runner_results_total{.*method="predict",.*} [1-9]', page, re.MULTILINE)
+
+
+SERVE_METRICS = """server, _ = prometheus_client.start_http_server(0)
+print(server.server_port)
+"""
 
 
 async def run_command(words: list[str], until: str) -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pandas as pd
 import pytest
 import trio
 from helpers.coordinating import Model, coordinating
@@ -71,17 +70,16 @@ async def record(path: Path, *rounds: Any, **settings: Any) -> RoundRecorder:
 
 
 def medians_of_pandas() -> dict[str, float]:
-    """What pandas makes of `rounds.jsonl` here, by the code at the door."""
-    names: dict[str, Any] = {"pandas": pd, "json": json}
-    code, _, expression = block("instruments/__init__.py/3").strip().rpartition("\n")
-    exec(code, names)
-    medians: dict[str, float] = eval(expression, names).to_dict()  # noqa: S307 - our own
+    """What pandas makes of `rounds.jsonl` here, by the code in the README."""
+    names: dict[str, Any] = {}
+    exec(block("instruments/README.md#the-record/2"), names)
+    medians: dict[str, float] = names["medians"].to_dict()
     return medians
 
 
 def timeouts_of_duckdb() -> dict[str, int]:
-    """What DuckDB makes of `rounds.jsonl` here and its older parts, by the query at the door."""
-    return dict(duckdb.sql(block("instruments/__init__.py/4")).fetchall())
+    """What DuckDB makes of `rounds.jsonl` here and its older parts, by the query in the README."""
+    return dict(duckdb.sql(block("instruments/README.md#the-record/3")).fetchall())
 
 
 @pytest.mark.parametrize("data", [b"", b'{"v":1,"crun', None], ids=["none", "half a line", "of no models"])
@@ -94,7 +92,7 @@ async def test_pandas_and_duckdb_read_a_record_of_no_rounds(
     assert (medians_of_pandas(), timeouts_of_duckdb()) == ({}, {})
 
 
-async def test_pandas_and_duckdb_read_it_as_the_door_says(
+async def test_pandas_and_duckdb_read_it_as_the_readme_says(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(path.parent)

@@ -30,35 +30,8 @@ What there is:
 Each instance listens to one cluster at a time. What instruments are given is what the coordinator gets, not a
 copy: they must not change it.
 
-A line of the record, here broken into several::
-
-    {"v":1,"crunch_id":"bird-game","id":7,"method":"predict","started":1764133200.123,"timeout":5.0,
-     "seconds":4.9123,"model_ids":["m0","m1"],"deployment_ids":["17","18"],"statuses":"ST",
-     "elapsed":[0.2341,4.9101],"sent":"11","details":{"m1":"no answer before the deadline"}}
-
-``started`` is in POSIX seconds, by this machine's clock, which may be set back. ``timeout`` (null for none),
-``seconds`` (how long the round took) and ``elapsed`` are in seconds, and jump with no clock. ``elapsed``,
-``statuses`` and ``sent`` have one entry for each model, in the order of ``model_ids``: S is SUCCESS, F
-FAILED, T TIMEOUT, K SKIPPED, A ABSENT; ``elapsed`` is null, and ``sent`` 0, where nothing was sent.
-``details`` says what was wrong, of a hundred models at most. ``values`` is there if it was asked for. There
-may be half a line at the end, while one is written or after a crash, and no line at all. pandas reads it so::
-
-    with open("rounds.jsonl", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file if line.endswith("\n")]
-    rounds = pandas.DataFrame(rows, columns=["id", "started", "model_ids", "statuses", "elapsed"])
-    rounds["statuses"] = rounds["statuses"].map(list)
-    calls = rounds.explode(["model_ids", "statuses", "elapsed"])
-    calls[calls["statuses"] == "S"].groupby("model_ids")["elapsed"].median()
-
-and DuckDB so, with the older parts; without ``columns``, it finds none in an empty record::
-
-    SELECT model_id, count(*) FILTER (status = 'T') AS timeouts
-    FROM (
-        SELECT unnest(model_ids) AS model_id, unnest(string_split(statuses, '')) AS status
-        FROM read_json('rounds.jsonl*', format = 'newline_delimited', ignore_errors = true,
-                       columns = {model_ids: 'VARCHAR[]', statuses: 'VARCHAR'})
-    )
-    GROUP BY model_id
+README.md, beside this file, says what each of them writes, in which units and under which names, with queries
+for pandas and DuckDB; and what they cost.
 
 Read in this order: `record` makes the lines, `recorder` and `record_file` write them; `status_socket`,
 `readers` and `unix_listener` show them; `prometheus` makes metrics of `figures`; `open_telemetry` is by
