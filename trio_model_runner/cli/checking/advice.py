@@ -11,6 +11,7 @@ import enum
 import errno
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
@@ -25,6 +26,7 @@ __all__ = [
     "Place",
     "of_name",
     "of_no_health_service",
+    "of_no_node",
     "of_node_end",
     "of_proof",
     "of_silence",
@@ -163,6 +165,19 @@ def of_no_health_service(address: str) -> Trouble:
     """The trouble that a gRPC server has no health service. Deployed nodes have one, whatever they serve."""
     advice = "Are these model nodes? They speak gRPC; another service may listen there."
     return Trouble(Stage.HEALTH, "no health service", address, advice)
+
+
+def of_no_node(states: Sequence[str]) -> Trouble:
+    """The trouble that a model has no node.
+
+    Args:
+        states: as what the orchestrator lists it; empty if it doesn't.
+    """
+    if states:
+        advice = "Start the model, or look at why it was stopped."
+        return Trouble(Stage.INIT, "not running", f"the orchestrator says {', '.join(states)}", advice)
+    advice = "Check its id, and crunch_id: they must be spelt as the orchestrator has them."
+    return Trouble(Stage.INIT, "not announced", "the orchestrator does not list it", advice)
 
 
 def of_proof(error: ProofFailed) -> Trouble:
