@@ -395,11 +395,13 @@ async def test_a_reader_who_has_gone_is_no_traceback(tmp_path: Path) -> None:
     async with serving_lines(tmp_path / "s", *events, hold=True) as path:
         read_end, write_end = os.pipe()
         os.close(read_end)
-        process = await trio.lowlevel.open_process([*COMMAND, path], stdout=write_end, stderr=subprocess.PIPE)
-        os.close(write_end)
-        assert process.stderr is not None
-        assert await process.stderr.receive_some() == b""
-        assert await process.wait() == 1
+        try:
+            ended = await trio.run_process(
+                [*COMMAND, path], stdout=write_end, capture_stderr=True, check=False
+            )
+        finally:
+            os.close(write_end)
+    assert (ended.returncode, ended.stderr.decode()) == (1, "")
 
 
 def test_the_rows_are_those_of_a_real_snapshot() -> None:
