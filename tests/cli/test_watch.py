@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import io
 import json
 import os
@@ -362,14 +363,27 @@ async def test_ctrl_z_and_a_hangup_give_the_terminal_back(tmp_path: Path) -> Non
                 env={**os.environ, "TERM": "xterm-256color"},
             )  # fmt: skip
             os.close(theirs)
-            await read_until(ours, b"owl")
-            process.send_signal(signal.SIGTSTP)
-            await read_until(ours, b"\x1b[?1049l")
-            process.send_signal(signal.SIGCONT)
-            await read_until(ours, b"owl")
-            process.send_signal(signal.SIGHUP)
-            assert (await read_until(ours, None)).endswith(b"\x1b[?25h\x1b[?1049l")
-            assert await process.wait() == 129
+            try:
+                await read_until(ours, b"owl")
+                process.send_signal(signal.SIGTSTP)
+                await read_until(ours, b"\x1b[?1049l")
+                await until_stopped(process.pid)  # SIGCONT before SIGSTOP would leave it stopped for ever
+                process.send_signal(signal.SIGCONT)
+                await read_until(ours, b"owl")
+                process.send_signal(signal.SIGHUP)
+                assert (await read_until(ours, None)).endswith(b"\x1b[?25h\x1b[?1049l")
+                assert await process.wait() == 129
+            finally:
+                process.kill()  # one that is left would fail the next test
+                with trio.CancelScope(shield=True):
+                    await process.wait()
+
+
+async def until_stopped(pid: int) -> None:
+    """Wait until a process of ours has been stopped by a signal."""
+    wait = functools.partial(os.waitid, os.P_PID, pid, os.WSTOPPED)
+    with trio.fail_after(30):
+        await trio.to_thread.run_sync(wait, abandon_on_cancel=True)
 
 
 async def read_until(file: int, what: bytes | None) -> bytes:
