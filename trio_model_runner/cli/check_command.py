@@ -65,7 +65,7 @@ def check(
 
       trio-model-runner check --host crunch.example.org --crunch-id bird-game
       trio-model-runner check --config /etc/birds/config.toml --json
-      trio-model-runner check --config /etc/birds/config.toml --model m1 --model m2
+      trio-model-runner check --config config.toml --model m1 --model m2
 
     Models are not called, and not set up. This is one client more at the orchestrator for a moment; in some
     releases, whoever comes and goes can cost other clients an update, so don't run it every minute.
