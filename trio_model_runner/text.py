@@ -34,6 +34,7 @@ __all__ = [
     "readable_error",
     "shown",
     "shown_scalar",
+    "with_reason",
 ]
 
 _PEM: Final = re.compile(r"-----\s*(BEGIN|END)\b|\b(BEGIN|END)[A-Z ]* (KEY|CERTIFICATE)-*")
@@ -54,6 +55,9 @@ _MOST_SEARCHED: Final = 10_000  # characters; `shown` shows fewer
 
 _NUMBERS: Final = re.compile(r"(-?\d{1,3},){16}|(0[xX][0-9a-fA-F]{1,2},){16}|([0-9a-fA-F]{2}[:-]){16}")
 """Bytes one by one, as wallets, ``openssl``, Java and C write keys."""
+
+_OPENSSL: Final = re.compile(r"^\[\w+(: \w+)?\] (?=.*_ssl\.c:)| \(_ssl\.c:\d+\)$")
+"""What the ssl module puts around the words of OpenSSL."""
 
 _WRITTEN_OUT: Final = re.compile(r"\\(?:x|u00)[0-9a-fA-F]{2}")
 _FEWEST_WRITTEN_OUT: Final = 6
@@ -100,6 +104,19 @@ def named_error(error: BaseException) -> str:
     """Say of what type an exception is, and what its text says, if it has one: ``KeyError: 'x'``."""
     text = readable_error(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def with_reason(what: str, error: BaseException) -> str:
+    """Say what happened, and why: the text of an error, or of its nearest cause that has one.
+
+    Trio's errors about streams mostly have no text. Without any, nothing follows: not even a colon.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if text := _OPENSSL.sub("", str(cause)):
+            return f"{what}: {text}"
+        cause = cause.__cause__
+    return what
 
 
 def quoted(value: object, longest: int = 120, *, ascii_only: bool = False) -> str:

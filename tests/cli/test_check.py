@@ -247,6 +247,24 @@ async def test_all_is_well() -> None:
     assert "FAIL" not in text
 
 
+async def test_only_the_models_that_are_named_are_checked_and_must_run() -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=200, highlight=False, markup=False, emoji=False)
+    async with LocalCrunch({"a": Model}) as crunch:
+        good, down = crunch.orchestrator.entries[0], entry("b", 1)
+        data = [good, down, entry("c", 1) | {"state": "STOPPED"}]
+        crunch.orchestrator.greeting = [json.dumps({"event": "init", "data": data})]
+        check = partial(Checking, console, crunch.config(), PATIENT, as_json=False)
+        assert await check(models=["a"]).run() == 0
+        assert await check(models=["a", "c", "d"]).run() == 1
+    text = file.getvalue()
+    assert text.count("1 model that runs, plaintext\n  ok    health     1 model answers") == 2
+    assert "FAIL  init       'c': not running: the orchestrator says STOPPED" in text
+    assert "FAIL  init       'd': not announced: the orchestrator does not list it" in text
+    assert "-> Check its id, and crunch_id" in text
+    assert "'b'" not in text
+
+
 async def test_a_node_that_is_down() -> None:
     with closed_port() as port:
         code, text = await nodes_checked(entry("owl", port))

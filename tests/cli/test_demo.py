@@ -176,6 +176,41 @@ def test_ctrl_c_while_the_table_fills_gives_the_cursor_back() -> None:
 # The game
 
 
+def test_ctrl_z_while_the_table_fills_gives_the_cursor_back_and_draws_on_below() -> None:
+    screen, its_end = pty.openpty()
+    termios.tcsetwinsize(its_end, (30, 80))
+    process = subprocess.Popen(
+        [*COMMAND, "--rounds", "1"], stdin=its_end, stdout=its_end, stderr=its_end,
+        env={**ENVIRONMENT, "TERM": "xterm-256color"},
+    )  # fmt: skip
+    with process:
+        read_until(screen, b"waiting")
+        process.send_signal(signal.SIGTSTP)
+        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+        os.write(its_end, b"mark")  # what a shell writes meanwhile
+        os.close(its_end)
+        before = read_until(screen, b"mark")
+        assert before.removesuffix(b"mark").endswith(b"\x1b[?25h")
+        process.send_signal(signal.SIGCONT)
+        after = read_until(screen, b"Summary")
+        up = after.find(b"\x1b[1A")
+        assert 0 < after.find(b"Round 1 of 1") < (up if up >= 0 else len(after))  # nothing is drawn over
+        with contextlib.suppress(OSError):
+            while read := os.read(screen, 4096):
+                after += read
+    os.close(screen)
+    assert process.returncode == 0
+    assert after.count(b"\x1b[?25l") == after.count(b"\x1b[?25h") == 1
+
+
+def read_until(file: int, what: bytes) -> bytes:
+    """What a terminal shows, up to something."""
+    shown = b""
+    while what not in shown:
+        shown += os.read(file, 4096)
+    return shown
+
+
 def test_the_same_seed_is_the_same_flight() -> None:
     first, again, other = (
         [game.next_payload() for _ in range(5)] for game in (BirdGame(1), BirdGame(1), BirdGame(2))

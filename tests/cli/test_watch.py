@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import io
 import json
 import os
@@ -362,14 +363,27 @@ async def test_ctrl_z_and_a_hangup_give_the_terminal_back(tmp_path: Path) -> Non
                 env={**os.environ, "TERM": "xterm-256color"},
             )  # fmt: skip
             os.close(theirs)
-            await read_until(ours, b"owl")
-            process.send_signal(signal.SIGTSTP)
-            await read_until(ours, b"\x1b[?1049l")
-            process.send_signal(signal.SIGCONT)
-            await read_until(ours, b"owl")
-            process.send_signal(signal.SIGHUP)
-            assert (await read_until(ours, None)).endswith(b"\x1b[?25h\x1b[?1049l")
-            assert await process.wait() == 129
+            try:
+                await read_until(ours, b"owl")
+                process.send_signal(signal.SIGTSTP)
+                await read_until(ours, b"\x1b[?1049l")
+                await until_stopped(process.pid)  # SIGCONT before SIGSTOP would leave it stopped for ever
+                process.send_signal(signal.SIGCONT)
+                await read_until(ours, b"owl")
+                process.send_signal(signal.SIGHUP)
+                assert (await read_until(ours, None)).endswith(b"\x1b[?25h\x1b[?1049l")
+                assert await process.wait() == 129
+            finally:
+                process.kill()  # one that is left would fail the next test
+                with trio.CancelScope(shield=True):
+                    await process.wait()
+
+
+async def until_stopped(pid: int) -> None:
+    """Wait until a process of ours has been stopped by a signal."""
+    wait = functools.partial(os.waitid, os.P_PID, pid, os.WSTOPPED)
+    with trio.fail_after(30):
+        await trio.to_thread.run_sync(wait, abandon_on_cancel=True)
 
 
 async def read_until(file: int, what: bytes | None) -> bytes:
@@ -395,11 +409,13 @@ async def test_a_reader_who_has_gone_is_no_traceback(tmp_path: Path) -> None:
     async with serving_lines(tmp_path / "s", *events, hold=True) as path:
         read_end, write_end = os.pipe()
         os.close(read_end)
-        process = await trio.lowlevel.open_process([*COMMAND, path], stdout=write_end, stderr=subprocess.PIPE)
-        os.close(write_end)
-        assert process.stderr is not None
-        assert await process.stderr.receive_some() == b""
-        assert await process.wait() == 1
+        try:
+            ended = await trio.run_process(
+                [*COMMAND, path], stdout=write_end, capture_stderr=True, check=False
+            )
+        finally:
+            os.close(write_end)
+    assert (ended.returncode, ended.stderr.decode()) == (1, "")
 
 
 def test_the_rows_are_those_of_a_real_snapshot() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import ssl
 
-from trio_model_runner.text import as_step, cut, quoted, readable
+import pytest
+import trio
+
+from trio_model_runner.rpc.ending import Ending
+from trio_model_runner.text import as_step, cut, quoted, readable, with_reason
 
 
 @pytest.mark.parametrize(
@@ -43,3 +47,18 @@ def test_a_long_text_ends_with_a_sign_that_there_was_more() -> None:
 def test_a_container_is_named_by_its_kind() -> None:
     assert quoted({"a": 1}) == "an object"
     assert quoted([1]) == "a list"
+
+
+def test_a_reason_is_the_nearest_text_and_without_any_there_is_no_colon() -> None:
+    error, cause = trio.BrokenResourceError(), trio.BrokenResourceError()
+    error.__cause__ = cause
+    assert with_reason("it broke", error) == "it broke"
+    assert str(Ending.by_error(error)) == "the connection broke"
+    cause.__cause__ = ConnectionResetError(104, "Connection reset by peer")
+    assert with_reason("it broke", error) == "it broke: [Errno 104] Connection reset by peer"
+    assert with_reason("it broke", ValueError("so")) == "it broke: so"
+    cause.__cause__ = ssl.SSLEOFError(8, "[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred (_ssl.c:1006)")
+    assert str(Ending.by_error(error)).startswith("the connection broke: ")
+    assert "EOF occurred" in str(Ending.by_error(error))
+    assert "SSL" not in str(Ending.by_error(error))
+    assert "_ssl.c" not in str(Ending.by_error(error))

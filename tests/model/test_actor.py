@@ -20,7 +20,7 @@ import trio
 from helpers.coordinating import Model, coordinating, until
 from helpers.insides import actor_of
 from helpers.lives import ANSWERS, STATES_OF
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -356,6 +356,25 @@ async def test_a_node_that_drops_each_connection_once_it_is_set_up_is_given_up(
         assert model.state is ModelState.FAILED
 
 
+async def test_who_is_announced_again_while_it_is_tried_once_more_is_not_reported(
+    autojump_clock: MockClock,
+) -> None:
+    """That attempt would be the last proof, and began before its node was mended."""
+    async with coordinating({"a": Model, "b": Model}) as (crunch, cluster):
+        model, node = cluster.models["a"], crunch.node("a")
+        node.faults = Faults(silent=True)
+        node.break_connections()
+        await until(cluster, lambda: model.state is ModelState.FAILED)
+        await trio.sleep(60 + 5)  # the report has waited; an attempt takes 10 s
+        assert model.state is ModelState.CONNECTING
+        assert cluster.snapshot().reports_pending == 1
+        node.faults = Faults()
+        crunch.announce("a")
+        with trio.fail_after(60):
+            await cluster.wait_for_models(2)
+        crunch.assert_no_reports()
+
+
 async def test_a_node_that_never_proves_itself_fails_once_more_and_is_reported(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -418,7 +437,16 @@ def steps_taken() -> Iterator[StepsTaken]:
         yield taken
 
 
+REPAIRED_WHILE_IT_IS_TRIED_ONCE_MORE: list[Happening] = [
+    (Story.accepts_and_says_nothing, 0.0),
+    (Story.stands_still, 90.0),
+    (Story.goes_on, 20.0),
+    (Story.is_started, 20.0),
+]
+
+
 @settings(max_examples=100)
+@example(REPAIRED_WHILE_IT_IS_TRIED_ONCE_MORE)
 @given(st.lists(st.tuples(st.sampled_from(HAPPENINGS), st.sampled_from(WAITS)), max_size=25))
 def test_whatever_happens_all_agree_and_it_is_ready_in_the_end(
     steps_taken: StepsTaken,

@@ -162,8 +162,9 @@ def test_a_crunch_in_asyncio_says_that_it_needs_trio() -> None:
     async def enter() -> None:
         await LocalCrunch(network=MemoryNetwork()).__aenter__()
 
-    with pytest.raises(RuntimeError, match="runs in Trio, and this is no Trio program"):
+    with pytest.raises(RuntimeError, match=r"^a LocalCrunch needs Trio, and this is asyncio; see ") as caught:
         asyncio.run(enter())
+    assert "pytest-asyncio takes it all the same" in caught.value.__notes__[0]
 
 
 async def test_on_sockets_nothing_can_be_known_to_have_settled() -> None:

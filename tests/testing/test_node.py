@@ -271,6 +271,24 @@ async def test_messages_over_the_limit_are_refused_either_way(serve):
     assert node.call_count == 1
 
 
+@pytest.mark.parametrize("size", [16_000, 100_000])
+async def test_metadata_over_the_limit_is_refused_and_other_calls_go_on(serve, size):
+    node, channel = await serve(Model)
+    await channel.setup()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(channel.value, "slow")
+        await node.wait_for_calls(1)
+        code, text = await channel.rpc_error(CALL, CallRequest("predict"), metadata=[("x-big", "x" * size)])
+        assert code == "RESOURCE_EXHAUSTED"
+        assert text.startswith("received metadata size exceeds hard limit (")
+        assert text.endswith(" vs. 16384)")
+        node.instance.go_on.set()
+    assert [record.method for record in node.calls] == ["slow"]
+    method = channel.channel.unary_unary(CALL, bytes, CallResponse.FromString)
+    run = functools.partial(method, CallRequest("predict"), metadata=[("x-big", "x" * 15_000)])
+    assert (await trio.to_thread.run_sync(run)).status.code == "SUCCESS"
+
+
 async def test_other_services_and_bytes_that_are_no_message_are_refused(serve):
     _, channel = await serve(Model)
     path = "/train_infer.TrainInferService/Infer"

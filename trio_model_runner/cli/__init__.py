@@ -7,7 +7,7 @@ number. All this must work before anything else is imported, so the code for it 
 
 Read in this order: `commands` has all commands. `running` says how they run and end. `options` has the
 options that they share. All output goes through `output`, which no text from outside passes as it is; `log`
-says where the log goes.
+says where the log goes. `stopping` gives the terminal back on Ctrl-Z.
 `config_command` lists the settings of `settings_list`. `check_command` shows what `checking` finds.
 `status_command` and `watch_command` show what `watching` hears. `call_command` asks models by hand;
 `values_given` reads the values for that. `demo` plays the bird game: `bird_game` is the game, `birds` has its

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from ..values.results import PredictResult, Status
 from .output import ascii_only, is_live, layout_width, write
+from .stopping import leave_while_stopped
 from .table import Row, fit, round_table
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Board:
         self._rows: dict[ModelIdentity, Row] = {}
         self._began = trio.current_time()
         self._ended: float | None = None
+        self._screen: Live
 
     def add(self, result: PredictResult[Any]) -> None:
         """Add a result."""
@@ -88,24 +90,32 @@ class Board:
             self._ended = trio.current_time()
             write(self._console, self._draw())
             return
-        screen = Live(
+        self._begin()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._redraw)
+                nursery.start_soon(leave_while_stopped, lambda: self._screen.stop(), self._begin)
+                yield self
+                self._ended = trio.current_time()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._screen.stop()
+
+    def _begin(self) -> None:
+        """Begin a table below all that is on the screen: an old one would be drawn over what came since."""
+        self._screen = Live(
             console=self._console,
             get_renderable=self._draw,
             auto_refresh=False,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        with screen:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._redraw, screen)
-                yield self
-                self._ended = trio.current_time()
-                nursery.cancel_scope.cancel()
+        self._screen.start()
 
-    async def _redraw(self, screen: Live) -> None:
+    async def _redraw(self) -> None:
         while True:
             await trio.sleep(_FRAME)  # the requests leave first
-            screen.refresh()
+            self._screen.refresh()
 
     def _draw(self) -> RenderableType:
         passed = (trio.current_time() if self._ended is None else self._ended) - self._began

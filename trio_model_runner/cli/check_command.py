@@ -35,6 +35,9 @@ _LONGEST_TEXT: Final = 1000
 @click.command(cls=Command, short_help="Find out why models can't be reached.")
 @chosen_settings
 @click.option(
+    "--model", "models", metavar="ID", multiple=True, help="The only node to check; several may be."
+)
+@click.option(
     "--timeout",
     type=Seconds(0.1, 600),
     default=5.0,
@@ -46,7 +49,14 @@ _LONGEST_TEXT: Final = 1000
 @no_color_option
 @debug_option
 @click.pass_obj
-def check(running: Running, chosen: Chosen, timeout: float, as_json: bool, no_color: bool) -> int:
+def check(
+    running: Running,
+    chosen: Chosen,
+    models: tuple[str, ...],
+    timeout: float,
+    as_json: bool,
+    no_color: bool,
+) -> int:
     """Say why the orchestrator or the models can't be reached.
 
     The way is gone stage by stage: to the orchestrator by name, TCP, TLS and WebSocket up to its list of
@@ -55,6 +65,7 @@ def check(running: Running, chosen: Chosen, timeout: float, as_json: bool, no_co
 
       trio-model-runner check --host crunch.example.org --crunch-id bird-game
       trio-model-runner check --config /etc/birds/config.toml --json
+      trio-model-runner check --config config.toml --model m1 --model m2
 
     Models are not called, and not set up. This is one client more at the orchestrator for a moment; in some
     releases, whoever comes and goes can cost other clients an update, so don't run it every minute.
@@ -65,7 +76,7 @@ def check(running: Running, chosen: Chosen, timeout: float, as_json: bool, no_co
     console = open_console(color=not no_color)
     config = chosen.load()
     with library_log(running):
-        return run_until_interrupted(Checking(console, config, timeout, as_json=as_json).run)
+        return run_until_interrupted(Checking(console, config, timeout, models=models, as_json=as_json).run)
 
 
 class Checking:
@@ -75,13 +86,23 @@ class Checking:
         console: where it is shown.
         config: the settings.
         timeout: seconds for each stage, and each node.
+        models: the ids of the only models to check; empty checks all.
         as_json: write JSON.
     """
 
-    def __init__(self, console: Console, config: ClusterConfig, timeout: float, *, as_json: bool) -> None:
+    def __init__(
+        self,
+        console: Console,
+        config: ClusterConfig,
+        timeout: float,
+        *,
+        models: Sequence[str] = (),
+        as_json: bool,
+    ) -> None:
         self._console = console
         self._config = config
         self._timeout = timeout
+        self._models = models
         self._as_json = as_json
         self._width = layout_width(console, _WIDEST)
 
@@ -93,7 +114,10 @@ class Checking:
         orchestrator = await check_orchestrator(self._config, self._timeout)
         if not self._as_json:
             self._show_orchestrator(orchestrator)
-        nodes = await check_nodes(self._config, orchestrator.entries, self._timeout)
+        nodes: list[NodeReport] = []
+        if orchestrator.listed:
+            entries = orchestrator.entries
+            nodes = await check_nodes(self._config, entries, self._timeout, models=self._models)
         if self._as_json:
             self._write_json(orchestrator, nodes)
         elif nodes:
@@ -144,9 +168,10 @@ class Checking:
         secured = {"SecureCredentials": "secure mode", "GatewayCredentials": "gateway mode"}.get(
             type(self._config.credentials).__name__, "plaintext"
         )
-        models = len({node.model_id for node in nodes})
+        running = [node for node in nodes if node.address]
+        models = len({node.model_id for node in running})
         run = "run" if models != 1 else "runs"
-        heading = f"  {_nodes(len(nodes), models)} that {run}, {secured}"
+        heading = f"  {_nodes(len(running), models)} that {run}, {secured}"
         write(self._console, Text.assemble(("Nodes", "bold"), (heading, "bright_black")))
         if good := [node for node in nodes if node.trouble is None]:
             slowest = max(node.seconds or 0.0 for node in good)

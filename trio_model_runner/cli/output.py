@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import math
 import os
 import sys
 from typing import Any
@@ -19,6 +18,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from ..text import readable
+from ..values.strict_json import strict_json
 
 __all__ = [
     "abandon_output",
@@ -86,20 +86,7 @@ def wrapped(console: Console, text: str, width: int) -> list[str]:
 
 def write_json(console: Console, value: Any) -> None:
     """Write a value for a program, on one line; of letters beyond ASCII only the codes, for any encoding."""
-    console.out(json.dumps(_finite(value), allow_nan=False), highlight=False)
-
-
-def _finite(value: Any) -> Any:
-    """The same value; NaN and the infinities, which strict JSON lacks, are None."""
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case dict():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-        case _:
-            return value
+    console.out(json.dumps(strict_json(value), allow_nan=False), highlight=False)
 
 
 def is_lost_output(error: BaseException) -> bool:

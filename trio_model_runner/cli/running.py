@@ -24,6 +24,7 @@ import trio
 
 from ..errors import ConfigError, OrchestratorUnavailable
 from ..groups import first_of, one_by_itself
+from ..text import named_error
 from .log import log_to
 from .output import abandon_output, clean, is_lost_output
 
@@ -101,7 +102,7 @@ def _as_failure(error: Exception) -> click.ClickException:
         case OSError() if is_lost_output(error):
             return Failure(f"standard output can't be written: {error.strerror}")
         case _:
-            text = f"{type(error).__name__}: {error} (this should not happen; --debug shows where it did)"
+            text = f"{named_error(error)} (this should not happen; --debug shows where it did)"
             return Failure(text)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +17,7 @@ from .log import log_to
 from .options import Chosen, Command, chosen_settings, debug_option, json_option, no_color_option
 from .output import ascii_only, is_live, layout_width, open_console, write, write_json
 from .running import Exit, Running, library_log, run_until_interrupted
+from .stopping import leave_while_stopped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -137,7 +136,7 @@ class _Watching:
         with screen, log_to(logging.NullHandler()):  # the picture has it; nothing else may write there
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._draw_again, screen)
-                nursery.start_soon(_leave_while_stopped, screen)
+                nursery.start_soon(leave_while_stopped, screen.stop, screen.start)
                 await self._source(self._picture.apply)
                 nursery.cancel_scope.cancel()
         return self._how_it_ended()
@@ -167,14 +166,3 @@ class _Watching:
             err=True,
         )
         return Exit.FINDING
-
-
-async def _leave_while_stopped(screen: Live) -> None:
-    """Give the terminal back on Ctrl-Z, and draw on when the process goes on."""
-    if signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN:  # of a shell without job control
-        return
-    with trio.open_signal_receiver(signal.SIGTSTP) as stops:
-        async for _ in stops:
-            screen.stop()
-            os.kill(os.getpid(), signal.SIGSTOP)
-            screen.start()

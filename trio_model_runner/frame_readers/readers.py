@@ -27,6 +27,7 @@ from ..backoff import growing_waits
 from ..errors import ReadersUnavailable
 from ..groups import one_by_itself
 from ..signal import Signal
+from ..text import with_reason
 from ..values.encoded import Encoded
 from ..values.frames.presenting import present, takes_long_to_present
 from ..values.frames.reading import read_plain
@@ -208,7 +209,9 @@ class FrameReaders:
             self._note_failed_start(error)
         except (MemoryError, OSError) as error:  # a large answer has no room here
             for job in reader.jobs:
-                job.end(error=ReadersUnavailable(f"what the reader answered has no room here: {error}"))
+                job.end(
+                    error=ReadersUnavailable(with_reason("what the reader answered has no room here", error))
+                )
         finally:
             del self._readers[reader]
             self._news.send()

@@ -269,11 +269,18 @@ class ModelActor:
             self._happened(Event.CRASHED)
 
     def revive(self) -> None:
-        """It is announced again: try it again if it was given up or recovering, and count attempts anew."""
+        """It is announced again: try it again if it was given up or recovering, and count attempts anew.
+
+        If it was given up, it may be tried again at this very moment. An attempt that began before these news
+        must not be the proof for a report.
+        """
+        tried_again = self._attempts.exhausted and self.state is ModelState.CONNECTING
         self._attempts.start_over()
         if self._life.heeds(Event.ANNOUNCED_AGAIN):
             self.conduct.begin_anew()
             self._happened(Event.ANNOUNCED_AGAIN)
+        elif tried_again:
+            self.conduct.begin_anew()
 
     def move(self, host: str, port: int) -> None:
         """It is announced at another address."""

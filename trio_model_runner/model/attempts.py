@@ -29,11 +29,13 @@ class Attempts:
     Attributes:
         wait: how long to wait before the next attempt, seconds.
         held: the report that the model can't be reached is held. Then it is tried again with growing waits.
+        exhausted: all have failed, so the model was given up, though it may be tried again just now.
     """
 
     def __init__(self, backoff: Backoff) -> None:
         self.wait = 0.0
         self.held = False
+        self.exhausted = False
         self._backoff = backoff
         self._waits = backoff.delays()
         self._retry_waits = self._growing()
@@ -49,13 +51,14 @@ class Attempts:
     def _start_over(self) -> None:
         self._waits = self._backoff.delays()
         self._retry_waits = self._growing()
-        self.held = False
+        self.held = self.exhausted = False
 
     def next(self) -> bool:
         """Whether there is another attempt, now that one has failed. The wait before it is in `wait` then."""
         wait = next(self._waits, None)
         self.wait = wait or 0.0
-        return wait is not None
+        self.exhausted = wait is None
+        return not self.exhausted
 
     def note_flood(self, now: float) -> None:
         """The node has sent too much for nothing: for a while, each connection that ends has failed."""

@@ -19,6 +19,7 @@ A server may close without TLS's own goodbye, as many do: in HTTP/2, the end of 
 
 from __future__ import annotations
 
+import enum
 import socket
 import ssl
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from .addresses import address_text, authority_host
 from .base import Network
 from .tcp import TCPNetwork
 
-__all__ = ["BeneathTLS", "TLSNetwork", "explain"]
+__all__ = ["BeneathTLS", "TLSFault", "TLSNetwork", "explain", "fault_of"]
 
 _ALPN: Final = "h2"
 _NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
@@ -143,23 +144,91 @@ class TLSNetwork(Network):
 _HUNG_UP: Final = "the server hung up in the TLS handshake (a plaintext port does that, too)"
 
 
-def explain(broken: Exception) -> str | None:
-    """Why a stream broke, as TLS says; None if the reason is not TLS."""
-    error = broken.__cause__
-    if not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError):
+class TLSFault(enum.Enum):
+    """Why TLS failed."""
+
+    PLAINTEXT = enum.auto()
+    """The server does not speak TLS there."""
+
+    UNTRUSTED = enum.auto()
+    """The server's certificate is not to be trusted."""
+
+    NO_HTTP2 = enum.auto()
+    """The server chose no protocol by ALPN."""
+
+    OUR_CERTIFICATE = enum.auto()
+    """The server refused our certificate, or wants one."""
+
+    REFUSED = enum.auto()
+    """The server refused the handshake for another reason."""
+
+    OTHER = enum.auto()
+    """Anything else."""
+
+
+_WORDS: Final = {
+    TLSFault.PLAINTEXT: "the server does not speak TLS: its port is plaintext, or speaks another protocol",
+    TLSFault.NO_HTTP2: "the server does not speak HTTP/2 over TLS",
+    TLSFault.OUR_CERTIFICATE: "the server refused our certificate, or wants one",
+    TLSFault.REFUSED: "the server refused the TLS handshake",
+    TLSFault.OTHER: "TLS failed",
+}
+
+_NO_AUTHORITY: Final = "no authority that is trusted here has signed it, or its chain is incomplete"
+_ANOTHER_NAME: Final = "it is for another name"
+_UNTRUSTED: Final = {
+    9: "it is not valid yet",
+    10: "it has expired",
+    18: "self-signed, so nobody vouches for it",
+    19: _NO_AUTHORITY,
+    20: _NO_AUTHORITY,
+    21: _NO_AUTHORITY,
+    62: _ANOTHER_NAME,
+    64: _ANOTHER_NAME,
+}
+"""OpenSSL's codes (``x509_vfy.h``) in plain words."""
+
+
+def fault_of(error: BaseException) -> TLSFault | None:
+    """Of what kind an error is, if TLS is the reason; else None."""
+    tls = _tls_error(error)
+    if tls is None:
         return None
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate is not to be trusted: {error.verify_message}"
-    reason = (error.reason or str(error)).upper().replace(" ", "_")
-    if "UNEXPECTED_EOF" in reason:
-        return None
-    text = reason.lower().replace("_", " ")
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        return TLSFault.UNTRUSTED
+    reason = _reason(tls)
     if any(part in reason for part in _NOT_TLS):
-        return f"the server does not speak TLS: its port is plaintext ({text})"
+        return TLSFault.PLAINTEXT
     if "NO_APPLICATION_PROTOCOL" in reason:
-        return f"the server does not speak HTTP/2 over TLS ({text})"
-    if "ALERT" in reason and any(part in reason for part in _ABOUT_OUR_CERTIFICATE):
-        return f"the server refused our certificate, or wants one ({text})"
+        return TLSFault.NO_HTTP2
     if "ALERT" in reason:
-        return f"the server refused the TLS handshake ({text})"
-    return f"TLS failed ({text})"
+        ours = any(part in reason for part in _ABOUT_OUR_CERTIFICATE)
+        return TLSFault.OUR_CERTIFICATE if ours else TLSFault.REFUSED
+    return TLSFault.OTHER
+
+
+def explain(broken: BaseException) -> str | None:
+    """Why a stream broke, in plain words, with OpenSSL's in brackets; None if the reason is not TLS."""
+    tls, fault = _tls_error(broken), fault_of(broken)
+    if tls is None or fault is None:
+        return None
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        said = tls.verify_message
+        why = f"{_UNTRUSTED[tls.verify_code]} ({said})" if tls.verify_code in _UNTRUSTED else said
+        return f"the server's certificate is not to be trusted: {why}"
+    return f"{_WORDS[fault]} ({_reason(tls).lower().replace('_', ' ')})"
+
+
+def _tls_error(error: BaseException) -> ssl.SSLError | None:
+    """TLS's own error among the causes of one; None if there is none, or the peer only hung up."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__
+    if cause is None or isinstance(cause, ssl.SSLEOFError) or "UNEXPECTED_EOF" in _reason(cause):
+        return None
+    return cause
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """OpenSSL's reason, such as ``WRONG_VERSION_NUMBER``; errors that Python code makes have none."""
+    return (getattr(error, "reason", None) or str(error)).upper().replace(" ", "_")

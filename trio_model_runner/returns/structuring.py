@@ -30,6 +30,7 @@ from cattrs.cols import mapping_structure_factory
 from cattrs.errors import BaseValidationError, ClassValidationError, IterableValidationError
 
 from ..abandoned import stop_if_abandoned
+from ..text import named_error
 from .for_pydantic import bound_for
 from .hashes import Hashes, set_of
 from .keys import ReadKey, read_key_as
@@ -388,4 +389,4 @@ def _reason(error: BaseException) -> str:
         return "it is nested too deeply"
     if isinstance(error, (MisfitError, BaseValidationError)):
         return str(error)
-    return f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+    return named_error(error)[:_LONGEST_REASON]

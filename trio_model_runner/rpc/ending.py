@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from ..network.tls import explain
-from ..text import readable
+from ..text import readable, with_reason
 from .frames import ErrorCode, error_name
 
 __all__ = ["EndCause", "Ending", "explain_no_settings"]
@@ -94,7 +94,7 @@ class Ending:
         tls = explain(error)
         if tls is not None:
             return cls(EndCause.TLS_FAILED, tls)
-        return cls(EndCause.BROKEN, f"the connection broke: {error.__cause__ or error}")
+        return cls(EndCause.BROKEN, with_reason("the connection broke", error.__cause__ or error))
 
     @classmethod
     def by_violation(cls, code: int, reason: str) -> Ending:

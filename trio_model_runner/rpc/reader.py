@@ -24,6 +24,8 @@ from typing import Final, Protocol
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ..text import with_reason
+
 __all__ = ["Consumer", "SocketHub", "Want", "let_readers_catch_up", "read_until_end"]
 
 _SIZE: Final = 64 << 10
@@ -116,7 +118,7 @@ def _read(descriptor: int, consumer: Consumer) -> Want:
         return _BYTES
     except OSError as error:
         consumer.end()
-        raise trio.BrokenResourceError(f"the connection broke: {error}") from error
+        raise trio.BrokenResourceError(with_reason("the connection broke", error)) from error
     if data:
         return consumer.take_in(data)
     consumer.end()

@@ -17,6 +17,7 @@ from typing import Self
 import attrs
 
 from ..errors import ConfigError
+from ..text import with_reason
 from .keys import (
     as_path,
     check_matches,
@@ -95,6 +96,6 @@ class SecureCredentials:
             context.load_cert_chain(certificate_file, key_file, password=lambda: "")
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             files = f"{certificate_source} and {key_source}"
-            raise ConfigError(f"{files}: can't be used for TLS: {error}") from None
+            raise ConfigError(with_reason(f"{files}: can't be used for TLS", error)) from None
         warn_of_readers(key_file)
         return cls(ca_file, certificate_file, key_file, context)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import trio
 
+from ..trio_needed import trio_needed
 from ..workers import clock_jumps
 from .arguments import check_arguments, check_model, make_mode
 from .deployment import Deployment
@@ -117,12 +118,12 @@ class LocalCrunch(Reported):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     async def __aenter__(self) -> Self:
-        if not trio.lowlevel.in_trio_task():
-            raise RuntimeError(
-                "a LocalCrunch runs in Trio, and this is no Trio program. Is it a test? Without the marks of"
-                " asyncio and anyio, pytest-trio runs it; pytest-asyncio takes it all the same unless its"
-                " asyncio_mode is strict"
+        if (error := trio_needed("a LocalCrunch")) is not None:
+            error.add_note(
+                "Is it a test? Without the marks of asyncio and anyio, pytest-trio runs it; pytest-asyncio"
+                " takes it all the same unless its asyncio_mode is strict."
             )
+            raise error
         if self._entered:
             raise RuntimeError("a LocalCrunch can be entered only once")
         if self._threads and clock_jumps():

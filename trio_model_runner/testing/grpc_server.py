@@ -43,7 +43,9 @@ RECEIVE_BYTES = 65536
 GOAWAY = 7  # the frame's type (RFC 9113, section 6.8)
 DEFAULT_MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # either way, as deployed nodes have it
 DEFAULT_WINDOW_BYTES = 4 * 1024 * 1024
-MAX_HEADER_LIST_BYTES = 16384
+MAX_HEADER_LIST_BYTES = 16384  # as deployed nodes announce and enforce it, counted as RFC 9113 does (6.5.2)
+MAX_DECODED_BYTES = 1 << 20  # of a request's headers; beyond that the client is no honest one
+HEADER_OVERHEAD = 32  # bytes that each header counts beside its name and value
 DEADLINE_LATENESS = 0.04  # seconds by which a deployed node is late to notice a deadline (measured)
 
 
@@ -121,6 +123,9 @@ class ServerConnection:
                 h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: server.window_bytes,
                 h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST_BYTES,
             },
+        )
+        self._h2.decoder.max_header_list_size = (
+            MAX_DECODED_BYTES  # one call too large must not end the others
         )
 
     async def run(self) -> None:
@@ -212,7 +217,12 @@ class ServerConnection:
             wake_writer=self._wake_writer,
             abort_connection=self.abort,
         )
-        call = self._calls[event.stream_id] = call
+        self._calls[event.stream_id] = call
+        size = sum(len(name) + len(value) + HEADER_OVERHEAD for name, value in event.headers)
+        if size > MAX_HEADER_LIST_BYTES:
+            text = f"received metadata size exceeds hard limit ({size} vs. {MAX_HEADER_LIST_BYTES})"
+            call.finish(Status.RESOURCE_EXHAUSTED, text)  # in grpcio's words
+            return
         nursery.start_soon(self._run_call, call)
 
     async def _run_call(self, call: ServerCall) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import enum
 import errno
 import socket
-import ssl
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
 
 from ...errors import ProofFailed
 from ...groups import describe
+from ...network.tls import TLSFault, fault_of
 from ...rpc.ending import EndCause, Ending
 from ...security.delegation import UnknownIdentity
 from .findings import Stage, Trouble
@@ -25,6 +26,7 @@ __all__ = [
     "Place",
     "of_name",
     "of_no_health_service",
+    "of_no_node",
     "of_node_end",
     "of_proof",
     "of_silence",
@@ -32,7 +34,6 @@ __all__ = [
     "of_tls",
 ]
 
-_NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 _OURS: Final = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS)
 
 
@@ -120,16 +121,18 @@ def of_silence(stage: Stage, what: str, address: str, seconds: float, place: Pla
 
 def of_tls(error: OSError, place: Place) -> Trouble:
     """The trouble that a TLS handshake failed."""
-    tls = _tls_error(error)
-    reason = "" if tls is None else (tls.reason or str(tls)).upper().replace(" ", "_")
-    if isinstance(tls, ssl.SSLCertVerificationError):
-        return Trouble(Stage.TLS, "another certificate", describe(error), place.value.certificate)
-    if any(part in reason for part in _NOT_TLS):
-        return Trouble(Stage.TLS, "plaintext where TLS is wanted", describe(error), place.value.plaintext)
-    if "ALERT" in reason:
-        what = "our side of TLS is refused"
-        return Trouble(Stage.TLS, what, describe(error), place.value.our_certificate)
-    return Trouble(Stage.TLS, "no TLS", describe(error), place.value.plaintext)
+    match fault_of(error):
+        case TLSFault.UNTRUSTED:
+            what, advice = "another certificate", place.value.certificate
+        case TLSFault.PLAINTEXT:
+            what, advice = "plaintext where TLS is wanted", place.value.plaintext
+        case TLSFault.OUR_CERTIFICATE | TLSFault.REFUSED:
+            what, advice = "our side of TLS is refused", place.value.our_certificate
+        case TLSFault.NO_HTTP2:
+            what, advice = "no HTTP/2 over TLS", place.value.other
+        case _:
+            what, advice = "no TLS", place.value.plaintext
+    return Trouble(Stage.TLS, what, describe(error), advice)
 
 
 def of_node_end(
@@ -165,6 +168,19 @@ def of_no_health_service(address: str) -> Trouble:
     return Trouble(Stage.HEALTH, "no health service", address, advice)
 
 
+def of_no_node(states: Sequence[str]) -> Trouble:
+    """The trouble that a model has no node.
+
+    Args:
+        states: as what the orchestrator lists it; empty if it doesn't.
+    """
+    if states:
+        advice = "Start the model, or look at why it was stopped."
+        return Trouble(Stage.INIT, "not running", f"the orchestrator says {', '.join(states)}", advice)
+    advice = "Check its id, and crunch_id: they must be spelt as the orchestrator has them."
+    return Trouble(Stage.INIT, "not announced", "the orchestrator does not list it", advice)
+
+
 def of_proof(error: ProofFailed) -> Trouble:
     """The trouble that a node did not prove that it belongs to the model."""
     if isinstance(error, UnknownIdentity):
@@ -189,12 +205,3 @@ def _errno(error: OSError) -> int | None:
         numbers = {each.errno for each in cause.exceptions if isinstance(each, OSError)}
         return numbers.pop() if len(numbers) == 1 else None
     return cause.errno if isinstance(cause, OSError) else None
-
-
-def _tls_error(error: BaseException) -> ssl.SSLError | None:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError):
-            return cause
-        cause = cause.__cause__
-    return None

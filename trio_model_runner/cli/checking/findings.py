@@ -88,7 +88,7 @@ class NodeReport:
 
     Attributes:
         model_id: the model.
-        address: where its node is.
+        address: where its node is; empty if it has none.
         seconds: how long the health check took; None if none was answered.
         proved: whether the node proved that it belongs to the model; None if no proof is wanted.
         trouble: what is wrong, or None.

@@ -6,7 +6,7 @@ no more than a health check. Many nodes are asked side by side, each for a bound
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
@@ -28,7 +28,17 @@ from ...rpc.receiver import CallInterrupted
 from ...security.delegation import carries_proof
 from ...security.gateway import GatewayCredentials
 from ...security.node_security import NodeSecurity, node_security
-from .advice import Place, of_name, of_no_health_service, of_node_end, of_proof, of_silence, of_tcp, of_tls
+from .advice import (
+    Place,
+    of_name,
+    of_no_health_service,
+    of_no_node,
+    of_node_end,
+    of_proof,
+    of_silence,
+    of_tcp,
+    of_tls,
+)
 from .findings import NodeReport, Stage, Trouble
 from .streams import OpenStream, speaks_tls
 
@@ -47,6 +57,8 @@ async def check_nodes(
     entries: Iterable[Entry],
     timeout: float,
     on_report: Callable[[NodeReport], None] = lambda report: None,
+    *,
+    models: Sequence[str] = (),
 ) -> list[NodeReport]:
     """Go the way to the node of each model that runs.
 
@@ -55,11 +67,13 @@ async def check_nodes(
         entries: what the orchestrator lists.
         timeout: seconds that each node may take, from its name to its answer.
         on_report: is told of each node when it is done.
+        models: the ids of the only models to look at, each of which must run; empty takes all.
     """
     security = node_security(config.credentials, clock_leeway=config.clock_leeway)
     limiter = trio.CapacityLimiter(AT_ONCE)
     each_once = {(entry.model_id, entry.deployment_id): entry for entry in entries}
-    running = [entry for entry in each_once.values() if entry.state is RunState.RUNNING]
+    listed = [entry for entry in each_once.values() if not models or entry.model_id in models]
+    running = [entry for entry in listed if entry.state is RunState.RUNNING]
     reports: dict[int, NodeReport] = {}
 
     async def check(number: int, entry: Entry) -> None:
@@ -70,7 +84,19 @@ async def check_nodes(
     async with trio.open_nursery() as nursery:
         for number, entry in enumerate(running):
             nursery.start_soon(check, number, entry)
-    return [reports[number] for number in sorted(reports)]
+    return [reports[number] for number in sorted(reports)] + _not_running(models, listed)
+
+
+def _not_running(models: Iterable[str], listed: Sequence[Entry]) -> list[NodeReport]:
+    """A report on each of these models that has no node."""
+    states: dict[str, set[RunState]] = {model_id: set() for model_id in models}
+    for entry in listed:
+        states.get(entry.model_id, set()).add(entry.state)
+    return [
+        NodeReport(model_id, "", trouble=of_no_node(sorted(each)))
+        for model_id, each in states.items()
+        if RunState.RUNNING not in each
+    ]
 
 
 @attrs.frozen

@@ -45,13 +45,9 @@ async def events_of_cluster(config: ClusterConfig, tell: Callable[[Event], None]
 
 
 def _snapshot_of(cluster: Cluster) -> Event:
-    snapshot = cluster.snapshot().to_dict()
-    snapshot["model_rows"] = [model.to_dict() for model in cluster.announced.values()]
+    snapshot = cluster.snapshot(models=True).to_dict()
     return {"type": "snapshot", "v": 1, "at": time.time(), "last_round_at": None, "snapshot": snapshot}
 
 
 def _event_of(change: Change) -> Event:
-    model = None if change.model is None else change.model.to_dict()
-    error = None if change.error is None else str(change.error)
-    row = {"kind": change.kind.value, "model": model, "previous": None, "error": error}
-    return {"type": "change", "at": time.time(), "change": row}
+    return {"type": "change", "at": time.time(), "change": change.to_dict()}

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from ...text import named_error
 from .objects import (
     MOST_OF_CATEGORIES,
     dictionaries_in,
@@ -69,7 +70,7 @@ def present(table: Any, frames: FrameKind) -> Any:
         refuse_far_times(pyarrow, table)
         return _to_pandas(pyarrow, pandas, table)
     except Exception as error:
-        reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        reason = str(error) if type(error) is ValueError else named_error(error)
         raise ValueError(f"a frame that pandas can't hold: {reason[:1000]}") from error
 
 

@@ -17,6 +17,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from ...text import named_error
 from ..encoded import DataType
 from .bounds.limit import MAX_FRAME_BYTES, refuse_larger
 from .bounds.weighing import Scales
@@ -62,7 +63,7 @@ def read_plain(data: bytes, data_type: DataType, max_bytes: int = MAX_FRAME_BYTE
         return _with_metadata(pyarrow, _tidied(pyarrow, table), schema.metadata, _NAMES[data_type])
     except Exception as error:
         # There are many kinds: Arrow's own, OSError, UnicodeDecodeError, MemoryError for false sizes.
-        reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        reason = str(error) if type(error) is ValueError else named_error(error)
         text = f"{_NAMES[data_type]} that can't be read: {reason[:_LONGEST_REASON]}"
         raise ValueError(text) from error
 
