@@ -40,7 +40,7 @@ FLOORS = (
     ("services",),
     ("model", "orchestrator"),
     ("cluster",),
-    ("instruments",),
+    ("instruments", "sharding"),
     ("testing", "cli", "compat", "__main__"),
 )
 """Modules and packages, from the ground up; those of one floor may import each other, but one way only."""

@@ -1,0 +1,10 @@
+"""The models of one crunch on several processes: one driver, and shards that an engine launches.
+
+The driver is the coordinator's process. It alone has the orchestrator's feed, decides which deployments are
+in use, runs `on_join`, judges and reports. A shard has connections to a part of the models, and makes calls
+on them. The driver is an ordinary `cluster.fleet.Fleet` whose actors are elsewhere, and a shard runs ordinary
+actors without an orchestrator; between them are small messages. Nothing here may know gRPC.
+
+Read in this order: `messages` has all that driver and shards say to each other, and `wire` the bytes of it.
+`engine` is what launches shards. `lease` says until when a shard may call its models.
+"""
