@@ -367,7 +367,10 @@ _ROW_TYPES: Final[tuple[frozenset[type], ...]] = (
     frozenset({str, _NONE}),
     frozenset({bool}),
 )
-_OUTCOMES: Final[Mapping[str | None, Outcome | None]] = {None: None, **Outcome.__members__}
+_OUTCOMES: Final[Mapping[str | None, Outcome | None]] = {
+    None: None,
+    **{each.name: each for each in Outcome},
+}
 
 
 def _read_standings(told: dict[str, Any], columns: Columns) -> Standings:

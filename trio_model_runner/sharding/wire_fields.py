@@ -77,8 +77,9 @@ def fields_of(message: Any, *, without: frozenset[str] = frozenset()) -> dict[st
         message: an instance of an attrs class.
         without: the names of fields that are left out.
     """
+    kind: Any = type(message)
     told = {}
-    for field in _fields(type(message)):
+    for field in _fields(kind):
         value = getattr(message, field.name)
         if field.name not in without and value != field.default:
             told[field.name] = value if field.write is None else field.write(value)
@@ -93,7 +94,8 @@ def message_of(kind: type[T], told: Any, **others: Any) -> T:
     """
     if type(told) is not dict:
         raise WireError(f"{kind.__name__}: must be an object")
-    for field in _fields(kind):
+    key: Any = kind
+    for field in _fields(key):
         if field.name in told and field.name not in others:
             try:
                 others[field.name] = field.read(told.pop(field.name))
@@ -108,7 +110,7 @@ def message_of(kind: type[T], told: Any, **others: Any) -> T:
 
 @functools.cache
 def _fields(kind: Any) -> tuple[_Field, ...]:
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, localns={"array": list})  # Python 3.11 has no array[int]
     return tuple(_field(each, hints[each.name]) for each in attrs.fields(kind))
 
 
