@@ -61,7 +61,11 @@ class Caller:
     """
 
     def __init__(
-        self, config: ClusterConfig, service: NodeService | None, fleet: Fleet, hooks: Hooks | None = None
+        self,
+        config: ClusterConfig,
+        service: NodeService | None,
+        fleet: Fleet[ModelActor],
+        hooks: Hooks | None = None,
     ) -> None:
         self.open = False
         self.run: trio.lowlevel.TrioToken | None = None

@@ -24,6 +24,7 @@ from ..errors import ConfigError
 from ..given import check_flag, check_whole_number
 from ..model.handle import ModelRunner
 from ..model.lifecycle import JoinReason
+from ..model.node_resources import NodeResources
 from ..model.round_spec import check_size
 from ..orchestrator import OrchestratorFeed
 from ..services.base import NodeService
@@ -33,6 +34,7 @@ from ..values.data import Arguments
 from ..values.failure_codes import FailureCode
 from ..values.prediction_round import PredictionRound
 from ..values.results import Model
+from .actors import OrdinaryActors
 from .as_completed import ResultsAsCompleted
 from .async_block import AsyncBlock
 from .block import Block
@@ -142,7 +144,15 @@ class Cluster:
         self._on_join = on_join
         self._feed = OrchestratorFeed(config)
         self._hooks = self._hooks_of(check_instruments(instruments), service)
-        self._fleet = Fleet(config, service, self._feed, join=self._join, hooks=self._hooks)
+        self._resources = NodeResources(config, service)
+        self._fleet = Fleet(
+            config,
+            self._feed,
+            OrdinaryActors(self._resources),
+            join=self._join,
+            hooks=self._hooks,
+            instance_name="" if service is None else service.instance_name,
+        )
         self._caller = self._fleet.calls = Caller(config, service, self._fleet, self._hooks)
         self._manager: AbstractAsyncContextManager[None] | None = None
         _existing.add(self)

@@ -14,10 +14,10 @@ from ..values.strict_json import strict_json
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
-    from ..model.actor import ModelActor
     from ..model.policy.record import Record
-    from ..orchestrator import OrchestratorFeed
+    from .actors import A
     from .caller import Caller
+    from .feed import Feed
     from .fleet import Fleet
 
 __all__ = ["ClusterSnapshot", "counts_of", "take_snapshot"]
@@ -78,7 +78,7 @@ class ClusterSnapshot:
 
 
 def take_snapshot(
-    config: ClusterConfig, feed: OrchestratorFeed, fleet: Fleet, caller: Caller, *, models: bool = False
+    config: ClusterConfig, feed: Feed, fleet: Fleet[A], caller: Caller, *, models: bool = False
 ) -> ClusterSnapshot:
     """Make a snapshot from the parts of a cluster, with or without a row for each model."""
     last_round: dict[str, Any] | None = None
@@ -101,7 +101,7 @@ def take_snapshot(
     )
 
 
-def _row(actor: ModelActor, fleet: Fleet, caller: Caller) -> Mapping[str, Any]:
+def _row(actor: A, fleet: Fleet[A], caller: Caller) -> Mapping[str, Any]:
     """What is known of one model, without asking anybody."""
     record, runner, at = actor.conduct.record, actor.runner, actor.connected_at
     reports = fleet.judge.reports.about(record)
