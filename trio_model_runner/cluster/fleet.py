@@ -24,6 +24,7 @@ from ..model.handle import ModelRunner, operator_of
 from ..model.lifecycle import JoinReason
 from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState, Update
 from ..rpc.reader import SocketHub
+from ..rpc.streams import MaySend
 from ..security.node_security import node_security
 from ..signal import Signal
 from ..text import is_utf8, quoted, shown
@@ -121,6 +122,7 @@ class Fleet:
         self.hub: SocketHub | None = None
         self.security = node_security(config.credentials, clock_leeway=config.clock_leeway)
         self.frame_readers = FrameReaders(config.limits.max_frame_bytes) if config.isolate_frames else None
+        self.fence: MaySend | None = None
         self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects or math.inf)
         self.changes = Broadcast()
         self.held_limiter = trio.CapacityLimiter(_HELD_AT_ONCE)

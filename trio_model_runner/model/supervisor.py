@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ..config import ClusterConfig
     from ..frame_readers.readers import FrameReaders
     from ..rpc.reader import SocketHub
+    from ..rpc.streams import MaySend
     from ..security.node_security import NodeSecurity
     from ..services.base import NodeService
     from ..values.data import Arguments
@@ -56,6 +57,13 @@ class Supervisor(Protocol):
     @property
     def judge(self) -> Judge:
         """Decides what counts against the models."""
+
+    @property
+    def fence(self) -> MaySend | None:
+        """Asked before anything of a request goes out, where that may be forbidden at any moment; else None.
+
+        What it holds back waits: whoever forbids it must end that.
+        """
 
     async def join(self, model: ModelRunner, reason: JoinReason, *, fresh: bool) -> None:
         """Let the coordinator catch a model up. Exceptions of the coordinator's code are raised."""
