@@ -6,7 +6,7 @@ other processes, and the parts of the cluster don't know the difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
 
 import trio
@@ -35,11 +35,13 @@ class Actor(Member, Protocol):
         runner: the handle that coordinators hold.
         conduct: what counts for and against it.
         replaced: another deployment has taken its place.
+        error: why it is not ready, or None.
     """
 
     runner: ModelRunner
     conduct: Conduct
     replaced: bool
+    error: BaseException | None
 
     @property
     def state(self) -> ModelState:
@@ -63,6 +65,9 @@ class Actor(Member, Protocol):
 
     def try_now(self) -> None:
         """If it was given up, make the next attempt at once."""
+
+    async def wait_usable(self, *, joining: bool) -> object:
+        """Wait until it carries calls; raises `ModelUnavailableError` if that will not be."""
 
 
 A = TypeVar("A", bound=Actor)
@@ -95,6 +100,9 @@ class Actors(Protocol[A]):
 
     async def bring_up_to_date(self) -> None:
         """Have the judge told all that is known of the models by now, also what is known elsewhere."""
+
+    def shards(self) -> tuple[Mapping[str, Any], ...]:
+        """The processes where actors are, if that is not this one: see `ClusterSnapshot.shards`."""
 
 
 class OrdinaryActors:
@@ -132,3 +140,7 @@ class OrdinaryActors:
 
     async def bring_up_to_date(self) -> None:
         """See `Actors.bring_up_to_date`: actors tell the judge everything at once."""
+
+    def shards(self) -> tuple[Mapping[str, Any], ...]:
+        """See `Actors.shards`."""
+        return ()

@@ -50,7 +50,7 @@ class Block:
         config: ClusterConfig,
         feed: Feed,
         fleet: Fleet[Any],
-        caller: Caller,
+        caller: Caller[Any],
         hooks: Hooks | None = None,
     ) -> None:
         self._config = config
@@ -146,7 +146,7 @@ class _Parts:
     The first that crashes ends the block, and is noted: other tasks that use the cluster hear of it.
     """
 
-    def __init__(self, nursery: trio.Nursery, caller: Caller) -> None:
+    def __init__(self, nursery: trio.Nursery, caller: Caller[Any]) -> None:
         self._nursery = nursery
         self._caller = caller
 

@@ -57,7 +57,7 @@ class NodeConnection:
         security: how it is secured.
         limits: the largest answer and the longest text that are taken.
         fence: asked before anything of a request goes out; None where nothing is in the way. See
-            `Supervisor.fence`.
+            `NodeResources.fence`.
 
     Attributes:
         connection: the connection.

@@ -22,13 +22,6 @@ class Supervisor(Protocol):
     def judge(self) -> Judge:
         """Decides what counts against the models."""
 
-    @property
-    def fence(self) -> MaySend | None:
-        """Asked before anything of a request goes out, where that may be forbidden at any moment; else None.
-
-        What it holds back waits: whoever forbids it must end that.
-        """
-
     async def join(self, model: ModelRunner, reason: JoinReason, *, fresh: bool) -> None:
         """Let the coordinator catch a model up. Exceptions of the coordinator's code are raised."""
 

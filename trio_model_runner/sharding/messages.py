@@ -330,6 +330,8 @@ class State:
     Attributes:
         number: which.
         epoch: the epoch of its `Start`.
+        heard: how many `Command`s the shard has read for it in this epoch. What was said before the driver's
+            last word on its state is out of date.
         state: where it is in its life.
         ready: whether it carries calls.
         error: why it is not ready, in words; None if there is no reason.
@@ -342,6 +344,7 @@ class State:
     epoch: int
     state: ModelState
     ready: bool
+    heard: int = 0
     error: str | None = None
     error_kind: str = ""
     condition: str = ""
@@ -512,9 +515,15 @@ class Standings:
 
 @attrs.frozen
 class Renewal:
-    """The shard lives. Its lease lasts from the time at which it sent this, once that is granted."""
+    """The shard lives. Its lease lasts from the time at which it sent this, once that is granted.
+
+    Attributes:
+        sequence: its number.
+        round_trip: seconds from the last renewal until the grant came; 0.0 before the first.
+    """
 
     sequence: int
+    round_trip: float = 0.0
 
 
 @attrs.frozen
