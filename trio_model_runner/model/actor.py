@@ -424,7 +424,7 @@ class ModelActor:
         """
         record, form = self.conduct.record, evidence.form
         standing = record.no_news.get((outcome, form.method))
-        if standing is None or evidence.waiting:
+        if standing is None or evidence.waiting or evidence.elsewhere:
             self.conduct.note_call(evidence, outcome, detail, overrun)
             return
         # A success, as nearly always, and nothing counts against the model: this must cost next to nothing.

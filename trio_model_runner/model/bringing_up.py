@@ -123,7 +123,7 @@ async def connect(
         if (failure := security.failed_proof(error)) is not None:
             raise failure from error
         raise
-    return NodeConnection(connection, model, security, config.limits)
+    return NodeConnection(connection, model, security, config.limits, resources.fence)
 
 
 async def prove(node: NodeConnection, service: NodeService, timeout: float) -> None:

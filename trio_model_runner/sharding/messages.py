@@ -461,6 +461,7 @@ class Judged:
         windows: how many windows have ended.
         stood: seconds.
         flags: `created`, `good`, `peaceful`, `silent`, by name.
+        timeouts: how many timeouts the shard counts now for the model and the method.
     """
 
     kind: JudgedKind
@@ -480,6 +481,7 @@ class Judged:
     windows: int = 0
     stood: float = 0.0
     flags: tuple[str, ...] = ()
+    timeouts: int = 0
 
 
 @attrs.frozen

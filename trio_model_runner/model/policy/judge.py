@@ -22,7 +22,7 @@ the owner's clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
@@ -256,6 +256,15 @@ class Judge:
             self._counting.become_due(
                 record, standing, FailureCode.CONNECTION_FAILED, reason, now, unserved=True
             )
+
+    def note_witnesses(self, evidence: RoundEvidence, model_ids: Iterable[str], now: float) -> None:
+        """Another process says which models have succeeded with a request: they are witnesses for all."""
+        form = evidence.form
+        for model_id in model_ids:
+            evidence.note_success(model_id)
+            form.note((model_id, True))
+            form.succeeded_at = now
+        self._witness_waiting(evidence, now)
 
     def close(self, evidence: RoundEvidence) -> None:
         """A round is over: what has no witness yet needs one from another round (rule b)."""

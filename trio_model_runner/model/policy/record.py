@@ -159,6 +159,8 @@ class Record:
         beginnings: how often it has begun anew.
         reported: it was reported, so nothing more is.
         strangers_told: the log has said that another coordinator calls it.
+        group: what else it may share its trouble with: models of the same group have the same process; None
+            where all have.
     """
 
     key: Hashable
@@ -180,6 +182,7 @@ class Record:
     beginnings: int = 0
     reported: bool = False
     strangers_told: bool = False
+    group: Hashable = None
 
     def standing(self, method: str) -> Standing:
         """How it stands with a method."""
