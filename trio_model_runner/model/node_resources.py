@@ -42,8 +42,8 @@ class NodeResources:
         frame_readers: read data frames in answers; None if threads do.
         connect_limiter: limits how many models connect at the same time.
         held_limiter: the same for models that can't be reached, and the report about that is held.
-        fence: asked before anything of a request goes out, on every connection that is made after it was set;
-            None where nothing is in the way.
+        fence: asked before anything of a request goes out, where that may be forbidden at any moment; else
+            None. What it holds back waits: whoever forbids it must end that.
     """
 
     def __init__(self, config: ClusterConfig, service: NodeService | None) -> None:
@@ -52,9 +52,9 @@ class NodeResources:
         self.security = node_security(config.credentials, clock_leeway=config.clock_leeway)
         self.hub: SocketHub | None = None
         self.frame_readers = FrameReaders(config.limits.max_frame_bytes) if config.isolate_frames else None
-        self.fence: MaySend | None = None
         self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects or math.inf)
         self.held_limiter = trio.CapacityLimiter(_HELD_AT_ONCE)
+        self.fence: MaySend | None = None
 
     @enable_ki_protection
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
