@@ -1,8 +1,7 @@
 """How a program of this package is started in an interpreter of its own.
 
-It finds the modules where this program finds them, also in a checkout that is not installed. It does not
-find the coordinator's ``__main__``, which `multiprocessing` would run once more, nor what lies in the directory
-that happens to be the current one.
+It finds the modules where this program finds them, also in a checkout that is not installed. It does not run
+the coordinator's ``__main__``, as `multiprocessing` would, and finds nothing in the current directory.
 """
 
 from __future__ import annotations
