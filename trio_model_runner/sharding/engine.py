@@ -7,14 +7,26 @@ what happens to its models. `local` has the engine of this machine, `dask` the o
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Final, Protocol, TypeAlias
 
 import trio
 
 from ..errors import TrioModelRunnerError
 
-__all__ = ["Engine", "Shard", "ShardLost"]
+__all__ = ["SERVE", "Engine", "Serve", "Shard", "ShardLost"]
+
+Serve: TypeAlias = Callable[
+    [bytes, Callable[[bytes], Awaitable[None]], Callable[[], Awaitable[bytes]]], Awaitable[None]
+]
+"""The whole of a shard: it is given the first message, and what sends and receives the others.
+
+These raise `ShardLost` once the driver is gone; then it has 30 s, after which it is cancelled.
+"""
+
+SERVE: Final = "trio_model_runner.sharding.shard:serve_shard"
+"""Where the `Serve` of a shard is, by name, since it is another process that calls it."""
 
 
 class ShardLost(TrioModelRunnerError):
