@@ -208,7 +208,8 @@ def _list(value: Any) -> list[Any]:
 def _check_keys(plain: Any, wanted: set[str] | frozenset[str], what: str) -> None:
     if not isinstance(plain, Mapping):
         raise WireError(f"{what}: must be an object, got {quoted(plain, 40)}")
-    if wrong := min(set(plain) ^ wanted, default=None):
+    wrong = min(set(plain) ^ wanted, default=None)
+    if wrong is not None:
         raise WireError(f"{what}: has or lacks {quoted(wrong, ascii_only=True)}")
 
 
