@@ -321,10 +321,10 @@ class Requests:
         """
         if self.same is not None:
             return self.same, self.evidence
-        return await self.with_arguments(self.arguments_for(model))
+        return await self.with_arguments(await self.arguments_for(model))
 
-    def arguments_for(self, model: Model) -> Arguments:
-        """The arguments for one model.
+    async def arguments_for(self, model: Model) -> Arguments:
+        """The arguments for one model. No checkpoint.
 
         Raises:
             FunctionRaised: the coordinator's function raised something.

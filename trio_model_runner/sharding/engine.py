@@ -66,7 +66,13 @@ class Shard(Protocol):
 
 
 class Engine(Protocol):
-    """Launches shards."""
+    """Launches shards.
+
+    Attributes:
+        has_network: its shards use a network of the engine's, and not the one in the settings.
+    """
+
+    has_network: bool
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """What must be open around all shards, such as a connection to a scheduler.

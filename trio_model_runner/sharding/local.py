@@ -59,6 +59,8 @@ class LocalEngine:
         serve: what a shard runs, as ``module:function``; see `engine.Serve`. Tests have others.
     """
 
+    has_network = False
+
     def __init__(self, *, serve: str = SERVE) -> None:
         self._serve = serve
         self._nursery: trio.Nursery | None = None

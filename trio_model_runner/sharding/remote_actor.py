@@ -335,6 +335,8 @@ class RemoteActor:
         """Take over what the shard's actor says of itself."""
         if said.epoch != self.epoch or said.heard < self._expected:
             return
+        if said.state is ModelState.JOINING and self._state is ModelState.READY:
+            return  # `on_join` has ended meanwhile
         self._ready = said.ready
         self._told_condition = said.condition
         if said.state is not ModelState.FAILED:

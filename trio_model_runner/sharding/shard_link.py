@@ -172,9 +172,7 @@ class ShardLink:
     async def _send(self) -> None:
         while True:
             await self._news.wait_until(self._can_send)
-            messages = (
-                [encode(self._urgent.popleft())] if self._urgent else self._queue.popleft().make()
-            )
+            messages = [encode(self._urgent.popleft())] if self._urgent else self._queue.popleft().make()
             for each in messages:
                 await self.shard.send(each)
 

@@ -19,7 +19,7 @@ from .engine import Engine
 from .local import LocalEngine
 from .sharded_round import ShardedRound
 from .shards import Shards
-from .wire_values import config_form, service_form
+from .wire_values import config_to_wire, service_to_wire
 
 __all__ = ["ShardedCluster"]
 
@@ -72,8 +72,8 @@ class ShardedCluster(Cluster):
     def _kind_of_actors(self, service: NodeService | None) -> tuple[Actors[Any], MakeRound[Any]]:
         shards = Shards(
             self._config,
-            settings=config_form(self._config),
-            service=None if service is None else service_form(service),
+            settings=config_to_wire(self._config, network=not self._engine.has_network),
+            service=None if service is None else service_to_wire(service),
             count=self._shard_count,
             engine=self._engine,
             has_on_join=self._on_join is not None,

@@ -24,15 +24,15 @@ from ..rpc.reader import let_readers_catch_up
 from ..text import named_error
 from ..values.results import Status
 from .columns import ColumnRound, rows_of
-from .messages import ArgumentsGiven, ArgumentsWanted, Results, RoundBegin, RoundCut, WireArguments
+from .messages import ArgumentsGiven, ArgumentsWanted, Results, RoundBegin, RoundCut
 from .remote_actor import RemoteActor
 from .round_values import RoundValues
 from .wire import encode
+from .wire_values import arguments_to_wire
 
 if TYPE_CHECKING:
     from ..model.policy import RoundEvidence
     from ..model.round_spec import Requests, RoundSpec
-    from ..values.data import Arguments
     from ..values.prediction_round import PredictionRound
     from ..values.results import PredictResult
     from .engine import ShardLost
@@ -152,7 +152,7 @@ class ShardedRound(Round[RemoteActor]):
             seconds=self._seconds_for(link, spec.deadline),
             timeout=spec.timeout,
             members=numbers,
-            arguments=None if arguments is None or self._reset else _wire(arguments),
+            arguments=None if arguments is None or self._reset else arguments_to_wire(arguments),
             metadata=tuple(self._requests.metadata),
             optional=spec.optional,
             sit_out=spec.sit_out,
@@ -285,16 +285,22 @@ class ShardedRound(Round[RemoteActor]):
             part, what = self._arrived.popleft()
             if not isinstance(what, Results):
                 text = f"connection lost: {what}"
-                self._end_part(part, Status.FAILED, text, lambda text=text: ConnectionError(text))
+                self._end_part(part, Status.FAILED, text, ConnectionError)
                 continue
-            for shape, model_ids in what.witnesses.items():
-                if (evidence := self.evidence_of(shape)) is not None:
-                    self._judge.note_witnesses(evidence, model_ids, trio.current_time())
+            self._take_witnesses(what)
             batch = part.only_new(what)
             part.waiting.difference_update(batch.members)
             self._values.take(batch, nursery)
             if part.over and part.waiting and not any(each is part for each, _ in self._arrived):
-                self._end_part(part, Status.TIMEOUT, _LATE, lambda: TimeoutError(_LATE))
+                self._end_part(part, Status.TIMEOUT, _LATE, TimeoutError)
+
+    def _take_witnesses(self, batch: Results) -> None:
+        actors, by_number = self._table.actors, self._table.by_number
+        for shape, numbers in batch.witnesses.items():
+            evidence = self.evidence_of(shape)
+            if evidence is not None:
+                records = [actors[by_number[each]].conduct.record for each in numbers if each in by_number]
+                self._judge.note_witnesses(evidence, records, trio.current_time())
 
     def _expire(self) -> None:
         """Make the results of what has not come."""
@@ -303,17 +309,17 @@ class ShardedRound(Round[RemoteActor]):
         text = reason or _LATE
         for part in self._parts.values():
             waiting = set(part.waiting)
-            self._end_part(part, Status.TIMEOUT, text, lambda: TimeoutError(text))
+            self._end_part(part, Status.TIMEOUT, text, TimeoutError)
             part.waiting = waiting  # the shard is told that nobody waits for them
 
-    def _end_part(self, part: _Part, status: Status, text: str, make: Callable[[], Exception]) -> None:
+    def _end_part(self, part: _Part, status: Status, text: str, error: type[Exception]) -> None:
         """Make the results of a shard's members that it says nothing of. They count nothing."""
         elapsed = trio.current_time() - self._began if part.sent else 0.0
         waiting, part.waiting = part.waiting, set()
         actors, by_number = self._table.actors, self._table.by_number
         for number in sorted(waiting):
             self._values.put(
-                actors[by_number[number]], status, text, make(), elapsed=elapsed, sent=part.sent
+                actors[by_number[number]], status, text, error(text), elapsed=elapsed, sent=part.sent
             )
 
     async def _answer(self, link: ShardLink, wanted: ArgumentsWanted) -> None:
@@ -321,7 +327,7 @@ class ShardedRound(Round[RemoteActor]):
         number = wanted.number
         runner = self._table.actors[self._table.by_number[number]].runner
         try:
-            arguments = self._requests.arguments_for(runner)
+            arguments = await self._requests.arguments_for(runner)
             _, evidence = await self._requests.with_arguments(arguments)
         except FunctionRaised as raised:  # the coordinator's code: any error is this model's result
             self._values.note_mistake(number, raised.error, raised=True)
@@ -331,23 +337,9 @@ class ShardedRound(Round[RemoteActor]):
             self._values.note_mistake(number, error, raised=False)
             link.say(ArgumentsGiven(self._number, number, mistake=str(error)))
         else:
-            wire = _wire(arguments)
+            wire = arguments_to_wire(arguments)
             self._evidence[number] = self._shapes[wire.shape] = evidence
             link.say(ArgumentsGiven(self._number, number, arguments=wire))
 
     def _played(self, **settings: Any) -> PredictionRound[Any]:
         return ColumnRound(self._values.columns, **settings)
-
-
-def _wire(arguments: Arguments) -> WireArguments:
-    return WireArguments(arguments.positional, arguments.keyword, _shape_text(arguments))
-
-
-def _shape_text(arguments: Arguments) -> str:
-    positional, keyword = arguments.shape  # type: ignore[misc]
-    named = sorted((name, _type_text(kind)) for name, kind in keyword)
-    return repr(([_type_text(kind) for kind in positional], named))
-
-
-def _type_text(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"

@@ -248,7 +248,7 @@ class Shards:
                 if error is None or self._leaving:
                     link.close_queue()
                 else:
-                    self._lose(link, str(error))
+                    self._lose(link, str(error).removeprefix(f"shard {link.index}").lstrip(": "))
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(link.aclose)
                     if error is not None and not self._leaving:
@@ -376,9 +376,7 @@ class Shards:
         assert self._supervisor is not None
         found = self._judgings[link] = Judging(
             self._supervisor.judge,
-            record_of=lambda number: (
-                link.actors[number].conduct.record if number in link.actors else None
-            ),
+            record_of=lambda number: link.actors[number].conduct.record if number in link.actors else None,
             evidence_of=self._evidence_of,
             correct=link.say,
         )

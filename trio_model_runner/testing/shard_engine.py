@@ -7,6 +7,7 @@ engines.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import pkgutil
 from collections import deque
@@ -16,6 +17,7 @@ from typing import Final
 import trio
 
 from ..groups import open_nursery_for_body
+from ..network import Network
 from ..sharding.engine import SERVE, Serve, Shard, ShardLost
 from ..signal import Signal
 from ..text import named_error
@@ -34,14 +36,17 @@ class InProcessEngine:
 
     Args:
         serve: what a shard runs; None for the ordinary one.
+        network: what shards of the ordinary kind connect through, such as a `MemoryNetwork`; None takes the one
+            of the settings.
 
     Attributes:
         shards: the last one that was launched for each index.
         refusal: why no shard can be launched; None if they can. A test may set it at any time.
     """
 
-    def __init__(self, serve: Serve | None = None) -> None:
-        self._serve: Serve = serve or pkgutil.resolve_name(SERVE)
+    def __init__(self, serve: Serve | None = None, *, network: Network | None = None) -> None:
+        self.has_network = network is not None
+        self._serve: Serve = serve or functools.partial(pkgutil.resolve_name(SERVE), network=network)
         self._nursery: trio.Nursery | None = None
         self._launched: list[InProcessShard] = []
         self.shards: dict[int, InProcessShard] = {}
