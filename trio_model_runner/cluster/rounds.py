@@ -23,6 +23,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..groups import one_by_itself
+from ..model.actor import ModelActor
 from ..model.call import Call
 from ..model.reset import ResetCall
 from ..model.round_spec import Requests, RoundSpec
@@ -35,7 +36,6 @@ from .actors import A
 from .instrument import RoundStart
 
 if TYPE_CHECKING:
-    from ..model.actor import ModelActor
     from ..model.policy import Judge
     from ..rpc.headers import RawFields
 
@@ -198,7 +198,7 @@ class Round(ABC, Generic[A]):
         return f"cut off after {elapsed:.3g}{whole} s: {self._cut_by}"
 
 
-class OrdinaryRound(Round["ModelActor"]):
+class OrdinaryRound(Round[ModelActor]):
     """A round of models whose actors are in this process.
 
     Args:

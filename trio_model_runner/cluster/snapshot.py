@@ -45,10 +45,10 @@ class ClusterSnapshot:
             "held"), ``method``, ``failures``, ``timeouts``, ``witness`` (a model id or None) and ``reason``.
         reports_unsent: how many reports wait for a connection to the orchestrator.
         draining: whether `Cluster.drain` was called. Then no new calls are taken.
-        shards: the processes of a `sharding.ShardedCluster`; empty in a `Cluster`. Each has the keys ``index``,
-            ``state`` ("launching", "up", "silent" or "lost"), ``models`` (how many it has), ``lease`` (seconds
-            that are left until its models move, or None) and ``round_trip`` (seconds of the last renewal, or
-            None).
+        shards: the processes of a `sharding.ShardedCluster`; empty in a `Cluster`. Each has the keys
+            ``index``, ``state`` ("launching", "up", "silent" or "lost"), ``models`` (how many it has),
+            ``lease`` (seconds that are left until its models move, or None) and ``round_trip`` (seconds of
+            the last renewal, or None).
         model_rows: with ``models=True`` a row for each announced model; else None. It has the keys of
             `ModelRunner.to_dict`, and ``connected_since`` (POSIX seconds, or None), ``failures`` and
             ``timeouts`` (the most that one of its methods has had since that method's last success),

@@ -1,9 +1,9 @@
 """Stands in the driver for one deployment of one model, whose actor is in a shard.
 
-The parts of the cluster (`Fleet`, `Membership`, `Reporting`) use it as they use a `ModelActor`. What they tell
-it changes its state at once, by the same table, and goes to the shard as a command. What the shard's actor
-says of its own state is taken over here, in order. So there is one truth about each model's place in rounds:
-the driver's. This module knows no bytes, and not which shard is the right one.
+The parts of the cluster (`Fleet`, `Membership`, `Reporting`) use it as they use a `ModelActor`. What they
+tell it changes its state at once, by the same table, and goes to the shard as a command. What the shard's
+actor says of its own state is taken over here, in order. So there is one truth about each model's place in
+rounds: the driver's. This module knows no bytes, and not which shard is the right one.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from .messages import Command, FromDriver, JoinEnded, JoinWanted, Start, State, 
 if TYPE_CHECKING:
     import grpclib.client
 
+    from ..model.round_spec import CallOptions
     from ..model.supervisor import Supervisor
     from ..orchestrator import Entry
     from ..values.data import Arguments
     from ..values.results import PredictResult
-    from ..model.round_spec import CallOptions
 
 __all__ = ["RemoteActor", "Way"]
 

@@ -68,9 +68,10 @@ class ShardedCluster(Cluster):
         self._shard_count = shards
         self._engine: Engine = LocalEngine() if engine is None else engine
         super().__init__(config, service, on_join=on_join, instruments=instruments)
+        self._shards.judge = self._fleet.judge
 
     def _kind_of_actors(self, service: NodeService | None) -> tuple[Actors[Any], MakeRound[Any]]:
-        shards = Shards(
+        shards = self._shards = Shards(
             self._config,
             settings=config_to_wire(self._config, network=not self._engine.has_network),
             service=None if service is None else service_to_wire(service),

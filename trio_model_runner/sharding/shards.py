@@ -14,46 +14,33 @@ import logging
 import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..groups import one_by_itself
 from ..signal import Signal
-from . import messages
 from .columns import Table
 from .engine import ShardLost
-from .judging import Judging
 from .lease import OwnGaps, WatchedLease
-from .messages import (
-    VERSION,
-    ArgumentsWanted,
-    AskMembers,
-    AskStandings,
-    FromShard,
-    Hello,
-    LeaseGranted,
-    Leave,
-    Logged,
-    Results,
-    ShardReady,
-)
+from .messages import VERSION, AskMembers, AskStandings, Hello, Leave
 from .placement import place
 from .remote_actor import RemoteActor
 from .shard_link import ShardLink, raise_lost
+from .shard_listener import OpenRound, ShardListener
 from .wire import encode
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
     from ..model.lifecycle import JoinReason
     from ..model.node_resources import NodeResources
-    from ..model.policy import RoundEvidence
+    from ..model.policy import Judge
     from ..model.supervisor import Supervisor
     from ..orchestrator import Entry
     from .engine import Engine
 
-__all__ = ["OpenRound", "Shards"]
+__all__ = ["Shards"]
 
 logger = logging.getLogger("trio_model_runner.sharding")
 
@@ -65,22 +52,6 @@ _LOOK_EVERY: Final = 0.5  # seconds
 _LEAVING: Final = 2.0  # seconds that leaving may take beyond `shutdown_grace`
 _ANSWER_WITHIN: Final = 1.0  # seconds, for how its models stand
 _ALL_LOST: Final = "all shards are lost, and with them all models; the last: "
-
-
-class OpenRound(Protocol):
-    """A round, as far as shards have something to say to it."""
-
-    def take_results(self, link: ShardLink, results: Results) -> None:
-        """Some results have come."""
-
-    def take_question(self, link: ShardLink, wanted: ArgumentsWanted) -> None:
-        """A shard asks for the arguments for one model."""
-
-    def lose_shard(self, link: ShardLink, error: ShardLost) -> None:
-        """A shard is lost: no more results will come from there."""
-
-    def evidence_of(self, shape: str) -> RoundEvidence | None:
-        """What is known of the request with arguments of this shape."""
 
 
 class Shards:
@@ -96,9 +67,12 @@ class Shards:
         resources: what reads data frames here.
 
     Attributes:
+        judge: the judge of all models. It must be set before this runs.
         rounds: the rounds under way, by number.
         resources: the same.
     """
+
+    judge: Judge
 
     def __init__(
         self,
@@ -119,15 +93,13 @@ class Shards:
         self._engine = engine
         self._has_on_join = has_on_join
         self._links = [ShardLink(index) for index in range(count)]
-        self._leases: dict[ShardLink, WatchedLease] = {}
-        self._judgings: dict[ShardLink, Judging] = {}
+        self._listeners: dict[ShardLink, ShardListener] = {}
         self._numbers = itertools.count(1)
         self._questions = itertools.count(1)
         self._unanswered: dict[int, set[ShardLink]] = {}
         self._changed = Signal()
         self._last_lost: str | None = None
         self._leaving = False
-        self._supervisor: Supervisor | None = None
         self._table = Table(())
         self._split: list[tuple[ShardLink, array[int]]] | None = None
 
@@ -154,7 +126,6 @@ class Shards:
 
     def make(self, supervisor: Supervisor, entry: Entry, reason: JoinReason) -> RemoteActor:
         """Make the actor of a deployment."""
-        self._supervisor = supervisor
         return RemoteActor(
             supervisor,
             entry,
@@ -241,7 +212,7 @@ class Shards:
             error = None
             try:
                 with link.leaving:
-                    await link.run(lambda message: self._take(link, message), lambda: self._watch(link))
+                    await link.run(self._listener(link).take, lambda: self._watch(link))
             except ShardLost as lost:
                 error = lost
             finally:
@@ -266,8 +237,9 @@ class Shards:
     async def _watch(self, link: ShardLink) -> None:
         """Look at a shard's lease, until it has run out."""
         while True:
-            await self._changed.wait_until(lambda: link in self._leases)
-            lease, gaps = self._leases[link], OwnGaps(trio.current_time())
+            await self._changed.wait_until(lambda: self._lease(link) is not None)
+            lease, gaps = self._lease(link), OwnGaps(trio.current_time())
+            assert lease is not None
             while not self._leaving:
                 now = trio.current_time()
                 if gaps.was_away(now):
@@ -299,7 +271,7 @@ class Shards:
 
     async def _wait_silent(self, link: ShardLink) -> None:
         """Wait until a lost shard calls no models any more."""
-        lease = self._leases.get(link)
+        lease = self._lease(link)
         with trio.move_on_at(-math.inf if lease is None else lease.expires_at):
             await link.shard.exited.wait()
 
@@ -327,64 +299,22 @@ class Shards:
 
     # What shards say.
 
-    def _take(self, link: ShardLink, message: FromShard) -> None:
-        match message:
-            case Results(round=number):
-                if number in self.rounds:
-                    self.rounds[number].take_results(link, message)
-                if message.last:
-                    self._judging(link).correct_counts()
-            case messages.Judged():
-                self._judging(link).take(message, trio.current_time())
-                if message.round is None:
-                    self._judging(link).correct_counts()
-            case messages.State(number=number) if number in link.actors:
-                link.actors[number].take_state(message)
-            case messages.JoinWanted(number=number) if number in link.actors:
-                link.actors[number].begin_join(message)
-            case ArgumentsWanted(round=number) if number in self.rounds:
-                self.rounds[number].take_question(link, message)
-            case messages.Renewal():
-                link.say_first(LeaseGranted(message.sequence))
-                link.round_trip = message.round_trip or link.round_trip
-                self._leases[link].note_renewal(trio.current_time())
-            case messages.Standings():
-                self._judging(link).take_times(message.standings, trio.current_time())
-                self._answered(link, message.question)
-            case messages.MembersAsked():
-                self._answered(link, message.question)
-            case ShardReady():
-                self._begin(link, message)
-            case Logged():
-                text = f"shard {link.index}: {message.text}"
-                logging.getLogger(message.logger).log(message.level, "%s", text)
-            case messages.Ended(error=str(error)):
-                logger.error("shard %d ends with an exception:\n%s", link.index, error)
-            case _:
-                pass
+    def _listener(self, link: ShardLink) -> ShardListener:
+        listener = self._listeners.get(link)
+        if listener is None:
+            listener = self._listeners[link] = ShardListener(
+                link, self.judge, self.rounds, lease=_LEASE, answered=self._note_answer
+            )
+        return listener
 
-    def _begin(self, link: ShardLink, said: ShardReady) -> None:
-        link.up = True
-        self._leases[link] = WatchedLease(_LEASE, trio.current_time())
-        logger.info("shard %d is up: process %d on %s", link.index, said.pid, said.host)
+    def _lease(self, link: ShardLink) -> WatchedLease | None:
+        listener = self._listeners.get(link)
+        return None if listener is None else listener.lease
+
+    def _note_answer(self, link: ShardLink, question: int | None) -> None:
+        if question in self._unanswered:
+            self._unanswered[question].discard(link)
         self._changed.send()
-
-    def _judging(self, link: ShardLink) -> Judging:
-        found = self._judgings.get(link)
-        if found is not None:
-            return found
-        assert self._supervisor is not None
-        found = self._judgings[link] = Judging(
-            self._supervisor.judge,
-            record_of=lambda number: link.actors[number].conduct.record if number in link.actors else None,
-            evidence_of=self._evidence_of,
-            correct=link.say,
-        )
-        return found
-
-    def _evidence_of(self, number: int, shape: str) -> RoundEvidence | None:
-        found = self.rounds.get(number)
-        return None if found is None else found.evidence_of(shape)
 
     async def _ask(self, make: Any, timeout: float) -> None:
         """Ask all shards, and wait for all answers, within `timeout` seconds."""
@@ -398,12 +328,8 @@ class Shards:
         finally:
             del self._unanswered[question]
 
-    def _answered(self, link: ShardLink, question: int) -> None:
-        self._unanswered.get(question, set()).discard(link)
-        self._changed.send()
-
     def _row(self, link: ShardLink) -> Mapping[str, Any]:
-        lease, left = self._leases.get(link), None
+        lease, left = self._lease(link), None
         state = "lost" if link.lost is not None else "up" if link.up else "launching"
         if lease is not None and link.lost is None:
             left = max(0.0, lease.expires_at - trio.current_time())

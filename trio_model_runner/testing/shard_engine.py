@@ -36,8 +36,8 @@ class InProcessEngine:
 
     Args:
         serve: what a shard runs; None for the ordinary one.
-        network: what shards of the ordinary kind connect through, such as a `MemoryNetwork`; None takes the one
-            of the settings.
+        network: what shards of the ordinary kind connect through, such as a `MemoryNetwork`; None takes the
+            one of the settings.
 
     Attributes:
         shards: the last one that was launched for each index.
