@@ -105,10 +105,15 @@ class Round:
         """Ids that were asked for and never announced."""
         return self._missing
 
-    def end_by(self, deadline: float) -> None:
-        """Cut the round off at this time on Trio's clock, in seconds, if that is sooner: in a drain."""
+    def end_by(self, deadline: float, reason: str = _DRAIN) -> None:
+        """Cut the round off at this time on Trio's clock, in seconds, if that is sooner.
+
+        Args:
+            deadline: the time.
+            reason: why, in words.
+        """
         if deadline < self._cutoff.deadline:
-            self._cut_by = _DRAIN
+            self._cut_by = reason
         for scope in (self._preparation, self._cutoff):
             scope.deadline = min(scope.deadline, deadline)
 

@@ -316,6 +316,20 @@ class Requests:
         """
         if self.same is not None:
             return self.same, self.evidence
+        arguments = await self.arguments_for(model)
+        request = await self._encode(arguments)
+        evidence = self._evidence_of.get(arguments.shape)
+        if evidence is None:
+            evidence = self._evidence_of[arguments.shape] = self._new_evidence(arguments.shape)
+        return request, evidence
+
+    async def arguments_for(self, model: Model) -> Arguments:
+        """What the coordinator's function makes for one model. No checkpoint.
+
+        Raises:
+            FunctionRaised: the function raised something.
+            TypeError: it made something else.
+        """
         assert callable(self._arguments)
         try:
             arguments = call_interruptibly(self._arguments, model)
@@ -323,11 +337,7 @@ class Requests:
             raise FunctionRaised(error) from None
         if not isinstance(arguments, Arguments):
             raise TypeError(f"the function must return Arguments(...), got {type(arguments).__name__}")
-        request = await self._encode(arguments)
-        evidence = self._evidence_of.get(arguments.shape)
-        if evidence is None:
-            evidence = self._evidence_of[arguments.shape] = self._new_evidence(arguments.shape)
-        return request, evidence
+        return arguments
 
     def waiting(self) -> list[RoundEvidence]:
         """The evidence in which something still waits for a witness."""

@@ -73,6 +73,11 @@ class HeldLease:
         return self._clock() < self._until
 
     @property
+    def remaining(self) -> float:
+        """Seconds that it lasts; 0.0 without one."""
+        return max(0.0, self._until - self._clock())
+
+    @property
     def lost_for(self) -> float:
         """Seconds since it ended, or since this was made if there never was one; 0.0 while it lasts."""
         return max(0.0, self._clock() - max(self._until, self._began))
