@@ -99,10 +99,15 @@ class Round(ABC, Generic[A]):
         """Ids that were asked for and never announced."""
         return self._missing
 
-    def end_by(self, deadline: float) -> None:
-        """Cut the round off at this time on Trio's clock, in seconds, if that is sooner: in a drain."""
+    def end_by(self, deadline: float, reason: str = _DRAIN) -> None:
+        """Cut the round off at this time on Trio's clock, in seconds, if that is sooner.
+
+        Args:
+            deadline: the time.
+            reason: why, in words.
+        """
         if deadline < self._cutoff.deadline:
-            self._cut_by = _DRAIN
+            self._cut_by = reason
         for scope in (self._preparation, self._cutoff):
             scope.deadline = min(scope.deadline, deadline)
 
@@ -204,6 +209,7 @@ class OrdinaryRound(Round[ModelActor]):
     Args:
         *arguments: see `Round`, as all other settings.
         reset: these are no calls of a method, but requests to forget what was learnt.
+        call_type: what makes the calls, unless it is a reset.
         on_result: told each result, as it comes.
         may_be_joining: a model that `on_join` is catching up is called, too.
         **settings: the others.
@@ -213,12 +219,13 @@ class OrdinaryRound(Round[ModelActor]):
         self,
         *arguments: Any,
         reset: bool = False,
+        call_type: type[Call] = Call,
         on_result: Callable[[PredictResult[Any]], None] | None = None,
         may_be_joining: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__(*arguments, **settings)
-        make = ResetCall if reset else Call
+        make = ResetCall if reset else call_type
         self._calls = [
             make(actor, self._spec, self._requests, on_result=on_result, may_be_joining=may_be_joining)
             for actor in self._members

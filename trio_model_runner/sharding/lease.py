@@ -43,6 +43,9 @@ class HeldLease:
     Args:
         duration: seconds that it lasts from the sending of the renewal.
         clock: see `boot_time`; tests have their own.
+
+    Attributes:
+        round_trip: seconds from the last renewal that was granted until the grant came; 0.0 before the first.
     """
 
     def __init__(self, duration: float, clock: Callable[[], float] = boot_time) -> None:
@@ -52,6 +55,7 @@ class HeldLease:
         self._sequence = 0
         self._until = -math.inf
         self._began = clock()
+        self.round_trip = 0.0
 
     def renew(self) -> int:
         """Note that a renewal is sent now; return its number."""
@@ -64,6 +68,7 @@ class HeldLease:
         sent_at = self._sent.get(sequence)
         if sent_at is None:
             return
+        self.round_trip = self._clock() - sent_at
         for earlier in [each for each in self._sent if each <= sequence]:
             del self._sent[earlier]
         self._until = max(self._until, sent_at + self._duration)
@@ -71,6 +76,11 @@ class HeldLease:
     def valid(self) -> bool:
         """Whether models may be called now."""
         return self._clock() < self._until
+
+    @property
+    def remaining(self) -> float:
+        """Seconds that it lasts; 0.0 without one."""
+        return max(0.0, self._until - self._clock())
 
     @property
     def lost_for(self) -> float:

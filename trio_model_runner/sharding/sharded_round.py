@@ -165,9 +165,9 @@ class ShardedRound(Round[RemoteActor]):
         if self._cut_by:
             yield encode(self._cut_for(link))
 
-    def end_by(self, deadline: float) -> None:
+    def end_by(self, deadline: float, *reason: str) -> None:
         """See `Round.end_by`."""
-        super().end_by(deadline)
+        super().end_by(deadline, *reason)
         for part in self._parts.values():
             if part.sent and not part.left and self._cut_by:
                 part.link.say(self._cut_for(part.link))
