@@ -221,16 +221,15 @@ def test_what_is_no_message_says_why(data: bytes, text: str) -> None:
     with pytest.raises(WireError, match=text) as refused:
         read(data)
     assert isinstance(refused.value, ValueError)
-    assert refused.value.__suppress_context__
 
 
 def results_with(**fields: Any) -> bytes:
     """Results whose columns were not checked by `encode`."""
     results = attrs.evolve(RESULTS, **fields)
     number, told, _ = parts_of(RESULTS)
-    columns = [results.members, results.statuses, results.sent, results.elapsed, results.data_types]
-    rest = b"".join(map(bytes, map(memoryview, (*columns, results.ends, results.data))))
-    return forged(number, told, struct.pack("<I", len(results.members)) + rest)
+    rest = struct.pack("<I", len(results.members)) + results.members.tobytes()
+    rest += results.statuses + results.sent + results.elapsed.tobytes() + results.data_types
+    return forged(number, told, rest + results.ends.tobytes() + results.data)
 
 
 def rows(**fields: Any) -> bytes:
