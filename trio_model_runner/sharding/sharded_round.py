@@ -243,9 +243,6 @@ class ShardedRound(Round[RemoteActor]):
             part.waiting.clear()
 
     async def _make_calls(self) -> None:
-        self.may_begin = True
-        for part in self._parts.values():
-            part.link.look_again()
         for actor in self._absent:
             self._values.put(actor, Status.ABSENT, actor.condition, actor.our_error, sent=False)
         try:
@@ -259,7 +256,10 @@ class ShardedRound(Round[RemoteActor]):
         if self._complete():
             await trio.lowlevel.checkpoint()
         with self._cutoff:
-            await trio.lowlevel.checkpoint_if_cancelled()
+            await trio.lowlevel.checkpoint_if_cancelled()  # or requests would be sent only to be cut off
+            self.may_begin = True
+            for part in self._parts.values():
+                part.link.look_again()
             while not self._complete() and trio.current_time() < self._cutoff.deadline:
                 await self._news.wait_until(self._has_news)
                 self._conclude(nursery)
