@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import attrs
 import trio
-from helpers.coordinating import SERVICE
 
+from helpers.coordinating import SERVICE
 from trio_model_runner import Arguments
 from trio_model_runner.model.lifecycle import JoinReason
 from trio_model_runner.network import MemoryNetwork
@@ -40,6 +40,8 @@ from trio_model_runner.values.encoded import DataType, Encoded
 from trio_model_runner.values.results import ModelState, Status
 
 M = TypeVar("M")
+
+NO_ARGUMENTS = Arguments()
 
 
 @attrs.frozen
@@ -159,7 +161,7 @@ class Driver:
     def begin(
         self,
         method: str,
-        arguments: Arguments | None = Arguments(),
+        arguments: Arguments | None = NO_ARGUMENTS,
         models: Iterable[str] | None = None,
         *,
         numbers: Iterable[int] = (),
@@ -192,7 +194,9 @@ class Driver:
         assert len(dict(results)) == len(results)  # one for each member
         return dict(results)
 
-    async def call(self, method: str, arguments: Arguments | None = Arguments(), **more: Any) -> dict[int, Got]:
+    async def call(
+        self, method: str, arguments: Arguments | None = NO_ARGUMENTS, **more: Any
+    ) -> dict[int, Got]:
         """Make a round, and wait for its results."""
         return await self.end_of(self.begin(method, arguments, **more))
 

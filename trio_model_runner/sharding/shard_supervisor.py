@@ -21,6 +21,7 @@ from trio.lowlevel import enable_ki_protection
 from ..model.actor import ModelActor
 from ..model.lifecycle import JoinReason
 from ..model.policy import Limits
+from ..model.supervisor import JoinFailedElsewhere
 from ..security import GatewayCredentials
 from ..signal import Signal
 from ..values.results import ModelState
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from ..values.data import Arguments
     from ..values.results import PredictResult
 
-__all__ = ["OnJoinFailed", "ShardSupervisor", "Starter"]
+__all__ = ["ShardSupervisor", "Starter"]
 
 
 _COMMANDS: Final[Mapping[Verb, Callable[[ModelActor, Command], None]]] = {
@@ -61,10 +62,6 @@ _COMMANDS: Final[Mapping[Verb, Callable[[ModelActor, Command], None]]] = {
     Verb.TRY_LATER: lambda actor, command: actor.try_later(),
     Verb.TRY_NOW: lambda actor, command: actor.try_now(),
 }
-
-
-class OnJoinFailed(Exception):
-    """The driver's `on_join` raised. The exception itself stays there; this has its text."""
 
 
 class Starter(Protocol):
@@ -269,7 +266,7 @@ class ShardSupervisor:
         finally:
             self._joins.pop(join_id, None)
         if join.error is not None:
-            raise OnJoinFailed(join.error)
+            raise JoinFailedElsewhere(join.error)
 
     def state_changed(self, model: ModelRunner, previous: ModelState) -> None:
         """See `Supervisor.state_changed`."""
