@@ -68,7 +68,7 @@ class Judging:
             elif standing.timeouts != counted:
                 self._counted[number, method] = standing.timeouts
                 self._correct(StandingCorrected(number, method, standing.timeouts))
-            elif not counted and standing.blameless:
+            elif not counted and standing.succeeded_at >= standing.called_at:  # nothing waits to count
                 del self._counted[number, method]
 
     def take_times(self, times: Iterable[StandingTimes], now: float) -> None:

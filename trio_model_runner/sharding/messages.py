@@ -400,7 +400,8 @@ class Results:
         ends: where each answer ends in `data`, an array ("Q").
         data: all answers, one after the other.
         rows: those that need more.
-        witnesses: ids of models that have succeeded with these arguments: at most two for each shape.
+        witnesses: numbers of models that have succeeded, by the shape of their arguments: the first two of
+            each, said once, with the first results that follow.
         last: no more results of this round will come.
     """
 
@@ -413,7 +414,7 @@ class Results:
     ends: array[int]
     data: bytes | memoryview
     rows: tuple[Row, ...] = ()
-    witnesses: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    witnesses: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict)
     last: bool = False
 
 
@@ -436,7 +437,6 @@ class JudgedKind(enum.StrEnum):
     NOTE_LOSS = "note_loss"
     NOTE_FAILED_ATTEMPT = "note_failed_attempt"
     NOTE_GIVING_UP = "note_giving_up"
-    BEGIN_ANEW = "begin_anew"
 
 
 @attrs.frozen

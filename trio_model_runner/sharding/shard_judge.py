@@ -1,9 +1,9 @@
-"""The judge in a shard: it counts what its own models need, and passes everything on to the driver's.
+"""The judge in a shard: it keeps what its own actors need, and passes everything on to the driver's.
 
-A shard sees only its own models. So it can't say whether a request was good, or whether a model is alone with
-its trouble, and it reports nobody. But its actors need to know at once whether a node is still busy, and how
-many calls a model sits out. That is what the ordinary `Judge` counts here. The driver has the last word, and
-corrects the number of timeouts where it counts others (`StandingCorrected`).
+A shard sees only its own models. So it can't say whether a request was good, or whether a model is alone
+with its trouble: it counts nothing, and reports nobody. But its actors need to know at once whether a node is
+still busy, and how many calls a model sits out. The first is what the ordinary `Judge` keeps here. For the
+second, the driver says how many timeouts it counts (`StandingCorrected`).
 
 Everything that a model's conduct tells the judge goes through `ForwardingJudge`. Successes that change
 nothing do not: an actor notes them by itself, and `RoundEvidence.witness` names one of them.
@@ -11,17 +11,16 @@ nothing do not: an actor notes them by itself, and `RoundEvidence.witness` names
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import attrs
-import trio
 
 from ..model.policy import (
     NEVER,
+    Incident,
     Judge,
     Limits,
     Outcome,
@@ -30,6 +29,7 @@ from ..model.policy import (
     RoundEvidence,
     succeeded,
 )
+from ..model.policy.counting import Counting
 from .messages import Judged, JudgedKind, StandingCorrected, StandingTimes
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class ForwardedEvidence(RoundEvidence):
 
 
 class ForwardingJudge(Judge):
-    """Counts what the models of one shard do, and tells the driver.
+    """Tells the driver's judge what the models of one shard do.
 
     Args:
         limits: see `Judge`.
@@ -74,9 +74,10 @@ class ForwardingJudge(Judge):
         forward: Callable[[Judged], None],
     ) -> None:
         super().__init__(limits=limits, health=health, enabled=False, gateway=gateway)
+        self._counting = _NoCounting(limits, self.reports)
+        self._longest_rest = health.mass_window
         self._number_of = number_of
         self._forward = forward
-        self._within = False
         self._overruns: WeakKeyDictionary[Overrun, int] = WeakKeyDictionary()
         self._overruns_told = 0
 
@@ -102,17 +103,19 @@ class ForwardingJudge(Judge):
             judged=judged,
         )
 
-    def correct(self, record: Record, correction: StandingCorrected) -> None:
-        """The driver counts other timeouts of a model. The next success is told again."""
+    def correct(self, record: Record, correction: StandingCorrected, now: float) -> None:
+        """The driver counts so many timeouts of a model. The next success is told again."""
         standing = record.standing(correction.method)
+        is_more = correction.timeouts > standing.timeouts
         standing.timeouts = correction.timeouts
         if not correction.timeouts:
             standing.sitting_out = 0
-        record.no_news.pop((Outcome.SUCCEEDED, correction.method), None)
+        elif is_more and record.overrun is None:  # the node was through before the driver had counted
+            standing.begin_sitting_out(now, self._limits.timeouts, self._longest_rest)
+        record.expect_news(correction.method)
 
-    def times(self) -> list[StandingTimes]:
+    def times(self, now: float) -> list[StandingTimes]:
         """When each model was called, and succeeded: what the driver was not told at each success."""
-        now = trio.current_time()
         return [
             StandingTimes(
                 number,
@@ -143,8 +146,7 @@ class ForwardingJudge(Judge):
         of_round = evidence if isinstance(evidence, ForwardedEvidence) else None
         if of_round is not None and of_round.judged and succeeded(outcome):
             return
-        with self._inner():
-            super().note(record, evidence, outcome, began=began, now=now, detail=detail, overrun=overrun)
+        super().note(record, evidence, outcome, began=began, now=now, detail=detail, overrun=overrun)
         method = "" if evidence is self.setups else evidence.form.method
         self._pass_on(
             JudgedKind.NOTE,
@@ -162,32 +164,27 @@ class ForwardingJudge(Judge):
 
     def note_setup(self, record: Record, *, created: bool, now: float) -> None:
         """See `Judge.note_setup`."""
-        with self._inner():
-            super().note_setup(record, created=created, now=now)
+        super().note_setup(record, created=created, now=now)
         self._pass_on(JudgedKind.NOTE_SETUP, record, now, flags=_flags(created=created))
 
     def note_way(self, record: Record, overrun: Overrun, *, good: bool, now: float) -> None:
         """See `Judge.note_way`. What is known already is not told again."""
         is_news = overrun.way_was_good is None
-        with self._inner():
-            super().note_way(record, overrun, good=good, now=now)
+        super().note_way(record, overrun, good=good, now=now)
         if is_news:
             flags = _flags(good=good)
             self._pass_on(JudgedKind.NOTE_WAY, record, now, overrun.method, overrun, flags=flags)
 
     def note_still_busy(self, record: Record, overrun: Overrun, *, seen_at: float, now: float) -> None:
         """See `Judge.note_still_busy`. It is told only if a window has ended, since else nothing counts."""
-        ended = sum(end <= seen_at for end in overrun.window_ends)
-        with self._inner():
-            super().note_still_busy(record, overrun, seen_at=seen_at, now=now)
+        ended = overrun.close_windows(seen_at)
         if ended:
             self._pass_on(JudgedKind.NOTE_STILL_BUSY, record, now, overrun.method, overrun, windows=ended)
 
     def note_through(self, record: Record, now: float) -> None:
         """See `Judge.note_through`."""
         overrun = record.overrun
-        with self._inner():
-            super().note_through(record, now)
+        super().note_through(record, now)
         if overrun is not None:
             self._pass_on(JudgedKind.NOTE_THROUGH, record, now, overrun.method, overrun)
 
@@ -195,36 +192,20 @@ class ForwardingJudge(Judge):
         self, record: Record, *, stood: float, peaceful: bool, now: float, silent: bool = False
     ) -> None:
         """See `Judge.note_loss`."""
-        with self._inner():
-            super().note_loss(record, stood=stood, peaceful=peaceful, now=now, silent=silent)
+        super().note_loss(record, stood=stood, peaceful=peaceful, now=now, silent=silent)
         self._pass_on(
             JudgedKind.NOTE_LOSS, record, now, stood=stood, flags=_flags(peaceful=peaceful, silent=silent)
         )
 
     def note_failed_attempt(self, record: Record, *, began: float, now: float) -> None:
         """See `Judge.note_failed_attempt`."""
-        with self._inner():
-            super().note_failed_attempt(record, began=began, now=now)
+        super().note_failed_attempt(record, began=began, now=now)
         self._pass_on(JudgedKind.NOTE_FAILED_ATTEMPT, record, now, began=now - began)
 
     def note_giving_up(self, record: Record, outcome: Outcome, *, now: float, detail: str) -> None:
         """See `Judge.note_giving_up`."""
-        with self._inner():
-            super().note_giving_up(record, outcome, now=now, detail=detail)
+        super().note_giving_up(record, outcome, now=now, detail=detail)
         self._pass_on(JudgedKind.NOTE_GIVING_UP, record, now, outcome=outcome, detail=detail)
-
-    def begin_anew(self, record: Record) -> None:
-        """See `Judge.begin_anew`. The driver knows: it was the driver that said so."""
-        super().begin_anew(record)
-
-    @contextlib.contextmanager
-    def _inner(self) -> Iterator[None]:
-        """What the ordinary judge tells itself meanwhile is not passed on: the driver's does the same."""
-        outer, self._within = self._within, True
-        try:
-            yield
-        finally:
-            self._within = outer
 
     def _pass_on(
         self,
@@ -235,7 +216,7 @@ class ForwardingJudge(Judge):
         overrun: Overrun | None = None,
         **more: object,
     ) -> None:
-        number = None if self._within else self._number_of(record.key)
+        number = self._number_of(record.key)
         if number is None:
             return
         standing = record.standings.get(counted)
@@ -258,6 +239,16 @@ class ForwardingJudge(Judge):
             "overrun_timeout": overrun.timeout,
             "overrun_counts_from": now - overrun.counts_from,
         }
+
+
+class _NoCounting(Counting):
+    """Counts nothing: the driver does."""
+
+    def count_if_certain(self, incident: Incident, now: float) -> None:
+        """See `Counting.count_if_certain`."""
+
+    def become_due(self, *_: object, **__: object) -> None:
+        """See `Counting.become_due`."""
 
 
 def _flags(**flags: bool) -> tuple[str, ...]:

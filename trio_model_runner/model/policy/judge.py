@@ -250,6 +250,7 @@ class Judge:
     def hinder(self, record: Record, standing: Standing, began: float, now: float) -> None:
         """A call on a model came to nothing on its side of the line (rule e)."""
         standing.hinder(began)
+        record.expect_news(standing.method)
         if self._limits.escapes(standing, self._health.unserved, now):
             calls = f"{standing.hindered} calls of {standing.method} in {now - standing.hindered_since:.0f} s"
             reason = f"unserved: {calls} came to nothing, while other models answered"
@@ -257,13 +258,13 @@ class Judge:
                 record, standing, FailureCode.CONNECTION_FAILED, reason, now, unserved=True
             )
 
-    def note_witnesses(self, evidence: RoundEvidence, model_ids: Iterable[str], now: float) -> None:
+    def note_witnesses(self, evidence: RoundEvidence, records: Iterable[Record], now: float) -> None:
         """Another process says which models have succeeded with a request: they are witnesses for all."""
         form = evidence.form
-        for model_id in model_ids:
-            evidence.note_success(model_id)
-            form.note((model_id, True))
-            form.succeeded_at = now
+        for record in records:
+            record.standing(form.method).succeeded_at = form.succeeded_at = now
+            evidence.note_success(record.model_id)
+            form.note(record.success_mark)
         self._witness_waiting(evidence, now)
 
     def close(self, evidence: RoundEvidence) -> None:

@@ -191,6 +191,11 @@ class Record:
             found = self.standings[method] = Standing(method)
         return found
 
+    def expect_news(self, method: str) -> None:
+        """Something counts against the model: an outcome of this method, even a success, is news."""
+        for key in [key for key in self.no_news if key[1] == method]:
+            del self.no_news[key]
+
     def note_loss(self, at: float, stood: float = 0.0) -> None:
         """Note when the model was lost, if that is not known of the present absence."""
         if not self.loss_noted:
