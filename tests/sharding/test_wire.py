@@ -73,26 +73,26 @@ STANDINGS = Standings(2, (StandingTimes(1, "predict", 1.0, 2.0, math.inf),))
 
 
 @EACH_KIND
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_every_message_comes_back(kind: Any, data: DataObject) -> None:
     message = data.draw(MESSAGES[kind])
     assert decode(kind, encode(message)) == message
 
 
-@EACH_KIND
-@settings(max_examples=15)
-@given(data=st.data())
+@settings(max_examples=150)
+@given(kind=st.sampled_from(KINDS), data=st.data())
 def test_every_part_of_a_message_is_none(kind: Any, data: DataObject) -> None:
     encoded = encode(data.draw(MESSAGES[kind]))
     end = data.draw(st.integers(0, len(encoded) - 1))
     assert isinstance(refused_or_read(kind, encoded[:end]), WireError)
-    assert isinstance(refused_or_read(kind, encoded + b"\0"), WireError)
+    longer = refused_or_read(kind, encoded + b"\0")
+    assert isinstance(longer, WireError)
+    assert len(str(longer)) < 200
 
 
-@EACH_KIND
-@settings(max_examples=30)
-@given(data=st.data())
+@settings(max_examples=250)
+@given(kind=st.sampled_from(KINDS), data=st.data())
 def test_changed_bytes_are_a_message_or_refused(kind: Any, data: DataObject) -> None:
     encoded = bytearray(encode(data.draw(MESSAGES[kind])))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -102,9 +102,8 @@ def test_changed_bytes_are_a_message_or_refused(kind: Any, data: DataObject) -> 
     refused_or_read(kind, bytes(encoded))
 
 
-@EACH_KIND
-@settings(max_examples=30)
-@given(data=st.data())
+@settings(max_examples=250)
+@given(kind=st.sampled_from(KINDS), data=st.data())
 def test_changed_json_is_a_message_or_refused(kind: Any, data: DataObject) -> None:
     number, told, rest = parts_of(data.draw(MESSAGES[kind]))
     place: Any = told
@@ -372,6 +371,7 @@ def test_standings_that_do_not_fit_are_refused(data: bytes) -> None:
         attrs.evolve(BEGIN, seconds=math.nan),
         attrs.evolve(BEGIN, members=array("I", bytes(4 * 1_000_001))),
         RoundCut(1, math.nan, ""),
+        Standings(1, (StandingTimes(2**32, "predict", 1.0, 1.0, 1.0),)),
         attrs.evolve(HELLO, config={"path": object()}),
         attrs.evolve(HELLO, config={"number": math.inf}),
         ARGUMENTS,

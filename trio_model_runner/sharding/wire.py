@@ -212,7 +212,10 @@ def _encode_standings(told: Standings) -> bytes:
 
 
 def _column_of(code: str, values: list[Any]) -> bytes:
-    return column(array(code, values), code, len(values))
+    try:
+        return column(array(code, values), code, len(values))
+    except OverflowError as error:
+        raise WireError(f"Standings: {error}") from None
 
 
 def decode_from_driver(data: Bytes) -> FromDriver:
