@@ -208,6 +208,7 @@ JUDGED = Judged(JudgedKind.NOTE, 1)
         (forged(0x0C, b"[" * 257 + b"]" * 257), r"Leave: has JSON that is nested too deeply"),
         (forged(0x0C, b"[" * 10**6), r"Leave: has JSON that is nested too deeply"),
         (forged(0x0C, b"[" + b"{}," * 400_000 + b"{}]"), r"Leave: has JSON that can't be read: .* more than"),
+        (forged(0x0C, b"[" + b"1," * 600_000 + b"1]"), r"Leave: has JSON that can't be read: .* more than"),
         (encode(Leave())[:4], r"at least 5 bytes, got 4"),
         (encode(Leave()) + b"x", r"Leave: has 1 bytes too many"),
         (b"\x0c\xff\xff\xff\xff{}", r"Leave: ends 4294967293 bytes too soon"),
@@ -313,7 +314,7 @@ def round_with(members: bytes, seconds: float = 1.0, count: int | None = None) -
         round_with(b"1234", count=0),
         round_with(b"1234", count=2),
         round_with(b"", count=2**32 - 1),
-        round_with(bytes(4 * 1_000_001)),
+        round_with(array("I", range(1_000_001)).tobytes()),
     ],
 )
 def test_rounds_whose_members_do_not_fit_are_refused(data: bytes) -> None:
@@ -326,8 +327,9 @@ def test_rounds_whose_members_do_not_fit_are_refused(data: bytes) -> None:
     [
         {"positional": [[6, 4]], "keyword": []},
         {"positional": [[6, 12]], "keyword": [], "shape": ""},
-        {"positional": [[6, -1]], "keyword": [], "shape": ""},
-        {"positional": [[6, True]], "keyword": [], "shape": ""},
+        {"positional": [[6, -1], [6, 1]], "keyword": [], "shape": ""},
+        {"positional": [[6, 10], [6, True]], "keyword": [], "shape": ""},
+        {"positional": [[6, 11.0]], "keyword": [], "shape": ""},
         {"positional": [[7, 11]], "keyword": [], "shape": ""},
         {"positional": [[[], 11]], "keyword": [], "shape": ""},
         {"positional": [[True, 11]], "keyword": [], "shape": ""},
