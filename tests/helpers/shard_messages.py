@@ -42,11 +42,7 @@ SECONDS = st.floats(0, 1e9) | st.just(math.inf)
 AGES = st.floats(allow_nan=False)
 ENCODED = st.builds(Encoded, st.sampled_from(DataType), st.binary(max_size=40))
 JSON: SearchStrategy[Any] = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, width=32)
-    | TEXTS,
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(-1e99, 1e99) | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )
