@@ -249,6 +249,20 @@ async def test_what_it_logs_is_said_and_nothing_of_others(
         assert len(driver.of(Logged)) == 1
 
 
+async def test_a_message_that_cant_be_sent_is_a_bug_that_is_said(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driving({"a": Model}) as (_, driver):
+        await driver.ready("a")
+        monkeypatch.setattr(
+            "trio_model_runner.sharding.shard_supervisor.MembersAsked", lambda _: Logged(0, "", 7)
+        )  # type: ignore[arg-type]
+        driver.say(AskMembers(1, 1.0))
+        with trio.fail_after(10):
+            await driver.ended.wait()
+        assert "WireError" in str(driver.of(Ended)[0].error)
+
+
 async def test_a_slow_way_delays_no_renewal_and_loses_no_result(autojump_clock: object) -> None:
     sent: list[Any] = []
 

@@ -49,7 +49,7 @@ async def test_a_round_gives_what_came_and_who_is_a_witness(autojump_clock: obje
         shape = arguments_to_wire(arguments).shape
         witnesses = {name for batch in batches for name in batch.witnesses.get(shape, ())}
         assert len(witnesses) == 2
-        assert witnesses < {"a", "b", "c"}
+        assert witnesses < {1, 2, 3}
 
 
 async def test_each_failure_has_its_row(autojump_clock: object) -> None:

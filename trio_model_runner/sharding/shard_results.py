@@ -80,8 +80,8 @@ class Collected:
         self._judged = begin.judged
         self._missing = dict.fromkeys(begin.members)
         self._results: list[_Result] = []
-        self._witnesses: dict[str, tuple[str, ...]] = {}  # by shape
-        self._new_witnesses: dict[str, tuple[str, ...]] = {}
+        self._witnesses: dict[str, tuple[int, ...]] = {}  # by shape
+        self._new_witnesses: dict[str, tuple[int, ...]] = {}
         self._ended = False
         self._tell = tell
 
@@ -110,7 +110,7 @@ class Collected:
         if result.status is Status.SUCCESS:
             value = NOTHING if value is None else value  # as after a reset
             if shape is not None:
-                self._note_witness(shape, result.model.model_id)
+                self._note_witness(shape, self.numbers[result.model])
         row = None
         if result.detail or error is not None or mistake or result.status is not Status.SUCCESS:
             row = Row(
@@ -177,10 +177,10 @@ class Collected:
         messages[-1] = attrs.evolve(messages[-1], witnesses=witnesses, last=self._ended)
         return messages
 
-    def _note_witness(self, shape: str, model_id: str) -> None:
+    def _note_witness(self, shape: str, number: int) -> None:
         known = self._witnesses.get(shape, ())
         if len(known) < _WITNESSES:
-            self._witnesses[shape] = self._new_witnesses[shape] = (*known, model_id)
+            self._witnesses[shape] = self._new_witnesses[shape] = (*known, number)
 
     def _columns(self, results: Sequence[_Result]) -> Results:
         ends, end = array("Q"), 0

@@ -220,13 +220,13 @@ class ShardSupervisor:
 
     def answer_standings(self, question: AskStandings) -> None:
         """Say when each model was called, and succeeded."""
-        self._say(Standings(question.question, tuple(self.judge.times())))
+        self._say(Standings(question.question, tuple(self.judge.times(trio.current_time()))))
 
     def correct_standing(self, correction: StandingCorrected) -> None:
         """Take over how many timeouts the driver counts."""
         actor = self.actor(correction.number)
         if actor is not None:
-            self.judge.correct(actor.conduct.record, correction)
+            self.judge.correct(actor.conduct.record, correction, trio.current_time())
 
     # The shard's own life.
 
