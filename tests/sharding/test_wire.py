@@ -194,7 +194,7 @@ JUDGED = Judged(JudgedKind.NOTE, 1)
         (changed(BEGIN, members=[1]), r"RoundBegin: has no field 'members'"),
         (changed(BEGIN, arguments=...), r"RoundBegin: has no arguments"),
         (changed(ArgumentsGiven(1, 1), arguments=[]), r"ArgumentsGiven: has arguments that are not"),
-        (changed(RESULTS, witnesses={"s": "id"}), r"Results.witnesses: must be a list"),
+        (changed(RESULTS, witnesses={"s": "12"}), r"Results.witnesses: must be a list"),
         (changed(RESULTS, last=None), r"Results.last"),
         (forged(0x0C, b'{"a":1,"a":1}'), r"Leave: has JSON with a key that comes twice"),
         (forged(0x0C, b"{} {}"), r"Leave: has JSON that can't be read"),
