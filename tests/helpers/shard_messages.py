@@ -85,6 +85,8 @@ OF_TYPES: Mapping[str, SearchStrategy[Any]] = {
     "array[int]": MEMBERS,
     "Mapping[str, Any]": OBJECTS,
     "Mapping[str, Any] | None": st.none() | OBJECTS,
+    "Mapping[str, tuple[str, ...]]": st.dictionaries(TEXTS, st.lists(TEXTS, max_size=2).map(tuple)),
+    "Mapping[str, tuple[int, ...]]": st.dictionaries(TEXTS, st.lists(NUMBERS, max_size=2).map(tuple)),
     "JoinReason": st.sampled_from(JoinReason),
     "ModelState": st.sampled_from(ModelState),
     "Outcome | None": st.none() | st.sampled_from(Outcome),
@@ -127,7 +129,7 @@ def results(draw: DrawFn) -> Results:
         ends=ends,
         data=data,
         rows=tuple(attrs.evolve(draw(built(Row)), position=each) for each in positions),
-        witnesses=draw(st.dictionaries(TEXTS, st.lists(TEXTS, max_size=2).map(tuple), max_size=2)),
+        witnesses=draw(strategy(attrs.fields(Results).witnesses)),
         last=draw(st.booleans()),
     )
 

@@ -73,26 +73,26 @@ STANDINGS = Standings(2, (StandingTimes(1, "predict", 1.0, 2.0, math.inf),))
 
 
 @EACH_KIND
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_every_message_comes_back(kind: Any, data: DataObject) -> None:
     message = data.draw(MESSAGES[kind])
     assert decode(kind, encode(message)) == message
 
 
-@EACH_KIND
-@settings(max_examples=15)
-@given(data=st.data())
+@settings(max_examples=150)
+@given(kind=st.sampled_from(KINDS), data=st.data())
 def test_every_part_of_a_message_is_none(kind: Any, data: DataObject) -> None:
     encoded = encode(data.draw(MESSAGES[kind]))
     end = data.draw(st.integers(0, len(encoded) - 1))
     assert isinstance(refused_or_read(kind, encoded[:end]), WireError)
-    assert isinstance(refused_or_read(kind, encoded + b"\0"), WireError)
+    longer = refused_or_read(kind, encoded + b"\0")
+    assert isinstance(longer, WireError)
+    assert len(str(longer)) < 200
 
 
-@EACH_KIND
-@settings(max_examples=30)
-@given(data=st.data())
+@settings(max_examples=250)
+@given(kind=st.sampled_from(KINDS), data=st.data())
 def test_changed_bytes_are_a_message_or_refused(kind: Any, data: DataObject) -> None:
     encoded = bytearray(encode(data.draw(MESSAGES[kind])))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -102,9 +102,8 @@ def test_changed_bytes_are_a_message_or_refused(kind: Any, data: DataObject) -> 
     refused_or_read(kind, bytes(encoded))
 
 
-@EACH_KIND
-@settings(max_examples=30)
-@given(data=st.data())
+@settings(max_examples=250)
+@given(kind=st.sampled_from(KINDS), data=st.data())
 def test_changed_json_is_a_message_or_refused(kind: Any, data: DataObject) -> None:
     number, told, rest = parts_of(data.draw(MESSAGES[kind]))
     place: Any = told
@@ -195,7 +194,7 @@ JUDGED = Judged(JudgedKind.NOTE, 1)
         (changed(BEGIN, members=[1]), r"RoundBegin: has no field 'members'"),
         (changed(BEGIN, arguments=...), r"RoundBegin: has no arguments"),
         (changed(ArgumentsGiven(1, 1), arguments=[]), r"ArgumentsGiven: has arguments that are not"),
-        (changed(RESULTS, witnesses={"s": "id"}), r"Results.witnesses: must be a list"),
+        (changed(RESULTS, witnesses={"s": "12"}), r"Results.witnesses: must be a list"),
         (changed(RESULTS, last=None), r"Results.last"),
         (forged(0x0C, b'{"a":1,"a":1}'), r"Leave: has JSON with a key that comes twice"),
         (forged(0x0C, b"{} {}"), r"Leave: has JSON that can't be read"),
@@ -209,6 +208,7 @@ JUDGED = Judged(JudgedKind.NOTE, 1)
         (forged(0x0C, b"[" * 257 + b"]" * 257), r"Leave: has JSON that is nested too deeply"),
         (forged(0x0C, b"[" * 10**6), r"Leave: has JSON that is nested too deeply"),
         (forged(0x0C, b"[" + b"{}," * 400_000 + b"{}]"), r"Leave: has JSON that can't be read: .* more than"),
+        (forged(0x0C, b"[" + b"1," * 600_000 + b"1]"), r"Leave: has JSON that can't be read: .* more than"),
         (encode(Leave())[:4], r"at least 5 bytes, got 4"),
         (encode(Leave()) + b"x", r"Leave: has 1 bytes too many"),
         (b"\x0c\xff\xff\xff\xff{}", r"Leave: ends 4294967293 bytes too soon"),
@@ -314,7 +314,7 @@ def round_with(members: bytes, seconds: float = 1.0, count: int | None = None) -
         round_with(b"1234", count=0),
         round_with(b"1234", count=2),
         round_with(b"", count=2**32 - 1),
-        round_with(bytes(4 * 1_000_001)),
+        round_with(array("I", range(1_000_001)).tobytes()),
     ],
 )
 def test_rounds_whose_members_do_not_fit_are_refused(data: bytes) -> None:
@@ -327,8 +327,9 @@ def test_rounds_whose_members_do_not_fit_are_refused(data: bytes) -> None:
     [
         {"positional": [[6, 4]], "keyword": []},
         {"positional": [[6, 12]], "keyword": [], "shape": ""},
-        {"positional": [[6, -1]], "keyword": [], "shape": ""},
-        {"positional": [[6, True]], "keyword": [], "shape": ""},
+        {"positional": [[6, -1], [6, 1]], "keyword": [], "shape": ""},
+        {"positional": [[6, 10], [6, True]], "keyword": [], "shape": ""},
+        {"positional": [[6, 11.0]], "keyword": [], "shape": ""},
         {"positional": [[7, 11]], "keyword": [], "shape": ""},
         {"positional": [[[], 11]], "keyword": [], "shape": ""},
         {"positional": [[True, 11]], "keyword": [], "shape": ""},
@@ -372,6 +373,7 @@ def test_standings_that_do_not_fit_are_refused(data: bytes) -> None:
         attrs.evolve(BEGIN, seconds=math.nan),
         attrs.evolve(BEGIN, members=array("I", bytes(4 * 1_000_001))),
         RoundCut(1, math.nan, ""),
+        Standings(1, (StandingTimes(2**32, "predict", 1.0, 1.0, 1.0),)),
         attrs.evolve(HELLO, config={"path": object()}),
         attrs.evolve(HELLO, config={"number": math.inf}),
         ARGUMENTS,

@@ -81,7 +81,9 @@ def test_two_shapes_are_equal_exactly_if_their_texts_are(one: Arguments, other: 
 
 
 def test_the_order_of_keywords_makes_no_other_shape() -> None:
-    assert arguments_to_wire(Arguments(a=1, b="")).shape == arguments_to_wire(Arguments(b="", a=2)).shape
+    keywords = dict.fromkeys(map(str, range(100)), 1)
+    one, other = Arguments(**keywords), Arguments(**dict(reversed(keywords.items())))
+    assert arguments_to_wire(one).shape == arguments_to_wire(other).shape
 
 
 def test_types_with_the_same_name_are_told_apart() -> None:
@@ -114,6 +116,24 @@ def test_services_come_back_and_ask_the_same(service: NodeService) -> None:
     assert back == service
     assert back.instance_name == service.instance_name
     assert b"".join(back.setup_request().message) == b"".join(service.setup_request().message)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"keyword": [["x", "INT", "AAAAAAAAAAA="], ["x", "INT", "AAAAAAAAAAA="]]},
+        {"positional": [["INT", "AAAA!AAAAAAA="]]},
+        {"positional": [["NUMBER", "AAAAAAAAAAA="]]},
+        {"positional": [[2, "AAAAAAAAAAA="]]},
+        {"class_name": "no class"},
+        {"more": 1},
+        {"": 1},
+    ],
+)
+def test_what_is_no_service_is_refused(fields: dict[str, Any]) -> None:
+    plain = service_to_wire(DynamicSubclassService("crunch.Model"))
+    with pytest.raises(WireError, match=r"^service: "):
+        service_from_wire({**plain, **fields})
 
 
 @attrs.frozen
@@ -155,6 +175,10 @@ def changed(plain: Any, data: DataObject) -> Any:
 def read_or_refused(read: Any, plain: Any, *errors: type[Exception]) -> None:
     with contextlib.suppress(*errors):
         read(plain)
+
+
+class OwnNetwork(TCPNetwork):
+    pass
 
 
 SECONDS = st.floats(0.001, 1000) | st.just(math.inf)
@@ -251,7 +275,10 @@ def test_a_relative_path_is_the_drivers(tmp_path: Path, monkeypatch: pytest.Monk
     GatewayMode().write_credentials(tmp_path)
     monkeypatch.chdir(tmp_path)
     config = ClusterConfig("bird-game", credentials=GatewayCredentials.from_directory("."))
-    assert config_to_wire(config)["credentials"]["key_path"] == str(tmp_path / "key.pem")
+    plain = config_to_wire(config)
+    assert plain["credentials"]["key_path"] == str(tmp_path / "key.pem")
+    with pytest.raises(WireError, match="absolute"):
+        config_from_wire({**plain, "credentials": {"mode": "gateway", "key_path": "key.pem"}})
 
 
 @pytest.mark.parametrize(
@@ -260,6 +287,7 @@ def test_a_relative_path_is_the_drivers(tmp_path: Path, monkeypatch: pytest.Monk
         ({"credentials": "a key"}, ["credentials: shards load them from files, and a key that"]),
         ({"credentials": "an SSL context"}, ["credentials: shards load them from files, and an SSL context"]),
         ({"network": MemoryNetwork()}, ["network: shards connect by TCP alone, and a MemoryNetwork"]),
+        ({"network": OwnNetwork()}, ["network: shards connect by TCP alone, and a OwnNetwork"]),
         ({"network": UnixNetwork("/x")}, ["network: shards connect by TCP alone"]),
         ({"network": MemoryNetwork(), "credentials": "a key"}, ["credentials: ", "network: "]),
     ],

@@ -22,6 +22,7 @@ from ..text import quoted
 from .bringing_up import BringUpError, connect, greet, prove, set_up
 from .lifecycle import Event, JoinReason, Step
 from .policy import Fact, outcome_of_distrust, outcome_of_fact
+from .supervisor import JoinFailedElsewhere
 
 if TYPE_CHECKING:
     from ..services.base import NodeService
@@ -259,9 +260,9 @@ class Steps:
         except Exception as error:  # the coordinator's code: any error keeps just this model out
             if not node.connection.accepts_calls:
                 raise CallInterrupted(node.connection.loss or "it has ended") from error
-            logger.error(
-                "on_join raised, so model %s stays out", quoted(self._model.model_id), exc_info=error
-            )
+            if not isinstance(error, JoinFailedElsewhere):
+                name = quoted(self._model.model_id)
+                logger.error("on_join raised, so model %s stays out", name, exc_info=error)
             outcome = outcome_of_fact(Fact.COORDINATORS_CODE_RAISED)
             raise BringUpError(outcome, f"on_join: {error!r}", error) from error
 

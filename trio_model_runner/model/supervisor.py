@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from .policy import Judge
     from .round_spec import CallOptions
 
-__all__ = ["Supervisor"]
+__all__ = ["JoinFailedElsewhere", "Supervisor"]
+
+
+class JoinFailedElsewhere(Exception):
+    """`on_join` raised in another process, which has logged that. This has the text of its exception."""
 
 
 class Supervisor(Protocol):

@@ -5,6 +5,8 @@ in use, runs `on_join`, judges and reports. A shard has connections to a part of
 on them. The driver is an ordinary `cluster.fleet.Fleet` whose actors are elsewhere, and a shard runs ordinary
 actors without an orchestrator; between them are small messages. Nothing here may know gRPC.
 
-Read in this order: `messages` has all that driver and shards say to each other, and `wire` the bytes of it.
+Read in this order: `messages` has all that driver and shards say to each other, and `wire` the bytes of it:
+`wire_fields` has its small fields, `wire_columns` what is large or many, and `wire_json` is strict JSON.
+`wire_values` makes plain values of services, settings and arguments, for these messages.
 `engine` is what launches shards. `lease` says until when a shard may call its models.
 """

@@ -24,6 +24,7 @@ from ..model.node_resources import NodeResources
 from ..signal import Signal
 from ..text import named_error
 from ..workers import clock_jumps, run_in_worker
+from .engine import ShardLost
 from .lease import HeldLease, boot_time
 from .messages import (
     VERSION,
@@ -219,10 +220,13 @@ class _Shard:
     @enable_ki_protection
     async def _send(self) -> None:
         with self._sending:
-            try:
-                await self._outbox.run()
-            except Exception as error:
-                self._lose_way(error)
+            while not self._outbox.closed:
+                try:
+                    await self._outbox.run()
+                except ShardLost as error:
+                    self._lose_way(error)
+                except Exception as error:
+                    self._crash(error)
 
     def start_soon(self, part: Callable[[], Awaitable[object]]) -> None:
         """Run a part; see `shard_supervisor.Starter`."""

@@ -17,6 +17,8 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..signal import Signal
+from ..text import named_error
+from .engine import ShardLost
 from .messages import FromShard, Logged
 from .wire import encode
 
@@ -32,6 +34,9 @@ class Outbox:
 
     Args:
         send: sends the bytes of one message.
+
+    Attributes:
+        closed: nothing more can be sent.
     """
 
     def __init__(self, send: Callable[[bytes], Awaitable[None]]) -> None:
@@ -41,7 +46,7 @@ class Outbox:
         self._log: deque[Logged] = deque()
         self._dropped = 0
         self._sending = False
-        self._closed = False
+        self.closed = False
         self._changed = Signal()
         self._emptied = Signal()
 
@@ -68,12 +73,12 @@ class Outbox:
 
     def close(self) -> None:
         """Nothing more can be sent."""
-        self._closed = True
+        self.closed = True
         self._emptied.send()
 
     async def flush(self) -> None:
         """Wait until everything is sent, or nothing more can be."""
-        await self._emptied.wait_until(lambda: self._closed or not (self._sending or self._has_work()))
+        await self._emptied.wait_until(lambda: self.closed or not (self._sending or self._has_work()))
         await trio.lowlevel.checkpoint()
 
     @enable_ki_protection
@@ -81,14 +86,20 @@ class Outbox:
         """Send, until cancelled.
 
         Raises:
-            Exception: whatever `send` raises: the way is lost.
+            ShardLost: `send` has raised.
+            WireError: a message could not be sent, and is left out. It is a bug. This may be run again.
         """
         while True:
             await self._changed.wait_until(self._has_work)
+            message = encode(self._next())
             self._sending = True
-            await self._send(encode(self._next()))
-            self._sending = False
-            self._emptied.send()
+            try:
+                await self._send(message)
+            except Exception as error:
+                raise ShardLost(named_error(error)) from error
+            finally:
+                self._sending = False
+                self._emptied.send()
 
     def _has_work(self) -> bool:
         return bool(self._urgent or self._messages or self._log or self._dropped)

@@ -21,6 +21,7 @@ from trio.lowlevel import enable_ki_protection
 from ..model.actor import ModelActor
 from ..model.lifecycle import JoinReason
 from ..model.policy import Limits
+from ..model.supervisor import JoinFailedElsewhere
 from ..security import GatewayCredentials
 from ..signal import Signal
 from ..values.results import ModelState
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from ..values.data import Arguments
     from ..values.results import PredictResult
 
-__all__ = ["OnJoinFailed", "ShardSupervisor", "Starter"]
+__all__ = ["ShardSupervisor", "Starter"]
 
 
 _COMMANDS: Final[Mapping[Verb, Callable[[ModelActor, Command], None]]] = {
@@ -65,10 +66,6 @@ _COMMANDS: Final[Mapping[Verb, Callable[[ModelActor, Command], None]]] = {
 
 _ANSWERED: Final = frozenset({Verb.RECOVER, Verb.REVIVE, Verb.MOVE, Verb.LET_GO})
 """The driver changes the state at once where it says these, and waits for what the actor says after that."""
-
-
-class OnJoinFailed(Exception):
-    """The driver's `on_join` raised. The exception itself stays there; this has its text."""
 
 
 class Starter(Protocol):
@@ -279,7 +276,7 @@ class ShardSupervisor:
         finally:
             self._joins.pop(join_id, None)
         if join.error is not None:
-            raise OnJoinFailed(join.error)
+            raise JoinFailedElsewhere(join.error)
 
     def state_changed(self, model: ModelRunner, previous: ModelState) -> None:
         """See `Supervisor.state_changed`."""

@@ -94,8 +94,6 @@ _ROUND_COLUMNS: Final = frozenset({"seconds", "members", "arguments"})
 _RESULT_COLUMNS: Final = frozenset(
     {"members", "statuses", "sent", "elapsed", "data_types", "ends", "data", "rows"}
 )
-_RESULT_BYTES: Final = 4 + 1 + 1 + 8 + 1 + 8
-_STANDING_BYTES: Final = 4 + 4 + 8 + 8 + 8
 
 _NO_ANSWER: Final = 0xFF
 _STATUSES: Final = bytes(range(len(Status)))
@@ -212,7 +210,10 @@ def _encode_standings(told: Standings) -> bytes:
 
 
 def _column_of(code: str, values: list[Any]) -> bytes:
-    return column(array(code, values), code, len(values))
+    try:
+        return column(array(code, values), code, len(values))
+    except OverflowError as error:
+        raise WireError(f"Standings: {error}") from None
 
 
 def decode_from_driver(data: Bytes) -> FromDriver:
@@ -279,7 +280,7 @@ def _read_round(told: dict[str, Any], columns: Columns) -> RoundBegin:
     (seconds,) = _SECONDS.unpack(columns.take(_SECONDS.size))
     if not seconds >= 0.0:
         raise WireError(f"RoundBegin.seconds: must be a number >= 0, got {seconds}")
-    count = columns.count(4)
+    count = columns.count()
     members = columns.take_column("I", count)
     check_each_once(members)
     arguments = read_arguments(_required(told, "arguments"), columns)
@@ -298,7 +299,7 @@ def _required(told: dict[str, Any], name: str) -> Any:
 
 
 def _read_results(told: dict[str, Any], columns: Columns) -> Results:
-    count = columns.count(_RESULT_BYTES)
+    count = columns.count()
     members = columns.take_column("I", count)
     statuses = bytes(columns.take(count))
     sent = bytes(columns.take(count))
@@ -374,7 +375,7 @@ _OUTCOMES: Final[Mapping[str | None, Outcome | None]] = {
 
 
 def _read_standings(told: dict[str, Any], columns: Columns) -> Standings:
-    count = columns.count(_STANDING_BYTES)
+    count = columns.count()
     numbers, places = columns.take_column("I", count), columns.take_column("I", count)
     times = [columns.take_column("d", count) for _ in range(3)]
     methods = _required(told, "methods")

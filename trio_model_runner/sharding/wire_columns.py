@@ -1,8 +1,8 @@
 """The large parts of messages: columns of numbers, and the bytes of arguments, behind a message's JSON.
 
 All numbers are little-endian, on machines of both kinds. What is read is checked by operations on whole
-columns, never item by item in Python: a round of thousands of models has thousands of items. A count is
-believed only when there are bytes for it, so no memory is taken for a count alone. This module must not know
+columns, never item by item in Python: a round of thousands of models has thousands of items. No
+memory is taken for a count alone: columns are cut from the bytes that are there. This module must not know
 which message has which columns.
 """
 
@@ -81,18 +81,15 @@ class Columns:
     def __init__(self, rest: memoryview) -> None:
         self._rest = rest
 
-    def count(self, item_bytes: int) -> int:
-        """Take a count of items, for which there are enough bytes.
-
-        Args:
-            item_bytes: how many bytes an item has in all columns.
+    def count(self) -> int:
+        """Take a count of items.
 
         Raises:
-            WireError: there are fewer, or it is more than `MOST_MEMBERS`.
+            WireError: it is more than `MOST_MEMBERS`.
         """
         (count,) = _COUNT.unpack(self.take(_COUNT.size))
-        if count > MOST_MEMBERS or count * item_bytes > len(self._rest):
-            raise WireError(f"says that it has {count} items, in {len(self._rest)} bytes")
+        if count > MOST_MEMBERS:
+            raise WireError(f"says that it has {count} items, more than {MOST_MEMBERS}")
         return int(count)
 
     def take(self, size: int) -> memoryview:

@@ -52,6 +52,7 @@ _REAL: Final[Mapping[str, tuple[float, float]]] = {
     "seconds": (0.0, math.inf),
     "timeout": (0.0, math.inf),
     "stood": (0.0, math.inf),
+    "round_trip": (0.0, math.inf),
     "overrun_timeout": (0.0, math.inf),
 }
 """The smallest and the largest value of a field in seconds. All others may be any number, also infinite."""
@@ -225,14 +226,18 @@ def _write_pairs(pairs: tuple[tuple[bytes, bytes], ...]) -> list[tuple[str, str]
     return [(key.decode("latin-1"), value.decode("latin-1")) for key, value in pairs]
 
 
+def _texts_by_text(value: Any) -> dict[str, tuple[str, ...]]:
+    return {key: _texts(texts) for key, texts in _object(value).items()}
+
+
 def _numbers_by_text(value: Any) -> dict[str, tuple[int, ...]]:
     return {key: _numbers(numbers) for key, numbers in _object(value).items()}
 
 
 def _numbers(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list):
-        raise WireError(f"must be a list, got {type(value).__name__}")
-    return tuple(_whole(MOST, each) for each in value)
+    if type(value) is not list:
+        raise WireError(f"must be a list, got {quoted(value, 40)}")
+    return tuple(_whole(_WHOLE["number"], number) for number in value)
 
 
 def _refuse(_: Any) -> Any:
@@ -251,5 +256,6 @@ _OF_TYPES: Final[Mapping[Any, Read]] = {
     str: _text,
     bool: _flag,
     Mapping[str, Any]: _object,
+    Mapping[str, tuple[str, ...]]: _texts_by_text,
     Mapping[str, tuple[int, ...]]: _numbers_by_text,
 }
