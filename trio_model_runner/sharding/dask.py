@@ -2,15 +2,15 @@
 
 Dask launches, and carries bytes. Each shard is an actor on a worker of its own, as long as there are so many
 (`dask_actor` is what runs there). Messages have numbers, and the actor is asked two questions at a time at
-most: "take these", and "give me what you have", which waits for its answer. Dask has 512 connections for all
-questions of a client, and stalls when they are used up; so there is room for 250 shards.
+most: "take these", and "give me what you have", which waits if there is nothing. Dask has 512 connections for
+all questions of a client, and stalls when they are used up, so this is for 250 shards at most.
 
 Workers must be reachable from here: large messages must not go through the scheduler.
 
-What Dask says of a worker is not taken for truth, since it has called one dead that lived. When questions fail
-for 3 s, or one has no answer for 15 s, the *way* is lost. `Shard.exited` is set only when the actor itself
-says that its shard has ended. A dead worker's never is: whether its process still calls models nobody can
-know, and leases answer that.
+What Dask says of a worker is not taken for truth, since it has called one dead that lived. When questions
+fail for 3 s, or one has no answer for 15 s, the *way* is lost. `Shard.exited` is set only when the actor
+itself says that its shard has ended. A dead worker's never is: whether its process still calls models nobody
+can know, and leases answer that.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from importlib import import_module
 from typing import Any, Final
 
 import trio
 
 from ..errors import ConfigError
-from ..groups import first_of, open_nursery_for_body
+from ..groups import first_of, one_by_itself, open_nursery_for_body
 from ..signal import Signal
 from ..text import named_error, readable
 from .asyncio_thread import AsyncioThread, open_asyncio_thread
@@ -39,6 +38,8 @@ __all__ = ["DaskEngine", "DaskShard"]
 _CONNECT_SECONDS: Final = 30.0
 _LAUNCH_SECONDS: Final = 60.0
 """A worker that computes something else with all its threads takes no actor."""
+
+_ABSENCE_EVERY: Final = 1.0
 
 _ANSWER_SECONDS: Final = POLL_SECONDS + 10.0
 _RETRY_SECONDS: Final = 3.0
@@ -66,11 +67,12 @@ class DaskEngine:
 
     def __init__(self, address: str, *, security: Any = None, serve: str = SERVE) -> None:
         try:
-            self._distributed = import_module("distributed")
+            import distributed  # it takes half a second
         except ModuleNotFoundError as error:
             raise ConfigError(
-                "engine: DaskEngine needs distributed, which is not installed: pip install '.[dask]' in a clone"
+                "engine: needs distributed, which is not installed: pip install '.[dask]' in a clone"
             ) from error
+        self._make_client: Any = distributed.Client
         self._address = address
         self._security = security
         self._serve = serve
@@ -98,13 +100,12 @@ class DaskEngine:
                         await self._close_shards()
             finally:
                 self._nursery = None
-                if self._client is not None:
-                    with trio.move_on_after(_CLOSE_SECONDS, shield=True), contextlib.suppress(Exception):
-                        await self._thread.run(self._disconnect)
+                with trio.move_on_after(_CLOSE_SECONDS, shield=True), contextlib.suppress(Exception):
+                    await self._thread.run(self._disconnect)
 
     async def _connect(self, thread: AsyncioThread) -> None:
-        async def connect() -> Any:
-            return await self._distributed.Client(
+        async def connect() -> None:
+            self._client = self._make_client(  # it must be closed even if this is cancelled
                 self._address,
                 security=self._security,
                 asynchronous=True,
@@ -112,15 +113,17 @@ class DaskEngine:
                 direct_to_workers=True,
                 timeout=_CONNECT_SECONDS,
             )
+            await self._client
 
         try:
-            self._client = await thread.run(connect)
+            await thread.run(connect)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise ShardLost(f"no Dask scheduler at {readable(self._address)}: {_said(error)}") from error
 
     async def _disconnect(self) -> None:
         client, self._client = self._client, None
-        await client.close()
+        if client is not None:
+            await client.close()
 
     async def _close_shards(self) -> None:
         async with trio.open_nursery() as closing:
@@ -140,7 +143,11 @@ class DaskEngine:
             with trio.move_on_after(_LAUNCH_SECONDS) as scope:
                 shard.worker = self._place(await self._thread.run(self._workers))
                 self._shards.append(shard)
-                await shard.begin(self._client, self._serve)
+                with one_by_itself():
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(self._notice_absence, shard.worker)
+                        await shard.begin(self._client, self._serve)
+                        nursery.cancel_scope.cancel()
             if scope.cancelled_caught:
                 raise ShardLost(f"no worker has started it within {_LAUNCH_SECONDS:g} s")
             self._nursery.start_soon(shard.run)
@@ -153,6 +160,14 @@ class DaskEngine:
             await shard.aclose()
             raise
         return shard
+
+    async def _notice_absence(self, worker: str) -> None:
+        """Dask would wait for a worker that went away to come back."""
+        assert self._thread is not None
+        while True:
+            await trio.sleep(_ABSENCE_EVERY)
+            if worker not in await self._thread.run(self._workers):
+                raise ShardLost(f"its worker {worker} is gone")
 
     async def _workers(self) -> dict[str, int]:
         workers: dict[str, int] = await self._client.nthreads()

@@ -1,4 +1,4 @@
-"""A shard on a worker of a Dask cluster: an actor of Dask's, and a Trio run in a thread of the worker's process.
+"""A shard on a worker of a Dask cluster: an actor of Dask's, and a Trio run in a thread of the worker.
 
 The driver asks, and the actor answers: `ShardActor.take` brings messages, `ShardActor.give` fetches them and
 waits for some seconds if there are none. At most one question of each kind is under way. All state is in the
@@ -62,7 +62,7 @@ class ShardActor:
         weakref.finalize(self, self._hosted.lose, "the driver has let go of it").atexit = False
 
     async def begin(self) -> str:
-        """Begin, unless it has begun. Returns its name, by which other questions are meant for it alone."""
+        """Begin, unless it has begun. Returns its name, without which no other question is for it."""
         await self._hosted.begin()
         return self._hosted.name
 
@@ -75,7 +75,7 @@ class ShardActor:
         return await self._hosted.ask(name, self._hosted.give, received)
 
     async def end(self, name: str, seconds: float) -> bytes:
-        """Let it end, cancel it after some seconds, and answer when it has ended, or will not; see `Batch`."""
+        """Let it end, cancel it after some seconds, and answer when it has ended; see `Batch`."""
         return await self._hosted.ask(name, self._hosted.end, seconds)
 
 
@@ -185,7 +185,7 @@ class _HostedShard:
             self._questions.cancel_scope.cancel()
 
     async def _notice_silence(self) -> None:
-        while (left := self._asked_last + _SILENCE_SECONDS - trio.current_time()) > 0:
+        while (left := self._asked_last + _SILENCE_SECONDS - trio.current_time()) > 0:  # noqa: ASYNC110
             await trio.sleep(min(left, _SILENCE_SECONDS))
         self._lose("the driver asks no more")
 

@@ -1,7 +1,7 @@
 """Messages with numbers, so that each arrives once and in order, though a batch of them may be sent twice.
 
-`dask` and `dask_actor` have one `Outgoing` and one `Incoming` each; what goes between them is a `Batch`. There
-is no I/O here.
+`dask` and `dask_actor` have one `Outgoing` and one `Incoming` each, and between them go `Batch`es. There is
+no I/O here.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ class Outgoing:
 
     def next_messages(self) -> list[bytes]:
         """The next messages to be sent, from `first` on, without forgetting them."""
-        messages, length = [], 0
+        messages: list[bytes] = []
+        length = 0
         for message in self._messages:
             length += len(message)
             if messages and length > _MOST_BYTES:
