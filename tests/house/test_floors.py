@@ -54,6 +54,7 @@ EXTRAS = {
     "testing": ("testing", "secure"),
     "cli": ("cli", "arrow"),
     "compat": ("compat", "secure"),
+    "sharding": ("dask",),
 }
 """The rooms that import what only extras bring, and their names."""
 

@@ -10,35 +10,48 @@ from pathlib import Path
 
 import pytest
 import trio
+from helpers.dask_cluster import DaskCluster
 from helpers.processes import children
 from helpers.remains import our_tasks
 from helpers.served_shards import SCRIPTED, scripted
 from trio.testing import wait_all_tasks_blocked
 
-from trio_model_runner.sharding import local
+from trio_model_runner.sharding import dask, local
+from trio_model_runner.sharding.dask import DaskEngine
 from trio_model_runner.sharding.engine import Engine, Shard, ShardLost
 from trio_model_runner.sharding.local import LocalEngine
 from trio_model_runner.testing import shard_engine
 from trio_model_runner.testing.shard_engine import InProcessEngine
 
-ENGINES: dict[str, Callable[[], Engine]] = {
-    "local": lambda: LocalEngine(serve=SCRIPTED),
-    "in process": lambda: InProcessEngine(scripted),
-}
+POOLS = ("Trio thread", "Dask-Offload")
+"""Threads that wait for the next who needs one."""
+
+ENGINES = ("local", "in process", "dask")
 
 
 @pytest.fixture(params=ENGINES)
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+def make(request: pytest.FixtureRequest) -> Callable[[], Engine]:
+    """Makes an engine of each kind."""
+    if request.param == "local":
+        return lambda: LocalEngine(serve=SCRIPTED)
+    if request.param == "in process":
+        return lambda: InProcessEngine(scripted)
+    cluster: DaskCluster = request.getfixturevalue("dask_cluster")
+    return lambda: DaskEngine(cluster.address, security=cluster.security, serve=SCRIPTED)
+
+
+@pytest.fixture
+async def engine(make: Callable[[], Engine]) -> AsyncIterator[Engine]:
     """One that runs. After it nothing is left."""
-    async with running(ENGINES[request.param]()) as engine:
+    async with running(make()) as engine:
         yield engine
 
 
 @pytest.fixture(autouse=True)
 def _little_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """For those that don't end by themselves."""
-    monkeypatch.setattr(local, "_END_SECONDS", 0.1)
-    monkeypatch.setattr(shard_engine, "_END_SECONDS", 0.1)
+    for module in (local, shard_engine, dask):
+        monkeypatch.setattr(module, "_END_SECONDS", 0.1)
 
 
 @asynccontextmanager
@@ -54,7 +67,7 @@ def what_is_there() -> dict[str, object]:
     return {
         "processes": children(),
         "descriptors": len([*Path("/proc/self/fd").iterdir()]),
-        "threads": {each for each in threading.enumerate() if "Trio thread" not in each.name},
+        "threads": {each for each in threading.enumerate() if not each.name.startswith(POOLS)},
         "tasks": our_tasks(),
     }
 
@@ -200,19 +213,17 @@ async def test_another_may_take_the_place_of_one_that_lives(engine: Engine) -> N
     assert await second.receive() == b"c"
 
 
-@pytest.mark.parametrize("name", ENGINES)
-async def test_what_was_not_closed_is_closed_in_the_end(name: str) -> None:
-    async with running(ENGINES[name]()) as engine:
+async def test_what_was_not_closed_is_closed_in_the_end(make: Callable[[], Engine]) -> None:
+    async with running(make()) as engine:
         shards = [await engine.launch(index, b"echo a") for index in range(2)]
         shards.append(await engine.launch(2, b"count 3"))
         await shards[2].exited.wait()
     assert all(shard.exited.is_set() for shard in shards)
 
 
-@pytest.mark.parametrize("name", ENGINES)
-async def test_a_cancelled_driver_leaves_nothing(name: str) -> None:
+async def test_a_cancelled_driver_leaves_nothing(make: Callable[[], Engine]) -> None:
     with trio.CancelScope() as scope:
-        async with running(ENGINES[name]()) as engine:
+        async with running(make()) as engine:
             shard = await engine.launch(0, b"deaf")
             await shard.receive()
             scope.cancel()
@@ -221,16 +232,14 @@ async def test_a_cancelled_driver_leaves_nothing(name: str) -> None:
     assert shard.exited.is_set()
 
 
-@pytest.mark.parametrize("name", ENGINES)
-async def test_what_the_body_raises_leaves_as_it_is(name: str) -> None:
+async def test_what_the_body_raises_leaves_as_it_is(make: Callable[[], Engine]) -> None:
     error = KeyError("mine")
     with pytest.raises(KeyError) as caught:
-        async with running(ENGINES[name]()):
+        async with running(make()):
             raise error
     assert caught.value is error
 
 
-@pytest.mark.parametrize("name", ENGINES)
-async def test_shards_are_launched_inside(name: str) -> None:
+async def test_shards_are_launched_inside(make: Callable[[], Engine]) -> None:
     with pytest.raises(RuntimeError, match=r"engine\.running"):
-        await ENGINES[name]().launch(0, b"echo")
+        await make().launch(0, b"echo")

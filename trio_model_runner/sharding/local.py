@@ -147,6 +147,7 @@ class LocalShard:
         """The end of what the process has printed, to either output: 64 KiB at most."""
         return self._output.decode("utf-8", "replace")
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Wait for the end of the process, and keep what it prints. `aclose` ends this in any case."""
         try:
@@ -163,6 +164,7 @@ class LocalShard:
             with trio.CancelScope(shield=True):  # it does not wait
                 await self._process.stdout.aclose()
 
+    @trio.lowlevel.enable_ki_protection
     async def _keep_output(self) -> None:
         assert self._process.stdout is not None
         while data := await self._process.stdout.receive_some(_KEPT_OUTPUT_BYTES):

@@ -40,8 +40,8 @@ What there is:
 - `Service`: the gRPC services that nodes can serve.
 - `CallRecord`, `SetupRecord`, `Deployment`: what `LocalNode` and `LocalCrunch` record.
 - `GRPCServer`, `ServerCall`: the server below the nodes, for tests that need one without a model.
-- `InProcessEngine`: launches the shards of a `ShardedCluster` as tasks of the test's own Trio run. Its shards,
-  each an `InProcessShard`, can be killed, frozen, delayed, and cut off.
+- `InProcessEngine`: launches the shards of a `ShardedCluster` as tasks of the test's own Trio run. Each is an
+  `InProcessShard`, which can be killed, frozen, delayed, and cut off.
 - `CrunchFactory`: the type of `local_crunch`, for annotations.
 
 Names are imported when they are first used, since pytest imports this package everywhere for the fixture's
