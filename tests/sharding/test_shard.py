@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -254,9 +255,8 @@ async def test_a_message_that_cant_be_sent_is_a_bug_that_is_said(
 ) -> None:
     async with driving({"a": Model}) as (_, driver):
         await driver.ready("a")
-        monkeypatch.setattr(
-            "trio_model_runner.sharding.shard_supervisor.MembersAsked", lambda _: Logged(0, "", 7)
-        )  # type: ignore[arg-type]
+        wrong = Judged(JudgedKind.NOTE_LOSS, 1, stood=math.nan)
+        monkeypatch.setattr("trio_model_runner.sharding.shard_supervisor.MembersAsked", lambda _: wrong)
         driver.say(AskMembers(1, 1.0))
         with trio.fail_after(10):
             await driver.ended.wait()

@@ -117,7 +117,9 @@ class OrdinaryActors:
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """See `Actors.run`."""
-        await self._resources.run(task_status=task_status)
+        self._resources.open()
+        task_status.started()
+        await self._resources.run()
 
     def make(self, supervisor: Supervisor, entry: Entry, reason: JoinReason) -> ModelActor:
         """See `Actors.make`."""

@@ -28,7 +28,7 @@ _HELD_AT_ONCE: Final = 10
 
 
 class NodeResources:
-    """What the actors of one process share. `run` must run while any of them does.
+    """What the actors of one process share. First `open`, then `run` must run while any of them does.
 
     Args:
         config: the settings.
@@ -56,15 +56,17 @@ class NodeResources:
         self.held_limiter = trio.CapacityLimiter(_HELD_AT_ONCE)
         self.fence: MaySend | None = None
 
-    @enable_ki_protection
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Read from sockets, and read frames, until this is cancelled."""
+    def open(self) -> None:
+        """Have what is there only in a Trio program that runs."""
         if SocketHub.available():
             self.hub = SocketHub()
+
+    @enable_ki_protection
+    async def run(self) -> None:
+        """Read from sockets, and read frames, until this is cancelled."""
         with one_by_itself():
             async with trio.open_nursery() as nursery:
                 if self.hub is not None:
                     nursery.start_soon(self.hub.run)
                 if self.frame_readers is not None:
                     nursery.start_soon(self.frame_readers.run)
-                task_status.started()

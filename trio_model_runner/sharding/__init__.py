@@ -9,4 +9,8 @@ Read in this order: `messages` has all that driver and shards say to each other,
 `wire_fields` has its small fields, `wire_columns` what is large or many, and `wire_json` is strict JSON.
 `wire_values` makes plain values of services, settings and arguments, for these messages.
 `engine` is what launches shards. `lease` says until when a shard may call its models.
+
+`shard` is the whole of a shard. `shard_supervisor` has its models, and `shard_rounds` plays the rounds that
+the driver asks for. `shard_results` makes columns of what came, `shard_judge` passes on what counts, and
+`shard_outbox` sends all that is said.
 """

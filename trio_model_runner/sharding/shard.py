@@ -183,11 +183,12 @@ class _Shard:
     @enable_ki_protection
     async def run(self) -> None:
         """Be the shard, until it ends."""
+        self._resources.open()
         self._outbox.put(ShardReady(VERSION, socket.gethostname(), os.getpid()))
         with one_by_itself():
             async with trio.open_nursery() as services:
                 services.start_soon(self._send)
-                await services.start(self._run_resources)
+                services.start_soon(self._run_resources)
                 try:
                     await self._run_work()
                 finally:
@@ -213,9 +214,9 @@ class _Shard:
             self._outbox.put(self._last_words)
 
     @enable_ki_protection
-    async def _run_resources(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _run_resources(self) -> None:
         with self._service_scope:
-            await self._guard(functools.partial(self._resources.run, task_status=task_status))
+            await self._guard(self._resources.run)
 
     @enable_ki_protection
     async def _send(self) -> None:

@@ -6,7 +6,7 @@ It must not know calls, or how results are made.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -31,30 +31,75 @@ _LONGEST_WAIT: Final = 0.003
 _LARGEST: Final = 4 << 20
 """Bytes of answers in one message, if it is not a single answer: a renewal waits for no longer than that."""
 
-_STATUS: Final = {status: place for place, status in enumerate(Status)}
+_PLACES: Final = {str(status): place for place, status in enumerate(Status)}
+_SUCCESS: Final = _PLACES[Status.SUCCESS]
 _NO_ANSWER: Final = 0xFF
 _WITNESSES: Final = 2
 
 
-@attrs.define(eq=False)
-class _Result:
-    """One result.
+class _Columns:
+    """Results in columns; see `Results`. They are filled row by row, which costs least.
 
     Attributes:
-        number: the model's.
-        status: how the call ended.
-        sent: whether the request may have reached the model.
-        elapsed: seconds.
-        value: the answer, as it came.
-        row: what else there is to say; None if nothing.
+        members: the models.
+        end: how many bytes of answers there are.
     """
 
-    number: int
-    status: Status
-    sent: bool
-    elapsed: float
-    value: Encoded | None
-    row: Row | None
+    __slots__ = ("_data", "_data_types", "_elapsed", "_ends", "_rows", "_sent", "_statuses", "end", "members")
+
+    def __init__(self) -> None:
+        self.members = array("I")
+        self.end = 0
+        self._statuses = bytearray()
+        self._sent = bytearray()
+        self._elapsed = array("d")
+        self._data_types = bytearray()
+        self._ends = array("Q")
+        self._data: list[bytes] = []
+        self._rows: list[Row] = []
+
+    def add(
+        self, number: int, place: int, sent: bool, elapsed: float, value: Encoded | None, row: Row | None
+    ) -> None:
+        """Take a result: of which model, the place of its status, and what `Row` says.
+
+        Args:
+            number: the model's.
+            place: of the status in `Status`.
+            sent: whether the request may have reached the model.
+            elapsed: seconds.
+            value: the answer, as it came.
+            row: what else there is to say; None if nothing.
+        """
+        if row is not None:
+            self._rows.append(attrs.evolve(row, position=len(self.members)))
+        self.members.append(number)
+        self._statuses.append(place)
+        self._sent.append(sent)
+        self._elapsed.append(elapsed)
+        if value is None:
+            self._data_types.append(_NO_ANSWER)
+        else:
+            self._data_types.append(value.data_type)
+            self._data.append(value.data)
+            self.end += len(value.data)
+        self._ends.append(self.end)
+
+    def to_message(self, round_number: int, witnesses: Mapping[str, tuple[int, ...]], last: bool) -> Results:
+        """Make the message."""
+        return Results(
+            round=round_number,
+            members=self.members,
+            statuses=bytes(self._statuses),
+            sent=bytes(self._sent),
+            elapsed=self._elapsed,
+            data_types=bytes(self._data_types),
+            ends=self._ends,
+            data=b"".join(self._data),
+            rows=tuple(self._rows),
+            witnesses=witnesses,
+            last=last,
+        )
 
 
 class Collected:
@@ -79,7 +124,8 @@ class Collected:
         self._round = begin.round
         self._judged = begin.judged
         self._missing = dict.fromkeys(begin.members)
-        self._results: list[_Result] = []
+        self._full: list[_Columns] = []
+        self._columns = _Columns()
         self._witnesses: dict[str, tuple[int, ...]] = {}  # by shape
         self._new_witnesses: dict[str, tuple[int, ...]] = {}
         self._ended = False
@@ -106,42 +152,20 @@ class Collected:
             mistake: it failed by the coordinator's own fault.
             shape: of the arguments, if a success with them counts.
         """
-        error, value = result.error, result.value
-        if result.status is Status.SUCCESS:
-            value = NOTHING if value is None else value  # as after a reset
-            if shape is not None:
-                self._note_witness(shape, self.numbers[result.model])
-        row = None
-        if result.detail or error is not None or mistake or result.status is not Status.SUCCESS:
-            row = Row(
-                0,
-                detail=result.detail,
-                error=None if error is None else str(error),
-                error_kind="" if error is None else type(error).__name__,
-                outcome=outcome if self._judged else None,
-                mistake=mistake,
-            )
-        self._add(
-            _Result(
-                self.numbers[result.model],
-                result.status,
-                result.sent,
-                result.elapsed,
-                value,
-                row,
-            )
-        )
+        number, error = self.numbers[result.model], result.error
+        if result.status is Status.SUCCESS and not result.detail:
+            if shape is not None and len(self._witnesses.get(shape, ())) < _WITNESSES:
+                self._note_witness(shape, number)
+            value = NOTHING if result.value is None else result.value  # as after a reset
+            self._add(number, _SUCCESS, result.sent, result.elapsed, value, None)
+            return
+        row = _row(result.detail, error, outcome if self._judged else None, mistake=mistake)
+        self._add(number, _PLACES[result.status], result.sent, result.elapsed, result.value, row)
 
     def add_plain(self, number: int, status: Status, detail: str, error: Exception | None = None) -> None:
-        """Note that there is no result of a member, for whom nothing was sent for certain."""
-        row = Row(
-            0,
-            detail=detail,
-            error=None if error is None else str(error),
-            error_kind="" if error is None else type(error).__name__,
-            mistake=error is not None,
-        )
-        self._add(_Result(number, status, error is not None, 0.0, None, row))
+        """Note that there is no result of a member; with an error of ours, its request may have been sent."""
+        row = _row(detail, error, None, mistake=error is not None)
+        self._add(number, _PLACES[status], error is not None, 0.0, None, row)
 
     def complete(self, detail: str, error: Exception | None = None) -> None:
         """End the round: members that have no result get one that says why."""
@@ -149,64 +173,44 @@ class Collected:
             self.add_plain(number, Status.FAILED, detail, error or RuntimeError(detail))
         self._tell(self)
 
-    def _add(self, result: _Result) -> None:
-        if result.number in self._missing:  # only the first counts
-            del self._missing[result.number]
-            self._results.append(result)
-            self._tell(self)
+    def _add(
+        self, number: int, place: int, sent: bool, elapsed: float, value: Encoded | None, row: Row | None
+    ) -> None:
+        if number not in self._missing:  # only the first counts
+            return
+        del self._missing[number]
+        if value is not None and self._columns.end and self._columns.end + len(value.data) > _LARGEST:
+            self._full.append(self._columns)
+            self._columns = _Columns()
+        self._columns.add(number, place, sent, elapsed, value, row)
+        self._tell(self)
 
     def take(self) -> list[Results]:
         """What is to be sent now, in messages of a bounded size. The last of a round is marked."""
-        if self._ended:
+        if self._ended or (self._missing and not self._columns.members):
             return []
-        results, self._results = self._results, []
-        pieces: list[list[_Result]] = [[]]
-        size = 0
-        for result in results:
-            length = 0 if result.value is None else len(result.value.data)
-            if pieces[-1] and size + length > _LARGEST:
-                pieces.append([])
-                size = 0
-            pieces[-1].append(result)
-            size += length
         self._ended = not self._missing
-        if not results and not self._ended:
-            return []
-        messages = [self._columns(piece) for piece in pieces]
-        witnesses, self._new_witnesses = self._new_witnesses, {}
-        messages[-1] = attrs.evolve(messages[-1], witnesses=witnesses, last=self._ended)
-        return messages
+        full, columns, witnesses = self._full, self._columns, self._new_witnesses
+        self._full, self._columns, self._new_witnesses = [], _Columns(), {}
+        return [
+            *(each.to_message(self._round, {}, False) for each in full),
+            columns.to_message(self._round, witnesses, self._ended),
+        ]
 
     def _note_witness(self, shape: str, number: int) -> None:
-        known = self._witnesses.get(shape, ())
-        if len(known) < _WITNESSES:
-            self._witnesses[shape] = self._new_witnesses[shape] = (*known, number)
+        self._witnesses[shape] = (*self._witnesses.get(shape, ()), number)
+        self._new_witnesses[shape] = (*self._new_witnesses.get(shape, ()), number)
 
-    def _columns(self, results: Sequence[_Result]) -> Results:
-        ends, end = array("Q"), 0
-        data: list[bytes] = []
-        for result in results:
-            if result.value is not None:
-                data.append(result.value.data)
-                end += len(result.value.data)
-            ends.append(end)
-        return Results(
-            round=self._round,
-            members=array("I", [result.number for result in results]),
-            statuses=bytes([_STATUS[result.status] for result in results]),
-            sent=bytes([result.sent for result in results]),
-            elapsed=array("d", [result.elapsed for result in results]),
-            data_types=bytes(
-                [_NO_ANSWER if result.value is None else result.value.data_type for result in results]
-            ),
-            ends=ends,
-            data=b"".join(data),
-            rows=tuple(
-                attrs.evolve(result.row, position=position)
-                for position, result in enumerate(results)
-                if result.row is not None
-            ),
-        )
+
+def _row(detail: str, error: BaseException | None, outcome: Outcome | None, *, mistake: bool) -> Row:
+    return Row(
+        0,
+        detail=detail,
+        error=None if error is None else str(error),
+        error_kind="" if error is None else type(error).__name__,
+        outcome=outcome,
+        mistake=mistake,
+    )
 
 
 class Batches:
@@ -229,8 +233,9 @@ class Batches:
     def _note(self, collected: Collected) -> None:
         self._results += 1
         if collected.open:
-            self._waiting[collected] = None
-            self._came.send()
+            if collected not in self._waiting:
+                self._waiting[collected] = None
+                self._came.send()
         else:
             self._waiting.pop(collected, None)
             self._send(collected)
