@@ -6,20 +6,24 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["children", "reader_processes"]
-
-
-def children() -> set[int]:
-    """This process's children, with those that ended and were not waited for."""
-    return {number for number, parent, _, _ in _processes() if parent == os.getpid()}
+__all__ = ["reader_processes", "shard_processes"]
 
 
 def reader_processes() -> set[int]:
     """This process's readers of frames, and its children that ended and were not waited for."""
+    return _children(b"reader")
+
+
+def shard_processes() -> set[int]:
+    """This process's shards, and its children that ended and were not waited for."""
+    return _children(b"shard")
+
+
+def _children(word: bytes) -> set[int]:
     return {
         number
         for number, parent, state, command in _processes()
-        if parent == os.getpid() and (b"reader" in command or state == "Z")
+        if parent == os.getpid() and (word in command or state == "Z")
     }
 
 

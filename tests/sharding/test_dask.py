@@ -104,6 +104,20 @@ async def test_a_lost_worker_is_no_ended_shard(tmp_path: Path, monkeypatch: pyte
                 await engine.launch(1, b"echo")
 
 
+async def test_an_actor_that_was_made_anew_is_another(dask_cluster: DaskCluster) -> None:
+    async with running(dask_cluster) as engine:
+        shard = await launch(engine, 0, b"echo a")
+        assert await shard.receive() == b"a"
+        shard._name, name = "another's", shard._name
+        await shard.send(b"b")
+        with pytest.raises(ShardLost, match="made anew"):
+            await shard.receive()
+        assert not shard.exited.is_set()
+        shard._name = name
+        await shard.aclose()
+        assert shard.exited.is_set()
+
+
 async def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask, "_CONNECT_SECONDS", 0.2)
     with pytest.raises(ShardLost, match=r"no Dask scheduler at tcp://127\.0\.0\.1:1: OSError: "):

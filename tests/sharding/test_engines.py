@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 from helpers.dask_cluster import DaskCluster
-from helpers.processes import children
+from helpers.processes import shard_processes
 from helpers.remains import our_tasks
 from helpers.served_shards import SCRIPTED, scripted
 from trio.testing import wait_all_tasks_blocked
@@ -65,7 +65,7 @@ async def running(engine: Engine) -> AsyncIterator[Engine]:
 
 def what_is_there() -> dict[str, object]:
     return {
-        "processes": children(),
+        "processes": shard_processes(),
         "descriptors": len([*Path("/proc/self/fd").iterdir()]),
         "threads": {each for each in threading.enumerate() if not each.name.startswith(POOLS)},
         "tasks": our_tasks(),

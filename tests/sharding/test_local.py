@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 from helpers.checkpoints import interrupt_every_line
-from helpers.processes import children
+from helpers.processes import shard_processes
 from helpers.served_shards import SCRIPTED
 
 from trio_model_runner.sharding import local
@@ -47,14 +47,14 @@ async def launched(first_message: bytes, serve: str = SCRIPTED) -> AsyncIterator
             shard = await engine.launch(0, first_message)
             assert isinstance(shard, LocalShard)
             yield shard
-    assert children() == set()
+    assert shard_processes() == set()
 
 
 async def refused(serve: str = SCRIPTED) -> str:
     with pytest.raises(ShardLost) as caught:
         async with launched(b"echo", serve):
             pass
-    assert children() == set()
+    assert shard_processes() == set()
     return str(caught.value)
 
 
@@ -128,7 +128,7 @@ async def test_a_launch_may_be_cancelled() -> None:
             with trio.move_on_after(seconds):
                 await engine.launch(0, b"echo")
                 raise AssertionError("nothing starts so soon")
-            assert children() == set()
+            assert shard_processes() == set()
 
 
 async def test_a_frozen_shard_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,6 +206,6 @@ def test_ctrl_c_at_any_moment_leaves_no_process() -> None:
             await shard.aclose()
 
     async def check(_: None, interrupted: bool) -> None:
-        assert children() == set()
+        assert shard_processes() == set()
 
     assert interrupt_every_line(nothing, scenario, check, path="trio_model_runner/sharding", stride=17) > 5

@@ -49,7 +49,6 @@ _END_SECONDS: Final = 2.0
 
 _CANCEL_SECONDS: Final = 3.0
 _HURRIED_END_SECONDS: Final = 0.5
-_CLOSE_SECONDS: Final = 2.0
 _SHOWN_LETTERS: Final = 2000
 
 
@@ -91,21 +90,20 @@ class DaskEngine:
             ShardLost: no scheduler answers at this address within 30 s.
         """
         async with open_asyncio_thread("trio_model_runner.sharding.dask") as self._thread:
-            try:
-                await self._connect(self._thread)
-                async with open_nursery_for_body() as self._nursery:
-                    try:
-                        yield
-                    finally:
-                        await self._close_shards()
-            finally:
-                self._nursery = None
-                with trio.move_on_after(_CLOSE_SECONDS, shield=True), contextlib.suppress(Exception):
-                    await self._thread.run(self._disconnect)
+            await self._connect(self._thread)
+            async with open_nursery_for_body() as nursery:
+                self._nursery = nursery
+                try:
+                    yield
+                finally:
+                    self._nursery = None
+                    async with trio.open_nursery() as closing:
+                        for shard in self._shards:
+                            closing.start_soon(shard.aclose)
 
     async def _connect(self, thread: AsyncioThread) -> None:
         async def connect() -> None:
-            self._client = self._make_client(  # it must be closed even if this is cancelled
+            self._client = self._make_client(
                 self._address,
                 security=self._security,
                 asynchronous=True,
@@ -113,22 +111,13 @@ class DaskEngine:
                 direct_to_workers=True,
                 timeout=_CONNECT_SECONDS,
             )
+            thread.at_end(self._client.close)
             await self._client
 
         try:
             await thread.run(connect)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise ShardLost(f"no Dask scheduler at {readable(self._address)}: {_said(error)}") from error
-
-    async def _disconnect(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
-
-    async def _close_shards(self) -> None:
-        async with trio.open_nursery() as closing:
-            for shard in self._shards:
-                closing.start_soon(shard.aclose)
 
     @trio.lowlevel.enable_ki_protection
     async def launch(self, index: int, first_message: bytes) -> Shard:

@@ -124,9 +124,13 @@ class _HostedShard:
                 loop.call_soon_threadsafe(answer_all)
 
     async def ask(self, name: str, function: Callable[[*Ts], Awaitable[Batch]], *arguments: *Ts) -> bytes:
-        """Run a function in Trio, and pack what it returns."""
+        """Run a function in Trio, and pack what it returns.
+
+        Raises:
+            LookupError: Dask has made the actor again. Nobody knows what has become of the first one.
+        """
         if name != self.name:
-            return Batch(ended=True, text="the worker has been restarted").pack()
+            raise LookupError("its actor was lost, and made anew")
         assert self._token is not None
         assert self._questions is not None
         loop = asyncio.get_running_loop()
