@@ -33,8 +33,8 @@ from .wire import encode
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
+    from ..frame_readers.readers import FrameReaders
     from ..model.lifecycle import JoinReason
-    from ..model.node_resources import NodeResources
     from ..model.policy import Judge
     from ..model.supervisor import Supervisor
     from ..orchestrator import Entry
@@ -64,12 +64,12 @@ class Shards:
         count: how many shards there are.
         engine: launches them.
         has_on_join: there is an on_join.
-        resources: what reads data frames here.
+        frame_readers: read data frames in answers; None if threads do.
 
     Attributes:
         judge: the judge of all models. It must be set before this runs.
         rounds: the rounds under way, by number.
-        resources: the same.
+        frame_readers: the same.
     """
 
     judge: Judge
@@ -83,10 +83,10 @@ class Shards:
         count: int,
         engine: Engine,
         has_on_join: bool,
-        resources: NodeResources,
+        frame_readers: FrameReaders | None,
     ) -> None:
         self.rounds: dict[int, OpenRound] = {}
-        self.resources = resources
+        self.frame_readers = frame_readers
         self._config = config
         self._settings = settings
         self._service = service
@@ -115,7 +115,8 @@ class Shards:
         with one_by_itself():
             async with self._engine.running(), trio.open_nursery() as nursery:
                 try:
-                    await nursery.start(self.resources.run)
+                    if self.frame_readers is not None:
+                        nursery.start_soon(self.frame_readers.run)
                     await self._launch_all(nursery)
                     task_status.started()
                     await self._changed.wait_until(self._all_lost)
