@@ -245,7 +245,7 @@ async def test_a_late_train_is_not_blamed_by_quick_predictions(autojump_clock: M
 async def test_a_model_that_hung_before_this_coordinator_began_is_reported(autojump_clock: MockClock) -> None:
     async with coordinating(fleet(6, Hung), timeout=1.0, **QUICK) as (crunch, cluster):
         await cluster.call("predict")
-        async with Cluster(crunch.config(timeout=1.0, **QUICK), cluster._fleet.service) as again:
+        async with Cluster(crunch.config(timeout=1.0, **QUICK), cluster._resources.service) as again:
             took = await play_until_reported(crunch, again, 2000, gap=5)
             assert [report["failure_code"] for report in crunch.reports] == ["CONNECTION_FAILED"]
             assert took < UNSERVED + WINDOW + 30

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["reader_processes"]
+__all__ = ["reader_processes", "shard_processes"]
 
 
 def reader_processes() -> set[int]:
     """This process's readers of frames, and its children that ended and were not waited for."""
-    found = set()
+    return _children(b"reader")
+
+
+def shard_processes() -> set[int]:
+    """This process's shards, and its children that ended and were not waited for."""
+    return _children(b"shard")
+
+
+def _children(word: bytes) -> set[int]:
+    return {
+        number
+        for number, parent, state, command in _processes()
+        if parent == os.getpid() and (word in command or state == "Z")
+    }
+
+
+def _processes() -> Iterator[tuple[int, int, str, bytes]]:
+    """Of each process its number, its parent's, its state, and its command."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent, *_ = path.read_text().rpartition(")")[2].split()
             command = path.with_name("cmdline").read_bytes()
         except OSError:  # it has just ended
             continue
-        if int(parent) == os.getpid() and (b"reader" in command or state == "Z"):
-            found.add(int(path.parent.name))
-    return found
+        yield int(path.parent.name), int(parent), state, command

@@ -32,6 +32,7 @@ FLOORS = (
         "workers",
         "trio_needed",
         "given",
+        "interpreters",
         "proto",
     ),
     ("values", "returns"),
@@ -40,7 +41,7 @@ FLOORS = (
     ("services",),
     ("model", "orchestrator"),
     ("cluster",),
-    ("instruments",),
+    ("instruments", "sharding"),
     ("testing", "cli", "compat", "__main__"),
 )
 """Modules and packages, from the ground up; those of one floor may import each other, but one way only."""
@@ -53,6 +54,7 @@ EXTRAS = {
     "testing": ("testing", "secure"),
     "cli": ("cli", "arrow"),
     "compat": ("compat", "secure"),
+    "sharding": ("dask",),
 }
 """The rooms that import what only extras bring, and their names."""
 

@@ -35,6 +35,7 @@ ENTRIES = {
     "ModelRunner.reset",
     "NodeConnection._watch_proof",
     "NodeConnection.watch_proof",
+    "NodeResources.run",
     "Watch._run",
 }
 """What others await or start: the calls of coordinators, and the tasks that are started in a nursery."""

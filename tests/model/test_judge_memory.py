@@ -369,3 +369,18 @@ def test_two_that_failed_together_need_a_witness_of_their_own_round() -> None:
     court.judge.note(court.record("a"), alone, FAILED, began=3, now=4)
     court.judge.close(alone)
     assert (court.standing("a").failures, court.standing("a").witness) == (1, "c")
+
+
+def test_a_success_after_a_hindrance_is_no_routine() -> None:
+    """A model whose connection was cut while it ran over counts from its next success as served again."""
+    court = Court("ab", timeouts=3)
+    record, form = court.record("a"), Form("predict")
+    overrun = overrun_of()
+    end_call(court, "a", overrun)
+    court.judge.note(record, RoundEvidence(form, 5.0), OK, began=5.0, now=6.0)
+    assert (OK, "predict") in record.no_news
+    court.judge.note_loss(record, stood=9.0, peaceful=False, now=7.0)
+    assert record.standing("predict").hindered == 1
+    assert (OK, "predict") not in record.no_news
+    court.judge.note(record, RoundEvidence(form, 8.0), OK, began=8.0, now=9.0)
+    assert record.standing("predict").hindered == 0

@@ -80,7 +80,7 @@ async def test_a_request_that_is_sent_again_carries_a_token_of_that_moment(
     node.behave = behave
     async with coordinating(node, credentials=credentials) as scene:
         # The configuration has no clock to set: a coordinator has no use for one.
-        monkeypatch.setattr(scene.cluster._fleet.security._tokens, "_clock", clock)  # type: ignore[attr-defined]
+        monkeypatch.setattr(scene.cluster._resources.security._tokens, "_clock", clock)  # type: ignore[attr-defined]
         assert (await scene.cluster.call("predict")).by_id["7"].unwrap() == "here"
     calls = [visit for visit in node.visits if visit.method == "Call"]
     stamps = [read_token(visit.metadata)["timestamp"] for visit in calls]

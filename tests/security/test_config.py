@@ -332,7 +332,7 @@ def test_a_cluster_speaks_with_its_nodes_as_its_credentials_say(directory: Path)
     ):
         cluster = Cluster(ClusterConfig("c", credentials=credentials), TrainInferService())
         # A cluster that was not entered connects to nobody, and nothing public says how it would.
-        assert type(cluster._fleet.security) is kind
+        assert type(cluster._resources.security) is kind
 
 
 def test_the_example_in_the_readme_loads(tmp_path: Path, directory: Path) -> None:

@@ -70,7 +70,7 @@ def shown(scene: Scene, *objects: Any) -> str:
     cluster = scene.cluster
     models = list(cluster.announced.values())
     snapshot = cluster.snapshot()
-    things = [cluster, cluster.config, cluster._fleet.security, snapshot, snapshot.to_dict(), *models]
+    things = [cluster, cluster.config, cluster._resources.security, snapshot, snapshot.to_dict(), *models]
     things += [actor_of(model)._steps.node for model in models]
     return "\n".join(f"{thing!r} {thing}" for thing in [*things, *objects])
 
@@ -104,8 +104,8 @@ async def play(scene: Scene) -> str:
             bad.by_id["7"].unwrap()
         texts += traceback.format_exception(raised.value)
     # These are private, too, and printed for the same reason.
-    request = scene.cluster._fleet.service.call_request("predict", arguments)
-    texts += [repr(request), repr(scene.cluster._fleet.service), repr(SERVICE.setup_request())]
+    request = scene.cluster._resources.service.call_request("predict", arguments)
+    texts += [repr(request), repr(scene.cluster._resources.service), repr(SERVICE.setup_request())]
     return "\n".join(texts)
 
 
@@ -139,7 +139,7 @@ async def test_a_cluster_behind_a_gateway_tells_nothing(
         node.behave = temper()
         async with coordinating(node, service=SERVICE, credentials=credentials) as scene:
             texts = await play(scene)
-            texts += shown(scene, credentials, scene.cluster._fleet.security._tokens)  # type: ignore[attr-defined]
+            texts += shown(scene, credentials, scene.cluster._resources.security._tokens)  # type: ignore[attr-defined]
     signatures = {visit.metadata["x-gateway-auth-signature"] for visit in node.visits}
     messages = {visit.metadata["x-gateway-auth-message"] for visit in node.visits}
     assert signatures

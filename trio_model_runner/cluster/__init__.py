@@ -5,7 +5,8 @@ outcome of a call means: `model.policy` decides that. Read in this order:
 
 1. `cluster` is what a coordinator uses. `block` starts everything and ends it.
 2. `membership` decides which deployment of each model is in use. Its `promote` swaps the deployments of a
-   model at a redeployment. `fleet` has the actors of all models, and connects the other parts.
+   model at a redeployment. `fleet` has the actors of all models, and connects the other parts. `actors`
+   makes them, and says what a cluster needs of them; `feed` says what it needs of the orchestrator's feed.
 3. `caller` makes rounds, and `rounds` is one round. `as_completed` gives its results as they come.
    `joining` calls the coordinator's `on_join`, which brings a new model up to date.
 4. `reporting` has the pending reports. `model.policy.reports` decides which are sent, and which are held: a

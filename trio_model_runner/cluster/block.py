@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -24,8 +24,8 @@ from ..text import quoted
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
-    from ..orchestrator import OrchestratorFeed
     from .caller import Caller
+    from .feed import Feed
     from .fleet import Fleet
     from .hooks import Hooks
 
@@ -48,9 +48,9 @@ class Block:
     def __init__(
         self,
         config: ClusterConfig,
-        feed: OrchestratorFeed,
-        fleet: Fleet,
-        caller: Caller,
+        feed: Feed,
+        fleet: Fleet[Any],
+        caller: Caller[Any],
         hooks: Hooks | None = None,
     ) -> None:
         self._config = config
@@ -84,13 +84,10 @@ class Block:
 
     @enable_ki_protection
     async def _serve(self) -> None:
-        """Run the feed and what reads sockets and frames, until `_leave_orchestrator` ends them."""
+        """Run the feed and what the actors need, until `_leave_orchestrator` ends them."""
         with self._service_scope, one_by_itself():
             async with trio.open_nursery() as nursery:
-                if self._fleet.hub is not None:
-                    nursery.start_soon(self._fleet.hub.run)
-                if self._fleet.frame_readers is not None:
-                    nursery.start_soon(self._fleet.frame_readers.run)
+                await nursery.start(self._fleet.actors.run)
                 await self._feed.run(self._fleet.deliver)
 
     async def _start_up(self) -> None:
@@ -149,7 +146,7 @@ class _Parts:
     The first that crashes ends the block, and is noted: other tasks that use the cluster hear of it.
     """
 
-    def __init__(self, nursery: trio.Nursery, caller: Caller) -> None:
+    def __init__(self, nursery: trio.Nursery, caller: Caller[Any]) -> None:
         self._nursery = nursery
         self._caller = caller
 

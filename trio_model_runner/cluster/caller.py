@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Unpack
 
 import trio
 from trio.lowlevel import current_trio_token, enable_ki_protection
@@ -18,38 +18,60 @@ from trio.lowlevel import current_trio_token, enable_ki_protection
 from ..errors import ClusterDraining
 from ..given import seconds_given
 from ..groups import open_nursery_for_body
-from ..model.actor import ModelActor
 from ..model.handle import ModelRunner
 from ..model.policy import RoundEvidence
-from ..model.reset import ResetCall, wait_ready_again
+from ..model.reset import wait_ready_again
 from ..model.round_spec import CallOptions, Requests, RoundSpec
 from ..signal import Signal
 from ..trio_needed import trio_needed
 from ..values.data import Arguments
 from ..values.prediction_round import PredictionRound
 from ..values.results import Model, PredictResult
+from .actors import A
 from .as_completed import ResultsAsCompleted
 from .rounds import Round
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
+    from ..model.policy import Judge
     from ..services.base import NodeService, Request
     from .fleet import Fleet
     from .hooks import Hooks, RoundTold
 
-__all__ = ["ArgumentsFor", "Caller", "Models"]
+__all__ = ["ArgumentsFor", "Caller", "MakeRound", "Models"]
 
 ArgumentsFor = Callable[[ModelRunner], Arguments]
 Models = Iterable[Model | str]
 
 
-class Caller:
+class MakeRound(Protocol[A]):
+    """Makes a round, without a checkpoint: see `Round`, and `OrdinaryRound` for the last three."""
+
+    def __call__(
+        self,
+        round_id: str,
+        spec: RoundSpec,
+        requests: Requests,
+        members: Sequence[A],
+        missing: Sequence[str] = (),
+        *,
+        scope_margin: float,
+        judge: Judge,
+        on_result: Callable[[PredictResult[Any]], None] | None = None,
+        may_be_joining: bool = False,
+        reset: bool = False,
+    ) -> Round[A]:
+        """Take the members and their places."""
+
+
+class Caller(Generic[A]):
     """Calls the models of one cluster.
 
     Args:
         config: the settings.
         service: what the nodes speak; None if nothing is called, since the cluster only observes.
         fleet: the models.
+        make_round: makes rounds; the models' actors are its affair.
         hooks: tells instruments of rounds and calls; None if there are none.
 
     Attributes:
@@ -61,7 +83,12 @@ class Caller:
     """
 
     def __init__(
-        self, config: ClusterConfig, service: NodeService | None, fleet: Fleet, hooks: Hooks | None = None
+        self,
+        config: ClusterConfig,
+        service: NodeService | None,
+        fleet: Fleet[A],
+        make_round: MakeRound[A],
+        hooks: Hooks | None = None,
     ) -> None:
         self.open = False
         self.run: trio.lowlevel.TrioToken | None = None
@@ -71,8 +98,9 @@ class Caller:
         self._config = config
         self._service = service
         self._fleet = fleet
+        self._new_round_of = make_round
         self._hooks = hooks
-        self._rounds: dict[Round, RoundTold | None] = {}
+        self._rounds: dict[Round[A], RoundTold | None] = {}
         self._round_ids = itertools.count(1)
         self._round_ended = Signal()
 
@@ -173,7 +201,7 @@ class Caller:
                 nursery.cancel_scope.cancel()
 
     async def call_model(
-        self, actor: ModelActor, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
+        self, actor: A, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
     ) -> PredictResult[Any]:
         """Make one call on one model, which may be joining; no method is the one that predicts."""
         method = self.check_calls().predict_method() if method is None else method
@@ -183,7 +211,7 @@ class Caller:
             self._hooks.call_ended(called)
         return called[actor.runner]
 
-    async def reset_model(self, actor: ModelActor, timeout: float | None) -> PredictResult[None]:
+    async def reset_model(self, actor: A, timeout: float | None) -> PredictResult[None]:
         """Have one model forget what it has learnt, and wait until it has joined again."""
         service = self.check_calls()
         self._check_taking_calls()
@@ -192,7 +220,7 @@ class Caller:
         spec = RoundSpec.make(self._config, request.path, service.read_reset, now, timeout=timeout)
         requests = self._requests(lambda _: request, Arguments(), request.path, now)
         enclosing = trio.current_effective_deadline() - self._config.scope_margin
-        new_round = self._make_round(spec, requests, [actor], call_type=ResetCall)
+        new_round = self._make_round(spec, requests, [actor], reset=True)
         result = (await self._prepare_and_play_alone(new_round))[actor.runner]
         return await wait_ready_again(actor, result, min(spec.deadline, enclosing))
 
@@ -219,7 +247,7 @@ class Caller:
         models: Models | None,
         options: CallOptions,
         **more: Any,
-    ) -> Round:
+    ) -> Round[A]:
         self._check_taking_calls()
         now, service = trio.current_time(), self.check_calls()
         spec = RoundSpec.make(self._config, method, service.read_call, now, **options)
@@ -243,12 +271,12 @@ class Caller:
 
         return Requests(make, arguments, self._config.limits.max_message_bytes, new_evidence)
 
-    def _make_round(self, *arguments: Any, **more: Any) -> Round:
+    def _make_round(self, *arguments: Any, **more: Any) -> Round[A]:
         round_id = str(next(self._round_ids))
         margin, judge = self._config.scope_margin, self._fleet.judge
-        return Round(round_id, *arguments, scope_margin=margin, judge=judge, **more)
+        return self._new_round_of(round_id, *arguments, scope_margin=margin, judge=judge, **more)
 
-    async def _prepare_and_play_alone(self, new_round: Round) -> PredictionRound[Any]:
+    async def _prepare_and_play_alone(self, new_round: Round[A]) -> PredictionRound[Any]:
         """Make a call of one model, at once: a Ctrl-C in between would leave its place taken.
 
         It is under way like a round, but it is none: nobody is told of it, and it is not the last one.
@@ -259,7 +287,7 @@ class Caller:
         finally:
             self._note_end(new_round, None)
 
-    def _tell_start(self, new_round: Round) -> RoundTold | None:
+    def _tell_start(self, new_round: Round[A]) -> RoundTold | None:
         """Tell instruments that a round begins."""
         if self._hooks is None:
             return None
@@ -267,7 +295,7 @@ class Caller:
         new_round.add_metadata(told.metadata)
         return told
 
-    async def _prepare(self, new_round: Round, told: RoundTold | None) -> None:
+    async def _prepare(self, new_round: Round[A], told: RoundTold | None) -> None:
         """Prepare a round, which is under way from here on: `drain` ends it, and waits for it."""
         self._rounds[new_round] = told
         try:
@@ -276,7 +304,7 @@ class Caller:
             self._note_end(new_round, None)
             raise
 
-    async def _play(self, new_round: Round) -> PredictionRound[Any]:
+    async def _play(self, new_round: Round[A]) -> PredictionRound[Any]:
         """Play a round that is prepared."""
         played = None
         try:
@@ -285,7 +313,7 @@ class Caller:
         finally:
             self._note_end(new_round, played)
 
-    def _note_end(self, new_round: Round, played: PredictionRound[Any] | None) -> None:
+    def _note_end(self, new_round: Round[A], played: PredictionRound[Any] | None) -> None:
         told = self._rounds.pop(new_round)
         if told is not None:
             told.end(played)

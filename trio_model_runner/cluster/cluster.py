@@ -24,6 +24,7 @@ from ..errors import ConfigError
 from ..given import check_flag, check_whole_number
 from ..model.handle import ModelRunner
 from ..model.lifecycle import JoinReason
+from ..model.node_resources import NodeResources
 from ..model.round_spec import check_size
 from ..orchestrator import OrchestratorFeed
 from ..services.base import NodeService
@@ -33,16 +34,18 @@ from ..values.data import Arguments
 from ..values.failure_codes import FailureCode
 from ..values.prediction_round import PredictionRound
 from ..values.results import Model
+from .actors import Actors, OrdinaryActors
 from .as_completed import ResultsAsCompleted
 from .async_block import AsyncBlock
 from .block import Block
-from .caller import ArgumentsFor, Caller, Models
+from .caller import ArgumentsFor, Caller, MakeRound, Models
 from .changes import ChangeListener
 from .fleet import Fleet
 from .hooks import Hooks
 from .instrument import Instrument, ObservedCluster
 from .instrument_checks import check_instruments
 from .joining import call_on_join
+from .rounds import OrdinaryRound
 from .snapshot import ClusterSnapshot, take_snapshot
 
 if TYPE_CHECKING:
@@ -143,10 +146,23 @@ class Cluster:
         self._on_join = on_join
         self._feed = OrchestratorFeed(config)
         self._hooks = self._hooks_of(check_instruments(instruments), service)
-        self._fleet = Fleet(config, service, self._feed, join=self._join, hooks=self._hooks)
-        self._caller = self._fleet.calls = Caller(config, service, self._fleet, self._hooks)
+        actors, make_round = self._kind_of_actors(service)
+        self._fleet: Fleet[Any] = Fleet(
+            config,
+            self._feed,
+            actors,
+            join=self._join,
+            hooks=self._hooks,
+            instance_name="" if service is None else service.instance_name,
+        )
+        self._caller = self._fleet.calls = Caller(config, service, self._fleet, make_round, self._hooks)
         self._manager: AbstractAsyncContextManager[None] | None = None
         _existing.add(self)
+
+    def _kind_of_actors(self, service: NodeService | None) -> tuple[Actors[Any], MakeRound[Any]]:
+        """What makes the models' actors, and rounds of them. It is all that kinds of clusters differ in."""
+        self._resources = NodeResources(self._config, service)
+        return OrdinaryActors(self._resources), OrdinaryRound
 
     def __repr__(self) -> str:
         """How it is, for a log or a debugger: ``<Cluster bird-game: 45 of 50 models ready>``."""
@@ -159,7 +175,7 @@ class Cluster:
             words.append("orchestrator away")
         if self._caller.draining:
             words.append("draining")
-        return f"<Cluster {self._config.crunch_id}: {', '.join(words)}>"
+        return f"<{type(self).__name__} {self._config.crunch_id}: {', '.join(words)}>"
 
     @property
     def config(self) -> ClusterConfig:

@@ -9,26 +9,22 @@ rounds.
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Unpack, cast
 
 import attrs
 import trio
 
-from ..frame_readers.readers import FrameReaders
-from ..model.actor import ModelActor
 from ..model.handle import ModelRunner, operator_of
 from ..model.lifecycle import JoinReason
-from ..orchestrator import Disconnected, Entry, FeedEvent, Init, OrchestratorFeed, RunState, Update
-from ..rpc.reader import SocketHub
-from ..security.node_security import node_security
+from ..orchestrator import Disconnected, Entry, FeedEvent, Init, RunState, Update
 from ..signal import Signal
 from ..text import is_utf8, quoted, shown
 from ..values.failure_codes import FailureCode
 from ..values.results import ModelError, ModelState
+from .actors import A
 from .changes import Broadcast, Change, ChangeKind
 from .losses import Losses
 from .membership import Membership
@@ -38,12 +34,13 @@ if TYPE_CHECKING:
     from ..config import ClusterConfig
     from ..model.policy import PendingReport
     from ..model.round_spec import CallOptions
-    from ..services.base import NodeService
     from ..values.data import Arguments
     from ..values.results import Model, PredictResult
+    from .actors import Actors, Calls
+    from .feed import Feed
     from .hooks import Hooks
 
-__all__ = ["Calls", "Fleet"]
+__all__ = ["Fleet"]
 
 _OUT: Final = frozenset({ModelState.FAILED, ModelState.RECOVERING})
 """The states of a model that is announced, but given up or recovering."""
@@ -52,27 +49,11 @@ _AGAIN: Final = frozenset({ModelState.LOST, ModelState.CONNECTING})
 """The connection is gone, and will be made again."""
 
 _UP: Final = frozenset({ModelState.READY, ModelState.REACHABLE})
-
 _TAKING_PART: Final = _UP | {ModelState.REPLACING}
-
-_HELD_AT_ONCE: Final = 10
-"""So many models that can't be reached, and that nobody is told of, are tried again at the same time."""
 
 _LEFT_BLOCK: Final = "this cluster's block was left"
 
 logger = logging.getLogger("trio_model_runner.cluster")
-
-
-class Calls(Protocol):
-    """What a fleet needs of the object that makes calls."""
-
-    async def call_model(
-        self, actor: ModelActor, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
-    ) -> PredictResult[Any]:
-        """Make one call on one model."""
-
-    async def reset_model(self, actor: ModelActor, timeout: float | None) -> PredictResult[None]:
-        """Have one model forget what it has learnt."""
 
 
 class Starter(Protocol):
@@ -82,18 +63,20 @@ class Starter(Protocol):
         """Run a part of the cluster."""
 
 
-class Fleet:
+class Fleet(Generic[A]):
     """The models of one cluster. For their actors, it is the `model.supervisor.Supervisor`.
 
     Args:
         config: the settings.
-        service: the gRPC service that the nodes have; None if the models are only observed.
         feed: the orchestrator's feed.
+        actors: makes the models' actors.
         join: lets the coordinator catch a model up. It gets the model, why it joins, and whether its instance
             is new.
         hooks: tells instruments what happens; None if there are none.
+        instance_name: see `Reporting`.
 
     Attributes:
+        actors: the same.
         calls: makes calls on single models. It must be set before a model runs.
         changes: the listeners.
         judge: decides what counts against the models.
@@ -105,50 +88,41 @@ class Fleet:
         only: the ids of the models that there are, whatever the orchestrator says; None for all.
     """
 
-    calls: Calls
+    calls: Calls[A]
 
     def __init__(
         self,
         config: ClusterConfig,
-        service: NodeService | None,
-        feed: OrchestratorFeed,
+        feed: Feed,
+        actors: Actors[A],
         *,
         join: Callable[[ModelRunner, JoinReason, bool], Awaitable[None]],
         hooks: Hooks | None = None,
+        instance_name: str = "",
     ) -> None:
-        self.config = config
-        self.service = service
-        self.hub: SocketHub | None = None
-        self.security = node_security(config.credentials, clock_leeway=config.clock_leeway)
-        self.frame_readers = FrameReaders(config.limits.max_frame_bytes) if config.isolate_frames else None
-        self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects or math.inf)
+        self.actors = actors
         self.changes = Broadcast()
-        self.held_limiter = trio.CapacityLimiter(_HELD_AT_ONCE)
-        instance_name = "" if service is None else service.instance_name
         self.reporting = Reporting(config, feed, self, hooks, instance_name)
         self.judge = self.reporting.judge
         self.losses = Losses()
         self.initialised = trio.Event()
         self.changed = Signal()
         self.only: Collection[str] | None = None
+        self._max_models = config.orchestrator.max_models
         self._feed = feed
         self._join = join
         self._hooks = hooks
-        self._membership: Membership[ModelActor] = Membership(
-            self._start, max_models=config.orchestrator.max_models
-        )
-        self.members: Mapping[str, ModelActor] = self._membership.current
+        self._membership: Membership[A] = Membership(self._start, max_models=self._max_models)
+        self.members: Mapping[str, A] = self._membership.current
         self._ready: dict[str, ModelRunner] = {}
         self._crowded = False
-        self._living: dict[ModelRunner, ModelActor] = {}
+        self._living: dict[ModelRunner, A] = {}
         self._told_out: dict[ModelRunner, tuple[ModelState, int]] = {}
         self._nursery: Starter | None = None
 
     def open(self, nursery: Starter) -> None:
         """Run models in this nursery from now on."""
         self._nursery = nursery
-        if SocketHub.available():
-            self.hub = SocketHub()
 
     def close(self) -> None:
         """Stop all models, and end the changes."""
@@ -197,7 +171,7 @@ class Fleet:
             ),
         ]
 
-    def choose(self, models: Iterable[Model | str]) -> tuple[list[ModelActor], list[str]]:
+    def choose(self, models: Iterable[Model | str]) -> tuple[list[A], list[str]]:
         """The models that a round calls, each once, and the ids among `models` that are not announced.
 
         Args:
@@ -210,7 +184,7 @@ class Fleet:
         if isinstance(models, str) or not isinstance(models, Iterable):
             rule = "models: must be several ModelRunners or ids"
             raise TypeError(f"{rule}, got one {type(models).__name__}: put it in a list")
-        members: dict[ModelActor, None] = {}
+        members: dict[A, None] = {}
         missing: dict[str, None] = {}
         for model in models:
             if not isinstance(model, str):
@@ -231,7 +205,7 @@ class Fleet:
             raise ValueError("reason: has a lone surrogate, which can't be sent")
         self.reporting.send(actor.runner, code, reason)
 
-    def actor_of(self, model: object, otherwise: str) -> ModelActor:
+    def actor_of(self, model: object, otherwise: str) -> A:
         """The actor of a model of this cluster. The model may have left.
 
         Args:
@@ -247,10 +221,10 @@ class Fleet:
                 raise TypeError(f"{otherwise}, got the text {shown(model)}: cluster.announced has them by id")
             raise TypeError(f"{otherwise}, got {type(model).__name__}")
         operator = operator_of(model)
-        if not (isinstance(operator, ModelActor) and operator.belongs_to(self)):
+        if not operator.belongs_to(self):
             name = otherwise.partition(":")[0]
             raise ValueError(f"{name}: {quoted(model.model_id)} is another cluster's model")
-        return operator
+        return cast("A", operator)
 
     # What the orchestrator says.
 
@@ -277,24 +251,14 @@ class Fleet:
         """Log that models are left out: once, and again only after there was room for all."""
         left_out = self._membership.left_out
         if left_out and not self._crowded:
-            limit = self.config.orchestrator.max_models
-            logger.error(
-                "orchestrator.max_models is %d: models beyond that are left out: %d", limit, left_out
-            )
+            text = "orchestrator.max_models is %d: models beyond that are left out: %d"
+            logger.error(text, self._max_models, left_out)
         if left_out or isinstance(event, Init):
             self._crowded = left_out > 0
 
-    def _start(self, entry: Entry, reason: JoinReason) -> ModelActor:
+    def _start(self, entry: Entry, reason: JoinReason) -> A:
         assert self._nursery is not None
-        actor = ModelActor(
-            self,
-            model_id=entry.model_id,
-            deployment_id=entry.deployment_id,
-            host=entry.host,
-            port=entry.port,
-            infos=entry.infos,
-            reason=reason,
-        )
+        actor = self.actors.make(self, entry, reason)
         self._living[actor.runner] = actor
         self._tell(Change(ChangeKind.ANNOUNCED, actor.runner))
         if entry.state is RunState.RECOVERING:
@@ -337,7 +301,7 @@ class Fleet:
         logger.warning("model %s is %s: %s", quoted(model.model_id), state.value, quoted(str(model.error)))
         self._tell(Change(ChangeKind.FAILED, model, error=model.error))
 
-    def _take_in(self, actor: ModelActor) -> None:
+    def _take_in(self, actor: A) -> None:
         """A model is ready, or reachable. If it is a successor, it replaces another deployment now."""
         model = actor.runner
         self._told_out.pop(model, None)
@@ -351,7 +315,7 @@ class Fleet:
             self._feed.withdraw(model.model_id)  # the new one may be at the same host
             self._tell(Change(ChangeKind.REDEPLOYED, model, previous=replaced.runner))
 
-    def _see_off(self, actor: ModelActor) -> None:
+    def _see_off(self, actor: A) -> None:
         """A model is gone: forget it, and queue the change."""
         model = actor.runner
         del self._living[model]
@@ -377,7 +341,7 @@ class Fleet:
         """See `Supervisor.reset_model`."""
         return await self.calls.reset_model(self._actor(model), timeout)
 
-    def _actor(self, model: ModelRunner) -> ModelActor:
+    def _actor(self, model: ModelRunner) -> A:
         return self.actor_of(model, "model: must be a ModelRunner")
 
     # What reports need: see `reporting.Reportable`.
@@ -411,9 +375,11 @@ class Fleet:
 
     async def ping_all(self, timeout: float) -> None:
         """See `Reportable.ping_all`."""
-        async with trio.open_nursery() as nursery:
-            for actor in self.members.values():
-                nursery.start_soon(actor.answers_ping, timeout)
+        await self.actors.ping_all(self.members.values(), timeout)
+
+    async def bring_up_to_date(self) -> None:
+        """See `Reportable.bring_up_to_date`."""
+        await self.actors.bring_up_to_date()
 
     def _tell(self, change: Change) -> None:
         self.changes.tell(change)

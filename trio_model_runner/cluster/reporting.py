@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..config import ClusterConfig
-    from ..orchestrator import OrchestratorFeed
+    from .feed import Feed
     from .hooks import Hooks
 
 __all__ = ["Reportable", "Reporting"]
@@ -84,6 +84,9 @@ class Reportable(Protocol):
     async def ping_all(self, timeout: float) -> None:
         """Ask all members for a sign of life. Those that give none within `timeout` seconds are lost."""
 
+    async def bring_up_to_date(self) -> None:
+        """Have the judge told all that is known of the models by now."""
+
 
 class Reporting:
     """The reports about the models of one cluster.
@@ -102,7 +105,7 @@ class Reporting:
     def __init__(
         self,
         config: ClusterConfig,
-        feed: OrchestratorFeed,
+        feed: Feed,
         models: Reportable,
         hooks: Hooks | None = None,
         instance_name: str = "",
@@ -173,6 +176,8 @@ class Reporting:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._remind)
                 while True:
+                    if self.judge.reports:
+                        await self._models.bring_up_to_date()
                     self._changed = False
                     now = trio.current_time()
                     decision = self.judge.reports.decide(now, self._models.count())

@@ -15,28 +15,31 @@ from __future__ import annotations
 import logging
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..groups import one_by_itself
+from ..model.actor import ModelActor
 from ..model.call import Call
+from ..model.reset import ResetCall
 from ..model.round_spec import Requests, RoundSpec
 from ..rpc.reader import let_readers_catch_up
 from ..signal import Signal
 from ..text import quoted
 from ..values.prediction_round import PredictionRound
 from ..values.results import PredictResult
+from .actors import A
 from .instrument import RoundStart
 
 if TYPE_CHECKING:
-    from ..model.actor import ModelActor
     from ..model.policy import Judge
     from ..rpc.headers import RawFields
 
-__all__ = ["Round"]
+__all__ = ["OrdinaryRound", "Round"]
 
 logger = logging.getLogger("trio_model_runner.cluster")
 
@@ -45,10 +48,11 @@ _ENCLOSING: Final = "its round ended just before the deadline of an enclosing ca
 _ENCODING: Final = "the deadline passed while the arguments were encoded"
 
 
-class Round:
+class Round(ABC, Generic[A]):
     """One round. Making it takes the members and their places, without a checkpoint.
 
-    After that comes `prepare`, and if that raised nothing, `play`.
+    After that comes `prepare`, and if that raised nothing, `play`. Here is what a round is wherever its
+    models' actors are: its members, its times, and what ends it sooner.
 
     Args:
         round_id: the round's id.
@@ -58,9 +62,6 @@ class Round:
         missing: ids that were asked for and never announced.
         scope_margin: seconds before the deadline of an enclosing scope at which the round ends.
         judge: told at the end what is known of requests that something still waits for.
-        call_type: what makes the calls.
-        on_result: told each result, as it comes.
-        may_be_joining: a model that `on_join` is catching up is called, too.
     """
 
     def __init__(
@@ -68,14 +69,11 @@ class Round:
         round_id: str,
         spec: RoundSpec,
         requests: Requests,
-        members: Sequence[ModelActor],
+        members: Sequence[A],
         missing: Sequence[str] = (),
         *,
         scope_margin: float,
         judge: Judge,
-        call_type: type[Call] = Call,
-        on_result: Callable[[PredictResult[Any]], None] | None = None,
-        may_be_joining: bool = False,
     ) -> None:
         self._id = round_id
         self._judge = judge
@@ -90,10 +88,6 @@ class Round:
         self._cutoff = trio.CancelScope(deadline=min(spec.deadline, enclosing))
         self._cut_by = "" if enclosing >= spec.deadline else _ENCLOSING
         self._preparation = trio.CancelScope(deadline=self._cutoff.deadline)
-        self._calls = [
-            call_type(actor, spec, requests, on_result=on_result, may_be_joining=may_be_joining)
-            for actor in members
-        ]
 
     @property
     def id(self) -> str:
@@ -105,10 +99,15 @@ class Round:
         """Ids that were asked for and never announced."""
         return self._missing
 
-    def end_by(self, deadline: float) -> None:
-        """Cut the round off at this time on Trio's clock, in seconds, if that is sooner: in a drain."""
+    def end_by(self, deadline: float, reason: str = _DRAIN) -> None:
+        """Cut the round off at this time on Trio's clock, in seconds, if that is sooner.
+
+        Args:
+            deadline: the time.
+            reason: why, in words.
+        """
         if deadline < self._cutoff.deadline:
-            self._cut_by = _DRAIN
+            self._cut_by = reason
         for scope in (self._preparation, self._cutoff):
             scope.deadline = min(scope.deadline, deadline)
 
@@ -137,8 +136,7 @@ class Round:
             with self._preparation:
                 await self._requests.prepare()
         except BaseException:
-            for call in self._calls:
-                call.leave()
+            self._leave()
             raise
 
     async def play(self) -> PredictionRound[Any]:
@@ -148,16 +146,17 @@ class Round:
             RuntimeError: a result is missing, which is a bug.
         """
         try:
-            await self._make_calls()
+            if self._preparation.cancelled_caught:
+                self._leave()
+                self._call_off(self._cut_short() or _ENCODING)
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._make_calls()
         finally:
             for evidence in self._requests.waiting():
                 self._judge.close(evidence)
             self._say_mistakes()
-        results = {call.result.model: call.result for call in self._calls if call.result is not None}
-        if len(results) != len(self._members):
-            raise RuntimeError(f"round {self._id} has {len(results)} results of {len(self._members)} members")
-        return PredictionRound(
-            results,
+        return self._played(
             id=self._id,
             method=self._spec.method,
             started_at=self._started_at,
@@ -165,6 +164,22 @@ class Round:
             timeout=self._spec.timeout,
             missing=self._missing,
         )
+
+    @abstractmethod
+    def _leave(self) -> None:
+        """Give up the places: no call is made."""
+
+    @abstractmethod
+    def _call_off(self, reason: str) -> None:
+        """Make the results of calls that will not be made."""
+
+    @abstractmethod
+    async def _make_calls(self) -> None:
+        """Make the calls, until there is a result of each, or `_cutoff` ends them."""
+
+    @abstractmethod
+    def _played(self, **settings: Any) -> PredictionRound[Any]:
+        """The results, all of them."""
 
     def _say_mistakes(self) -> None:
         """Log the coordinator's own mistakes, once for all models, with the traceback of its own code."""
@@ -179,16 +194,6 @@ class Round:
                 exc_info=mistakes.raised,
             )
 
-    async def _make_calls(self) -> None:
-        if self._preparation.cancelled_caught:
-            reason = self._cut_short() or _ENCODING
-            for call in self._calls:
-                call.leave()
-                call.expire(cut_short=reason)
-            await trio.lowlevel.checkpoint()
-        else:
-            await _fan_out(self._calls, self._cutoff, self._cut_short)
-
     def _cut_short(self) -> str:
         """What cut the round off before its own deadline, in words; empty if nothing did."""
         if not self._cut_by:
@@ -196,6 +201,52 @@ class Round:
         elapsed, timeout = trio.current_time() - self._began, self._spec.timeout
         whole = "" if math.isinf(timeout) else f" of {timeout:g}"
         return f"cut off after {elapsed:.3g}{whole} s: {self._cut_by}"
+
+
+class OrdinaryRound(Round[ModelActor]):
+    """A round of models whose actors are in this process.
+
+    Args:
+        *arguments: see `Round`, as all other settings.
+        reset: these are no calls of a method, but requests to forget what was learnt.
+        call_type: what makes the calls, unless it is a reset.
+        on_result: told each result, as it comes.
+        may_be_joining: a model that `on_join` is catching up is called, too.
+        **settings: the others.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        reset: bool = False,
+        call_type: type[Call] = Call,
+        on_result: Callable[[PredictResult[Any]], None] | None = None,
+        may_be_joining: bool = False,
+        **settings: Any,
+    ) -> None:
+        super().__init__(*arguments, **settings)
+        make = ResetCall if reset else call_type
+        self._calls = [
+            make(actor, self._spec, self._requests, on_result=on_result, may_be_joining=may_be_joining)
+            for actor in self._members
+        ]
+
+    def _leave(self) -> None:
+        for call in self._calls:
+            call.leave()
+
+    def _call_off(self, reason: str) -> None:
+        for call in self._calls:
+            call.expire(cut_short=reason)
+
+    async def _make_calls(self) -> None:
+        await _fan_out(self._calls, self._cutoff, self._cut_short)
+
+    def _played(self, **settings: Any) -> PredictionRound[Any]:
+        results = {call.result.model: call.result for call in self._calls if call.result is not None}
+        if len(results) != len(self._members):
+            raise RuntimeError(f"round {self._id} has {len(results)} results of {len(self._members)} members")
+        return PredictionRound(results, **settings)
 
 
 async def _fan_out(calls: Sequence[Call], cutoff: trio.CancelScope, cut_short: Callable[[], str]) -> None:

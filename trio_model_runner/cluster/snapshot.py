@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
 
+from ..values.results import Status
 from ..values.strict_json import strict_json
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
-    from ..model.actor import ModelActor
     from ..model.policy.record import Record
-    from ..orchestrator import OrchestratorFeed
+    from .actors import A
     from .caller import Caller
+    from .feed import Feed
     from .fleet import Fleet
 
 __all__ = ["ClusterSnapshot", "counts_of", "take_snapshot"]
@@ -45,6 +45,10 @@ class ClusterSnapshot:
             "held"), ``method``, ``failures``, ``timeouts``, ``witness`` (a model id or None) and ``reason``.
         reports_unsent: how many reports wait for a connection to the orchestrator.
         draining: whether `Cluster.drain` was called. Then no new calls are taken.
+        shards: the processes of a `sharding.ShardedCluster`; empty in a `Cluster`. Each has the keys
+            ``index``, ``state`` ("launching", "up", "silent" or "lost"), ``models`` (how many it has),
+            ``lease`` (seconds that are left until its models move, or None) and ``round_trip`` (seconds of
+            the last renewal, or None).
         model_rows: with ``models=True`` a row for each announced model; else None. It has the keys of
             `ModelRunner.to_dict`, and ``connected_since`` (POSIX seconds, or None), ``failures`` and
             ``timeouts`` (the most that one of its methods has had since that method's last success),
@@ -64,6 +68,7 @@ class ClusterSnapshot:
     reports: tuple[Mapping[str, Any], ...]
     reports_unsent: int
     draining: bool
+    shards: tuple[Mapping[str, Any], ...] = ()
     model_rows: tuple[Mapping[str, Any], ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,12 +83,14 @@ class ClusterSnapshot:
 
 
 def take_snapshot(
-    config: ClusterConfig, feed: OrchestratorFeed, fleet: Fleet, caller: Caller, *, models: bool = False
+    config: ClusterConfig, feed: Feed, fleet: Fleet[A], caller: Caller[Any], *, models: bool = False
 ) -> ClusterSnapshot:
     """Make a snapshot from the parts of a cluster, with or without a row for each model."""
     last_round: dict[str, Any] | None = None
     if (last := caller.last_round) is not None:
-        counts = dict(Counter(result.status.value for result in last.values()))
+        groups = (last.succeeded, last.failed, last.timed_out, last.skipped, last.absent)
+        named = zip(Status, groups, strict=True)
+        counts = {status.value: len(group) for status, group in named if group}
         last_round = {"id": last.id, "method": last.method, "elapsed": last.elapsed, "counts": counts}
     return ClusterSnapshot(
         crunch_id=config.crunch_id,
@@ -97,11 +104,12 @@ def take_snapshot(
         reports=tuple(fleet.reporting.rows()),
         reports_unsent=feed.pending_reports,
         draining=caller.draining,
+        shards=fleet.actors.shards(),
         model_rows=tuple(_row(actor, fleet, caller) for actor in fleet.members.values()) if models else None,
     )
 
 
-def _row(actor: ModelActor, fleet: Fleet, caller: Caller) -> Mapping[str, Any]:
+def _row(actor: A, fleet: Fleet[A], caller: Caller[Any]) -> Mapping[str, Any]:
     """What is known of one model, without asking anybody."""
     record, runner, at = actor.conduct.record, actor.runner, actor.connected_at
     reports = fleet.judge.reports.about(record)

@@ -6,19 +6,18 @@ This module knows what a process said and how it ended. It does not know which f
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import trio
 
 from ..errors import ReadersUnavailable
+from ..interpreters import command_of
 from ..values.encoded import Encoded
 from .confinement import cpu_seconds
 from .messages import Kind, Message, MessageParser, head
@@ -27,12 +26,6 @@ __all__ = ["PROGRAM", "End", "ReaderProcess", "open_reader"]
 
 PROGRAM: Final = "trio_model_runner.frame_readers"
 """The module that a reader runs."""
-
-_START: Final = """
-import json, runpy, sys
-sys.path[:] = json.loads(sys.argv.pop(1))
-runpy.run_module(sys.argv.pop(1), run_name="__main__")
-"""
 
 _START_SECONDS: Final = 60.0
 """A start takes 0.3 s on an idle machine."""
@@ -177,14 +170,11 @@ async def open_reader(max_frame_bytes: int) -> AsyncIterator[ReaderProcess]:
     Raises:
         ReadersUnavailable: it can't be started.
     """
-    if not sys.executable:
-        raise ReadersUnavailable("Python does not know its own program (sys.executable)")
     # Isolated (-I), it executes nothing that lies beside the coordinator's program, such as a sitecustomize.
-    command = [sys.executable, "-I", "-X", "utf8", "-W", "ignore", "-c", _START]
-    command += [json.dumps(list(_import_path())), PROGRAM, str(max_frame_bytes)]
+    options = ("-I", "-X", "utf8", "-W", "ignore")
     try:
         process = await trio.lowlevel.open_process(
-            command,
+            command_of(PROGRAM, str(max_frame_bytes), options=options),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -203,13 +193,6 @@ async def open_reader(max_frame_bytes: int) -> AsyncIterator[ReaderProcess]:
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
                     await stream.aclose()
-
-
-def _import_path() -> Iterator[str]:
-    """Where this program finds its modules, so that a reader finds them, too."""
-    for entry in sys.path:
-        with contextlib.suppress(OSError):  # the current directory was deleted
-            yield str(Path(entry).absolute())
 
 
 def _environment() -> dict[str, str]:

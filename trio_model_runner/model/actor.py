@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ..frame_readers.readers import FrameReaders
     from ..values.data import Arguments
     from ..values.results import PredictResult
+    from .node_resources import NodeResources
     from .round_spec import CallOptions
     from .supervisor import Supervisor
 
@@ -91,6 +92,16 @@ class ModelUnavailableError(Exception):
 class ModelActor:
     """Runs one deployment of one model. Only `live` and the methods for calls wait; the others never do.
 
+    Args:
+        supervisor: runs all models.
+        resources: what the actors of this process share.
+        model_id: the model.
+        deployment_id: see below.
+        host: see below.
+        port: see below.
+        infos: see below.
+        reason: why it joins.
+
     Attributes:
         runner: the handle that coordinators hold.
         deployment_id: this deployment; None where the orchestrator is too old to say.
@@ -108,6 +119,7 @@ class ModelActor:
     def __init__(
         self,
         supervisor: Supervisor,
+        resources: NodeResources,
         *,
         model_id: str,
         deployment_id: str | None,
@@ -116,7 +128,7 @@ class ModelActor:
         infos: Mapping[str, Any],
         reason: JoinReason,
     ) -> None:
-        config = supervisor.config
+        config = resources.config
         self.deployment_id = deployment_id
         self.infos = infos
         self.host = host
@@ -134,15 +146,16 @@ class ModelActor:
             longest_text=config.limits.max_detail_length,
         )
         self.conduct = Conduct(self.runner, host, supervisor.judge)
-        self.watch = Watch(self, supervisor)
+        self.watch = Watch(self, resources)
         self._supervisor = supervisor
+        self._resources = resources
         self._config = config
         self._life = Lifecycle()
         self._changed = Signal()
         self._queue = CallQueue(config.limits.max_queued_calls)
         self._joining_queue = CallQueue(config.limits.max_queued_calls)
         self._attempts = Attempts(config.backoff)
-        self._steps = Steps(self, supervisor, self._attempts, self._queue.wait_empty, reason)
+        self._steps = Steps(self, supervisor, resources, self._attempts, self._queue.wait_empty, reason)
         self._aftermath = Aftermath(self.conduct, self._steps, self._attempts, config)
         self._step = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
@@ -211,7 +224,7 @@ class ModelActor:
         if self._channel is None:
             from ..channel.routed import RoutedChannel  # grpclib's client brings asyncio, which is slow
 
-            service = self._supervisor.service
+            service = self._resources.service
             path = None if service is None else service.setup_request().path
             self._channel = RoutedChannel(
                 ModelRoute(self, path and path[: path.rindex("/") + 1]),
@@ -223,7 +236,7 @@ class ModelActor:
     @property
     def frame_readers(self) -> FrameReaders | None:
         """Read data frames in answers; None if threads do."""
-        return self._supervisor.frame_readers
+        return self._resources.frame_readers
 
     async def call(
         self, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
@@ -258,7 +271,7 @@ class ModelActor:
         self._supervisor.infos_changed(self.runner)
         if isinstance(self.error, UnknownIdentity):
             self.revive()
-        if self._supervisor.security.has_proofs and not same:
+        if self._resources.security.has_proofs and not same:
             self._prove_anew("the orchestrator has named another participant")
 
     def recover(self) -> None:
@@ -327,6 +340,11 @@ class ModelActor:
     def try_now(self) -> None:
         """If it was given up, make the next attempt at once."""
         self._steps.retry_now()
+
+    def send_held_back(self) -> None:
+        """Send what `NodeResources.fence` has held back, if it may be sent by now."""
+        if self._steps.node is not None:
+            self._steps.node.connection.send_held_back()
 
     async def answers_ping(self, timeout: float) -> None:
         """Ask for a sign of life; without one, the connection counts as lost, and is given up."""
@@ -418,7 +436,7 @@ class ModelActor:
         """
         record, form = self.conduct.record, evidence.form
         standing = record.no_news.get((outcome, form.method))
-        if standing is None or evidence.waiting:
+        if standing is None or evidence.waiting or evidence.elsewhere:
             self.conduct.note_call(evidence, outcome, detail, overrun)
             return
         # A success, as nearly always, and nothing counts against the model: this must cost next to nothing.

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from ..rpc.call import Answer, UnaryCall
     from .handle import ModelRunner
-    from .supervisor import Supervisor
+    from .node_resources import NodeResources
 
 __all__ = ["HEALTH_CHECK", "BringUpError", "SetupWatch", "connect", "greet", "prove", "set_up"]
 
@@ -89,21 +89,21 @@ class SetupWatch(Protocol):
 
 
 async def connect(
-    nursery: trio.Nursery, model: ModelRunner, supervisor: Supervisor, limiter: trio.CapacityLimiter
+    nursery: trio.Nursery, model: ModelRunner, resources: NodeResources, limiter: trio.CapacityLimiter
 ) -> NodeConnection:
     """Connect to a model's node.
 
     Args:
         nursery: the connection's tasks run in it.
         model: the model.
-        supervisor: has the settings, the credentials, and the reader of sockets.
+        resources: has the settings, the credentials, and the reader of sockets.
         limiter: limits how many connect at the same time.
 
     Raises:
         ProofFailed: the node's certificate is not the model's.
         OSError: nothing answers there; see `rpc.connecting.open_connection`.
     """
-    config, security = supervisor.config, supervisor.security
+    config, security = resources.config, resources.security
     network = config.node_network
     if (tls := security.tls(model.model_id)) is not None:
         network = TLSNetwork(tls.context, network, server_hostname=tls.server_hostname)
@@ -117,13 +117,13 @@ async def connect(
                 model.port,
                 timeout=config.backoff.connect_timeout,
                 max_header_bytes=config.limits.max_header_bytes,
-                hub=supervisor.hub,
+                hub=resources.hub,
             )
     except OSError as error:
         if (failure := security.failed_proof(error)) is not None:
             raise failure from error
         raise
-    return NodeConnection(connection, model, security, config.limits)
+    return NodeConnection(connection, model, security, config.limits, resources.fence)
 
 
 async def prove(node: NodeConnection, service: NodeService, timeout: float) -> None:

@@ -56,6 +56,9 @@ class Operator(Protocol):
     def channel(self) -> grpclib.client.Channel:
         """A channel for generated stubs, on the model's connection."""
 
+    def belongs_to(self, supervisor: object) -> bool:
+        """Whether this is the object that runs all models of its cluster."""
+
     async def call(
         self, method: str | None, arguments: Arguments, **options: Unpack[CallOptions]
     ) -> PredictResult[Any]:

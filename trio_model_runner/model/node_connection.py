@@ -56,6 +56,8 @@ class NodeConnection:
         model: whose node is at the other end.
         security: how it is secured.
         limits: the largest answer and the longest text that are taken.
+        fence: asked before anything of a request goes out; None where nothing is in the way. See
+            `NodeResources.fence`.
 
     Attributes:
         connection: the connection.
@@ -67,6 +69,7 @@ class NodeConnection:
 
     __slots__ = (
         "_authority",
+        "_fence",
         "_fields",
         "_has_tokens",
         "_identity",
@@ -84,7 +87,12 @@ class NodeConnection:
     )
 
     def __init__(
-        self, connection: Connection, model: ModelRunner, security: NodeSecurity, limits: Limits
+        self,
+        connection: Connection,
+        model: ModelRunner,
+        security: NodeSecurity,
+        limits: Limits,
+        fence: MaySend | None = None,
     ) -> None:
         self.connection = connection
         self.made_at = trio.current_time()
@@ -99,7 +107,8 @@ class NodeConnection:
         self._proof = security.proof(connection.peer_certificate)
         self._proof_news = Signal()  # something is held back, or there is the proof that was waited for
         self._proof_awaited = False
-        if self._proof is not None:
+        self._fence = fence
+        if self._proof is not None or fence is not None:
             connection.guard = self._guard
         self._fields: dict[str, RawFields] = {}
         self._infos: Mapping[str, Any] | None = None  # that the identity was read from
@@ -145,14 +154,14 @@ class NodeConnection:
     def _guard(self, fields: RawFields) -> MaySend | None:
         """See `Connection.guard`: health checks have no value in them."""
         if any(name == b":path" and value.startswith(_HEALTH_SERVICE) for name, value in fields):
-            return None
-        return self._may_send
+            return self._fence
+        return self._fence if self._proof is None else self._may_send
 
     def _may_send(self) -> bool:
         may_send = not self.must_prove
         if not may_send:
             self._proof_news.send()
-        return may_send
+        return may_send and (self._fence is None or self._fence())
 
     @enable_ki_protection
     async def watch_proof(self, lapse: Callable[[NodeConnection], None]) -> None:

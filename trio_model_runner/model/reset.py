@@ -7,17 +7,37 @@ connection.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import trio
 
 from ..values.encoded import Encoded
 from ..values.results import PredictResult, Status
-from .actor import ModelActor, ModelUnavailableError
+from .actor import ModelUnavailableError
 from .call import Call
 
-__all__ = ["ResetCall", "wait_ready_again"]
+if TYPE_CHECKING:
+    from ..values.results import ModelState
+
+__all__ = ["ResetCall", "Resettable", "wait_ready_again"]
+
+
+class Resettable(Protocol):
+    """What is waited for: a `ModelActor`, or what stands for one.
+
+    Attributes:
+        error: why it is not ready, or None.
+    """
+
+    error: BaseException | None
+
+    @property
+    def state(self) -> ModelState:
+        """Where it is in its life."""
+
+    async def wait_usable(self, *, joining: bool) -> object:
+        """Wait until it carries calls; raises `ModelUnavailableError` if that will not be."""
 
 
 class ResetCall(Call):
@@ -32,7 +52,7 @@ class ResetCall(Call):
 
 
 async def wait_ready_again(
-    actor: ModelActor, result: PredictResult[Any], deadline: float
+    actor: Resettable, result: PredictResult[Any], deadline: float
 ) -> PredictResult[None]:
     """Wait until a model that was reset has joined again.
 

@@ -295,6 +295,11 @@ class Requests:
         self.mistakes = Mistakes()
         self.same: Request | None = None
 
+    @property
+    def arguments(self) -> Arguments | None:
+        """The arguments for all models; None where a function makes them."""
+        return self._arguments if isinstance(self._arguments, Arguments) else None
+
     async def prepare(self) -> None:
         """Make the request that is the same for all, if it is. No checkpoint where the values are small.
 
@@ -316,13 +321,27 @@ class Requests:
         """
         if self.same is not None:
             return self.same, self.evidence
-        assert callable(self._arguments)
+        return await self.with_arguments(await self.arguments_for(model))
+
+    async def arguments_for(self, model: Model) -> Arguments:
+        """The arguments for one model. No checkpoint.
+
+        Raises:
+            FunctionRaised: the coordinator's function raised something.
+            TypeError: what it returned are no arguments.
+        """
+        if isinstance(self._arguments, Arguments):
+            return self._arguments
         try:
             arguments = call_interruptibly(self._arguments, model)
         except Exception as error:
             raise FunctionRaised(error) from None
         if not isinstance(arguments, Arguments):
             raise TypeError(f"the function must return Arguments(...), got {type(arguments).__name__}")
+        return arguments
+
+    async def with_arguments(self, arguments: Arguments) -> tuple[Request, RoundEvidence]:
+        """The request with what the coordinator's function returned; see `for_model`."""
         request = await self._encode(arguments)
         evidence = self._evidence_of.get(arguments.shape)
         if evidence is None:

@@ -22,6 +22,7 @@ from ..text import quoted
 from .bringing_up import BringUpError, connect, greet, prove, set_up
 from .lifecycle import Event, JoinReason, Step
 from .policy import Fact, outcome_of_distrust, outcome_of_fact
+from .supervisor import JoinFailedElsewhere
 
 if TYPE_CHECKING:
     from ..services.base import NodeService
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .conduct import Conduct
     from .handle import ModelRunner
     from .node_connection import NodeConnection
+    from .node_resources import NodeResources
     from .supervisor import Supervisor
     from .watch import Watch
 
@@ -82,6 +84,7 @@ class Steps:
     Args:
         actor: the model's actor.
         supervisor: runs all models.
+        resources: what the actors of this process share.
         attempts: says how long to wait before the next attempt to connect.
         wait_no_calls: waits until no call is made and none waits.
         reason: why the model joins.
@@ -97,6 +100,7 @@ class Steps:
         self,
         actor: SteppingActor,
         supervisor: Supervisor,
+        resources: NodeResources,
         attempts: Attempts,
         wait_no_calls: Callable[[], Awaitable[None]],
         reason: JoinReason,
@@ -104,11 +108,12 @@ class Steps:
         self.reason = reason
         self.node: NodeConnection | None = None
         self.began = 0.0
-        self.keepalive_interval = supervisor.config.keepalive.interval
+        self.keepalive_interval = resources.config.keepalive.interval
         self._actor = actor
         self._model = actor.runner
         self._supervisor = supervisor
-        self._config = supervisor.config
+        self._resources = resources
+        self._config = resources.config
         self._attempts = attempts
         self._wait_no_calls = wait_no_calls
         self._fresh = False  # there is an instance that the coordinator was not told of
@@ -132,7 +137,7 @@ class Steps:
     @property
     def _service(self) -> NodeService:
         """What the node speaks, in a step that needs to know."""
-        service = self._supervisor.service
+        service = self._resources.service
         assert service is not None
         return service
 
@@ -171,7 +176,7 @@ class Steps:
             return StepResult(Event.CONNECTION_ENDED, error)
 
     async def _take(self, step: Step, nursery: trio.Nursery) -> Event:
-        observed = self._supervisor.service is None
+        observed = self._resources.service is None
         match step:
             case Step.CONNECT:
                 self.node = await self._connect(nursery)
@@ -205,9 +210,9 @@ class Steps:
 
     async def _connect(self, nursery: trio.Nursery) -> NodeConnection:
         self.began = trio.current_time()
-        held, supervisor = self._attempts.held, self._supervisor
-        limiter = supervisor.held_limiter if held else supervisor.connect_limiter
-        node = await connect(nursery, self._model, supervisor, limiter)
+        held, resources = self._attempts.held, self._resources
+        limiter = resources.held_limiter if held else resources.connect_limiter
+        node = await connect(nursery, self._model, resources, limiter)
         if node.has_proof:
             nursery.start_soon(node.watch_proof, self._actor.note_lapse)
         return node
@@ -255,9 +260,9 @@ class Steps:
         except Exception as error:  # the coordinator's code: any error keeps just this model out
             if not node.connection.accepts_calls:
                 raise CallInterrupted(node.connection.loss or "it has ended") from error
-            logger.error(
-                "on_join raised, so model %s stays out", quoted(self._model.model_id), exc_info=error
-            )
+            if not isinstance(error, JoinFailedElsewhere):
+                name = quoted(self._model.model_id)
+                logger.error("on_join raised, so model %s stays out", name, exc_info=error)
             outcome = outcome_of_fact(Fact.COORDINATORS_CODE_RAISED)
             raise BringUpError(outcome, f"on_join: {error!r}", error) from error
 

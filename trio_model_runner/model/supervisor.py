@@ -5,13 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 if TYPE_CHECKING:
-    import trio
-
-    from ..config import ClusterConfig
-    from ..frame_readers.readers import FrameReaders
-    from ..rpc.reader import SocketHub
-    from ..security.node_security import NodeSecurity
-    from ..services.base import NodeService
     from ..values.data import Arguments
     from ..values.results import ModelState, PredictResult
     from .handle import ModelRunner
@@ -19,39 +12,15 @@ if TYPE_CHECKING:
     from .policy import Judge
     from .round_spec import CallOptions
 
-__all__ = ["Supervisor"]
+__all__ = ["JoinFailedElsewhere", "Supervisor"]
+
+
+class JoinFailedElsewhere(Exception):
+    """`on_join` raised in another process, which has logged that. This has the text of its exception."""
 
 
 class Supervisor(Protocol):
     """The object that runs all models of a cluster, as the actor of one sees it. Handles stand for models."""
-
-    @property
-    def config(self) -> ClusterConfig:
-        """The settings."""
-
-    @property
-    def service(self) -> NodeService | None:
-        """The gRPC service that the nodes have; None if the models are only observed."""
-
-    @property
-    def security(self) -> NodeSecurity:
-        """How connections and calls are secured."""
-
-    @property
-    def hub(self) -> SocketHub | None:
-        """The one reader of all plain sockets; None if each connection reads for itself."""
-
-    @property
-    def frame_readers(self) -> FrameReaders | None:
-        """Read data frames in answers; None if threads do."""
-
-    @property
-    def connect_limiter(self) -> trio.CapacityLimiter:
-        """Limits how many models connect at the same time."""
-
-    @property
-    def held_limiter(self) -> trio.CapacityLimiter:
-        """The same for models that can't be reached, and the report about that is held."""
 
     @property
     def judge(self) -> Judge:

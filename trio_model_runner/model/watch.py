@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..services.base import NodeService, Request
     from .conduct import Conduct
     from .node_connection import NodeConnection
-    from .supervisor import Supervisor
+    from .node_resources import NodeResources
 
 __all__ = ["Watch", "Watched"]
 
@@ -66,19 +66,19 @@ class Watch:
 
     Args:
         actor: the model's actor.
-        supervisor: has the settings, and the service that has the question.
+        resources: has the settings, and the service that has the question.
 
     Attributes:
         nursery: the questions are asked in it; None until the actor runs.
     """
 
-    def __init__(self, actor: Watched, supervisor: Supervisor) -> None:
+    def __init__(self, actor: Watched, resources: NodeResources) -> None:
         self.nursery: trio.Nursery | None = None
         self._actor = actor
         self._conduct = actor.conduct
-        self._supervisor = supervisor
-        self._timeout = supervisor.config.health.timeout
-        self._setup_timeout = supervisor.config.setup_timeout
+        self._resources = resources
+        self._timeout = resources.config.health.timeout
+        self._setup_timeout = resources.config.setup_timeout
         self._calls_waiting = 0
         self._hurry = Signal()
         self._ended = Signal()
@@ -86,7 +86,7 @@ class Watch:
 
     @property
     def _service(self) -> NodeService:
-        service = self._supervisor.service
+        service = self._resources.service
         assert service is not None  # only calls overrun, and none is made without a service
         return service
 

@@ -189,6 +189,10 @@ class Connection:
         self._http2.send_data(stream, data, end_stream=end_stream)
         self._writer.flush()
 
+    def send_held_back(self) -> None:
+        """Send what a guard has held back, if it may be sent by now."""
+        self._writer.flush()
+
     def leave(self, stream: Http2Stream) -> None:
         """Be done with a stream: what still comes for it is ignored. Idempotent.
 

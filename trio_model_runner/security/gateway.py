@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -42,11 +43,13 @@ class GatewayCredentials:
     Attributes:
         public_key: the public key, DER SubjectPublicKeyInfo.
         tls: the authorities that may vouch for the gateway; None are the system's.
+        key_file: where the key was loaded from; None if the program had it already.
     """
 
     public_key: bytes = attrs.field(repr=lambda key: f"<sha256 {hashlib.sha256(key).hexdigest()}>")
     _key: RSAPrivateKey = attrs.field(repr=False, eq=False)
     tls: ssl.SSLContext | None = attrs.field(default=None, repr=False, eq=False)
+    key_file: Path | None = attrs.field(default=None, repr=False, eq=False)
 
     @classmethod
     def from_pem(cls, key_pem: bytes, *, tls: ssl.SSLContext | None = None) -> Self:
@@ -103,7 +106,7 @@ class GatewayCredentials:
             certificate = load_certificate(content, certificate_source)
             check_matches(credentials._key, source, certificate, certificate_source)
         warn_of_readers(key_path)
-        return credentials
+        return attrs.evolve(credentials, key_file=Path(key_path))
 
     @classmethod
     def _from_pem(cls, pem: bytes, source: str) -> Self:

@@ -40,6 +40,8 @@ What there is:
 - `Service`: the gRPC services that nodes can serve.
 - `CallRecord`, `SetupRecord`, `Deployment`: what `LocalNode` and `LocalCrunch` record.
 - `GRPCServer`, `ServerCall`: the server below the nodes, for tests that need one without a model.
+- `InProcessEngine`: launches the shards of a `ShardedCluster` as tasks of the test's own Trio run. Each is an
+  `InProcessShard`, which can be killed, frozen, delayed, and cut off.
 - `CrunchFactory`: the type of `local_crunch`, for annotations.
 
 Names are imported when they are first used, since pytest imports this package everywhere for the fixture's
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from .pytest_plugin import CrunchFactory
     from .report import Report
     from .served_model import CallRecord, SetupRecord
+    from .shard_engine import InProcessEngine, InProcessShard
 
 __all__ = [
     "CallRecord",
@@ -74,6 +77,8 @@ __all__ = [
     "Deployment",
     "Faults",
     "GRPCServer",
+    "InProcessEngine",
+    "InProcessShard",
     "LocalCrunch",
     "LocalNode",
     "LocalOrchestrator",
@@ -98,6 +103,7 @@ _MODULES = {
     "pytest_plugin": ("CrunchFactory",),
     "report": ("Report",),
     "served_model": ("CallRecord", "SetupRecord"),
+    "shard_engine": ("InProcessEngine", "InProcessShard"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

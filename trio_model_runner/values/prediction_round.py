@@ -51,7 +51,7 @@ class PredictionRound(Mapping[ModelT, PredictResult[ValueT_co, ModelT]], Generic
         timeout: float,
         missing: Iterable[str] = (),
     ) -> None:
-        self._results = dict(results)
+        self._results: Mapping[ModelT, PredictResult[ValueT_co, ModelT]] = dict(results)
         self.id = id
         self.method = method
         self.started_at = started_at

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import ipaddress
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from .record import NEVER, SETUP
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...config import Health
     from .record import Record, Standing
 
-__all__ = ["Crowd"]
+__all__ = ["Crowd", "Crowds"]
 
 _AT_ONE_PLACE: Final = 3
 """So many models lost at one host, or in one network, are lost with that host."""
@@ -34,14 +34,23 @@ class Crowd:
         members: how many models there are.
         health: the numbers.
         gateway: all nodes are reached through one gateway, so that their hosts say nothing.
+        size: how many models have these records, if they are only a part of all: those of one process, which
+            has its own way to the nodes. None if they are all.
     """
 
     def __init__(
-        self, records: Collection[Record], members: int, health: Health, *, gateway: bool = False
+        self,
+        records: Collection[Record],
+        members: int,
+        health: Health,
+        *,
+        gateway: bool = False,
+        size: int | None = None,
     ) -> None:
         self._records = records
         self._members = members
         self._health = health
+        self._size = size
         self._shares: dict[tuple[str, float], tuple[int, int]] = {}
         self._most_have: dict[str, bool] = {}
         self._losses = _Losses()
@@ -53,9 +62,15 @@ class Crowd:
                     for place in _places(record.host):
                         self._losses_at.setdefault(place, _Losses()).add(record)
 
+    def has(self, record: Record) -> bool:
+        """Whether a model belongs to it."""
+        return record in self._records
+
     @property
     def lost_by_chance(self) -> float:
         """So many models lost together are not lost by chance: a tenth, but 3 to 10, or all there are."""
+        if self._size is not None:  # a part may be so small that all of it is lost by chance
+            return min(max(3, self._size / 10), _MOST_TO_DIE_BY_CHANCE)
         return min(max(3, self._members / 10), _MOST_TO_DIE_BY_CHANCE, self._members)
 
     def shares_trouble(self, method: str, since: float) -> bool:
@@ -165,3 +180,43 @@ def _places(host: str) -> list[str]:
     if address.version == 4:
         return [host, str(ipaddress.ip_network(f"{address}/24", strict=False))]
     return [host]
+
+
+class Crowds:
+    """All models at one moment, and those of each process by itself.
+
+    Where several processes have the models, each has a way of its own to the nodes, and trouble of its own.
+    So a model is alone with its trouble only if it is alone in both views.
+
+    Args:
+        records: the records of all deployments.
+        members: how many models there are.
+        health: the numbers.
+        gateway: see `Crowd`.
+
+    Attributes:
+        all: the crowd of all models.
+    """
+
+    def __init__(
+        self, records: Collection[Record], members: int, health: Health, *, gateway: bool = False
+    ) -> None:
+        self.all = Crowd(records, members, health, gateway=gateway)
+        self._records = records
+        self._members = members
+        self._health = health
+        self._gateway = gateway
+        self._of_group: dict[Hashable, Crowd] = {}
+
+    def around(self, record: Record) -> list[Crowd]:
+        """The crowds that a model is in."""
+        group = record.group
+        if group is None:
+            return [self.all]
+        crowd = self._of_group.get(group)
+        if crowd is None:
+            records = [each for each in self._records if each.group == group]
+            crowd = self._of_group[group] = Crowd(
+                records, self._members, self._health, gateway=self._gateway, size=len(records)
+            )
+        return [self.all, crowd]

@@ -98,6 +98,7 @@ class RoundEvidence:
             only the evidence about Setups needs it.
         answered: how many models answered without success, or timed out on their own account.
         waiting: incidents without a witness.
+        elsewhere: another process judges: it must hear of all outcomes, also of those that change nothing.
     """
 
     form: Form
@@ -106,6 +107,7 @@ class RoundEvidence:
     second_witness: str = ""
     answered: int = 0
     waiting: list[Incident] = attrs.field(factory=list)
+    elsewhere: bool = False
 
     def note_success(self, model_id: str) -> None:
         """Note that a model succeeded."""

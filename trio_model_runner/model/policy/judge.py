@@ -22,7 +22,7 @@ the owner's clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
@@ -250,12 +250,22 @@ class Judge:
     def hinder(self, record: Record, standing: Standing, began: float, now: float) -> None:
         """A call on a model came to nothing on its side of the line (rule e)."""
         standing.hinder(began)
+        record.expect_news(standing.method)
         if self._limits.escapes(standing, self._health.unserved, now):
             calls = f"{standing.hindered} calls of {standing.method} in {now - standing.hindered_since:.0f} s"
             reason = f"unserved: {calls} came to nothing, while other models answered"
             self._counting.become_due(
                 record, standing, FailureCode.CONNECTION_FAILED, reason, now, unserved=True
             )
+
+    def note_witnesses(self, evidence: RoundEvidence, records: Iterable[Record], now: float) -> None:
+        """Another process says which models have succeeded with a request: they are witnesses for all."""
+        form = evidence.form
+        for record in records:
+            record.standing(form.method).succeeded_at = form.succeeded_at = now
+            evidence.note_success(record.model_id)
+            form.note(record.success_mark)
+        self._witness_waiting(evidence, now)
 
     def close(self, evidence: RoundEvidence) -> None:
         """A round is over: what has no witness yet needs one from another round (rule b)."""

@@ -159,6 +159,8 @@ class Record:
         beginnings: how often it has begun anew.
         reported: it was reported, so nothing more is.
         strangers_told: the log has said that another coordinator calls it.
+        group: what else it may share its trouble with: models of the same group have the same process; None
+            where all have.
     """
 
     key: Hashable
@@ -180,6 +182,7 @@ class Record:
     beginnings: int = 0
     reported: bool = False
     strangers_told: bool = False
+    group: Hashable = None
 
     def standing(self, method: str) -> Standing:
         """How it stands with a method."""
@@ -187,6 +190,11 @@ class Record:
         if found is None:
             found = self.standings[method] = Standing(method)
         return found
+
+    def expect_news(self, method: str) -> None:
+        """Something counts against the model: an outcome of this method, even a success, is news."""
+        for key in [key for key in self.no_news if key[1] == method]:
+            del self.no_news[key]
 
     def note_loss(self, at: float, stood: float = 0.0) -> None:
         """Note when the model was lost, if that is not known of the present absence."""

@@ -15,7 +15,7 @@ import attrs
 
 from ...values.failure_codes import FailureCode
 from ...values.strict_json import strict_json
-from .crowd import Crowd
+from .crowd import Crowd, Crowds
 from .record import NEVER
 
 if TYPE_CHECKING:
@@ -236,20 +236,20 @@ class PendingReports:
         """Decide what can be decided at `now`, with so many members (rules c, d and e)."""
         decision = Decision()
         if self:
-            crowd = Crowd(self._records, members, self._health, gateway=self._gateway)
+            crowds = Crowds(self._records, members, self._health, gateway=self._gateway)
             for report in list(self):
-                self._decide(report, crowd, now, decision)
+                self._decide(report, crowds, now, decision)
         return decision
 
-    def _decide(self, report: PendingReport, crowd: Crowd, now: float, decision: Decision) -> None:
+    def _decide(self, report: PendingReport, crowds: Crowds, now: float, decision: Decision) -> None:
         if report.stage is Stage.HELD:
             return
-        if not self._stands(report, crowd, now):
+        if not self._stands(report, crowds.all, now):
             if report.unserved:
                 self._remove(report)
         elif not self._has_waited(report, now):
             pass
-        elif self._shares_trouble(report, crowd):
+        elif any(self._shares_trouble(report, crowd) for crowd in crowds.around(report.record)):
             self.fall_back(report)
             report.stage = Stage.HELD
             if report.method == CONNECTION:
@@ -374,7 +374,7 @@ class PendingReports:
     def _shares_trouble(self, report: PendingReport, crowd: Crowd) -> bool:
         """Whether a model is not alone with its trouble (rule d)."""
         if report.unserved:
-            at_once = {each.record for each in self if each.unserved}
+            at_once = {each.record for each in self if each.unserved and crowd.has(each.record)}
             return len(at_once) > crowd.lost_by_chance
         if report.method == CONNECTION:
             return crowd.lost_with_others(report.record)

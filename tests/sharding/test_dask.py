@@ -1,0 +1,151 @@
+"""Shards on a Dask cluster: where they go, and what happens when a worker or the driver does not answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from helpers.dask_cluster import DaskCluster
+from helpers.dask_cluster import dask_cluster as open_dask_cluster
+from helpers.served_shards import SCRIPTED
+
+from trio_model_runner.errors import ConfigError
+from trio_model_runner.sharding import dask
+from trio_model_runner.sharding.dask import DaskEngine, DaskShard
+from trio_model_runner.sharding.engine import ShardLost
+
+DRIVER = """
+import sys, trio
+from distributed import Security
+from trio_model_runner.sharding.dask import DaskEngine
+from helpers.served_shards import SCRIPTED
+
+async def main():
+    security = Security(**dict(zip(
+        ["tls_ca_file", "tls_client_cert", "tls_client_key"], sys.argv[3:]
+    )), require_encryption=True)
+    engine = DaskEngine(sys.argv[1], security=security, serve=SCRIPTED)
+    async with engine.running():
+        shard = await engine.launch(0, sys.argv[2].encode())
+        print((await shard.receive()).decode(), flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+@asynccontextmanager
+async def running(cluster: DaskCluster, serve: str = SCRIPTED) -> AsyncIterator[DaskEngine]:
+    engine = DaskEngine(cluster.address, security=cluster.security, serve=serve)
+    with trio.fail_after(60):
+        async with engine.running():
+            yield engine
+
+
+async def launch(engine: DaskEngine, index: int, first_message: bytes) -> DaskShard:
+    shard = await engine.launch(index, first_message)
+    assert isinstance(shard, DaskShard)
+    return shard
+
+
+async def test_each_shard_has_a_worker_of_its_own_if_there_are_so_many(dask_cluster: DaskCluster) -> None:
+    async with running(dask_cluster) as engine:
+        shards = [await launch(engine, index, b"deaf") for index in range(4)]
+        processes = [await shard.receive() for shard in shards]
+        assert {str(worker.pid).encode() for worker in dask_cluster.workers} == set(processes)
+        assert [processes.count(process) for process in processes] == [2, 2, 2, 2]
+        assert len({shard.worker for shard in shards[:2]}) == 2
+
+
+async def test_what_a_worker_can_not_import_is_said(dask_cluster: DaskCluster) -> None:
+    async with running(dask_cluster, "no.such:thing") as engine:
+        shard = await launch(engine, 0, b"")
+        with pytest.raises(ShardLost, match=r"(?s)shard 0 ended.*No module named 'no'"):
+            await shard.receive()
+        assert not shard.failed
+
+
+async def test_a_lost_worker_is_no_ended_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask, "_RETRY_SECONDS", 0.5)
+    monkeypatch.setattr(dask, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(dask, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(dask, "_END_SECONDS", 0.1)
+    monkeypatch.setattr(dask, "_CANCEL_SECONDS", 0.1)
+    with open_dask_cluster(tmp_path) as cluster:
+        async with running(cluster) as engine:
+            first = await launch(engine, 0, b"deaf")
+            process = int(await first.receive())
+            os.kill(process, signal.SIGKILL)
+            with pytest.raises(ShardLost, match="shard 0: "):
+                await first.receive()
+            assert first.failed
+            second = await launch(engine, 0, b"deaf")
+            other = int(await second.receive())
+            assert other != process
+            os.kill(other, signal.SIGSTOP)
+            with pytest.raises(ShardLost, match="shard 0: its worker does not answer"):
+                await second.receive()
+            for shard in (first, second):
+                await shard.aclose()
+                assert not shard.exited.is_set()
+            os.kill(other, signal.SIGKILL)
+            with pytest.raises(
+                ShardLost, match=r"shard 1 can't be started: (its worker .* is gone|.* no worker)$"
+            ):
+                await engine.launch(1, b"echo")
+            with pytest.raises(ShardLost, match=r"shard 1 can't be started: the Dask cluster has no worker$"):
+                await engine.launch(1, b"echo")
+
+
+async def test_an_actor_that_was_made_anew_is_another(dask_cluster: DaskCluster) -> None:
+    async with running(dask_cluster) as engine:
+        shard = await launch(engine, 0, b"echo a")
+        assert await shard.receive() == b"a"
+        shard._name, name = "another's", shard._name
+        await shard.send(b"b")
+        with pytest.raises(ShardLost, match="made anew"):
+            await shard.receive()
+        assert not shard.exited.is_set()
+        shard._name = name
+        await shard.aclose()
+        assert shard.exited.is_set()
+
+
+async def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask, "_CONNECT_SECONDS", 0.2)
+    with pytest.raises(ShardLost, match=r"no Dask scheduler at tcp://127\.0\.0\.1:1: OSError: "):
+        async with DaskEngine("tcp://127.0.0.1:1").running():
+            pass
+
+
+def test_without_the_extra_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ConfigError, match=r"pip install '.\[dask\]'"):
+        DaskEngine("tcp://127.0.0.1:1")
+
+
+async def test_a_shard_ends_with_its_driver(dask_cluster: DaskCluster, tmp_path: Path) -> None:
+    file = tmp_path / "said"
+    security = dask_cluster.security
+    certificates = [security.tls_ca_file, security.tls_client_cert, security.tls_client_key]
+    driver = await trio.lowlevel.open_process(
+        [sys.executable, "-c", DRIVER, dask_cluster.address, f"until_lost {file}", *certificates],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert driver.stdout is not None
+    with trio.fail_after(60):
+        await driver.stdout.receive_some()
+        driver.kill()
+        await driver.wait()
+        while not file.exists() or not file.read_text():  # noqa: ASYNC110 - nothing tells of files
+            await trio.sleep(0.05)
+    await driver.stdout.aclose()
+    assert file.read_text() == "the driver has let go of it"

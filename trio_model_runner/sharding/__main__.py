@@ -1,0 +1,5 @@
+"""Runs `program`."""
+
+from .program import main
+
+main()
