@@ -154,7 +154,7 @@ async def test_who_is_tried_again_in_vain_is_given_up_once(autojump_clock: MockC
 async def test_what_is_known_elsewhere_is_asked_for_before_a_decision(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where actors are in other processes, the judge may not know all yet. Without a report, nobody is asked."""
+    """Where actors are elsewhere, the judge may not know all yet. Without a report, nobody is asked."""
     asked: list[int] = []
 
     async def ask(_: OrdinaryActors) -> None:
