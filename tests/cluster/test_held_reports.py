@@ -12,6 +12,7 @@ from helpers.insides import actor_of
 from trio.testing import MockClock
 
 from trio_model_runner import ChangeKind, ModelState
+from trio_model_runner.cluster.actors import OrdinaryActors
 from trio_model_runner.testing import LocalCrunch
 
 SIX = dict.fromkeys("abcdef", Model)
@@ -66,12 +67,12 @@ async def test_at_most_ten_that_are_held_are_tried_at_the_same_time(autojump_clo
                 node = crunch.node(model_id)
                 node.faults.silent = True  # it takes 10 s to find that out
                 node.restart()
-        fleet = cluster._fleet  # private: who waits for whom shows nowhere else
+        resources = cluster._resources  # private: who waits for whom shows nowhere else
         at_once: set[int] = set()
         for _ in range(1200):
             await trio.sleep(0.5)
-            at_once.add(int(fleet.held_limiter.borrowed_tokens))
-            assert fleet.connect_limiter.borrowed_tokens == 0
+            at_once.add(int(resources.held_limiter.borrowed_tokens))
+            assert resources.connect_limiter.borrowed_tokens == 0
         assert max(at_once) == 10
         await crunch.add("new", Model())  # it waits for none of them
         with trio.fail_after(1):
@@ -148,3 +149,22 @@ async def test_who_is_tried_again_in_vain_is_given_up_once(autojump_clock: MockC
         await trio.sleep(1000)
         assert failed == Counter("a")
         nursery.cancel_scope.cancel()
+
+
+async def test_what_is_known_elsewhere_is_asked_for_before_a_decision(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where actors are elsewhere, the judge may not know all yet. Without a report, nobody is asked."""
+    asked: list[int] = []
+
+    async def ask(_: OrdinaryActors) -> None:
+        await trio.sleep(3)
+        asked.append(cluster._fleet.reporting.pending)  # private: nobody else sees this moment
+
+    monkeypatch.setattr(OrdinaryActors, "bring_up_to_date", ask)
+    async with coordinating(SIX) as (crunch, cluster):
+        await cluster.call("predict")
+        assert not asked
+        crunch.node("a").kill()
+        await crunch.wait_for_reports()
+        assert asked[-1] == 1  # the report was still waiting when the last answer came
