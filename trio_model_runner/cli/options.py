@@ -151,7 +151,7 @@ def _with_options(text: str, given: Mapping[str, str]) -> str:
 class Seconds(click.FloatRange):
     """A number of seconds within bounds; click's own range takes NaN for one."""
 
-    name = "seconds"
+    name = "number of seconds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Convert it, or refuse it."""
