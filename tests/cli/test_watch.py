@@ -313,7 +313,7 @@ async def test_observing_warns_of_what_it_costs_and_tells_who_can_be_reached() -
 
 
 @pytest.mark.parametrize("arguments", [[], ["s", "--observe"], ["--record", "x", "--observe"]])
-async def test_one_source_must_be_given(arguments: list[str]) -> None:
+def test_one_source_must_be_given(arguments: list[str]) -> None:
     from click.testing import CliRunner
 
     from trio_model_runner.cli.commands import commands
@@ -321,6 +321,18 @@ async def test_one_source_must_be_given(arguments: list[str]) -> None:
     ended = CliRunner().invoke(commands, ["watch", *arguments])
     assert ended.exit_code == 2
     assert "give one of SOCKET, --record FILE and --observe" in ended.output
+
+
+@pytest.mark.parametrize("source", [["s"], ["--record", "x"]])
+@pytest.mark.parametrize("option", [["--host", "b"], ["--config", "c"], ["--no-tls"], ["--credentials", "d"]])
+def test_settings_are_for_observing_alone(source: list[str], option: list[str]) -> None:
+    from click.testing import CliRunner
+
+    from trio_model_runner.cli.commands import commands
+
+    ended = CliRunner().invoke(commands, ["watch", *source, *option])
+    assert ended.exit_code == 2
+    assert "the options for settings are for --observe" in ended.output
 
 
 @contextlib.contextmanager

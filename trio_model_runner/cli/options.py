@@ -78,6 +78,11 @@ class Chosen:
     settings: Mapping[str, str]
     credentials: str | None
 
+    @property
+    def given(self) -> bool:
+        """Whether any of these options was given."""
+        return self != Chosen(None, {}, None)
+
     def load(self) -> ClusterConfig:
         """Load the settings from the file, the environment and the options.
 
