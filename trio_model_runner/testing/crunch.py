@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import trio
 
+from ..text import shown_scalar
 from ..trio_needed import trio_needed
 from ..workers import clock_jumps
 from .arguments import check_arguments, check_model, make_mode
@@ -159,9 +160,20 @@ class LocalCrunch(Reported):
         return tuple(self._deployments)
 
     def config(self, **settings: Any) -> ClusterConfig:
-        """A `ClusterConfig` for this crunch, with its credentials. `settings` are further fields."""
+        """A `ClusterConfig` for this crunch, with its credentials. `settings` are further fields.
+
+        Raises:
+            TypeError: `crunch_id` is among them: the crunch has its own.
+            ConfigError: see `ClusterConfig`.
+        """
         from ..config import ClusterConfig
 
+        if "crunch_id" in settings:
+            given = f"crunch_id={shown_scalar(settings['crunch_id'])}"
+            raise TypeError(
+                f"crunch_id: the crunch has its own, {self.crunch_id!r}; give it where the crunch is made:"
+                f" LocalCrunch({{...}}, {given}), or local_crunch({{...}}, {given})"
+            )
         if self.network is not None:
             settings.setdefault("network", self.network)
         if self._mode is not None:
