@@ -518,3 +518,16 @@ async def test_a_disk_that_hangs_holds_up_nobody_who_leaves(
                     break
             except ConfigError:
                 await trio.sleep(0.01)
+
+
+def test_a_copy_of_its_descriptor_holds_no_lock_when_it_is_closed(path: Path) -> None:
+    """As a child has one that was forked behind Python's back."""
+    first, second = RecordFile(path, 1000, 1), RecordFile(path, 1000, 1)
+    first.open()
+    copy = os.dup(first.fileno())
+    with pytest.raises(BlockingIOError):
+        second.open()
+    first.close()
+    second.open()
+    second.close()
+    os.close(copy)
