@@ -106,7 +106,7 @@ async def test_after_a_kill_the_next_coordinator_starts_beside_the_child(
                 recorder.round_ended(None, played())
         finally:
             os.kill(child, signal.SIGKILL)
-    assert (tmp_path / "rounds.jsonl").read_bytes().count(b"\n") == 1  # noqa: ASYNC240 - a test's file
+    assert (tmp_path / "rounds.jsonl").read_bytes().count(b"\n") == 1
 
 
 def test_local_nodes_die_and_come_back_beside_a_child(tmp_path: Path) -> None:
