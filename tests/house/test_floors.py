@@ -32,6 +32,7 @@ FLOORS = (
         "workers",
         "trio_needed",
         "given",
+        "forks",
         "proto",
     ),
     ("values", "returns"),
