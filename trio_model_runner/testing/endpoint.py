@@ -13,6 +13,7 @@ It knows bytes and addresses, and must not know what is sent over its streams.
 from __future__ import annotations
 
 import abc
+import contextlib
 import logging
 import socket
 import struct
@@ -241,6 +242,9 @@ class SocketEndpoint(Endpoint):
         return trio.SocketListener(trio.socket.from_stdlib_socket(reservation))
 
     def _close_listener(self, listener: trio.SocketListener) -> None:
+        # A child that is forked just now has a copy: the port is free only if that does not listen, either.
+        with contextlib.suppress(OSError):
+            listener.socket.shutdown(socket.SHUT_RDWR)
         listener.socket.close()
 
     def _take(self, transport: trio.SocketStream) -> None:
