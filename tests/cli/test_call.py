@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
+from trio_model_runner import Cluster, DynamicSubclassService, Status
+from trio_model_runner.cli.call_command import prepare_call
 from trio_model_runner.cli.commands import run
-from trio_model_runner.testing import LocalCrunch
+from trio_model_runner.testing import CrunchFactory, LocalCrunch
 
 COMMAND = [sys.executable, "-W", "error", "-m", "trio_model_runner", "call"]
 
@@ -30,6 +33,10 @@ class Model:
 
     async def hang(self) -> None:
         await trio.sleep_forever()
+
+    async def think(self) -> int:
+        await trio.sleep(9)
+        return 1
 
     def nan(self) -> float:
         return math.nan
@@ -132,10 +139,38 @@ async def test_a_node_that_is_at_an_earlier_call_is_busy_and_nobody_is_accused()
         code, out, err = await called(crunch, "hang", "--all", "--timeout", "0.4")
         assert (code, "TIMEOUT" in out) == (1, True)
         assert "ERROR" not in err  # the result has said it
-        code, out, err = await called(crunch, "predict", "1", "1", "1", "--all", "--timeout", "0.5")
+        arguments = ["predict", "1", "1", "1", "--all", "--connect-timeout", "0.5"]
+        code, out, err = await called(crunch, *arguments)
         assert (code, err) == (1, "")
         assert "its node is busy, perhaps with an earlier call" in out
         assert crunch.reports == []
+
+
+@pytest.mark.parametrize("startup_timeout", [0.0, 10.0, math.inf])
+async def test_one_that_is_down_or_busy_costs_the_others_no_time(
+    local_crunch: CrunchFactory, startup_timeout: float
+) -> None:
+    """On the default settings of the command, whatever a coordinator waits for at its start."""
+    models = {"a": Model, "b": Model, "busy": Model()}
+    async with local_crunch(models, crunch_id="birds") as crunch:
+        config = crunch.config(startup_timeout=startup_timeout)
+        service = DynamicSubclassService("birds.Tracker")
+        async with Cluster(crunch.config(), service) as cluster, trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: cluster.models["busy"].call("hang", timeout=3600))
+            await trio.testing.wait_all_tasks_blocked()
+            down = {
+                "model_id": "down",
+                "deployment_id": "d",
+                "state": "RUNNING",
+                "ip": "127.0.0.1",
+                "port": 1,
+            }
+            crunch.orchestrator.announce(down)
+            called = await prepare_call(config, "birds.Tracker", "think").run()
+            nursery.cancel_scope.cancel()
+    statuses = {result.model.model_id: result.status for result in called.results.values()}
+    expected = dict.fromkeys("ab", Status.SUCCESS) | dict.fromkeys(["busy", "down"], Status.ABSENT)
+    assert statuses == expected
 
 
 async def test_nan_is_not_none() -> None:
@@ -146,15 +181,25 @@ async def test_nan_is_not_none() -> None:
     assert (row["value"], row["value_type"]) == (None, "float")
 
 
-async def test_without_an_orchestrator_the_code_is_3(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("setting", "options", "decided"),
+    [(0.1, [], "in 0.1 s (orchestrator_timeout)"), (60, ["0.1"], "in 0.1 s (--connect-timeout)")],
+)
+async def test_without_an_orchestrator_the_code_is_3_and_it_is_said_what_decided(
+    tmp_path: Path, setting: float, options: list[str], decided: str
+) -> None:
     file = tmp_path / "config.toml"
-    file.write_text("[trio-model-runner]\norchestrator_timeout = 0.1\n")
+    file.write_text(f"[trio-model-runner]\norchestrator_timeout = {setting}\n")
     async with LocalCrunch(crunch_id="birds") as crunch:
         port = crunch.orchestrator.port
     command = [*COMMAND, "predict", "--all", "--class", "a.B", "--crunch-id", "birds", "--port", str(port)]
+    command += [word for option in options for word in ("--connect-timeout", option)]
     ended = await trio.run_process(
         [*command, "--config", str(file)], capture_stdout=True, capture_stderr=True, check=False
     )
     assert (ended.returncode, ended.stdout) == (3, b"")
-    assert ended.stderr.startswith(b"Error: no list of models from the orchestrator at localhost:")
-    assert b"(trio-model-runner check says more)" in ended.stderr
+    err = ended.stderr.decode()
+    assert err.startswith("Error: no list of models from the orchestrator at localhost:")
+    assert decided in err
+    assert "(trio-model-runner check says more)" in err
+    assert err.count("\n") == 1

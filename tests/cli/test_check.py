@@ -157,6 +157,7 @@ async def test_a_wrong_crunch_id() -> None:
     assert code == 3
     assert "FAIL  init       the orchestrator refuses this crunch: 'brids'" in text
     assert "-> Check crunch_id: it must be spelt as the orchestrator has it." in text
+    assert text.count("FAIL") == text.count("->") == 1
 
 
 @contextlib.asynccontextmanager

@@ -65,6 +65,46 @@ def test_an_error_is_one_line_and_a_code(
     assert "Traceback" in run_here("check", "--debug")[2]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            "demo --rounds 0",
+            "Invalid value for '--rounds': 0 is not in the range 1<=x<=1000 (see {} demo --help)",
+        ),
+        (
+            "check --timeout x",
+            "Invalid value for '--timeout': 'x' is not a valid number of seconds (see {} check --help)",
+        ),
+        ("watch", "give one of SOCKET, --record FILE and --observe (see {} watch --help)"),
+        ("wacth", "No such command 'wacth'. Did you mean 'watch'? (see {} --help)"),
+        (
+            "timeline no\nwhere",
+            "Invalid value for 'RECORD...': File 'no\\nwhere' does not exist (see {} timeline --help)",
+        ),
+        ("call predict", "Missing option '--class' (see {} call --help)"),
+        ("call predict x --all --class a.B", "Invalid value: 'x' is no JSON: Expecting"),
+    ],
+)
+def test_wrong_use_is_one_line_that_says_where_help_is(run_here: RunHere, arguments: str, text: str) -> None:
+    code, out, err = run_here(*arguments.split(" "))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"Error: {text.format('trio-model-runner')}")
+    assert err.endswith("--help)\n")
+
+
+def test_the_hint_at_help_outlives_a_long_text(run_here: RunHere) -> None:
+    code, _, err = run_here("watch", "--" + "x" * 100_000)
+    assert (code, len(err) < 3000) == (2, True)
+    assert err.endswith("... (see trio-model-runner watch --help)\n")
+
+
+def test_without_a_command_the_whole_help_is_shown(run_here: RunHere) -> None:
+    code, out, err = run_here()
+    assert (code, out) == (2, "")
+    assert "\nCommands:\n" in err
+
+
 @pytest.mark.parametrize("name", sorted(commands.commands))
 def test_every_command_teaches_with_an_example(run_here: RunHere, name: str) -> None:
     code, out, err = run_here(name, "--help")

@@ -112,6 +112,17 @@ async def test_where_no_coordinator_runs_it_says_so(tmp_path: Path, exists: str 
     assert caught.value.exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [("", "name the socket of the coordinator's StatusSocket"), ("x" * 200, "use a relative one")],
+)
+async def test_what_no_socket_can_be_called_is_refused_with_advice(path: str, advice: str) -> None:
+    with pytest.raises(Failure, match=advice) as caught:
+        await status_of(path)
+    assert repr(path) in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
 async def test_a_coordinator_that_says_nothing_stands_still(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:

@@ -72,7 +72,7 @@ def test_the_worst_come_first_and_who_is_well_may_be_left_out() -> None:
     )
     assert [view.model_id for view in picture.worst()] == ["c", "d", "b", "a"]
     lines = drawn(picture, rows=3)
-    assert lines[0].startswith("bird-game  4 models: 3 ready, 1 failed")
+    assert lines[0].startswith("bird-game  orchestrator connected  4 models: 3 ready, 1 failed")
     assert lines[1].startswith(
         "round 7: predict: 2 of 4 SUCCESS (1 FAILED, 1 ABSENT) in 0.500 s of 2 s, 0 s ago"
     )
@@ -80,6 +80,18 @@ def test_the_worst_come_first_and_who_is_well_may_be_left_out() -> None:
     assert re.match(r"d +ready +\.F +raised", lines[4])
     assert re.match(r"b +ready +T\. +0\.250", lines[5])
     assert lines[6].startswith("… and 1 more, all well")
+
+
+@pytest.mark.parametrize("width", [64, 80, 120])
+def test_in_a_narrow_terminal_titles_are_whole_and_what_is_alarming_is_first(width: int) -> None:
+    states = ["ready"] * 20 + ["failed", "connecting", "recovering", "set up", "joining"] * 3
+    rows = [model(f"a-model-with-a-long-id-{number}", state) for number, state in enumerate(states)]
+    picture = picture_of(snapshot_event(*rows, reports_pending=1, reports_held=2))
+    lines = drawn(picture, width)
+    assert re.fullmatch(r"model +state +(last )?rounds +seconds +trouble", lines[2].strip())
+    assert lines[0].startswith("bird-game  orchestrator connected  reports: 1 pending, 2 held")
+    assert ("35 models: 20 ready, 3 failed" in lines[0]) == (width == 120)
+    assert len(lines[0]) <= width
 
 
 def test_what_the_coordinator_knows_is_shown_before_any_round_is_seen() -> None:
@@ -313,7 +325,7 @@ async def test_observing_warns_of_what_it_costs_and_tells_who_can_be_reached() -
 
 
 @pytest.mark.parametrize("arguments", [[], ["s", "--observe"], ["--record", "x", "--observe"]])
-async def test_one_source_must_be_given(arguments: list[str]) -> None:
+def test_one_source_must_be_given(arguments: list[str]) -> None:
     from click.testing import CliRunner
 
     from trio_model_runner.cli.commands import commands
@@ -321,6 +333,18 @@ async def test_one_source_must_be_given(arguments: list[str]) -> None:
     ended = CliRunner().invoke(commands, ["watch", *arguments])
     assert ended.exit_code == 2
     assert "give one of SOCKET, --record FILE and --observe" in ended.output
+
+
+@pytest.mark.parametrize("source", [["s"], ["--record", "x"]])
+@pytest.mark.parametrize("option", [["--host", "b"], ["--config", "c"], ["--no-tls"], ["--credentials", "d"]])
+def test_settings_are_for_observing_alone(source: list[str], option: list[str]) -> None:
+    from click.testing import CliRunner
+
+    from trio_model_runner.cli.commands import commands
+
+    ended = CliRunner().invoke(commands, ["watch", *source, *option])
+    assert ended.exit_code == 2
+    assert "the options for settings are for --observe" in ended.output
 
 
 @contextlib.contextmanager

@@ -71,7 +71,8 @@ async def too_many_calls(said: Said) -> None:
 
 @RESULTS.cause(
     "the node was busy until the deadline",
-    "another coordinator calls …: its node is busy, and not with our calls",
+    "another coordinator calls …, or an earlier run of this one did: "
+    "its node is busy, and not with our calls",
 )
 async def another_coordinator(said: Said) -> None:
     async with coordinating({"a": Model(), "b": Model()}, timeout=2.0) as (crunch, cluster):

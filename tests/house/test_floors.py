@@ -33,6 +33,7 @@ FLOORS = (
         "trio_needed",
         "given",
         "interpreters",
+        "forks",
         "proto",
     ),
     ("values", "returns"),

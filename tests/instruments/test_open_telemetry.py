@@ -355,6 +355,30 @@ async def test_one_listens_to_one_cluster(exported: Exported, autojump_clock: Mo
                 raise AssertionError
 
 
+async def test_a_span_that_can_not_be_begun_costs_no_metrics(
+    exported: Exported, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Raising(SpanProcessor):
+        def on_start(self, span: Any, parent_context: Any = None) -> None:
+            raise RuntimeError("no room")
+
+    exported.tracers.add_span_processor(Raising())
+    instrument = exported.instrument(propagate=True)
+    async with coordinating({"a": Model}, instruments=[instrument]) as (_, cluster):
+        for _ in range(2):
+            assert len((await cluster.call("predict")).succeeded) == 1
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cluster.call, "hang")
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    for name in ("round.duration", "result.duration", "results"):
+        ((count, _),) = exported.points(f"trio_model_runner.{name}").values()
+        assert count == 2
+    assert [each.getMessage() for each in caplog.records if each.levelname == "ERROR"] == [
+        "OpenTelemetryInstrument: not recorded; more of this is not logged"
+    ]
+
+
 async def test_a_span_processor_that_raises_costs_one_record_and_is_said_once(
     exported: Exported, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -120,6 +120,48 @@ def test_one_that_holds_itself_is_left_out() -> None:
     assert round_row("c", played("S", values=[endless]), values=True)["values_left_out"] == 1
 
 
+@attrs.define
+class Unset:
+    x: float
+    y: float = attrs.field(init=False)
+
+
+@dataclasses.dataclass
+class UnsetToo:
+    x: float
+    y: float = dataclasses.field(init=False)
+
+
+class Broken(dict[str, Any]):
+    def items(self) -> Any:
+        raise KeyError("no items")
+
+
+@pytest.mark.parametrize(
+    "value", [Unset(1.0), UnsetToo(1.0), Broken()], ids=lambda value: type(value).__name__
+)
+def test_classes_that_raise_are_left_out(value: Any) -> None:
+    row = round_row("c", played("SS", values=[value, 2]), values=True)
+    assert (row["values"], row["values_left_out"]) == ([None, 2], 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "recorded"),
+    [([0.5] * 63, 125), ({f"k{number}": 1 for number in range(31)}, 126), ([0] * 100, 0), (1.5, 2000)],
+    ids=["numbers", "keys", "too large", "small"],
+)
+def test_the_answers_of_a_round_are_bounded_together(value: Any, recorded: int) -> None:
+    values = round_row("c", played("S" * 2000, values=[value] * 2000), values=True)["values"]
+    assert values == [value] * recorded + [None] * (2000 - recorded)
+
+
+@pytest.mark.parametrize("character", ["x", "\N{PILE OF POO}", "\x01"])
+def test_their_texts_fill_less_than_a_mebibyte(character: str) -> None:
+    row = round_row("c", played("S" * 1000, values=[[character * 256] * 63] * 1000), values=True)
+    assert row["values_left_out"] == 992
+    assert len(as_line(row)) < 1 << 20
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),

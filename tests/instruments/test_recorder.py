@@ -61,6 +61,18 @@ async def test_each_round_is_a_line(path: Path, autojump_clock: MockClock) -> No
     assert path.stat().st_mode & 0o007 == 0
 
 
+async def test_a_round_of_which_no_line_can_be_made_is_counted(
+    path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = RoundRecorder(path)
+    async with listening(recorder):
+        with pytest.raises(AttributeError):
+            recorder.round_ended(None, object())  # type: ignore[arg-type]
+        recorder.round_ended(None, played())
+    assert (recorder.dropped, len(rows(path))) == (1, 1)
+    assert "1 rounds were not recorded" in caplog.text
+
+
 async def record(path: Path, *rounds: Any, **settings: Any) -> RoundRecorder:
     recorder = RoundRecorder(path, **settings)
     async with listening(recorder):
@@ -379,6 +391,7 @@ async def test_one_that_is_killed_leaves_whole_lines(path: Path, monkeypatch: py
                     await trio.sleep(wait)  # so that it is killed while it does this or that
             finally:
                 process.send_signal(signal.SIGKILL)
+        path.touch()  # it may have been killed between one file and the next
         assert medians_of_pandas().keys() <= {f"m{number}" for number in range(600)}
         assert len(timeouts_of_duckdb()) == 600
         await record(path, played("S", round_id="1000000"))
@@ -518,3 +531,16 @@ async def test_a_disk_that_hangs_holds_up_nobody_who_leaves(
                     break
             except ConfigError:
                 await trio.sleep(0.01)
+
+
+def test_a_copy_of_its_descriptor_holds_no_lock_when_it_is_closed(path: Path) -> None:
+    """As a child has one that was forked behind Python's back."""
+    first, second = RecordFile(path, 1000, 1), RecordFile(path, 1000, 1)
+    first.open()
+    copy = os.dup(first.fileno())
+    with pytest.raises(BlockingIOError):
+        second.open()
+    first.close()
+    second.open()
+    second.close()
+    os.close(copy)

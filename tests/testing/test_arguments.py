@@ -6,6 +6,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 from grpclib.const import Status
@@ -89,6 +90,46 @@ def test_faults_are_what_a_node_could_act_on(given: dict[str, Any], why: str) ->
     with pytest.raises(TypeError, match=re.escape(why)):
         setattr(faults, name, value)
     assert faults == Faults()
+
+
+@pytest.mark.parametrize(
+    ("security", "given", "why"),
+    [
+        (
+            None,
+            {"wrong_certificate": "expired"},
+            "no certificate; it needs a crunch with security='secure' or",
+        ),
+        (None, {"wrong_proof": "expired"}, "no proof; it needs a crunch with security='secure'"),
+        ("gateway", {"wrong_proof": "expired"}, "no proof; it needs a crunch with security='secure'"),
+        ("secure", {"lose_token": True}, "no gateway; it needs a crunch with security='gateway'"),
+    ],
+)
+async def test_faults_of_security_need_a_node_that_has_it(
+    security: Any, given: dict[str, Any], why: str, autojump_clock: Any
+) -> None:
+    async with LocalCrunch({"a": Model}, network=MemoryNetwork(), security=security) as crunch:
+        node = crunch.node("a")
+        ((name, value),) = given.items()
+        with pytest.raises(ValueError, match=f"Faults.{name}: this node has {why}"):
+            setattr(node.faults, name, value)
+        with pytest.raises(ValueError, match=f"Faults.{name}: this node has {why}"):
+            node.faults = Faults(**given)
+        assert node.faults == Faults()
+        node.next_faults(attrs.evolve(node.faults, busy=True))
+
+
+async def test_what_is_announced_is_told_apart(autojump_clock: Any) -> None:
+    async with LocalCrunch(network=MemoryNetwork()) as crunch:
+        with pytest.raises(ValueError, match=r"infos: 'model_id' is a key of the entry; crunch\.announce"):
+            await crunch.add("a", Model, infos={"model_id": "other"})
+        with pytest.raises(TypeError, match="infos: must be a mapping such as"):
+            await crunch.add("a", Model, infos=5)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="text: must be text, got 5"):
+            crunch.orchestrator.send_text(5)  # type: ignore[arg-type]
+        assert not crunch.deployments
+        await crunch.add("a", Model, infos={"model_name": "other", "rank": 1})
+        assert crunch.deployments[0].infos["model_name"] == "other"
 
 
 async def test_the_next_calls_have_faults_of_calls_only() -> None:

@@ -27,6 +27,12 @@ async def is_refused(node: LocalNode, network: Any) -> bool:
     return False
 
 
+async def test_the_id_of_a_crunch_is_given_where_it_is_made():
+    async with LocalCrunch(crunch_id="two") as crunch:
+        with pytest.raises(TypeError, match=r"has its own, 'two'.* local_crunch\(\{...\}, crunch_id='one'\)"):
+            crunch.config(crunch_id="one")
+
+
 async def test_init_lists_what_runs_and_where():
     async with crunch_and_feed("one", "two") as (crunch, feed):
         event, entries = await feed.event()

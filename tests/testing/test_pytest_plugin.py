@@ -136,6 +136,24 @@ def test_without_pytest_trio_the_failure_says_what_to_install(pytester: pytest.P
     )
 
 
+def test_unittests_own_loop_is_left_to_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import asyncio, unittest, pytest
+
+        class TestInAsyncio(unittest.IsolatedAsyncioTestCase):
+            @pytest.fixture(autouse=True)
+            def crunches(self, local_crunch):
+                self.local_crunch = local_crunch
+
+            async def test_it(self):
+                await asyncio.sleep(0)
+                assert callable(self.local_crunch)
+        """
+    )
+    pytester.runpytest_subprocess("-W", "error").assert_outcomes(passed=1)
+
+
 def test_a_project_without_it_notices_nothing(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         """

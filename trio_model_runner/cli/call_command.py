@@ -4,6 +4,9 @@ It is a client beside the coordinator, so it must change as little as it can. It
 the models that were named and to no others, since a Setup makes an instance where there is none. It lives for
 one call: what it can't know is whose call a busy node is at, so it blames nobody. The results say all that
 went wrong, and the library's log would only say it again.
+
+Connecting and the call have a time each. If they shared one, a model that can't be reached would use up what
+is the others', and they would look late.
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
-import trio
 from rich.text import Text
 
+from ..errors import OrchestratorUnavailable
 from ..text import quoted
 from ..values.results import Status
 from .options import Chosen, Command, Seconds, chosen_settings, debug_option, json_option, no_color_option
@@ -37,11 +40,12 @@ if TYPE_CHECKING:
     from ..values.prediction_round import PredictionRound
     from ..values.results import PredictResult
 
-__all__ = ["call"]
+__all__ = ["Called", "Calling", "call", "prepare_call"]
 
 _WIDEST: Final = 200
 _LONGEST: Final = 2000  # characters of a value or a detail in a table
-_LEAST: Final = 0.001  # seconds
+_CONNECT_TIMEOUT: Final = 5.0  # seconds; a person waits, and a model that is down takes all of it
+_NO_KEYWORDS: Final[Mapping[str, Any]] = {}
 _STATE_CARRYING: Final = frozenset({"tick", "train", "update", "fit"})
 
 
@@ -58,7 +62,15 @@ _STATE_CARRYING: Final = frozenset({"tick", "train", "update", "fit"})
     "--timeout",
     type=Seconds(0.001),
     metavar="SECONDS",
-    help="For all of it: the list of models, connecting, Setup and the call. Else the settings' timeout.",
+    help="For the call itself, once the models are ready. Else the settings' timeout.",
+)
+@click.option(
+    "--connect-timeout",
+    type=Seconds(0.001),
+    default=_CONNECT_TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help="Before the call: for the list of models, and then for connecting and Setup.",
 )
 @chosen_settings
 @json_option
@@ -74,6 +86,7 @@ def call(
     models: tuple[str, ...],
     everyone: bool,
     timeout: float | None,
+    connect_timeout: float,
     chosen: Chosen,
     as_json: bool,
     no_color: bool,
@@ -87,6 +100,9 @@ def call(
       trio-model-runner call predict '"BTC"' -k step=60 --all --class a.Tracker
       trio-model-runner call tick @payload.json --model 42 --class birds.Tracker
 
+    All models are called at once, when each is ready or --connect-timeout has passed. Who is not ready then
+    is ABSENT, and costs the others no time. The settings' startup_timeout does not count here.
+
     Nobody is ever reported for what this does. But what a model learns from a call by hand, such as a tick,
     its coordinator does not know of; and a node that has no instance makes one. Node and coordinator share
     one model: a coordinator's call that comes meanwhile waits, and may be late.
@@ -99,7 +115,16 @@ def call(
         raise click.UsageError("standard input (-) can be one value, and no more")
     given, named = [read_value(value) for value in values], read_keywords(keywords)
     config = attrs.evolve(chosen.load(), report_failures=False)
-    calling = _calling(config, class_name, method, given, named, timeout, models)
+    calling = prepare_call(
+        config,
+        class_name,
+        method,
+        given,
+        named,
+        timeout=timeout,
+        connect_timeout=connect_timeout,
+        models=models,
+    )
     if method in _STATE_CARRYING:
         text = "may change what a model knows, and its coordinator will not know of it"
         click.echo(f"warning: {method} by hand {text}", err=True)
@@ -112,16 +137,28 @@ def call(
         return run_until_interrupted(run)
 
 
-def _calling(
+def prepare_call(
     config: ClusterConfig,
     class_name: str,
     method: str,
-    values: Sequence[Any],
-    keywords: Mapping[str, Any],
-    timeout: float | None,
-    models: Sequence[str],
-) -> _Calling:
+    values: Sequence[Any] = (),
+    keywords: Mapping[str, Any] = _NO_KEYWORDS,
+    *,
+    timeout: float | None = None,
+    connect_timeout: float = _CONNECT_TIMEOUT,
+    models: Sequence[str] = (),
+) -> Calling:
     """The call; whatever could not be sent is refused here, before anybody is connected.
+
+    Args:
+        config: the settings.
+        class_name: the class of the models.
+        method: the method.
+        values: its arguments.
+        keywords: its arguments that have names.
+        timeout: seconds for the call; None for the settings' timeout.
+        connect_timeout: seconds for the list of models, and then for the models to be ready.
+        models: ids; empty for all.
 
     Raises:
         Failure: wrong use.
@@ -140,17 +177,11 @@ def _calling(
         check_size(service.call_request(method, arguments), config.limits.max_message_bytes)
     except (ValueError, TypeError) as error:
         raise Failure(str(error), Exit.USAGE) from error
-    seconds = config.timeout if timeout is None else timeout
-    config = attrs.evolve(
-        config,
-        orchestrator_timeout=min(config.orchestrator_timeout, seconds),
-        startup_timeout=min(config.startup_timeout, seconds),
-    )
-    return _Calling(config, service, method, arguments, seconds, models or None)
+    return Calling(config, service, method, arguments, timeout, connect_timeout, models or None)
 
 
 @attrs.frozen
-class _Called:
+class Called:
     """What came of a call.
 
     Attributes:
@@ -176,7 +207,7 @@ class _Called:
 
 
 @attrs.frozen
-class _Calling:
+class Calling:
     """One call.
 
     Attributes:
@@ -184,7 +215,8 @@ class _Calling:
         service: the service, with the class.
         method: the method.
         arguments: the arguments.
-        timeout: seconds for all of it.
+        timeout: seconds for the call; None for the settings' timeout.
+        connect_timeout: seconds for the list of models, and then for the models to be ready.
         models: ids, or None for all.
     """
 
@@ -192,26 +224,44 @@ class _Calling:
     service: DynamicSubclassService
     method: str
     arguments: Arguments
-    timeout: float
+    timeout: float | None
+    connect_timeout: float
     models: Sequence[str] | None
 
-    async def run(self) -> _Called:
-        """Call, and give the results."""
+    async def run(self) -> Called:
+        """Call, and give the results.
+
+        Raises:
+            OrchestratorUnavailable: no list of models came.
+            Failure: no model runs.
+        """
         from ..cluster.cluster import Cluster, limit_to
 
-        cluster: Cluster = Cluster(self.config, self.service, on_join=_warn_of_new_instance)
+        config = attrs.evolve(
+            self.config,
+            orchestrator_timeout=min(self.config.orchestrator_timeout, self.connect_timeout),
+            startup_timeout=self.connect_timeout,
+        )
+        cluster: Cluster = Cluster(config, self.service, on_join=_warn_of_new_instance)
         if self.models is not None:
             limit_to(cluster, self.models)
-        deadline = trio.current_time() + self.timeout
-        async with cluster:
-            if self.models is None and not cluster.announced:
-                raise Failure(f"no model runs in crunch {quoted(self.config.crunch_id)}")
-            left = max(_LEAST, deadline - trio.current_time())
-            results = await cluster.call(
-                self.method, self.arguments, timeout=left, models=self.models, sit_out=False
-            )
-            rows = cluster.snapshot(models=True).model_rows or ()
-            return _Called(results, frozenset(row["model_id"] for row in rows if row["busy_with"]))
+        try:
+            async with cluster:
+                return await self._call(cluster)
+        except OrchestratorUnavailable as error:
+            if config.orchestrator_timeout == self.config.orchestrator_timeout:
+                raise
+            text = str(error).replace("(orchestrator_timeout)", "(--connect-timeout)")
+            raise OrchestratorUnavailable(text) from error
+
+    async def _call(self, cluster: Cluster) -> Called:
+        if self.models is None and not cluster.announced:
+            raise Failure(f"no model runs in crunch {quoted(self.config.crunch_id)}")
+        results = await cluster.call(
+            self.method, self.arguments, timeout=self.timeout, models=self.models, sit_out=False
+        )
+        rows = cluster.snapshot(models=True).model_rows or ()
+        return Called(results, frozenset(row["model_id"] for row in rows if row["busy_with"]))
 
 
 async def _warn_of_new_instance(join: Join) -> None:  # noqa: ASYNC124 - `on_join` is awaited
@@ -224,7 +274,7 @@ async def _warn_of_new_instance(join: Join) -> None:  # noqa: ASYNC124 - `on_joi
         )
 
 
-def _show(console: Console, called: _Called, *, as_json: bool) -> int:
+def _show(console: Console, called: Called, *, as_json: bool) -> int:
     results = called.results
     if as_json:
         for result in results.values():
@@ -237,7 +287,7 @@ def _show(console: Console, called: _Called, *, as_json: bool) -> int:
     return Exit.WELL if well else Exit.FINDING
 
 
-def _show_table(console: Console, called: _Called) -> None:
+def _show_table(console: Console, called: Called) -> None:
     results = list(called.results.values())
     width, plain = layout_width(console, _WIDEST), ascii_only(console)
     names = max(5, name_width(_name(result) for result in results))
@@ -265,7 +315,7 @@ def _name(result: PredictResult[Any]) -> str:
     return (result.model.name or result.model.model_id)[:_LONGEST]
 
 
-def _answer(called: _Called, result: PredictResult[Any]) -> str:
+def _answer(called: Called, result: PredictResult[Any]) -> str:
     """The answer as JSON, or what happened, in one printable line."""
     if result.status is not Status.SUCCESS:
         return clean(called.detail(result)[:_LONGEST])

@@ -44,7 +44,7 @@ def config(names: tuple[str, ...], check: str | None, chosen: Chosen, as_json: b
     environment; exit code 2 says that something is wrong, and the error what.
     """
     console = open_console(color=not no_color)
-    if check is not None or chosen != Chosen(None, {}, None):
+    if check is not None or chosen.given:
         if names:
             raise click.UsageError("NAMEs are for the list of settings; --check and the options check some")
         if check is not None:

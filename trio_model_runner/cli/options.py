@@ -78,6 +78,11 @@ class Chosen:
     settings: Mapping[str, str]
     credentials: str | None
 
+    @property
+    def given(self) -> bool:
+        """Whether any of these options was given."""
+        return self != Chosen(None, {}, None)
+
     def load(self) -> ClusterConfig:
         """Load the settings from the file, the environment and the options.
 
@@ -151,7 +156,7 @@ def _with_options(text: str, given: Mapping[str, str]) -> str:
 class Seconds(click.FloatRange):
     """A number of seconds within bounds; click's own range takes NaN for one."""
 
-    name = "seconds"
+    name = "number of seconds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Convert it, or refuse it."""

@@ -24,13 +24,14 @@ import trio
 
 from ..errors import ConfigError, OrchestratorUnavailable
 from ..groups import first_of, one_by_itself
-from ..text import named_error
+from ..text import cut, named_error
 from .log import log_to
 from .output import abandon_output, clean, is_lost_output
 
 __all__ = ["Exit", "Failure", "Running", "library_log", "run_command", "run_until_interrupted"]
 
 _LONGEST_ERROR = 2000  # characters
+_LONGEST_MISUSE = 1000  # characters, before it is said where help is
 
 
 class Exit(enum.IntEnum):
@@ -93,6 +94,8 @@ def run_command(group: click.Group, program: str) -> int:
 def _as_failure(error: Exception) -> click.ClickException:
     error = _alone(error)
     match error:
+        case click.UsageError() if not isinstance(error, click.exceptions.NoArgsIsHelpError):
+            return _in_one_line(error)
         case click.ClickException():
             return error
         case ConfigError():
@@ -104,6 +107,12 @@ def _as_failure(error: Exception) -> click.ClickException:
         case _:
             text = f"{named_error(error)} (this should not happen; --debug shows where it did)"
             return Failure(text)
+
+
+def _in_one_line(error: click.UsageError) -> Failure:
+    """What was used wrongly, and where to look: click's own way to say it takes four lines."""
+    text = cut(error.format_message().removesuffix("."), _LONGEST_MISUSE)
+    return Failure(text if error.ctx is None else f"{text} (see {error.ctx.command_path} --help)", Exit.USAGE)
 
 
 def _alone(error: Exception) -> Exception:

@@ -67,6 +67,8 @@ def watch(
     """
     if sum((socket is not None, record is not None, observe)) != 1:
         raise click.UsageError("give one of SOCKET, --record FILE and --observe")
+    if chosen.given and not observe:
+        raise click.UsageError("the options for settings are for --observe: SOCKET and --record need none")
     source = _source_of(socket, record, chosen)
     console = open_console(color=not no_color)
     watching = _Watching(console, source, as_json=as_json)

@@ -156,16 +156,20 @@ class OpenTelemetryInstrument(Instrument):
 
     def round_started(self, start: RoundStart) -> object:
         """See `Instrument.round_started`."""
-        return self._tracer.start_span(
-            f"round {start.method}",
-            start_time=_nanoseconds(start.started_at),
-            attributes={
-                "trio_model_runner.crunch_id": self._crunch_id,
-                "trio_model_runner.method": start.method,
-                "trio_model_runner.round_id": start.id,
-                "trio_model_runner.models": len(start.models),
-            },
-        )
+        try:
+            return self._tracer.start_span(
+                f"round {start.method}",
+                start_time=_nanoseconds(start.started_at),
+                attributes={
+                    "trio_model_runner.crunch_id": self._crunch_id,
+                    "trio_model_runner.method": start.method,
+                    "trio_model_runner.round_id": start.id,
+                    "trio_model_runner.models": len(start.models),
+                },
+            )
+        except Exception:  # without a token, the cluster would not tell of the round's end
+            self._note_failure()
+            return trace.INVALID_SPAN
 
     def metadata(self, token: Span) -> Mapping[str, str] | None:
         """See `Instrument.metadata`."""
@@ -264,9 +268,12 @@ class OpenTelemetryInstrument(Instrument):
         try:
             record(*arguments)
         except Exception:
-            if not self._has_failed:
-                logger.exception("OpenTelemetryInstrument: not recorded; more of this is not logged")
-            self._has_failed = True
+            self._note_failure()
+
+    def _note_failure(self) -> None:
+        if not self._has_failed:
+            logger.exception("OpenTelemetryInstrument: not recorded; more of this is not logged")
+        self._has_failed = True
 
     def _rpc_attributes(self, code: str | None, error: str | None = None) -> dict[str, str]:
         attributes = {"rpc.system.name": "grpc", "rpc.method": self._rpc_method}

@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from ..forks import keep_from_children
 from ..signal import Signal
 
 __all__ = ["Readers"]
@@ -29,6 +30,7 @@ class _Reader:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.scope = trio.CancelScope()
+        keep_from_children(stream.socket)  # or it would not hear of the end while a child lives
         self._stream = stream
         self._lines: deque[bytes] = deque()
         self._behind = 0

@@ -5,7 +5,8 @@ model would, and less time: a round of 1,000 models has about 28 KB. The format 
 readers must bear keys that they don't know.
 
 JSON is strict here: NaN and the infinities become null. Values are strangers' data: those that are asked for
-are bounded, in size and in the time that they take.
+are bounded, in size and in the time that they take, each and all of a round together: the event loop makes
+the line, and waits meanwhile.
 """
 
 from __future__ import annotations
@@ -39,11 +40,14 @@ LETTERS: Final = {
     Status.ABSENT: "A",
 }
 """The statuses, a letter each."""
+_NUMBERS: Final = frozenset({int, float})
 _LONGEST_DETAIL: Final = 200  # characters
 _MOST_DETAILS: Final = 100
 _MOST_IN_A_VALUE: Final = 64  # numbers, texts, literals, keys
 _LONGEST_IN_A_VALUE: Final = 256  # characters of one text
 _DEEPEST_VALUE: Final = 16
+_MOST_IN_A_ROUND: Final = 8_000  # numbers, texts, literals, keys; of 1,000 models, these take some 10 ms
+_MOST_TEXT_IN_A_ROUND: Final = 1 << 17  # characters, of 1 to 6 bytes each
 
 
 def round_row(crunch_id: str, played: PredictionRound[Any], *, values: bool = False) -> dict[str, Any]:
@@ -52,7 +56,7 @@ def round_row(crunch_id: str, played: PredictionRound[Any], *, values: bool = Fa
     Args:
         crunch_id: the competition.
         played: the round.
-        values: with the models' answers, those that are small enough.
+        values: with the models' answers, those that are small enough, until there are too many.
     """
     results = list(played.values())
     models = list(played)
@@ -99,54 +103,69 @@ def _details(results: list[PredictResult[Any]]) -> dict[str, str]:
 def _values(results: list[PredictResult[Any]]) -> dict[str, Any]:
     values: list[Any] = []
     left_out = 0
+    plain = _Plain()
     for result in results:
         try:
-            values.append(_Plain().of(result.value, 0))
-        except ValueError:
+            values.append(plain.answer(result.value))
+        except Exception:  # a class of the coordinator's may raise whatever, such as a field without a value
             values.append(None)
             left_out += 1
     return {"values": values, "values_left_out": left_out} if left_out else {"values": values}
 
 
 class _Plain:
-    """Copies one small value as JSON has it."""
+    """Copies the small answers of one round as JSON has them."""
 
     def __init__(self) -> None:
-        self._room = _MOST_IN_A_VALUE
+        self._room = 0
+        self._room_of_round = _MOST_IN_A_ROUND
+        self._text_of_round = _MOST_TEXT_IN_A_ROUND
 
-    def of(self, value: Any, depth: int) -> Any:
-        """A value, or a part of it.
+    def answer(self, value: Any) -> Any:
+        """One model's answer. What is looked at counts, also if it is left out.
 
         Raises:
-            ValueError: it is too large, or nothing that JSON has.
+            Exception: it is too large, there were too many before it, or it is nothing that JSON has.
         """
+        if value is None:  # as most are that have no answer
+            return None
+        self._room = room = min(_MOST_IN_A_VALUE, self._room_of_round)
+        try:
+            return self._of(value, 0)
+        finally:
+            self._room_of_round -= room - max(self._room, 0)
+
+    def _of(self, value: Any, depth: int) -> Any:
         self._room -= 1
         if self._room < 0 or depth > _DEEPEST_VALUE:
             raise ValueError("too large")
+        if type(value) in _NUMBERS:  # by far the most
+            return self._number(value)
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, enum.Enum):
-            return self.of(value.value, depth + 1)
+            return self._of(value.value, depth + 1)
         if isinstance(value, str):
-            if len(value) > _LONGEST_IN_A_VALUE:
+            if len(value) > min(_LONGEST_IN_A_VALUE, self._text_of_round):
                 raise ValueError("too long")
+            self._text_of_round -= len(value)
             return value
         if isinstance(value, Mapping):
-            return {self._key(key): self.of(each, depth + 1) for key, each in value.items()}
+            return {self._key(key): self._of(each, depth + 1) for key, each in value.items()}
         if isinstance(value, list | tuple):
-            return [self.of(each, depth + 1) for each in value]
+            return [self._of(each, depth + 1) for each in value]
         if attrs.has(type(value)) or dataclasses.is_dataclass(value):
             fields = attrs.fields if attrs.has(type(value)) else dataclasses.fields
-            return {each.name: self.of(getattr(value, each.name), depth + 1) for each in fields(type(value))}
+            return {each.name: self._of(getattr(value, each.name), depth + 1) for each in fields(type(value))}
         return self._number(value)
 
     def _key(self, key: Any) -> str:
         if not isinstance(key, str):
             raise ValueError("no text")
-        return str(self.of(key, 0))
+        return str(self._of(key, 0))
 
     def _number(self, value: Any) -> int | float | None:
-        number = as_number(value)
+        number = value if type(value) in _NUMBERS else as_number(value)
         if isinstance(number, int):
             if number.bit_length() > 64:
                 raise ValueError("too large")

@@ -8,8 +8,8 @@ When the file has grown too large, it is renamed and compressed: ``rounds.jsonl`
 ``rounds.jsonl.1.gz``, and what was that becomes ``.2.gz``. While it is compressed it is
 ``rounds.jsonl.rotating``: other programs that rotate files take names such as ``.1``. Whoever moves or
 removes it from outside is obeyed: the next line goes into a new file. A lock keeps a second process out; it
-ends with the process that holds it. A symbolic link is followed once, when the file is opened: its target is
-what is rotated, and the link stays good.
+ends with the process that holds it, whatever children that has. A symbolic link is followed once, when the
+file is opened: its target is what is rotated, and the link stays good.
 
 All of this waits for the disk, and runs in a worker thread, which nobody can interrupt. So `close` may come
 while it is at work; then it closes the file when it is done. This knows nothing about rounds.
@@ -28,6 +28,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from ..forks import keep_from_children
 
 __all__ = ["RecordFile"]
 
@@ -51,6 +53,11 @@ class RecordFile:
         self._file: int | None = None
         self._busy = threading.Lock()
         self._closing = False
+        keep_from_children(self)
+
+    def fileno(self) -> int:
+        """The descriptor of the file that is open now, or -1."""
+        return -1 if self._file is None else self._file
 
     def open(self) -> None:
         """Open the file, and cut off half a line at its end. Its links are followed now, and not again.
@@ -103,6 +110,8 @@ class RecordFile:
     def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
+            with contextlib.suppress(OSError):  # some file systems have no locks
+                fcntl.flock(file, fcntl.LOCK_UN)  # also in copies that we don't know of
             os.close(file)
 
     def write(self, lines: list[bytes]) -> None:

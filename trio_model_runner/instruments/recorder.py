@@ -53,13 +53,15 @@ class RoundRecorder(Instrument):
             oldest last. What it leads to is settled when the cluster's block is entered: a relative path from
             the directory that is current then, a symbolic link to what it shows then. Older parts are beside
             the file itself, not beside a link to it.
-        values: with the models' answers. Of each, at most 64 numbers, texts and keys are recorded; larger
-            ones, and what JSON lacks, are null, and counted as ``values_left_out``.
+        values: with the models' answers. Of each, at most 64 numbers, texts and keys are recorded, of 256
+            characters; of a round, at most 8,000 and 131,072 characters, in the order of its models. Others,
+            and what JSON lacks, are null, and counted as ``values_left_out``.
         max_bytes: a larger file is rotated, bytes.
         keep: how many rotated files are kept.
 
     Attributes:
-        dropped: how many rounds could not be recorded, since too many waited to be written.
+        dropped: how many rounds could not be recorded, since too many waited to be written, or no line could
+            be made of them.
 
     Raises:
         ConfigError: an argument is out of range; on entering the cluster's block, if the file can't be
@@ -121,7 +123,11 @@ class RoundRecorder(Instrument):
         if self._waiting_bytes >= _MOST_WAITING:
             self.dropped += 1
             return
-        line = as_line(round_row(self._crunch_id, round, values=self._values))
+        try:
+            line = as_line(round_row(self._crunch_id, round, values=self._values))
+        except Exception:  # which the cluster logs
+            self.dropped += 1
+            raise
         self._lines.append(line)
         self._waiting_bytes += len(line)
         self._news.send()

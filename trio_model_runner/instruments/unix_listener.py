@@ -5,7 +5,7 @@ living process's socket looks the same, and must stay. An attempt to connect tel
 its process is about to listen, and not if another one removes and replaces it meanwhile. So a path has one
 owner: who holds the lock on the file beside it, ``status.sock.lock``, from before it looks until its socket
 is gone. Nobody waits for that lock: another owner is an error at once. It ends with the process, however that
-ends.
+ends, and children that were forked have neither lock nor socket.
 
 The owner removes the lock file, too, when it leaves. Who has opened it just before that would then hold a
 lock that nobody else sees, so it looks whether the file is still there, and else takes the new one. What is
@@ -27,6 +27,7 @@ from typing import Final
 import trio
 
 from ..errors import ConfigError
+from ..forks import keep_from_children
 
 __all__ = ["LONGEST_PATH", "listening"]
 
@@ -66,14 +67,14 @@ def _owning(place: Path, path: Path) -> Iterator[None]:
         OSError: nothing can be made in that directory.
     """
     file = Path(f"{place}.lock")
-    lock = _locked(file, path)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            if _is_at(file, os.fstat(lock)):
-                file.unlink()  # before it is free
-        os.close(lock)
+    with open(_locked(file, path), "rb", buffering=0) as lock:
+        keep_from_children(lock)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                if _is_at(file, os.fstat(lock.fileno())):
+                    file.unlink()  # before it is free
 
 
 def _locked(file: Path, path: Path) -> int:
@@ -115,6 +116,7 @@ def _lock(lock: int, path: Path) -> None:
 @contextlib.contextmanager
 def _bound(path: Path, place: Path) -> Iterator[trio.SocketListener]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        keep_from_children(listener)
         os.fchmod(listener.fileno(), _MODE)  # Linux makes the file with it, so it is never open to others
         listener.bind(str(path))
         ours = place.lstat()

@@ -136,7 +136,11 @@ class Conduct:
         if not self.record.strangers_told:
             self.record.strangers_told = True
             name = quoted(self.record.model_id)
-            logger.error("another coordinator calls %s: its node is busy, and not with our calls", name)
+            logger.error(
+                "another coordinator calls %s, or an earlier run of this one did: "
+                "its node is busy, and not with our calls",
+                name,
+            )
 
     def begin_anew(self) -> None:
         """Forget what the model did, and withdraw its reports."""

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from ..given import check_flag
 from ..network import MemoryNetwork
+from .entries import Infos, OrchestratorEntry
 from .node_services import Service
 
 if TYPE_CHECKING:
     from .security import Mode
 
-__all__ = ["NotEntered", "check_arguments", "check_model", "make_mode"]
+__all__ = ["NotEntered", "check_arguments", "check_infos", "check_model", "make_mode"]
 
 
 def check_arguments(
@@ -60,6 +61,24 @@ def check_model(model_id: object, model: object) -> None:
         raise TypeError(f"model_id: must be text that is not empty, got {model_id!r}")
     if model is None:
         raise TypeError(f"model: {model_id!r} must be an object, a class or a function, got None")
+
+
+def check_infos(infos: object) -> None:
+    """Check what is announced of a model beside where it runs.
+
+    Raises:
+        TypeError: it is no mapping.
+        ValueError: it has a key of the entry itself, where nobody would look for it.
+    """
+    if infos is None:
+        return
+    if not isinstance(infos, Mapping):
+        raise TypeError(f"infos: must be a mapping such as {{'cruncher_id': 'me'}}, got {infos!r}")
+    for key in infos:
+        if key in OrchestratorEntry.__annotations__ and key not in Infos.__annotations__:
+            raise ValueError(
+                f"infos: {key!r} is a key of the entry; crunch.announce(..., {key}=...) changes it"
+            )
 
 
 class NotEntered:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import trio
 
+from ..text import shown_scalar
 from ..trio_needed import trio_needed
 from ..workers import clock_jumps
-from .arguments import check_arguments, check_model, make_mode
+from .arguments import check_arguments, check_infos, check_model, make_mode
 from .deployment import Deployment
 from .node import LocalNode
 from .node_services import Service
@@ -159,9 +160,20 @@ class LocalCrunch(Reported):
         return tuple(self._deployments)
 
     def config(self, **settings: Any) -> ClusterConfig:
-        """A `ClusterConfig` for this crunch, with its credentials. `settings` are further fields."""
+        """A `ClusterConfig` for this crunch, with its credentials. `settings` are further fields.
+
+        Raises:
+            TypeError: `crunch_id` is among them: the crunch has its own.
+            ConfigError: see `ClusterConfig`.
+        """
         from ..config import ClusterConfig
 
+        if "crunch_id" in settings:
+            given = f"crunch_id={shown_scalar(settings['crunch_id'])}"
+            raise TypeError(
+                f"crunch_id: the crunch has its own, {self.crunch_id!r}; give it where the crunch is made:"
+                f" LocalCrunch({{...}}, {given}), or local_crunch({{...}}, {given})"
+            )
         if self.network is not None:
             settings.setdefault("network", self.network)
         if self._mode is not None:
@@ -211,17 +223,18 @@ class LocalCrunch(Reported):
             model_id: the model.
             model: as in `LocalCrunch`.
             name: the model's name; None is its id.
-            infos: further keys to announce, or other values for them.
+            infos: keys to announce below the entry's ``infos``, or other values for them; see `Infos`.
             host: the host that the node listens on; in memory any name.
             port: the port that the node listens on; 0 takes a free one.
             announce: False does not announce it; see `announce`.
 
         Raises:
-            TypeError: `model_id` is no text, or `model` is None.
+            TypeError: `model_id` is no text, `model` is None, or `infos` no mapping.
             ValueError: the model has a node (see `redeploy`), or with "secure" an id that no certificate can
-                have.
+                have; or `infos` has a key of the entry itself.
         """
         check_model(model_id, model)
+        check_infos(infos)
         if any(deployment.model_id == model_id for deployment in self._deployments):
             raise ValueError(f"{model_id!r} is deployed already")
         described = {

@@ -4,7 +4,8 @@ If a test lets a node crash, the node must come back at the same host and port. 
 between, and open ones must break as when a process dies. With plain sockets, none of this is certain: another
 process may take a port that was released, and a closed socket says goodbye properly. So an endpoint keeps its
 port all its life (while it is bound and does not listen, it refuses). It breaks TCP connections with a reset,
-and can stop reading and writing, as a stopped process does.
+and can stop reading and writing, as a stopped process does. Forked children have none of it, or a port would
+listen and a connection would stay as long as they live.
 
 It knows bytes and addresses, and must not know what is sent over its streams.
 """
@@ -12,6 +13,7 @@ It knows bytes and addresses, and must not know what is sent over its streams.
 from __future__ import annotations
 
 import abc
+import contextlib
 import logging
 import socket
 import struct
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
+from ..forks import keep_from_children
 from ..given import check_whole_number
 from ..signal import Signal
 
@@ -121,9 +124,8 @@ class Endpoint(abc.ABC):
 
     def refuse(self) -> None:
         """Refuse connections from now on; those that are open stay."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            self._close_listener(listener)
+        if self._end_listener():
+            self._reserve()
 
     def pause(self) -> None:
         """Neither read nor write until `resume`. Connecting still works, since the kernel does that."""
@@ -146,9 +148,16 @@ class Endpoint(abc.ABC):
 
     def close(self) -> None:
         """Refuse connections, break those that are open and let go of the port."""
-        self.refuse()
+        self._end_listener()
         self.abort()
         self._release()
+
+    def _end_listener(self) -> bool:
+        listener, self._listener = self._listener, None
+        if listener is None:
+            return False
+        self._close_listener(listener)
+        return True
 
     async def serve(self, handler: Callable[[EndpointStream], Awaitable[None]]) -> NoReturn:
         """Give each connection to a task of its own, which runs `handler` and then closes the connection."""
@@ -165,6 +174,7 @@ class Endpoint(abc.ABC):
                     logger.debug("%s:%d could not accept a connection: %r", self.host, self.port, error)
                     await trio.sleep(PAUSE_AFTER_ACCEPT_ERROR)
                     continue
+                self._take(transport)
                 stream = EndpointStream(self, transport)
                 self._streams.add(stream)
                 if listener is not self._listener:
@@ -188,6 +198,12 @@ class Endpoint(abc.ABC):
     def _close_listener(self, listener: Any) -> None: ...
 
     @abc.abstractmethod
+    def _reserve(self) -> None: ...
+
+    @abc.abstractmethod
+    def _take(self, transport: Any) -> None: ...
+
+    @abc.abstractmethod
     def _break(self, transport: Any) -> None: ...
 
     @abc.abstractmethod
@@ -208,6 +224,7 @@ class SocketEndpoint(Endpoint):
     def _reserve(self) -> None:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         reservation = socket.socket(family, socket.SOCK_STREAM)
+        keep_from_children(reservation)
         try:
             reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             reservation.bind((self.host, self.port))
@@ -225,8 +242,13 @@ class SocketEndpoint(Endpoint):
         return trio.SocketListener(trio.socket.from_stdlib_socket(reservation))
 
     def _close_listener(self, listener: trio.SocketListener) -> None:
+        # A child that is forked just now has a copy: the port is free only if that does not listen, either.
+        with contextlib.suppress(OSError):
+            listener.socket.shutdown(socket.SHUT_RDWR)
         listener.socket.close()
-        self._reserve()
+
+    def _take(self, transport: trio.SocketStream) -> None:
+        keep_from_children(transport.socket)
 
     def _break(self, transport: trio.SocketStream) -> None:
         if transport.socket.fileno() != -1:
@@ -257,6 +279,12 @@ class MemoryEndpoint(Endpoint):
 
     def _close_listener(self, listener: MemoryListener) -> None:
         listener.close()
+
+    def _reserve(self) -> None:
+        pass
+
+    def _take(self, transport: trio.abc.Stream) -> None:
+        pass
 
     def _break(self, transport: trio.StapledStream[Any, Any]) -> None:
         transport.send_stream.close()

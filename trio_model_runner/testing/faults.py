@@ -57,6 +57,11 @@ def _one_of(alias: Any) -> Validator:
     return _must(f"one of {listed}, or None", lambda value: value is None or value in names)
 
 
+def _secured(faults: Faults, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value != attribute.default and attribute.name not in faults._of_node:
+        raise ValueError(f"Faults.{attribute.name}: this node has no {_OF_SECURITY[attribute.name]}")
+
+
 _YES_OR_NO: Final = _must("True or False", lambda value: isinstance(value, bool))
 _NAMES: Final = _must(
     "a collection of methods' names such as {'tick'}, not empty, or None for all",
@@ -73,6 +78,14 @@ _HEALTH_STATUS: Final = _must(
     "a grpclib.const.Status, or None", lambda value: value is None or isinstance(value, Status)
 )
 _BYTES: Final = _must("bytes, or None", lambda value: value is None or isinstance(value, bytes))
+
+
+_OF_SECURITY: Final = {
+    "wrong_certificate": "certificate; it needs a crunch with security='secure' or 'gateway'",
+    "wrong_proof": "proof; it needs a crunch with security='secure'",
+    "lose_token": "gateway; it needs a crunch with security='gateway'",
+}
+"""The faults that only a secured node can act on, and what others have not."""
 
 
 @attrs.define(kw_only=True)
@@ -107,15 +120,19 @@ class Faults:
 
     Raises:
         TypeError: an attribute is given, or set to, something else; the text names it.
+        ValueError: it is of a security that the node has not.
     """
 
     silent: bool = attrs.field(default=False, validator=_YES_OR_NO)
     garbage: bytes | None = attrs.field(default=None, validator=_BYTES)
     wrong_certificate: WrongCertificate | None = attrs.field(
-        default=None, validator=_one_of(WrongCertificate)
+        default=None, validator=[_one_of(WrongCertificate), _secured]
     )
-    wrong_proof: WrongProof | None = attrs.field(default=None, validator=_one_of(WrongProof))
-    lose_token: bool = attrs.field(default=False, validator=_YES_OR_NO)
+    wrong_proof: WrongProof | None = attrs.field(default=None, validator=[_one_of(WrongProof), _secured])
+    lose_token: bool = attrs.field(default=False, validator=[_YES_OR_NO, _secured])
+    _of_node: frozenset[str] = attrs.field(
+        default=frozenset(_OF_SECURITY), init=False, eq=False, repr=False
+    )  # those of security that their node can act on
 
     hang_setup: bool = attrs.field(default=False, validator=_YES_OR_NO)
     setup_delay: float = attrs.field(default=0.0, validator=_TIME)
@@ -138,12 +155,21 @@ class Faults:
         """Whether the faults of calls act on a call of `method`."""
         return self.methods is None or method in self.methods
 
+    def limit(self, secured: frozenset[str]) -> None:
+        """Be the faults of a node that can act on these faults of security, and no others.
+
+        Raises:
+            ValueError: another one is set.
+        """
+        self._of_node = secured
+        attrs.validate(self)
+
     def not_of_calls(self) -> list[str]:
         """The names of the faults that are set and are not of calls, which `methods` can't limit."""
         return [
             field.name
             for field in attrs.fields(Faults)
-            if field.name not in _OF_CALLS and getattr(self, field.name) != field.default
+            if field.init and field.name not in _OF_CALLS and getattr(self, field.name) != field.default
         ]
 
 

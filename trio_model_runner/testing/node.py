@@ -147,6 +147,7 @@ class LocalNode(NotEntered):
 
         Raises:
             TypeError: it is set to something else than `Faults`; a new one has none.
+            ValueError: one of them is of a security that this node has not.
         """
         return self._faults
 
@@ -154,6 +155,7 @@ class LocalNode(NotEntered):
     def faults(self, faults: Faults) -> None:
         if not isinstance(faults, Faults):
             raise TypeError(f"faults: must be Faults, got {faults!r}; Faults() has none")
+        faults.limit(frozenset() if self._guard is None else self._guard.faults)
         self._faults = faults
 
     @property

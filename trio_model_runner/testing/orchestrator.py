@@ -131,7 +131,13 @@ class LocalOrchestrator(NotEntered):
             self._updates_send.send_nowait(update)
 
     def send_text(self, text: str) -> None:
-        """Send a text to all connected coordinators. The list of deployments stays as it is."""
+        """Send a text to all connected coordinators. The list of deployments stays as it is.
+
+        Raises:
+            TypeError: it is no text.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"text: must be text, got {text!r}")
         for connection in self._outboxes:
             self._send_to(connection, text)
 

@@ -1,7 +1,7 @@
 """The pytest plugin: the fixture `local_crunch`, and tests that use it run in Trio on a clock that jumps.
 
 pytest loads this module in every project on whose machine the library is installed, so it imports nothing
-but pytest until a test uses the fixture. It leaves all other tests alone.
+but pytest (and of Python) until a test uses the fixture. It leaves all other tests alone.
 
 pytest-trio runs the tests. Without its ``trio_mode`` it runs only those that are marked, and it takes the
 clock from the test's own arguments. An async test that uses `local_crunch` is meant for Trio. So it is marked
@@ -13,6 +13,7 @@ This module must not know how pytest-trio does the rest.
 from __future__ import annotations
 
 import inspect
+import unittest
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -86,7 +87,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
 
 
 def is_for_trio(item: pytest.Item) -> bool:
-    """Whether it is an async test that no other runner was asked to run."""
+    """Whether it is an async test that no other runner was asked to run. unittest's cases run their own."""
+    case = getattr(item, "cls", None)
+    if case is not None and issubclass(case, unittest.TestCase):
+        return False
     function = getattr(item, "obj", None)
     function = getattr(getattr(function, "hypothesis", None), "inner_test", function)
     return inspect.iscoroutinefunction(function) and not any(map(item.get_closest_marker, OTHER_RUNNERS))

@@ -20,7 +20,7 @@ import tempfile
 import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import attrs
 from cryptography.exceptions import InvalidSignature
@@ -49,7 +49,13 @@ _DNS_NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-
 
 
 class Guard(abc.ABC):
-    """What one node shows, and wants to see."""
+    """What one node shows, and wants to see.
+
+    Attributes:
+        faults: the names of the faults that it can act on.
+    """
+
+    faults: ClassVar[frozenset[str]]
 
     @abc.abstractmethod
     def context(self, faults: Faults) -> ssl.SSLContext:
@@ -129,6 +135,8 @@ class SecureMode(Mode):
 class SecureGuard(Guard):
     """Asks for the coordinator's certificate, and sends a proof ahead of every answer."""
 
+    faults = frozenset({"wrong_certificate", "wrong_proof"})
+
     def __init__(self, authority: Authority, model_id: str, wallet: Wallet, hotkey: str) -> None:
         self._authority = authority
         self._model_id = model_id
@@ -202,6 +210,8 @@ class GatewayMode(Mode):
 @attrs.frozen
 class GatewayGuard(Guard):
     """Takes calls that carry a good token."""
+
+    faults: ClassVar = frozenset({"wrong_certificate", "lose_token"})
 
     certificates: Certificates
     model_id: str

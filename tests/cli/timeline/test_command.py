@@ -88,6 +88,21 @@ def test_what_is_left_out_is_told(timeline: Timeline) -> None:
     assert left_out in Path("rounds.html").read_text()
 
 
+def test_a_part_that_is_given_twice_counts_once(timeline: Timeline) -> None:
+    write("rounds.jsonl", line(statuses="S"), "{")
+    Path("link").symlink_to("rounds.jsonl")
+    Path("hard").hardlink_to("rounds.jsonl")
+    ended = timeline("rounds.jsonl", "./rounds.jsonl", "link", "hard")
+    assert ended.exit_code == 0
+    assert "lines that were left out: 1 torn" in ended.stderr.splitlines()
+    assert "given more than once, and read once: rounds.jsonl, link, hard" in ended.stderr.splitlines()
+    assert (
+        timeline("rounds.jsonl", "rounds.jsonl", "--parquet", "a")
+        .stderr.splitlines()[-1]
+        .startswith("1 results")
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -87,12 +87,21 @@ def test_what_is_json_but_no_round_is_left_out(tmp_path: Path, told: str) -> Non
 
 @pytest.mark.parametrize(
     "told",
-    ["{", "NaN", b"\xff\xfe", b"\x00" * 99, "[" * 100_000, line(seconds=float("nan")), "1" * 5000, "\u2028x"],
+    ["{", line()[:-1], line()[:40], b"\xff\xfe", b"\x00" * 99, "\u2028x"],
 )
 def test_what_is_no_json_is_torn(tmp_path: Path, told: str | bytes) -> None:
     rounds, skipped = read_lines(tmp_path, told, "\n\n  \n", line(id=2), "\n")
     assert [each.id for each in rounds] == [2]
     assert str(skipped) == "1 torn"
+
+
+@pytest.mark.parametrize(
+    "told", ["NaN", line(seconds=float("nan")), line(timeout=float("inf")), "1" * 5000, "[" * 100_000]
+)
+def test_a_whole_line_that_can_not_be_read_is_not_called_torn(tmp_path: Path, told: str) -> None:
+    rounds, skipped = read_lines(tmp_path, told, "\n", line(id=2), "\n")
+    assert [each.id for each in rounds] == [2]
+    assert str(skipped) == "1 unreadable"
 
 
 def test_lines_of_a_later_version_are_counted_by_themselves(tmp_path: Path) -> None:

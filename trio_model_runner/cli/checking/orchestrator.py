@@ -134,6 +134,7 @@ async def _receive_list(
             if isinstance(event, Init):
                 return event.entries
             if parser.refusal is not None:
+                report.complaints[:] = [text for text in report.complaints if parser.refusal not in text]
                 advice = "Check crunch_id: it must be spelt as the orchestrator has it."
                 what = "the orchestrator refuses this crunch"
                 raise _TroubleError(Trouble(Stage.INIT, what, f"{crunch}: {parser.refusal}", advice))

@@ -21,6 +21,7 @@ from .record import Round, Skipped, read_record
 
 __all__ = ["timeline"]
 
+_MOST_NAMED = 8
 _MOST_METHODS = 16  # those beyond are not measured; a record has two or three
 
 _EXAMPLES = """\b
@@ -73,6 +74,7 @@ def timeline(record: tuple[Path, ...], output: Path | None, method: str | None, 
     if parquet is not None and str(parquet) == "-":
         raise _Unusable("--parquet - : a table can't be written to standard output; name a file")
     record = tuple(_STDIN if str(part) == "-" else part for part in record)
+    record = _each_once(record)
     if len(record) > 1 and (pipes := [part for part in record if not part.is_file()]):
         raise _Unusable(f"{clean(str(pipes[0]))} is no file, so it must be the only part of the record")
     job = _Job(record, method)
@@ -86,6 +88,20 @@ def timeline(record: tuple[Path, ...], output: Path | None, method: str | None, 
         if is_lost_output(error):  # stdout; files have their names
             raise
         raise _Unusable(f"{clean(str(error.filename or ''))}: {error.strerror or error}") from error
+
+
+def _each_once(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """The paths without those of a file that is there already, by whatever name."""
+    kept: list[Path] = []
+    again: list[str] = []
+    for path in paths:
+        if any(path.samefile(other) for other in kept):
+            again.append(str(path))
+        else:
+            kept.append(path)
+    if again:
+        _tell([f"given more than once, and read once: {', '.join(again[:_MOST_NAMED])}"])
+    return tuple(kept)
 
 
 @attrs.define

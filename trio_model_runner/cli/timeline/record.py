@@ -77,18 +77,25 @@ class Skipped:
 
     Attributes:
         torn: lines that are no JSON, as after a crash.
+        unreadable: lines with what Python can't read: NaN, a number of thousands of digits, too deep nesting.
         later: lines of a later version of the format.
         foreign: lines that are JSON, but no round.
         damaged: files that ended too early, with the reason.
     """
 
     torn: int = 0
+    unreadable: int = 0
     later: int = 0
     foreign: int = 0
     damaged: list[str] = attrs.Factory(list)
 
     def __str__(self) -> str:
-        kinds = {"torn": self.torn, "of a later version": self.later, "no round": self.foreign}
+        kinds = {
+            "torn": self.torn,
+            "unreadable": self.unreadable,
+            "of a later version": self.later,
+            "no round": self.foreign,
+        }
         return ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
 
 
@@ -147,8 +154,11 @@ def _read(line: bytes, skipped: Skipped) -> Iterator[Round]:
         return
     try:
         told = _decode(line)
-    except (ValueError, RecursionError):
-        skipped.torn += 1
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+            skipped.torn += 1
+        else:
+            skipped.unreadable += 1
         yield from _behind_torn(line)
         return
     if (found := _as_round(told)) is not None:

@@ -70,6 +70,7 @@ def _fitted(line: Text, width: int, ascii_only: bool) -> Text:
 
 
 def _headline(picture: Picture, now: float) -> Text:
+    """What a reader must not miss stands first: a narrow terminal cuts off the end."""
     line = Text.assemble((_short(picture.crunch_id) or "?", "bold"))
     if picture.ended:
         line.append("  the coordinator has ended", "bold yellow")
@@ -78,18 +79,18 @@ def _headline(picture: Picture, now: float) -> Text:
         line.append(f"  NOTHING HEARD FOR {silent:.0f} s, IT STANDS STILL", "bold red")
     if picture.connected is False:
         line.append(f"  orchestrator AWAY: {_short(picture.orchestrator_error) or '?'}", "bold red")
+    elif picture.connected:
+        line.append("  orchestrator connected", "bright_black")
     if picture.connected is not None and not picture.models:
         line.append("  no model runs", "bold yellow")
-    states = picture.count_states()
-    counts = ", ".join(f"{count} {_short(state)}" for state, count in states.most_common())
-    line.append(f"  {len(picture.models)} models{f': {counts}' if counts else ''}")
     if any(picture.reports):
         pending, held = picture.reports
         line.append(f"  reports: {pending} pending, {held} held", "yellow")
     if picture.draining:
         line.append("  draining", "yellow")
-    if picture.connected:
-        line.append("  orchestrator connected", "bright_black")
+    states = picture.count_states()
+    counts = ", ".join(f"{count} {_short(state)}" for state, count in states.most_common())
+    line.append(f"  {len(picture.models)} models{f': {counts}' if counts else ''}")
     return line
 
 
@@ -121,7 +122,7 @@ def _table(views: list[ModelView], width: int, *, ascii_only: bool) -> Table:
     table = plain_table()
     table.add_column("model", width=names, no_wrap=True)
     table.add_column("state", width=_STATE_WIDTH, no_wrap=True)
-    table.add_column(fit("last rounds", rounds, ascii_only=ascii_only), width=rounds, no_wrap=True)
+    table.add_column("last rounds" if rounds >= len("last rounds") else "rounds", width=rounds, no_wrap=True)
     table.add_column("seconds", width=_SECONDS_WIDTH, no_wrap=True, justify="right")
     table.add_column("trouble", width=texts, no_wrap=True)
     for view in views:

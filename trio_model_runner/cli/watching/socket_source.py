@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -15,7 +16,8 @@ from typing import Any, Final
 
 import trio
 
-from ..running import Failure
+from ...instruments.unix_listener import LONGEST_PATH
+from ..running import Exit, Failure
 
 __all__ = ["JSONLines", "connect", "events_of", "events_of_socket"]
 
@@ -60,6 +62,7 @@ async def connect(path: str) -> trio.SocketStream:
     Raises:
         Failure: no coordinator listens there; the text says what may be the reason.
     """
+    _check_path(path)
     try:
         return await trio.open_unix_socket(path)
     except FileNotFoundError as error:
@@ -74,6 +77,17 @@ async def connect(path: str) -> trio.SocketStream:
         raise Failure(f"{path!r} can't be read: permission denied ({hint})") from error
     except (OSError, ValueError) as error:
         raise Failure(f"{path!r} is no status socket: {error}") from error
+
+
+def _check_path(path: str) -> None:
+    if not path:
+        raise Failure("'' is no path: name the socket of the coordinator's StatusSocket", Exit.USAGE)
+    size = len(os.fsencode(path))
+    if size > LONGEST_PATH:
+        text = (
+            f"{path!r} has {size} bytes, and a socket's path has at most {LONGEST_PATH}: use a relative one"
+        )
+        raise Failure(text, Exit.USAGE)
 
 
 async def events_of_socket(path: str, tell: Callable[[Event], None]) -> None:
