@@ -146,9 +146,15 @@ class InProcessShard:
         """Lose the way, both ways, with what is on it. The shard lives, and `exited` is not set."""
         self._lose(f"the connection to shard {self._index} is gone")
 
-    def delay(self, seconds: float) -> None:
-        """Have each message that is sent from now on arrive so much later, both ways."""
-        self._down.delay = self._up.delay = seconds
+    def delay(self, seconds: float, *, from_driver: bool = True) -> None:
+        """Have each message that is sent from now on arrive so much later.
+
+        Args:
+            seconds: how much.
+            from_driver: both ways; else only what the shard says is late.
+        """
+        self._up.delay = seconds
+        self._down.delay = seconds if from_driver else 0.0
 
     def _hold(self, held: bool) -> None:
         for way in (self._down, self._up):
