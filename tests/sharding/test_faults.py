@@ -167,7 +167,7 @@ async def test_a_shard_that_is_killed_while_it_sends(autojump_clock: object) -> 
 
 @pytest.mark.parametrize("event", [kill, cut, freeze])
 async def test_a_moved_model_waits_for_its_old_call(
-    autojump_clock: object, event: Callable[[Scene], object]
+    autojump_clock: object, caplog: pytest.LogCaptureFixture, event: Callable[[Scene], object]
 ) -> None:
     """Its node says that it is busy: that is the old call, and nothing counts against the model."""
     async with scene() as here:
@@ -185,7 +185,14 @@ async def test_a_moved_model_waits_for_its_old_call(
             assert methods == ["tick", "sleep", "tick"]
             assert counts_of(here.cluster.models[model_id]) == (0, 0, 0)
         assert len(here.joins) == joined
+        await trio.sleep(100)
         assert not here.crunch.orchestrator.reports
+        assert "another coordinator" not in caplog.text
+        node = here.crunch.node(lost[0])  # now it would be one
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.run_exclusively, lambda _: trio.sleep(1.0))
+            await here.call()
+        assert f"another coordinator calls {lost[0]!r}" in caplog.text
 
 
 async def test_a_new_instance_joins_on_the_other_shard(autojump_clock: object) -> None:
@@ -282,6 +289,34 @@ async def test_late_renewals_neither_move_nor_mute(
             assert len((await here.call()).succeeded) == len(IDS)
         assert "has no lease" not in caplog.text
         assert {each["state"] for each in here.cluster.snapshot().shards} == {"up"}
+        here.callers.check(most_moves=0)
+
+
+async def test_a_shard_that_hears_nothing_for_a_while_is_mute_and_keeps_its_models(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The driver hears it, so nothing moves. What it cuts off counts nothing against its models."""
+    async with scene() as here:
+        lost, shard = here.of(LOST), here.engine.shards[LOST]
+
+        def fall_deaf(here: Scene) -> None:
+            shard.delay(4.0, from_shard=False)
+
+        results = await during(here, fall_deaf, 0.5, method="sleep", arguments=Arguments(6.0))
+        assert {model.model_id for model in results.timed_out} == set(lost)
+        for result in results.timed_out.values():
+            assert result.detail.endswith(": its shard has not heard from the coordinator in time")
+        assert trio.current_time() < 7
+        results = await here.call(timeout=5.0)
+        assert {model.model_id for model in results.timed_out} == set(lost)
+        assert not any(result.sent for result in results.timed_out.values())
+        shard.delay(0.0)
+        await trio.sleep(5)
+        assert len((await here.call()).succeeded) == len(IDS)
+        for model in here.cluster.models.values():
+            assert counts_of(model) == (0, 0, 0)
+        assert not here.crunch.orchestrator.reports
+        assert len(here.joins) == len(IDS)
         here.callers.check(most_moves=0)
 
 
@@ -400,4 +435,6 @@ async def test_nothing_is_sent_after_everything_stood_still(
             autojump_clock.jump(5.0)
         assert len((await here.call()).succeeded) == len(IDS)
         assert next(what for shard, what in events if shard == LOST) == "lease"
+        for model in here.cluster.models.values():
+            assert counts_of(model) == (0, 0, 0)
         here.callers.check(most_moves=0)

@@ -146,15 +146,16 @@ class InProcessShard:
         """Lose the way, both ways, with what is on it. The shard lives, and `exited` is not set."""
         self._lose(f"the connection to shard {self._index} is gone")
 
-    def delay(self, seconds: float, *, from_driver: bool = True) -> None:
-        """Have each message that is sent from now on arrive so much later.
+    def delay(self, seconds: float, *, from_driver: bool = True, from_shard: bool = True) -> None:
+        """Have each message that is sent from now on arrive so much later, both ways or one.
 
         Args:
             seconds: how much.
-            from_driver: both ways; else only what the shard says is late.
+            from_driver: what the driver says is late.
+            from_shard: what the shard says is late.
         """
-        self._up.delay = seconds
         self._down.delay = seconds if from_driver else 0.0
+        self._up.delay = seconds if from_shard else 0.0
 
     def _hold(self, held: bool) -> None:
         for way in (self._down, self._up):
