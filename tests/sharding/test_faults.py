@@ -18,13 +18,16 @@ import trio
 from helpers.callers import Callers, current_shard, marked_engine
 from helpers.coordinating import SERVICE, Model, until
 from helpers.insides import counts_of
+from helpers.remains import our_tasks
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import Arguments, Join, PredictionRound
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.rpc.streams import Sender
 from trio_model_runner.sharding.engine import ShardLost
-from trio_model_runner.sharding.lease import HeldLease
+from trio_model_runner.sharding.lease import HeldLease, WatchedLease
+from trio_model_runner.sharding.remote_actor import RemoteActor
+from trio_model_runner.sharding.shard_link import ShardLink
 from trio_model_runner.sharding.shard_results import Batches
 from trio_model_runner.sharding.sharded_cluster import ShardedCluster
 from trio_model_runner.testing import LocalCrunch
@@ -394,6 +397,34 @@ async def test_all_shards_are_lost_in_a_round(autojump_clock: object) -> None:
             for shard in here.engine.shards.values():
                 shard.kill()
             await trio.sleep_forever()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "stays"),
+    [
+        (WatchedLease, "note_renewal", 2.0),
+        (RemoteActor, "lose_shard", 2.0),
+        (ShardLink, "aclose", 2.0),
+        (ShardLink, "aclose", 0.0),
+    ],
+)
+async def test_an_exception_of_the_driver_ends_the_block(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, stays: float
+) -> None:
+    """It leaves by itself, also when the block is just being left."""
+
+    def fail(*_: Any) -> None:
+        monkeypatch.undo()
+        raise KeyError("a bug of ours")
+
+    with pytest.raises(KeyError, match="a bug of ours"):
+        async with scene(most_moves=2) as here:
+            engine = here.engine
+            monkeypatch.setattr(owner, name, fail)
+            kill(here)
+            await trio.sleep(stays)
+    assert all(shard.exited.is_set() for shard in engine.shards.values())
+    assert our_tasks() == []
 
 
 async def test_an_exception_of_the_coordinator_leaves_as_it_is(autojump_clock: object) -> None:

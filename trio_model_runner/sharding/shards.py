@@ -224,11 +224,12 @@ class Shards:
                 await link.aclose()
                 return
             self._lose(link, why)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(link.aclose)
-                await self._wait_silent(link)
-                if not self._leaving:
-                    self._move_models(link)
+            with one_by_itself():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(link.aclose)
+                    await self._wait_silent(link)
+                    if not self._leaving:
+                        self._move_models(link)
 
     def _leave(self) -> None:
         self._leaving = True
@@ -239,6 +240,7 @@ class Shards:
             link.silence.cancel()
         self._changed.send()
 
+    @enable_ki_protection
     async def _watch(self, link: ShardLink) -> None:
         """Look at a shard's lease, until it has run out."""
         while True:

@@ -19,7 +19,7 @@ import trio
 
 from ..groups import open_nursery_for_body
 from ..network import Network
-from ..sharding.engine import SERVE, Serve, Shard, ShardLost
+from ..sharding.engine import SERVE, Serve, Shard, ShardLost, close_all
 from ..signal import Signal
 from ..text import named_error
 
@@ -62,9 +62,7 @@ class InProcessEngine:
                 yield
             finally:
                 self._nursery = None
-                async with trio.open_nursery() as closing:
-                    for shard in self._launched:
-                        closing.start_soon(shard.aclose)
+                await close_all(self._launched)
 
     async def launch(self, index: int, first_message: bytes) -> Shard:
         """See `sharding.engine.Engine`."""
