@@ -24,7 +24,7 @@ from helpers.insides import counts_of
 from helpers.processes import children_of, shard_processes
 
 from trio_model_runner import Arguments, Join
-from trio_model_runner.sharding import LocalEngine, ShardedCluster
+from trio_model_runner.sharding import LocalEngine, ShardedCluster, local, shards
 from trio_model_runner.testing import LocalCrunch
 
 IDS = [f"model-{number}" for number in range(6)]
@@ -120,6 +120,15 @@ async def test_a_shard_that_was_stopped_past_its_lease_writes_nothing_any_more()
         assert [call.args[0] for call in node.calls] == ["joined", "after"]
         assert [here.callers.shards(each) for each in lost] == [[LOST, 0]] * len(lost)
         assert sorted(here.joins) == IDS
+
+
+async def test_a_stopped_shard_holds_up_nobody_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_END_SECONDS", 60.0)
+    monkeypatch.setattr(shards, "_LEAVING", 0.2)
+    async with scene() as here:
+        here.send_signal(signal.SIGSTOP)
+        began = trio.current_time()
+    assert trio.current_time() - began < 8.0
 
 
 DRIVER = """

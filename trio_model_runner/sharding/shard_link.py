@@ -154,9 +154,9 @@ class ShardLink:
                 raise
 
     @enable_ki_protection
-    async def aclose(self) -> None:
-        """Close it, and end the process."""
-        with trio.move_on_after(_CLOSING, shield=True):
+    async def aclose(self, *, hurry: bool = False) -> None:
+        """Close it, and end the process; with `hurry`, do not wait until it ends by itself."""
+        with trio.move_on_after(0.0 if hurry else _CLOSING, shield=True):
             await self.shard.aclose()
 
     async def _receive(self, take: Callable[[FromShard], None]) -> None:

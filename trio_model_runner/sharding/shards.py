@@ -221,7 +221,7 @@ class Shards:
                 raise
             if self._leaving:
                 link.close_queue()
-                await link.aclose()
+                await link.aclose(hurry=link.leaving.cancelled_caught)  # it has had its time
                 return
             self._lose(link, why)
             with one_by_itself():
