@@ -10,7 +10,6 @@ import pytest
 import trio
 from helpers.checkpoints import interrupt_every_line, interrupt_everywhere
 from helpers.coordinating import SERVICE, Model
-from helpers.remains import our_tasks
 
 from trio_model_runner import Arguments
 from trio_model_runner.network import MemoryNetwork

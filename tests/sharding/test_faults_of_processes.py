@@ -13,7 +13,6 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any
 
 import attrs
 import pytest
@@ -226,7 +225,7 @@ async def test_a_driver_that_is_killed_leaves_neither_shards_nor_connections() -
             here.process.kill()
             for end in ends:
                 await trio.lowlevel.wait_readable(end)
-        while any(here.crunch.node(each).connections for each in IDS):
+        while any(here.crunch.node(each).connections for each in IDS):  # noqa: ASYNC110 - nobody is told
             await trio.sleep(0.01)
 
 
@@ -236,7 +235,7 @@ async def test_ctrl_c_at_any_moment(moment: str) -> None:
         while "entering" not in await here.read():
             pass
         if moment == "launching":
-            while len(children_of(here.process.pid)) < 2:
+            while len(children_of(here.process.pid)) < 2:  # noqa: ASYNC110 - nobody is told
                 await trio.sleep(0.01)
         else:
             await here.crunch.node(IDS[0]).wait_for_calls(2)
