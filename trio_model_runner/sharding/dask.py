@@ -97,7 +97,7 @@ class DaskEngine:
                     yield
                 finally:
                     self._nursery = None
-                    await close_all(self._shards)
+                    await close_all(self._shards)  # noqa: ASYNC102 - which shields and bounds itself
 
     async def _connect(self, thread: AsyncioThread) -> None:
         async def connect() -> None:

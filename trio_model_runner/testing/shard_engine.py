@@ -62,7 +62,7 @@ class InProcessEngine:
                 yield
             finally:
                 self._nursery = None
-                await close_all(self._launched)
+                await close_all(self._launched)  # noqa: ASYNC102 - which shields and bounds itself
 
     async def launch(self, index: int, first_message: bytes) -> Shard:
         """See `sharding.engine.Engine`."""
