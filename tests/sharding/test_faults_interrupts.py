@@ -65,7 +65,7 @@ def test_ctrl_c_after_any_step() -> None:
     [
         ("sharding/shards", 29),
         ("sharding/shard_l", 61),
-        ("sharding/sharded_", 29),
+        ("sharding/sharded_", 53),
         ("sharding/remote_actor", 61),
     ],
 )
