@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["reader_processes", "shard_processes"]
+__all__ = ["children_of", "reader_processes", "shard_processes"]
 
 
 def reader_processes() -> set[int]:
@@ -17,6 +17,11 @@ def reader_processes() -> set[int]:
 def shard_processes() -> set[int]:
     """This process's shards, and its children that ended and were not waited for."""
     return _children(b"shard")
+
+
+def children_of(process: int) -> set[int]:
+    """The processes that a process has started, and that have not ended."""
+    return {number for number, parent, state, _ in _processes() if parent == process and state != "Z"}
 
 
 def _children(word: bytes) -> set[int]:

@@ -233,6 +233,7 @@ class NodeConnection:
             max_message_bytes=self._max_message_bytes,
             volatile=(*token, *request.metadata) if request.metadata else token,
             unguarded=unproved,
+            fence=self._fence,
         )
 
     def request_fields(self, path: str, content_type: str = "application/grpc") -> RawFields:

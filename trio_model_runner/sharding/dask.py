@@ -30,7 +30,7 @@ from ..signal import Signal
 from ..text import named_error, readable
 from .asyncio_thread import AsyncioThread, open_asyncio_thread
 from .dask_actor import POLL_SECONDS, ShardActor
-from .engine import SERVE, Shard, ShardLost
+from .engine import SERVE, Shard, ShardLost, close_all
 from .sequence import Batch, Incoming, Outgoing
 
 __all__ = ["DaskEngine", "DaskShard"]
@@ -97,9 +97,7 @@ class DaskEngine:
                     yield
                 finally:
                     self._nursery = None
-                    async with trio.open_nursery() as closing:
-                        for shard in self._shards:
-                            closing.start_soon(shard.aclose)
+                    await close_all(self._shards)  # noqa: ASYNC102 - which shields and bounds itself
 
     async def _connect(self, thread: AsyncioThread) -> None:
         async def connect() -> None:

@@ -7,7 +7,8 @@ what happens to its models. `local` has the engine of this machine, `dask` the o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol, TypeAlias
 
@@ -15,7 +16,7 @@ import trio
 
 from ..errors import TrioModelRunnerError
 
-__all__ = ["SERVE", "Engine", "Serve", "Shard", "ShardLost"]
+__all__ = ["SERVE", "Engine", "Serve", "Shard", "ShardLost", "close_all"]
 
 Serve: TypeAlias = Callable[
     [bytes, Callable[[bytes], Awaitable[None]], Callable[[], Awaitable[bytes]]], Awaitable[None]
@@ -90,3 +91,19 @@ class Engine(Protocol):
         Raises:
             ShardLost: it could not be launched; the text says why.
         """
+
+
+@trio.lowlevel.enable_ki_protection
+async def close_all(shards: Iterable[Shard]) -> None:
+    """Close all these, at the same time. This is for a ``finally``, and so raises no `trio.Cancelled`.
+
+    That would replace the exception that is on its way out there. If this is cancelled before, it is quick;
+    in any case it is bounded, as `Shard.aclose` is.
+    """
+    cancelled = trio.current_effective_deadline() == -math.inf
+    with trio.CancelScope(shield=True) as scope:
+        if cancelled:
+            scope.cancel()
+        async with trio.open_nursery() as nursery:
+            for shard in shards:
+                nursery.start_soon(shard.aclose)

@@ -22,7 +22,7 @@ import trio
 from ..groups import open_nursery_for_body
 from ..interpreters import command_of
 from ..text import readable
-from .engine import SERVE, Shard, ShardLost
+from .engine import SERVE, Shard, ShardLost, close_all
 from .stream import MessageStream
 
 __all__ = ["LocalEngine", "LocalShard"]
@@ -76,9 +76,7 @@ class LocalEngine:
                 yield
             finally:
                 self._nursery = None
-                async with trio.open_nursery() as closing:
-                    for shard in self._shards:
-                        closing.start_soon(shard.aclose)
+                await close_all(self._shards)  # noqa: ASYNC102 - which shields and bounds itself
 
     @trio.lowlevel.enable_ki_protection
     async def launch(self, index: int, first_message: bytes) -> Shard:

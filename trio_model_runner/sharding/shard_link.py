@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ..groups import first_of
+from ..groups import first_of, one_by_itself
 from ..signal import Signal
 from .engine import ShardLost
 from .messages import Ended, FromDriver, FromShard
@@ -142,19 +142,21 @@ class ShardLink:
         Raises:
             ShardLost: it is lost; the text says why.
         """
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send)
-                nursery.start_soon(watch)  # type: ignore[arg-type]
-                await self._receive(take)
-                nursery.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            raise_lost(group)
-            raise
+        with one_by_itself():
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._send)
+                    nursery.start_soon(watch)  # type: ignore[arg-type]
+                    await self._receive(take)
+                    nursery.cancel_scope.cancel()
+            except BaseExceptionGroup as group:
+                raise_lost(group)
+                raise
 
-    async def aclose(self) -> None:
-        """Close it, and end the process."""
-        with trio.move_on_after(_CLOSING, shield=True):
+    @enable_ki_protection
+    async def aclose(self, *, hurry: bool = False) -> None:
+        """Close it, and end the process; with `hurry`, do not wait until it ends by itself."""
+        with trio.move_on_after(0.0 if hurry else _CLOSING, shield=True):
             await self.shard.aclose()
 
     async def _receive(self, take: Callable[[FromShard], None]) -> None:
@@ -171,6 +173,7 @@ class ShardLink:
                 last_line = message.error.strip().rpartition("\n")[2]
                 raise ShardLost(f"it has raised {last_line}")
 
+    @enable_ki_protection
     async def _send(self) -> None:
         while True:
             await self._news.wait_until(self._can_send)

@@ -85,6 +85,7 @@ class _Member:
         epoch: how many shards have had it before, plus one.
         heard: how many commands have come for it.
         told: the last that was said.
+        moved: the shard that had it before may have left a call to its node that is not over.
     """
 
     actor: ModelActor
@@ -92,6 +93,7 @@ class _Member:
     epoch: int
     heard: int = 0
     told: State | None = None
+    moved: bool = False
 
 
 @attrs.define(eq=False)
@@ -177,7 +179,9 @@ class ShardSupervisor:
             infos=start.infos,
             reason=JoinReason.RESTARTED if start.known else start.reason,
         )
-        member = _Member(actor, start.number, start.epoch)
+        member = _Member(actor, start.number, start.epoch, moved=start.epoch > 1)
+        # A node that is busy now is with a call of ours, and not with one of another coordinator.
+        actor.conduct.record.strangers_told = member.moved
         self._members[start.number] = self._living[actor.runner] = member
         self._unready[member] = None
         if start.recovering:
@@ -283,6 +287,8 @@ class ShardSupervisor:
         member = self._living[model]
         if member.actor.ready:
             self._unready.pop(member, None)
+            if member.moved:
+                member.moved = member.actor.conduct.record.strangers_told = False
         else:
             self._unready[member] = None
         self._tell(member, again=True)

@@ -45,7 +45,7 @@ __all__ = ["Shards"]
 logger = logging.getLogger("trio_model_runner.sharding")
 
 _LEASE: Final = 2.0
-_RENEW_EVERY: Final = 0.5
+_RENEW_EVERY: Final = 0.4  # a renewal may take 1.5 s, and the lease does not end
 _LEAVE_AFTER: Final = 30.0
 _LAUNCH_WITHIN: Final = 60.0  # seconds, until a shard has answered
 _LOOK_EVERY: Final = 0.5  # seconds
@@ -221,14 +221,15 @@ class Shards:
                 raise
             if self._leaving:
                 link.close_queue()
-                await link.aclose()
+                await link.aclose(hurry=link.leaving.cancelled_caught)  # it has had its time
                 return
             self._lose(link, why)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(link.aclose)
-                await self._wait_silent(link)
-                if not self._leaving:
-                    self._move_models(link)
+            with one_by_itself():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(link.aclose)
+                    await self._wait_silent(link)
+                    if not self._leaving:
+                        self._move_models(link)
 
     def _leave(self) -> None:
         self._leaving = True
@@ -239,6 +240,7 @@ class Shards:
             link.silence.cancel()
         self._changed.send()
 
+    @enable_ki_protection
     async def _watch(self, link: ShardLink) -> None:
         """Look at a shard's lease, until it has run out."""
         while True:

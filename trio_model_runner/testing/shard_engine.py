@@ -19,7 +19,7 @@ import trio
 
 from ..groups import open_nursery_for_body
 from ..network import Network
-from ..sharding.engine import SERVE, Serve, Shard, ShardLost
+from ..sharding.engine import SERVE, Serve, Shard, ShardLost, close_all
 from ..signal import Signal
 from ..text import named_error
 
@@ -62,9 +62,7 @@ class InProcessEngine:
                 yield
             finally:
                 self._nursery = None
-                async with trio.open_nursery() as closing:
-                    for shard in self._launched:
-                        closing.start_soon(shard.aclose)
+                await close_all(self._launched)  # noqa: ASYNC102 - which shields and bounds itself
 
     async def launch(self, index: int, first_message: bytes) -> Shard:
         """See `sharding.engine.Engine`."""
@@ -146,9 +144,16 @@ class InProcessShard:
         """Lose the way, both ways, with what is on it. The shard lives, and `exited` is not set."""
         self._lose(f"the connection to shard {self._index} is gone")
 
-    def delay(self, seconds: float) -> None:
-        """Have each message that is sent from now on arrive so much later, both ways."""
-        self._down.delay = self._up.delay = seconds
+    def delay(self, seconds: float, *, from_driver: bool = True, from_shard: bool = True) -> None:
+        """Have each message that is sent from now on arrive so much later, both ways or one.
+
+        Args:
+            seconds: how much.
+            from_driver: what the driver says is late.
+            from_shard: what the shard says is late.
+        """
+        self._down.delay = seconds if from_driver else 0.0
+        self._up.delay = seconds if from_shard else 0.0
 
     def _hold(self, held: bool) -> None:
         for way in (self._down, self._up):
