@@ -115,7 +115,8 @@ class Shards:
         with one_by_itself():
             async with self._engine.running(), trio.open_nursery() as nursery:
                 try:
-                    await nursery.start(self.resources.run)
+                    self.resources.open()
+                    nursery.start_soon(self.resources.run)
                     await self._launch_all(nursery)
                     task_status.started()
                     await self._changed.wait_until(self._all_lost)
