@@ -1,0 +1,45 @@
+"""Puts a `ShardedCluster` over shards in this process in the place of `Cluster`, for tests written for that."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+from trio_model_runner import Cluster, ClusterConfig
+from trio_model_runner.network import MemoryNetwork
+from trio_model_runner.services import NodeService
+from trio_model_runner.sharding.sharded_cluster import ShardedCluster
+from trio_model_runner.testing.shard_engine import InProcessEngine
+
+__all__ = ["OverShards", "over_shards"]
+
+
+class OverShards(ShardedCluster):
+    """A `ShardedCluster` that is made as a `Cluster` is: over two shards in this process."""
+
+    def __init__(self, config: ClusterConfig, service: NodeService | None = None, **settings: Any) -> None:
+        network = config.network if isinstance(config, ClusterConfig) else None
+        if not isinstance(network, MemoryNetwork):
+            network = None
+        super().__init__(config, service, shards=2, engine=InProcessEngine(network=network), **settings)
+
+
+@contextmanager
+def over_shards(*modules: ModuleType) -> Iterator[None]:
+    """Have these modules, and all helpers, make clusters over shards."""
+    helpers = [module for name, module in sys.modules.items() if name.startswith("helpers.")]
+    changed: list[Any] = []
+    for module in {*modules, *helpers}:
+        if vars(module).get("Cluster") is Cluster:
+            changed.append(patch.object(module, "Cluster", OverShards))
+    for each in changed:
+        each.start()
+    try:
+        yield
+    finally:
+        for each in changed:
+            each.stop()
