@@ -13,4 +13,32 @@ Read in this order: `messages` has all that driver and shards say to each other,
 `shard` is the whole of a shard. `shard_supervisor` has its models, and `shard_rounds` plays the rounds that
 the driver asks for. `shard_results` makes columns of what came, `shard_judge` passes on what counts, and
 `shard_outbox` sends all that is said.
+
+`sharded_cluster` is what a coordinator uses. `shards` launches shards, watches their leases and gives them
+models; a `remote_actor` stands for each. `shard_link` carries what is said, and `shard_listener` takes what
+comes to where it belongs. `sharded_round` is one round: `round_values` has what can't wait, and `columns` the
+results.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .engine import Engine, Shard, ShardLost
+
+if TYPE_CHECKING:
+    from .local import LocalEngine
+    from .sharded_cluster import ShardedCluster
+
+__all__ = ["Engine", "LocalEngine", "Shard", "ShardLost", "ShardedCluster"]
+
+_MODULE_OF = {"LocalEngine": "local", "ShardedCluster": "sharded_cluster"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: a shard needs no cluster."""
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value

@@ -11,8 +11,8 @@ from ..cluster.caller import MakeRound
 from ..cluster.cluster import Cluster, OnJoin
 from ..cluster.instrument import Instrument
 from ..config import ClusterConfig
+from ..frame_readers.readers import FrameReaders
 from ..given import check_whole_number
-from ..model.node_resources import NodeResources
 from ..services.base import NodeService
 from ..text import shown_scalar
 from .engine import Engine
@@ -71,6 +71,7 @@ class ShardedCluster(Cluster):
         self._shards.judge = self._fleet.judge
 
     def _kind_of_actors(self, service: NodeService | None) -> tuple[Actors[Any], MakeRound[Any]]:
+        limit = self._config.limits.max_frame_bytes
         shards = self._shards = Shards(
             self._config,
             settings=config_to_wire(self._config, network=not self._engine.has_network),
@@ -78,6 +79,6 @@ class ShardedCluster(Cluster):
             count=self._shard_count,
             engine=self._engine,
             has_on_join=self._on_join is not None,
-            resources=NodeResources(self._config, service),
+            frame_readers=FrameReaders(limit) if self._config.isolate_frames else None,
         )
         return shards, functools.partial(ShardedRound, shards)

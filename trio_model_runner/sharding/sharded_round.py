@@ -126,7 +126,7 @@ class ShardedRound(Round[RemoteActor]):
         self._table = shards.table(members)
         self._shapes: dict[str, RoundEvidence] = {}
         self._evidence: dict[int, RoundEvidence] = {}
-        readers = shards.resources.frame_readers
+        readers = shards.frame_readers
         self._values = RoundValues(self._table, spec, requests, readers, self._evidence_for, on_result)
         self._news = self._values.news
         self._arrived: deque[tuple[_Part, Results | ShardLost]] = deque()
