@@ -1,10 +1,10 @@
-"""Puts a `ShardedCluster` over shards in this process in the place of `Cluster`, for tests written for that."""
+"""Puts a `ShardedCluster` over shards in this process in the place of `Cluster`, for tests of that."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -32,14 +32,8 @@ class OverShards(ShardedCluster):
 def over_shards(*modules: ModuleType) -> Iterator[None]:
     """Have these modules, and all helpers, make clusters over shards."""
     helpers = [module for name, module in sys.modules.items() if name.startswith("helpers.")]
-    changed: list[Any] = []
-    for module in {*modules, *helpers}:
-        if vars(module).get("Cluster") is Cluster:
-            changed.append(patch.object(module, "Cluster", OverShards))
-    for each in changed:
-        each.start()
-    try:
+    with ExitStack() as changed:
+        for module in {*modules, *helpers}:
+            if vars(module).get("Cluster") is Cluster:
+                changed.enter_context(patch.object(module, "Cluster", OverShards))
         yield
-    finally:
-        for each in changed:
-            each.stop()

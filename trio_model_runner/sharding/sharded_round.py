@@ -233,6 +233,7 @@ class ShardedRound(Round[RemoteActor]):
         """Until then, what shards say of their models' conduct in this round has its evidence here."""
         if all(part.over for part in self._parts.values()):
             self._shards.rounds.pop(self._number, None)
+            self._parts = {}  # or this would wait for the garbage collector, with arguments that may be large
             for evidence in self._requests.waiting():
                 self._judge.close(evidence)
 
@@ -342,4 +343,6 @@ class ShardedRound(Round[RemoteActor]):
             link.say(ArgumentsGiven(self._number, number, arguments=wire))
 
     def _played(self, **settings: Any) -> PredictionRound[Any]:
-        return ColumnRound(self._values.columns, **settings)
+        columns = self._values.columns
+        del self._values  # it refers to this, and results may be large
+        return ColumnRound(columns, **settings)
