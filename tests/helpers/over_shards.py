@@ -31,9 +31,10 @@ class OverShards(ShardedCluster):
 @contextmanager
 def over_shards(*modules: ModuleType) -> Iterator[None]:
     """Have these modules, and all helpers, make clusters over shards."""
-    helpers = [module for name, module in sys.modules.items() if name.startswith("helpers.")]
+    helpers = {module for name, module in sys.modules.items() if name.startswith("helpers.")}
+    helpers.discard(sys.modules[__name__])  # it knows both
+    making = [each for each in {*modules, *helpers} if vars(each).get("Cluster") is Cluster]
     with ExitStack() as changed:
-        for module in {*modules, *helpers}:
-            if vars(module).get("Cluster") is Cluster:
-                changed.enter_context(patch.object(module, "Cluster", OverShards))
+        for module in making:
+            changed.enter_context(patch.object(module, "Cluster", OverShards))
         yield

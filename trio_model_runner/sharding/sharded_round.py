@@ -44,6 +44,9 @@ __all__ = ["ShardedRound"]
 _MARGIN: Final = 0.010
 """Seconds that a shard stops sooner, beside the way back; a tenth of the round's time, if that is less."""
 
+_CATCH_UP: Final = 0.1
+"""Seconds for what shards have said before the deadline, if this process was busy then. They are not."""
+
 _LATE: Final = "its shard did not answer in time"
 _LEFT: Final = "nobody waits for its results any more"
 
@@ -269,10 +272,19 @@ class ShardedRound(Round[RemoteActor]):
         if not self._complete():
             # What is left takes no time. A deadline around us that passes meanwhile may cost no results.
             nursery.cancel_scope.shield = True
-            await let_readers_catch_up()
-            self._conclude(nursery)
+            await self._catch_up(nursery)
             self._expire()
             nursery.cancel_scope.cancel()
+
+    async def _catch_up(self, nursery: trio.Nursery) -> None:
+        """Take what shards have said already, which this process may have had no time to read."""
+        await let_readers_catch_up()
+        self._conclude(nursery)
+        if trio.current_time() - self._cutoff.deadline > _MARGIN:
+            with trio.move_on_after(_CATCH_UP):
+                while not self._complete():
+                    await self._news.wait_until(lambda: bool(self._arrived) or self._complete())
+                    self._conclude(nursery)
 
     def _complete(self) -> bool:
         return not (self._values.reading or any(part.waiting for part in self._parts.values()))
