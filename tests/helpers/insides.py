@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from trio_model_runner import ModelRunner
     from trio_model_runner.model.policy import Record, Standing
 
-__all__ = ["actor_of", "counts_of", "failures_of", "is_ready", "record_of", "standings_of", "timeouts_of"]
+__all__ = [
+    "actor_of",
+    "counts_of",
+    "failures_of",
+    "is_ready",
+    "queued_of",
+    "record_of",
+    "standings_of",
+    "timeouts_of",
+]
 
 
 def actor_of(model: ModelRunner) -> ModelActor:
@@ -36,6 +45,12 @@ def is_ready(model: ModelRunner) -> bool:
     operator: Any = operator_of(model)  # see above
     ready: bool = operator.ready
     return ready
+
+
+def queued_of(model: ModelRunner) -> int:
+    """How many calls have a place in a model's queue; 0 if that is in another process."""
+    operator = operator_of(model)
+    return len(operator._queue) if isinstance(operator, ModelActor) else 0
 
 
 def standings_of(model: ModelRunner) -> list[Standing]:
