@@ -199,7 +199,7 @@ class DaskShard:
         self._outgoing = Outgoing()
         self._changed = Signal()
         self._lost: str | None = None
-        self._scope = trio.CancelScope()
+        self._scope = trio.CancelScope(shield=True)  # whoever leaves still says so; `aclose` ends it
 
     async def begin(self, client: Any, serve: str) -> None:
         """Have Dask make the actor, and begin."""
