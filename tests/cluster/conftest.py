@@ -1,9 +1,12 @@
-"""What the tests of memberships begin with."""
+"""What the tests of memberships begin with; and tests on whole clusters run over shards, too."""
 
 from __future__ import annotations
 
 import pytest
 from helpers.book import Book, entry
+from helpers.over_shards import kind_of_cluster, pytest_generate_tests
+
+__all__ = ["book", "kind_of_cluster", "pytest_generate_tests"]
 
 
 @pytest.fixture

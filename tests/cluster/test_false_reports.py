@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 from helpers.coordinating import SERVICE, Model, coordinating, until
-from helpers.insides import actor_of, timeouts_of
+from helpers.insides import is_ready, timeouts_of
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import Cluster, ModelState, Status
@@ -69,11 +69,11 @@ async def test_a_connection_that_dies_after_its_pings_were_spent_is_no_slow_mode
             assert [each.model_id for each in results.timed_out] == ["a"]
             await trio.sleep(6)
             assert timeouts_of(model) == counted
-        assert not actor_of(model).ready
+        assert not is_ready(model)
         assert "PING" in str(model.error)
         node.resume()
         node.faults.delay = 0
-        await until(cluster, lambda: actor_of(model).ready)
+        await until(cluster, lambda: is_ready(model))
         await trio.sleep(1000)
         assert crunch.reports == []
 

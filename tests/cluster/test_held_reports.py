@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import trio
 from helpers.coordinating import Model, coordinating, until
-from helpers.insides import actor_of
+from helpers.insides import record_of
 from trio.testing import MockClock
 
 from trio_model_runner import ChangeKind, ModelState
@@ -101,7 +101,7 @@ async def test_before_it_is_reported_the_model_is_tried_at_once(autojump_clock: 
         assert crunch.reports == []
         await trio.sleep(2)
         assert len(crunch.reports) == 1
-        record = actor_of(model).conduct.record
+        record = record_of(model)
         assert record.tried_at == pytest.approx(due_at + 60, abs=0.1)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import trio
 from helpers.coordinating import SERVICE, Model, coordinating, until
-from helpers.insides import actor_of
+from helpers.insides import is_ready
 from helpers.websocket_server import StallingNetwork
 from trio.testing import MockClock
 
@@ -104,7 +104,7 @@ async def test_who_was_stopped_is_counted_in_no_crowd(autojump_clock: MockClock)
         await cluster.call("predict")
         (report,) = await crunch.wait_for_reports()
         assert report["model_id"] == "a"
-        assert not actor_of(cluster.announced["a"]).ready
+        assert not is_ready(cluster.announced["a"])
 
 
 def test_who_only_finishes_its_calls_goes_when_an_answer_is_not_its_nodes() -> None:

@@ -12,12 +12,13 @@ from h2.events import ConnectionTerminated, RequestReceived
 from trio.testing import wait_all_tasks_blocked
 
 from helpers.coordinating import SERVICE, Model, until
-from helpers.insides import actor_of, timeouts_of
+from helpers.insides import queued_of, timeouts_of
 from helpers.remains import count_connections, our_tasks
 from trio_model_runner import Arguments, ChangeKind, Cluster, Join, Status
 from trio_model_runner.config import Health
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.orchestrator import OrchestratorFeed
+from trio_model_runner.sharding import ShardedCluster
 from trio_model_runner.testing import LocalCrunch
 from trio_model_runner.testing.grpc_server import ServerConnection
 from trio_model_runner.testing.orchestrator import LocalOrchestrator
@@ -245,9 +246,11 @@ async def still_usable(scene: Scene, _: bool) -> None:
     cluster = scene.cluster
     # Private: a round or a place in a queue that was forgotten shows in no other way.
     assert not cluster._caller._rounds
-    assert {len(actor_of(model)._queue) for model in cluster.models.values()} == {0}
+    assert {queued_of(model) for model in cluster.models.values()} == {0}
     await call(scene)
     await wait_all_tasks_blocked()
+    if isinstance(cluster, ShardedCluster):
+        assert not cluster._shards.rounds  # shards have said that they are through
     assert len(scene.witness.called) == len(MODELS)
     assert all(connection._h2.open_inbound_streams == 0 for connection in scene.witness.called)
     assert {timeouts_of(model) for model in cluster.models.values()} == {0}

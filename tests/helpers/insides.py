@@ -12,9 +12,18 @@ from trio_model_runner.model.handle import operator_of
 
 if TYPE_CHECKING:
     from trio_model_runner import ModelRunner
-    from trio_model_runner.model.policy import Standing
+    from trio_model_runner.model.policy import Record, Standing
 
-__all__ = ["actor_of", "counts_of", "failures_of", "standings_of", "timeouts_of"]
+__all__ = [
+    "actor_of",
+    "counts_of",
+    "failures_of",
+    "is_ready",
+    "queued_of",
+    "record_of",
+    "standings_of",
+    "timeouts_of",
+]
 
 
 def actor_of(model: ModelRunner) -> ModelActor:
@@ -24,10 +33,29 @@ def actor_of(model: ModelRunner) -> ModelActor:
     return operator
 
 
+def record_of(model: ModelRunner) -> Record:
+    """What is known of a model's conduct."""
+    operator: Any = operator_of(model)  # it may stand for an actor in another process
+    record: Record = operator.conduct.record
+    return record
+
+
+def is_ready(model: ModelRunner) -> bool:
+    """Whether a model takes part in rounds."""
+    operator: Any = operator_of(model)  # see above
+    ready: bool = operator.ready
+    return ready
+
+
+def queued_of(model: ModelRunner) -> int:
+    """How many calls have a place in a model's queue; 0 if that is in another process."""
+    operator = operator_of(model)
+    return len(operator._queue) if isinstance(operator, ModelActor) else 0
+
+
 def standings_of(model: ModelRunner) -> list[Standing]:
     """How a model stands with all methods that were called on it, and with Setup."""
-    operator: Any = operator_of(model)  # it may stand for an actor in another process
-    return list(operator.conduct.record.standings.values())
+    return list(record_of(model).standings.values())
 
 
 def failures_of(model: ModelRunner) -> int:

@@ -9,7 +9,7 @@ import pytest
 import trio
 from grpclib.const import Status as GRPCStatus
 from helpers.coordinating import Model, coordinating, until
-from helpers.insides import actor_of, failures_of, timeouts_of
+from helpers.insides import failures_of, record_of, timeouts_of
 from trio.testing import MockClock
 
 from trio_model_runner import (
@@ -204,7 +204,7 @@ async def test_waiting_behind_our_own_call_is_not_the_models_timeout(autojump_cl
         assert (waited.status, waited.sent) == (Status.TIMEOUT, False)
         for _ in range(2):
             assert (await model.predict()).status is Status.SKIPPED
-        record = actor_of(model).conduct.record
+        record = record_of(model)
         assert record.standing("predict").timeouts == 0
         assert record.standing("sleep").timeouts == 1  # nobody has slept since then
         await trio.sleep(2.5)

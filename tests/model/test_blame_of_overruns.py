@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 from helpers.coordinating import SERVICE, Model, coordinating, until
-from helpers.insides import actor_of, counts_of, timeouts_of
+from helpers.insides import counts_of, is_ready, record_of, timeouts_of
 from trio.testing import MockClock
 
 from trio_model_runner import Arguments, Cluster, ModelRunner, ModelState, PredictResult, Status
@@ -25,7 +25,7 @@ async def result_of_a(cluster: Cluster, method: str = "predict", **options: Any)
 
 
 def timeouts_by_method(model: ModelRunner) -> dict[str, int]:
-    standings = actor_of(model).conduct.record.standings
+    standings = record_of(model).standings
     return {method: standing.timeouts for method, standing in standings.items() if standing.timeouts}
 
 
@@ -48,7 +48,7 @@ async def test_a_timeout_on_a_slow_way_does_not_count(
         assert (await result_of_a(cluster)).status is Status.TIMEOUT
         await trio.sleep(5)
         assert timeouts_of(model) == timeouts
-        assert actor_of(model).conduct.record.standing("predict").hindered == 1 - timeouts
+        assert record_of(model).standing("predict").hindered == 1 - timeouts
         node.faults.delay = 0.0
         assert (await result_of_a(cluster, sit_out=False)).status is Status.SUCCESS
 
@@ -163,9 +163,9 @@ async def test_a_node_that_was_restarted_is_through(autojump_clock: MockClock) -
         await trio.sleep(0.5)
         node.kill()
         node.restart()
-        await until(cluster, lambda: not actor_of(model).ready)
-        await until(cluster, lambda: actor_of(model).ready)
-        assert actor_of(model).conduct.record.overrun is None
+        await until(cluster, lambda: not is_ready(model))
+        await until(cluster, lambda: is_ready(model))
+        assert record_of(model).overrun is None
         assert (await result_of_a(cluster, "nothing")).status is Status.SUCCESS
         assert counts_of(model) == (0, 1, 1)  # of predict
 

@@ -64,6 +64,19 @@ async def test_each_shard_has_a_worker_of_its_own_if_there_are_so_many(dask_clus
         assert len({shard.worker for shard in shards[:2]}) == 2
 
 
+async def test_a_driver_that_is_cancelled_can_still_say_goodbye(dask_cluster: DaskCluster) -> None:
+    heard = []
+    with trio.CancelScope() as scope:
+        async with running(dask_cluster) as engine:
+            shard = await launch(engine, 0, b"echo hello")
+            heard.append(await shard.receive())
+            scope.cancel()
+            with trio.move_on_after(10, shield=True):
+                await shard.send(b"goodbye")
+                heard.append(await shard.receive())
+    assert heard == [b"hello", b"goodbye"]  # out here, where no cancellation replaces what is raised
+
+
 async def test_what_a_worker_can_not_import_is_said(dask_cluster: DaskCluster) -> None:
     async with running(dask_cluster, "no.such:thing") as engine:
         shard = await launch(engine, 0, b"")

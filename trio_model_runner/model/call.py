@@ -59,7 +59,7 @@ from .policy import (
 from .queueing import QueueFullError, Turn
 from .round_spec import FunctionRaised, Requests, RoundSpec, Value
 
-__all__ = ["Call"]
+__all__ = ["Call", "drop_traceback"]
 
 _FIRST_RETRY_AFTER: Final = 0.0015
 _LONGEST_RETRY_AFTER: Final = 0.0375
@@ -452,7 +452,7 @@ class Call:
         elif self._unary is not None and self._unary.ended_at is not None:
             elapsed = self._unary.ended_at - self._handed_over_at
         if error is not None and error is not self._actor.error and not is_coordinators(outcome):
-            _drop_traceback(error)
+            drop_traceback(error)
         if detail:
             detail = self._actor.shorten(detail)
         self.result = PredictResult(
@@ -469,7 +469,7 @@ class Call:
             self._on_result(self.result)
 
 
-def _drop_traceback(error: BaseException | None) -> None:
+def drop_traceback(error: BaseException | None) -> None:
     """Let go of the frames that an error came through, and with them of all that belongs to the round.
 
     Results are kept, and their texts tell what a model did. (A coordinator's own error is to be debugged.)

@@ -14,6 +14,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from ..model.call import drop_traceback
 from ..values.encoded import DataType, Encoded
 from ..values.prediction_round import PredictionRound
 from ..values.results import ModelError, PredictResult, Status
@@ -173,6 +174,7 @@ class Columns(_Made):
                 decoded = self._spec.value_of(encoded)
                 value = decoded.value
                 if decoded.error is not None:  # the shard could read it
+                    drop_traceback(decoded.error)
                     status, detail, error = Status.FAILED, decoded.detail, decoded.error
         return PredictResult(
             model=actor.runner,

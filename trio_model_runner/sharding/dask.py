@@ -64,6 +64,8 @@ class DaskEngine:
         ConfigError: the extra is not installed.
     """
 
+    has_network = False
+
     def __init__(self, address: str, *, security: Any = None, serve: str = SERVE) -> None:
         try:
             import distributed  # it takes half a second
@@ -195,7 +197,7 @@ class DaskShard:
         self._outgoing = Outgoing()
         self._changed = Signal()
         self._lost: str | None = None
-        self._scope = trio.CancelScope()
+        self._scope = trio.CancelScope(shield=True)  # whoever leaves still says so; `aclose` ends it
 
     async def begin(self, client: Any, serve: str) -> None:
         """Have Dask make the actor, and begin."""

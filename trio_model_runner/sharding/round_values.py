@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ..model.call import drop_traceback
 from ..model.decoding import value_of_slow
 from ..model.policy import (
     OUTCOME_OF_A_VALUE,
@@ -182,6 +183,8 @@ class RoundValues:
             outcome = outcome_of_value(value.error, misfits_count=value.misfits_count)
             if is_coordinators(outcome):
                 self._requests.mistakes.note(value.detail, value.error if value.raised else None)
+            else:
+                drop_traceback(value.error)
         self.put(
             actor,
             RULES[outcome].status,

@@ -44,6 +44,9 @@ __all__ = ["ShardedRound"]
 _MARGIN: Final = 0.010
 """Seconds that a shard stops sooner, beside the way back; a tenth of the round's time, if that is less."""
 
+_CATCH_UP: Final = 0.1
+"""Seconds for what shards have said before the deadline, if this process was busy then. They are not."""
+
 _LATE: Final = "its shard did not answer in time"
 _LEFT: Final = "nobody waits for its results any more"
 
@@ -233,6 +236,7 @@ class ShardedRound(Round[RemoteActor]):
         """Until then, what shards say of their models' conduct in this round has its evidence here."""
         if all(part.over for part in self._parts.values()):
             self._shards.rounds.pop(self._number, None)
+            self._parts = {}  # or this would wait for the garbage collector, with arguments that may be large
             for evidence in self._requests.waiting():
                 self._judge.close(evidence)
 
@@ -268,10 +272,19 @@ class ShardedRound(Round[RemoteActor]):
         if not self._complete():
             # What is left takes no time. A deadline around us that passes meanwhile may cost no results.
             nursery.cancel_scope.shield = True
-            await let_readers_catch_up()
-            self._conclude(nursery)
+            await self._catch_up(nursery)
             self._expire()
             nursery.cancel_scope.cancel()
+
+    async def _catch_up(self, nursery: trio.Nursery) -> None:
+        """Take what shards have said already, which this process may have had no time to read."""
+        await let_readers_catch_up()
+        self._conclude(nursery)
+        if trio.current_time() - self._cutoff.deadline > _MARGIN:
+            with trio.move_on_after(_CATCH_UP):
+                while not self._complete():
+                    await self._news.wait_until(lambda: bool(self._arrived) or self._complete())
+                    self._conclude(nursery)
 
     def _complete(self) -> bool:
         return not (self._values.reading or any(part.waiting for part in self._parts.values()))
@@ -342,4 +355,6 @@ class ShardedRound(Round[RemoteActor]):
             link.say(ArgumentsGiven(self._number, number, arguments=wire))
 
     def _played(self, **settings: Any) -> PredictionRound[Any]:
-        return ColumnRound(self._values.columns, **settings)
+        columns = self._values.columns
+        del self._values  # it refers to this, and results may be large
+        return ColumnRound(columns, **settings)
