@@ -60,7 +60,12 @@ class Row:
         )
         met = "" if self.target is None else "yes" if median <= self.target else "**no**"
         target = "" if self.target is None else f"<= {self.target:g}{unit}"
-        return f"| {self.title} | {median:.3g}{unit} ({least:.3g}-{most:.3g}) | {target} | {met} |"
+        return f"| {self.title} | {shown(median)}{unit} ({shown(least)}-{shown(most)}) | {target} | {met} |"
+
+
+def shown(value: float) -> str:
+    """A figure with three digits, and without zeros that say nothing."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if value else "0"
 
 
 US, MS, S, TIMES = (1e6, " us"), (1e3, " ms"), (1.0, " s"), (1.0, "")
@@ -92,7 +97,9 @@ def of(results: Sequence[Result], key: str) -> list[float]:
     return [each[key] for each in results]
 
 
-def ratios(figures: Figures, shards: Callable[[Result], float], one: Callable[[Result], float]) -> list[float]:
+def ratios(
+    figures: Figures, shards: Callable[[Result], float], one: Callable[[Result], float]
+) -> list[float]:
     """Over two shards, divided by one process, of each pair."""
     return [shards(two) / one(cluster) for two, cluster in zip(figures[2], figures[0], strict=True)]
 
@@ -132,7 +139,12 @@ def rows_of_large(figures: Figures) -> list[Row]:
         Row("the same, CPU of the process", [200 * each["driver"] for each in figures[0]], S),
         Row("the same over 2 shards, wall", list(map(median_wall, figures[2])), S),
         Row("the same, CPU of both shards", [200 * each["shards"] for each in figures[2]], S),
-        Row("10 MB to 200 models over 2 shards / one process, wall", ratios(figures, median_wall, median_wall), TIMES, 0.8),
+        Row(
+            "10 MB to 200 models over 2 shards / one process, wall",
+            ratios(figures, median_wall, median_wall),
+            TIMES,
+            0.8,
+        ),
     ]
 
 
@@ -162,7 +174,11 @@ def rows_of_mixed(figures: Figures) -> list[Row]:
         Row("the same of a `Cluster`", late(0), MS),
         Row(f"answers lost that came 50 ms before the deadline, 5 % of {rounds} rounds", lost(2), TIMES, 0),
         Row("the same of a `Cluster`", lost(0), TIMES),
-        Row("how late the nodes were with these answers", [max(each["answered_late"]) for each in figures[2]], MS),
+        Row(
+            "how late the nodes were with these answers",
+            [max(each["answered_late"]) for each in figures[2]],
+            MS,
+        ),
     ]
 
 

@@ -16,8 +16,9 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ async def rounds(job: Job) -> dict[str, Any]:
 
         async def play() -> None:
             arguments = Arguments(large or {"symbol": "BTC", "at": time.time(), "price": 65432.1})
-            coordinator.engine.pids and clear_notes()
+            clear_notes()
             began = time.perf_counter()
             results = await cluster.call(PREDICT, arguments)
             walls.append(time.perf_counter() - began)
@@ -146,7 +147,8 @@ async def rounds(job: Job) -> dict[str, Any]:
 
         for _ in range(1 if job.payload else 3):
             await play()
-        walls.clear(), overheads.clear()
+        walls.clear()
+        overheads.clear()
         ours, theirs = time.process_time(), coordinator.engine.cpu()
         for _ in range(job.rounds):
             await play()
@@ -188,7 +190,7 @@ async def lost(job: Job, number: signal.Signals) -> dict[str, Any]:
     coordinator = Coordinator(job)
     async with coordinator.cluster() as cluster:
         await cluster.wait_for_models(job.models)
-        await trio.sleep(1.0)
+        await trio.sleep(1.0)  # all leases are on their way
         moved = cluster.snapshot().shards[0]["models"]
         began = time.perf_counter()
         os.kill(coordinator.engine.pids[0], number)
@@ -197,7 +199,8 @@ async def lost(job: Job, number: signal.Signals) -> dict[str, Any]:
         while len(cluster.models) < job.models:
             await trio.sleep(0.005)
         ended = time.perf_counter()
-        os.kill(coordinator.engine.pids[0], signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(coordinator.engine.pids[0], signal.SIGKILL)
     return {"known": when.moment - began, "ready": ended - began, "moved": moved}
 
 
@@ -216,7 +219,7 @@ async def mixed(job: Job) -> dict[str, Any]:
     coordinator = Coordinator(job)
     async with coordinator.cluster() as cluster:
         await cluster.wait_for_models(job.models)
-        lateness, lost, late = [], [], []
+        lateness, lost, late, texts = [], [], [], Counter[str]()
         for number in range(job.rounds + 2):
             arguments = Arguments({"at": time.time() + job.timeout - BEFORE_DEADLINE})
             deadline = time.perf_counter() + job.timeout
@@ -228,7 +231,8 @@ async def mixed(job: Job) -> dict[str, Any]:
                 lateness.append(seconds)
                 lost.append(len(results.timed_out) - fleet["hung"])
                 late.append(fleet["lateness"])
-    return {"lateness": lateness, "lost": lost, "answered_late": late}
+                texts.update(each.detail for each in results.timed_out.values())
+    return {"lateness": lateness, "lost": lost, "answered_late": late, "texts": texts}
 
 
 async def join(job: Job) -> dict[str, Any]:

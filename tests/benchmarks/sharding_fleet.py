@@ -179,7 +179,12 @@ class Connection:
         try:
             if not self._greeted and isinstance(self._socket, ssl.SSLSocket):
                 self._socket.do_handshake()
-            count = self._socket.recv_into(self._fleet.buffer)
+            if self._skipped and not isinstance(self._socket, ssl.SSLSocket):
+                # Linux throws it away, which spares the copy.
+                most = min(self._skipped, READ_BYTES)
+                count = self._socket.recv_into(self._fleet.buffer, most, socket.MSG_TRUNC)
+            else:
+                count = self._socket.recv_into(self._fleet.buffer)
         except (ssl.SSLWantReadError, BlockingIOError):
             return
         except OSError:
@@ -209,7 +214,9 @@ class Connection:
                 self._end(self._ending)
             if at == len(view):
                 return
-        received = self._rest + bytes(view[at:]) if len(view) - at < READ_BYTES // 2 or self._rest else view[at:]
+        received = (
+            self._rest + bytes(view[at:]) if len(view) - at < READ_BYTES // 2 or self._rest else view[at:]
+        )
         at = 0
         if not self._greeted:
             self._greeted = True
