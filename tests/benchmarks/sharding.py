@@ -2,9 +2,9 @@
 
     python tests/benchmarks/sharding.py [--only PART ...] [--turns COUNT] [--json FILE]
 
-The nodes are one process that answers with bytes made beforehand (`sharding_fleet`). Each run is a coordinator
-in a process of its own (`sharding_client`), with shards of `LocalEngine`, or a `Cluster` to compare with. Both
-kinds run in turns, and the table has medians. All of them share this machine's cores: nodes, driver, shards,
+The nodes are one process that answers with bytes made beforehand (`sharding_fleet`). Each run is a
+coordinator in a process of its own (`sharding_client`), with shards of `LocalEngine`, or a `Cluster` to
+compare with. Both kinds run in turns, and the table has medians. All of them share this machine's cores: nodes, driver, shards,
 and this program, which is the orchestrator and has nothing to do meanwhile. The exit code says whether it
 worked, and nothing about targets.
 """
@@ -223,7 +223,8 @@ PARTS = {
 async def platform(models: int, credentials: str) -> AsyncIterator[tuple[subprocess.Popen[str], int]]:
     """Run nodes and an orchestrator; the nodes' process, and the orchestrator's port."""
     command = [sys.executable, str(HERE / "sharding_fleet.py"), str(models), *filter(None, [credentials])]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as fleet:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as fleet:  # noqa: ASYNC220 - nobody waits
         assert fleet.stdin is not None
         assert fleet.stdout is not None
         entries = json.loads(fleet.stdout.readline())

@@ -53,6 +53,16 @@ async def _deaf(rest: bytes, send: Send, receive: Receive) -> None:
     await trio.sleep_forever()
 
 
+async def _until_cancelled(rest: bytes, send: Send, receive: Receive) -> None:
+    """Stay until a cancellation, and write that into a file."""
+    await send(str(os.getpid()).encode())
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.Path(rest.decode()).write_text("cancelled")
+
+
 async def _stubborn(rest: bytes, send: Send, receive: Receive) -> None:
     """Stay, whatever happens."""
     await send(str(os.getpid()).encode())
@@ -112,5 +122,6 @@ _SCRIPTS: dict[str, Callable[[bytes, Send, Receive], Awaitable[None]]] = {
     "raise": _raise,
     "exit": _exit,
     "talk": _talk,
+    "until_cancelled": _until_cancelled,
     "until_lost": _until_lost,
 }

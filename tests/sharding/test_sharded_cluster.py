@@ -72,6 +72,7 @@ async def test_a_killed_shards_models_go_to_the_other_and_need_not_join_again(
 
     async def on_join(join: Any) -> None:
         joined.append(join.model.model_id)
+        await trio.lowlevel.checkpoint()
 
     async with whole(on_join) as (crunch, cluster, engine):
         assert sorted(joined) == [*MODELS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -100,6 +100,25 @@ async def test_what_it_raises_is_kept(autojump_clock: MockClock) -> None:
     async with launched(b"raise this") as shard:
         await shard.exited.wait()
         assert repr(shard.error) == "ValueError('this')"
+
+
+async def test_a_cancelled_driver_is_gone_for_its_shards(autojump_clock: MockClock) -> None:
+    said = []
+
+    async def serve(first_message: bytes, send: object, receive: Callable[[], Awaitable[bytes]]) -> None:
+        try:
+            await receive()
+        except BaseException as error:
+            said.append(type(error))
+            raise
+
+    engine = InProcessEngine(serve)
+    with trio.CancelScope() as scope:
+        async with engine.running():
+            await engine.launch(0, b"")
+            scope.cancel()
+            await trio.sleep_forever()
+    assert said == [ShardLost]
 
 
 async def test_launches_may_fail(autojump_clock: MockClock) -> None:

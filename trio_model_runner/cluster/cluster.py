@@ -160,7 +160,8 @@ class Cluster:
 
     def _kind_of_actors(self, service: NodeService | None) -> tuple[Actors[Any], MakeRound[Any]]:
         """What makes the models' actors, and rounds of them. It is all that kinds of clusters differ in."""
-        return OrdinaryActors(NodeResources(self._config, service)), OrdinaryRound
+        self._resources = NodeResources(self._config, service)
+        return OrdinaryActors(self._resources), OrdinaryRound
 
     def __repr__(self) -> str:
         """How it is, for a log or a debugger: ``<Cluster bird-game: 45 of 50 models ready>``."""

@@ -1,9 +1,6 @@
 """The models of one crunch on several processes: one driver, and shards that an engine launches.
 
-`ShardedCluster` is used in place of `Cluster`. `README.md` says when that helps, and what fails how. Names are
-imported when they are first used, since a shard needs little of what a driver needs.
-
-The driver is the coordinator's process. It alone has the orchestrator's feed, decides which deployments are
+`README.md` says when to use it, how, and what fails how. The driver is the coordinator's process. It alone has the orchestrator's feed, decides which deployments are
 in use, runs `on_join`, judges and reports. A shard has connections to a part of the models, and makes calls
 on them. The driver is an ordinary `cluster.fleet.Fleet` whose actors are elsewhere, and a shard runs ordinary
 actors without an orchestrator; between them are small messages. Nothing here may know gRPC.
@@ -16,36 +13,33 @@ Read in this order: `messages` has all that driver and shards say to each other,
 `shard` is the whole of a shard. `shard_supervisor` has its models, and `shard_rounds` plays the rounds that
 the driver asks for. `shard_results` makes columns of what came, `shard_judge` passes on what counts, and
 `shard_outbox` sends all that is said.
+
+`sharded_cluster` is what a coordinator uses. `shards` launches shards, watches their leases and gives them
+models; a `remote_actor` stands for each. `shard_link` carries what is said, and `shard_listener` takes what
+comes to where it belongs. `sharded_round` is one round: `round_values` has what can't wait, and `columns` the
+results.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .engine import Engine, Shard, ShardLost
+
 if TYPE_CHECKING:
     from .dask import DaskEngine
-    from .engine import Engine, Shard, ShardLost
     from .local import LocalEngine
     from .sharded_cluster import ShardedCluster
 
 __all__ = ["DaskEngine", "Engine", "LocalEngine", "Shard", "ShardLost", "ShardedCluster"]
 
-_MODULE_OF = {
-    "DaskEngine": "dask",
-    "Engine": "engine",
-    "LocalEngine": "local",
-    "Shard": "engine",
-    "ShardLost": "engine",
-    "ShardedCluster": "sharded_cluster",
-}
+_MODULE_OF = {"DaskEngine": "dask", "LocalEngine": "local", "ShardedCluster": "sharded_cluster"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
-    if name not in _MODULE_OF:
+    """Import a public name when it is first used: a shard needs no cluster."""
+    module = _MODULE_OF.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    value = getattr(import_module(f".{module}", __name__), name)
+    globals()[name] = value
     return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

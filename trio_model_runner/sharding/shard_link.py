@@ -75,6 +75,7 @@ class ShardLink:
         up: it has answered the first message, and has a lease.
         round_trip: seconds that a message takes there and back, as far as is known; None before.
         leaving: around all that is said; its deadline is when that ends.
+        silence: around the wait until it calls no models any more, once it is lost.
     """
 
     def __init__(self, index: int) -> None:
@@ -84,6 +85,7 @@ class ShardLink:
         self.up = False
         self.round_trip: float | None = None
         self.leaving = trio.CancelScope()
+        self.silence = trio.CancelScope()
         self._queue: deque[Place] = deque()
         self._urgent: deque[FromDriver] = deque()
         self._news = Signal()

@@ -210,22 +210,25 @@ class Shards:
     async def _keep(self, link: ShardLink) -> None:
         """Carry messages to and from a shard, until it is lost or left."""
         with trio.CancelScope(shield=True):
-            error = None
+            why = "it has ended by itself"
             try:
                 with link.leaving:
                     await link.run(self._listener(link).take, lambda: self._watch(link))
-            except ShardLost as lost:
-                error = lost
-            finally:
-                if error is None or self._leaving:
-                    link.close_queue()
-                else:
-                    self._lose(link, str(error).removeprefix(f"shard {link.index}").lstrip(": "))
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(link.aclose)
-                    if error is not None and not self._leaving:
-                        await self._wait_silent(link)
-                        self._move_models(link)
+            except ShardLost as error:
+                why = str(error).removeprefix(f"shard {link.index}").lstrip(": ")
+            except BaseException:
+                await link.aclose()
+                raise
+            if self._leaving:
+                link.close_queue()
+                await link.aclose()
+                return
+            self._lose(link, why)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.aclose)
+                await self._wait_silent(link)
+                if not self._leaving:
+                    self._move_models(link)
 
     def _leave(self) -> None:
         self._leaving = True
@@ -233,6 +236,7 @@ class Shards:
         for link in self._links:
             link.say(Leave())
             link.leaving.deadline = deadline
+            link.silence.cancel()
         self._changed.send()
 
     async def _watch(self, link: ShardLink) -> None:
@@ -273,7 +277,8 @@ class Shards:
     async def _wait_silent(self, link: ShardLink) -> None:
         """Wait until a lost shard calls no models any more."""
         lease = self._lease(link)
-        with trio.move_on_at(-math.inf if lease is None else lease.expires_at):
+        with link.silence:
+            link.silence.deadline = -math.inf if lease is None else lease.expires_at
             await link.shard.exited.wait()
 
     def _move_models(self, link: ShardLink) -> None:

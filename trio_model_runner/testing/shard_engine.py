@@ -12,6 +12,7 @@ import math
 import pkgutil
 from collections import deque
 from collections.abc import AsyncIterator
+from itertools import takewhile
 from typing import Final
 
 import trio
@@ -177,10 +178,7 @@ class _Way:
         await self._changed.wait_until(lambda: self._lost is not None or len(self._messages) < _MESSAGES)
         if self._lost is not None:
             raise ShardLost(self._lost)
-        arrives = trio.current_time() + self.delay
-        if self._messages:
-            arrives = max(arrives, self._messages[-1][0])
-        self._messages.append((arrives, bytes(message)))
+        self._messages.append((trio.current_time() + self.delay, bytes(message)))
         self._changed.send()
 
     async def receive(self) -> bytes:
@@ -196,7 +194,10 @@ class _Way:
         return message
 
     def _has_arrived(self) -> bool:
-        return bool(self._messages) and not self._held and self._messages[0][0] <= trio.current_time()
+        return bool(self._messages) and not self._held and self._has_come(self._messages[0])
+
+    def _has_come(self, message: tuple[float, bytes]) -> bool:
+        return message[0] <= trio.current_time()
 
     def hold(self, held: bool) -> None:
         self._held = held
@@ -205,8 +206,8 @@ class _Way:
     def lose(self, reason: str) -> None:
         """Lose the way, and what has not arrived by now."""
         if self._lost is None:
-            now = trio.current_time()
-            self._messages = deque(each for each in self._messages if not self._held and each[0] <= now)
+            arrived = [] if self._held else list(takewhile(self._has_come, self._messages))
+            self._messages = deque(arrived)
             self._held = False
             self._lost = reason
             self._changed.send()
