@@ -224,7 +224,7 @@ async def platform(models: int, credentials: str) -> AsyncIterator[tuple[subproc
     """Run nodes and an orchestrator; the nodes' process, and the orchestrator's port."""
     command = [sys.executable, str(HERE / "sharding_fleet.py"), str(models), *filter(None, [credentials])]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as fleet:  # noqa: ASYNC220 - nobody waits
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as fleet:  # noqa: ASYNC220
         assert fleet.stdin is not None
         assert fleet.stdout is not None
         entries = json.loads(fleet.stdout.readline())

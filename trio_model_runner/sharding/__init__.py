@@ -1,6 +1,8 @@
 """The models of one crunch on several processes: one driver, and shards that an engine launches.
 
-`README.md` says when to use it, how, and what fails how. The driver is the coordinator's process. It alone has the orchestrator's feed, decides which deployments are
+`README.md` says when to use it, how, and what fails how.
+
+The driver is the coordinator's process. It alone has the orchestrator's feed, decides which deployments are
 in use, runs `on_join`, judges and reports. A shard has connections to a part of the models, and makes calls
 on them. The driver is an ordinary `cluster.fleet.Fleet` whose actors are elsewhere, and a shard runs ordinary
 actors without an orchestrator; between them are small messages. Nothing here may know gRPC.

@@ -64,6 +64,8 @@ class DaskEngine:
         ConfigError: the extra is not installed.
     """
 
+    has_network = False
+
     def __init__(self, address: str, *, security: Any = None, serve: str = SERVE) -> None:
         try:
             import distributed  # it takes half a second
