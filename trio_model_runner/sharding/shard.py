@@ -184,7 +184,7 @@ class _Shard:
     async def run(self) -> None:
         """Be the shard, until it ends."""
         self._resources.open()
-        self._outbox.put(ShardReady(VERSION, socket.gethostname(), os.getpid()))
+        self._outbox.put_first(ShardReady(VERSION, socket.gethostname(), os.getpid()))
         with one_by_itself():
             async with trio.open_nursery() as services:
                 services.start_soon(self._send)
