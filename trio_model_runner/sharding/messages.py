@@ -98,7 +98,7 @@ class Hello:
     service: Mapping[str, Any] | None
     has_on_join: bool = False
     lease: float = 2.0
-    renew_every: float = 0.5
+    renew_every: float = 0.4
     leave_after: float = 30.0
 
 

@@ -45,7 +45,7 @@ __all__ = ["Shards"]
 logger = logging.getLogger("trio_model_runner.sharding")
 
 _LEASE: Final = 2.0
-_RENEW_EVERY: Final = 0.5
+_RENEW_EVERY: Final = 0.4  # a renewal may take 1.5 s, and the lease does not end
 _LEAVE_AFTER: Final = 30.0
 _LAUNCH_WITHIN: Final = 60.0  # seconds, until a shard has answered
 _LOOK_EVERY: Final = 0.5  # seconds
