@@ -4,9 +4,9 @@
 
 The nodes are one process that answers with bytes made beforehand (`sharding_fleet`). Each run is a
 coordinator in a process of its own (`sharding_client`), with shards of `LocalEngine`, or a `Cluster` to
-compare with. Both kinds run in turns, and the table has medians. All of them share this machine's cores: nodes, driver, shards,
-and this program, which is the orchestrator and has nothing to do meanwhile. The exit code says whether it
-worked, and nothing about targets.
+compare with. Both kinds run in turns, and the table has medians. All of them share this
+machine's cores: nodes, driver, shards, and this program, which is the orchestrator and has nothing to do
+meanwhile. The exit code says whether it worked, and nothing about targets.
 """
 
 from __future__ import annotations

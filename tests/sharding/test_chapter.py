@@ -1,7 +1,5 @@
 """What the README of sharding shows works as it stands: its programs, and the commands for a Dask cluster."""
 
-
-
 from __future__ import annotations
 
 import os
