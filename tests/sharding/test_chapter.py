@@ -82,17 +82,43 @@ async def test_the_commands_for_dask_make_a_cluster_that_the_program_uses(tmp_pa
     with trio.fail_after(PATIENT):
         async with (
             LocalCrunch(dict.fromkeys(MODELS, Bird)) as crunch,
-            running(shown(2), "Scheduler at:", tmp_path),
-            running(shown(3), "Registered to:", tmp_path),
-            running(shown(3), "Registered to:", tmp_path),
+            running(shown(2), tmp_path) as scheduler,
+            running(shown(3), tmp_path) as worker,
+            running(shown(3), tmp_path) as other_worker,
         ):
+            await scheduler.wait_until_it_says("Scheduler at:")
+            await worker.wait_until_it_says("Registered to:")
+            await other_worker.wait_until_it_says("Registered to:")
             (line,) = await run_program(shown(4), crunch, tmp_path)
     assert is_full(line)
 
 
+class Running:
+    """A command of Dask's that runs."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self._process = process
+        self._said = b""
+        self._news = Signal()
+
+    async def read(self) -> None:
+        assert self._process.stdout is not None
+        async for data in self._process.stdout:
+            self._said += data
+            self._news.send()
+        await self._process.wait()
+        self._news.send()
+
+    async def wait_until_it_says(self, text: str) -> None:
+        await self._news.wait_until(
+            lambda: text.encode() in self._said or self._process.returncode is not None
+        )
+        assert text.encode() in self._said, self._said.decode()
+
+
 @asynccontextmanager
-async def running(command: str, until: str, directory: Path) -> AsyncIterator[None]:
-    """Run a command of Dask's until it has said something, and while the block lasts."""
+async def running(command: str, directory: Path) -> AsyncIterator[Running]:
+    """Run a command of Dask's while the block lasts."""
     name, *arguments = shlex.split(command)
     process = await trio.lowlevel.open_process(
         [sys.executable, "-m", name, *arguments],
@@ -102,21 +128,11 @@ async def running(command: str, until: str, directory: Path) -> AsyncIterator[No
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    said, news, stdout = bytearray(), Signal(), process.stdout
-    assert stdout is not None
-
-    async def read() -> None:
-        async for data in stdout:
-            said.extend(data)
-            news.send()
-        news.send()
-
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(read)
-            await news.wait_until(lambda: until.encode() in said or process.returncode is not None)
-            assert until.encode() in said, said.decode()
-            yield
+            program = Running(process)
+            nursery.start_soon(program.read)
+            yield program
             nursery.cancel_scope.cancel()
     finally:
         process.kill()
