@@ -108,6 +108,7 @@ def rows_of_rounds(figures: Figures) -> list[Row]:
     two = figures[2]
     return [
         Row("driver: CPU a model and round (2 shards, 2,000 models)", of(two, "driver"), US, 3),
+        Row("driver: CPU for each result that is looked at", of(two, "looking"), US),
         Row("a shard of 1,000: CPU a call", of(two, "shards"), US),
         Row("`Cluster` of 1,000: CPU a call", of(figures[0], "driver"), US),
         Row(
@@ -132,7 +133,7 @@ def rows_of_rounds(figures: Figures) -> list[Row]:
 
 def rows_of_large(figures: Figures) -> list[Row]:
     def median_wall(each: Result) -> float:
-        return statistics.median(each["walls"])
+        return float(statistics.median(each["walls"]))
 
     return [
         Row("10 MB to 200 models, one process, wall", list(map(median_wall, figures[0])), S),
@@ -206,7 +207,7 @@ def rows_of_join(figures: Figures) -> list[Row]:
 
 def percentile(values: Sequence[float], percent: int) -> float:
     """The value that so many percent do not exceed."""
-    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
+    return float(sorted(values)[min(len(values) - 1, len(values) * percent // 100)])
 
 
 PARTS = {

@@ -34,6 +34,7 @@ from trio_model_runner import (
     DataType,
     DynamicSubclassService,
     Encoded,
+    PredictionRound,
     SecureCredentials,
 )
 from trio_model_runner.sharding import LocalEngine, Shard, ShardedCluster
@@ -135,7 +136,7 @@ async def rounds(job: Job) -> dict[str, Any]:
         large = Encoded(DataType.PARQUET, bytes(job.payload)) if job.payload else None
         walls, overheads = [], []
 
-        async def play() -> None:
+        async def play() -> PredictionRound[Any]:
             arguments = Arguments(large or {"symbol": "BTC", "at": time.time(), "price": 65432.1})
             clear_notes()
             began = time.perf_counter()
@@ -144,6 +145,7 @@ async def rounds(job: Job) -> dict[str, Any]:
             check(len(results.succeeded), job.models)
             if job.shards:
                 overheads.append(walls[-1] - max(part_seconds(job.shards)))
+            return results
 
         for _ in range(1 if job.payload else 3):
             await play()
@@ -153,9 +155,15 @@ async def rounds(job: Job) -> dict[str, Any]:
         for _ in range(job.rounds):
             await play()
         calls = job.rounds * job.models
+        driver, shards = time.process_time() - ours, coordinator.engine.cpu() - theirs
+        results = await play()
+        ours = time.process_time()
+        check(sum(each.value == 1.5 for each in results.values()), job.models)
+        looking = time.process_time() - ours
         return {
-            "driver": (time.process_time() - ours) / calls,
-            "shards": (coordinator.engine.cpu() - theirs) / calls,
+            "driver": driver / calls,
+            "shards": shards / calls,
+            "looking": looking / job.models,
             "walls": walls,
             "overheads": overheads,
         }
