@@ -6,6 +6,8 @@ Run it against an orchestrator, with a file of settings, or with the environment
     TRIO_MODEL_RUNNER_CRUNCH_ID=bird-game TRIO_MODEL_RUNNER_HOST=orchestrator.example.org \
         python tests/examples/bird_game.py rounds.jsonl
 
+With ``--shards 2`` two processes call the models, and nothing else changes; see ``sharding/README.md``.
+
 Rounds are recorded in the first file, of which ``trio-model-runner timeline rounds.jsonl`` makes a picture.
 
 SIGTERM ends it: it lets the round that is under way end, for five seconds at most. While the cluster is still
@@ -17,12 +19,13 @@ and none of them twice, though models come late, crash, lose their instance and 
 
 from __future__ import annotations
 
+import argparse
 import logging
 import random
 import signal
-import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 
 import attrs
@@ -39,6 +42,7 @@ from trio_model_runner import (
     Status,
 )
 from trio_model_runner.instruments import RoundRecorder
+from trio_model_runner.sharding import ShardedCluster
 from trio_model_runner.values.results import Model
 
 SERVICE = DynamicSubclassService("birdgame.trackers.trackerbase.TrackerBase")
@@ -204,7 +208,13 @@ class Stop:
         scope.cancel()
 
 
-async def main(config: ClusterConfig, record: str, game: Game, payloads: Payloads) -> None:
+async def main(
+    config: ClusterConfig,
+    record: str,
+    game: Game,
+    payloads: Payloads,
+    make_cluster: Callable[..., Cluster] = Cluster,
+) -> None:
     """Play until the payloads end, or SIGTERM comes."""
     instruments = [RoundRecorder(record)]
     stop = Stop()
@@ -212,7 +222,9 @@ async def main(config: ClusterConfig, record: str, game: Game, payloads: Payload
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stop.at_signal, signals, nursery.cancel_scope)
             on_join = game.history.on_join
-            async with Cluster(config, SERVICE, on_join=on_join, instruments=instruments) as stop.cluster:
+            async with make_cluster(
+                config, SERVICE, on_join=on_join, instruments=instruments
+            ) as stop.cluster:
                 await game.play(stop.cluster, payloads)
             nursery.cancel_scope.cancel()
     for model_id, error in sorted(game.errors.items(), key=lambda item: item[1]):
@@ -220,5 +232,12 @@ async def main(config: ClusterConfig, record: str, game: Game, payloads: Payload
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="the bird game")
+    parser.add_argument("record", help="where rounds are recorded")
+    parser.add_argument("config", nargs="*", help="a file of settings")
+    parser.add_argument("--shards", type=int, default=0, help="how many processes call the models")
+    options = parser.parse_args()
+    make_cluster = partial(ShardedCluster, shards=options.shards) if options.shards else Cluster
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    trio.run(main, ClusterConfig.load(*sys.argv[2:3]), sys.argv[1], Game(), fly())
+    config = ClusterConfig.load(*options.config)
+    trio.run(main, config, options.record, Game(), fly(), make_cluster)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from examples.bird_game import DRAIN_SECONDS, Game, Payloads, main
+from trio_model_runner import Cluster
 from trio_model_runner.network import MemoryNetwork
-from trio_model_runner.testing import CrunchFactory, Faults, LocalCrunch
+from trio_model_runner.sharding import ShardedCluster
+from trio_model_runner.testing import CrunchFactory, Faults, InProcessEngine, LocalCrunch
 
 instances: list[Tracker] = []
 """All that were made in a test, oldest first."""
@@ -64,8 +66,13 @@ def told() -> list[list[int]]:
     return [instance.told for instance in instances]
 
 
+def on_two_shards(network: MemoryNetwork) -> Callable[..., Cluster]:
+    return partial(ShardedCluster, shards=2, engine=InProcessEngine(network=network))
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["one process", "shards"])
 async def test_every_instance_is_told_everything_in_order_and_once(
-    local_crunch: CrunchFactory, record: str
+    local_crunch: CrunchFactory, record: str, sharded: bool
 ) -> None:
     async with local_crunch({"steady": Tracker, "crashing": Tracker}) as crunch:
         events: list[Callable[[], Any]] = [
@@ -77,7 +84,8 @@ async def test_every_instance_is_told_everything_in_order_and_once(
             partial(crunch.redeploy, "steady", Tracker),
         ]
         game = Game()
-        await main(crunch.config(), record, game, flight(*events))
+        make_cluster = on_two_shards(crunch.network) if sharded else Cluster
+        await main(crunch.config(), record, game, flight(*events), make_cluster)
         crunch.assert_no_reports()
     everything = list(range(len(events)))
     assert sorted(told()) == [everything[:2], everything[:5], *[everything] * 3]
@@ -88,10 +96,11 @@ async def test_every_instance_is_told_everything_in_order_and_once(
 HAPPENINGS = ("nothing", "busy", "free", "crash", "recover", "break", "redeploy")
 
 
+@pytest.mark.parametrize("sharded", [False, True], ids=["one process", "shards"])
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])  # the clock goes on
 @given(story=st.lists(st.sampled_from(HAPPENINGS), min_size=4, max_size=10))
 async def test_whatever_happens_no_instance_has_a_gap_or_a_payload_twice(
-    story: list[str], autojump_clock: object, record: str
+    story: list[str], autojump_clock: object, record: str, sharded: bool
 ) -> None:
     async def happen(what: str) -> None:
         node = crunch.node("odd")
@@ -115,9 +124,11 @@ async def test_whatever_happens_no_instance_has_a_gap_or_a_payload_twice(
     instances.clear()
     crashed: set[str] = set()
     models = {"steady": Tracker, "odd": Tracker}
-    async with LocalCrunch(models, network=MemoryNetwork(), settle=True) as crunch:
+    network = MemoryNetwork()
+    make_cluster = on_two_shards(network) if sharded else Cluster
+    async with LocalCrunch(models, network=network, settle=True) as crunch:
         events = [partial(happen, what) for what in story]
-        await main(crunch.config(timeout=1.0), record, Game(), flight(*events))
+        await main(crunch.config(timeout=1.0), record, Game(), flight(*events), make_cluster)
     assert all(each == list(range(len(each))) for each in told()), told()
     assert list(range(len(story))) in told()
 
@@ -155,9 +166,12 @@ async def test_sigterm_lets_the_round_end_that_is_under_way(local_crunch: Crunch
         assert set(game._expected) == {"slow", "steady"}  # of the last round
 
 
-async def test_as_a_program_it_is_ended_by_sigterm_with_nothing_left_to_say(record: str) -> None:
+@pytest.mark.parametrize("options", [(), ("--shards", "2")], ids=["one process", "shards"])
+async def test_as_a_program_it_is_ended_by_sigterm_with_nothing_left_to_say(
+    record: str, options: Sequence[str]
+) -> None:
     async with LocalCrunch({"a": Tracker, "b": Tracker}, crunch_id="bird-game") as crunch:
-        async with running("bird_game.py", crunch, record) as program:
+        async with running("bird_game.py", crunch, record, *options) as program:
             await crunch.node("a").wait_for_calls(2)
             program.terminate()
             await program.wait()

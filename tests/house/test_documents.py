@@ -11,6 +11,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ RUNS: dict[str, Here | In] = {
     "instruments/README.md#prometheus": In("instruments/test_instruments_readme.py"),
     "instruments/README.md#one-of-your-own": In("instruments/test_instruments_readme.py"),
     "security/README.md#how-to-set-it": In("security/test_config.py"),
+    "sharding/README.md#on-one-machine": In("sharding/test_chapter.py"),
+    "sharding/README.md#on-a-dask-cluster/4": In("sharding/test_chapter.py"),
     "testing/README.md#a-crunch-to-run-against": In("real_nodes/test_crunch_to_run_against.py"),
     "testing/README.md#a-crunch-to-run-against/2": In("real_nodes/test_crunch_to_run_against.py"),
     "testing/README.md#a-crunch-to-run-against/3": In("real_nodes/test_crunch_to_run_against.py"),
@@ -193,8 +196,9 @@ def test_a_command_exists_with_its_options(name: str, words: list[str]) -> None:
         "python3": check_python,
         "export": check_variables,
         "eval": check_completion,
+        "dask": check_dask,
     }
-    if program not in ("cd", "mkdir", "."):
+    if program not in ("cd", "mkdir", ".", "chmod", "openssl"):  # what `sharding` has of these is run
         check[Path(program).name](arguments)
 
 
@@ -203,6 +207,13 @@ def check_our_command(arguments: list[str]) -> None:
     command = commands.commands[name]
     with click.Context(command, info_name=name) as context:
         command.make_parser(context).parse_args(rest)  # raises NoSuchOption
+
+
+def check_dask(arguments: list[str]) -> None:
+    role, *rest = arguments
+    command = import_module(f"distributed.cli.dask_{role}").main
+    with click.Context(command, info_name=role) as context:
+        command.make_parser(context).parse_args(rest)
 
 
 def check_pip(arguments: list[str]) -> None:

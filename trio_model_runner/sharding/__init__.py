@@ -1,5 +1,7 @@
 """The models of one crunch on several processes: one driver, and shards that an engine launches.
 
+`README.md` says when to use it, how, and what fails how.
+
 The driver is the coordinator's process. It alone has the orchestrator's feed, decides which deployments are
 in use, runs `on_join`, judges and reports. A shard has connections to a part of the models, and makes calls
 on them. The driver is an ordinary `cluster.fleet.Fleet` whose actors are elsewhere, and a shard runs ordinary
@@ -26,12 +28,13 @@ from typing import TYPE_CHECKING, Any
 from .engine import Engine, Shard, ShardLost
 
 if TYPE_CHECKING:
+    from .dask import DaskEngine
     from .local import LocalEngine
     from .sharded_cluster import ShardedCluster
 
-__all__ = ["Engine", "LocalEngine", "Shard", "ShardLost", "ShardedCluster"]
+__all__ = ["DaskEngine", "Engine", "LocalEngine", "Shard", "ShardLost", "ShardedCluster"]
 
-_MODULE_OF = {"LocalEngine": "local", "ShardedCluster": "sharded_cluster"}
+_MODULE_OF = {"DaskEngine": "dask", "LocalEngine": "local", "ShardedCluster": "sharded_cluster"}
 
 
 def __getattr__(name: str) -> Any:
