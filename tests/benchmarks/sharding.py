@@ -109,13 +109,19 @@ def rows_of_rounds(figures: Figures) -> list[Row]:
     return [
         Row("driver: CPU a model and round (2 shards, 2,000 models)", of(two, "driver"), US, 3),
         Row("driver: CPU for each result that is looked at", of(two, "looking"), US),
-        Row("a shard of 1,000: CPU a call", of(two, "shards"), US),
+        Row("a shard of 1,000, two at once: CPU a call", of(two, "shards"), US),
+        Row("a shard of 1,000, alone: CPU a call", of(figures[1], "shards"), US),
         Row("`Cluster` of 1,000: CPU a call", of(figures[0], "driver"), US),
         Row(
             "shard CPU a call / `Cluster`'s",
             ratios(figures, lambda each: each["shards"], lambda each: each["driver"]),
             TIMES,
             1.25,
+        ),
+        Row(
+            "the same of one shard that is alone",
+            [one["shards"] / cluster["driver"] for one, cluster in zip(figures[1], figures[0], strict=True)],
+            TIMES,
         ),
         Row(
             "a round of 2,000, wall",
@@ -211,7 +217,7 @@ def percentile(values: Sequence[float], percent: int) -> float:
 
 
 PARTS = {
-    "rounds": Part("rounds", {2: 2000, 0: 1000}, rows_of_rounds, {"rounds": 15}),
+    "rounds": Part("rounds", {2: 2000, 1: 1000, 0: 1000}, rows_of_rounds, {"rounds": 15}),
     "large": Part("rounds", {2: 200, 0: 200}, rows_of_large, {"rounds": 3, "payload": 10_000_000}, turns=3),
     "death": Part("death", {2: 600}, rows_of_death),
     "frozen": Part("frozen", {2: 600}, rows_of_frozen, turns=3),

@@ -138,3 +138,21 @@ async def running(command: str, directory: Path) -> AsyncIterator[Running]:
         process.kill()
         with trio.CancelScope(shield=True):
             await process.wait()
+
+
+def test_the_names_are_there_without_dask_and_cost_nothing_to_those_who_need_none() -> None:
+    program = """
+import sys
+sys.modules["distributed"] = None  # as if it were not installed
+import trio_model_runner
+from trio_model_runner import Cluster
+assert not any(name.startswith("trio_model_runner.sharding") for name in sys.modules)
+from trio_model_runner.sharding import DaskEngine, Engine, LocalEngine, Shard, ShardedCluster, ShardLost
+try:
+    DaskEngine("tls://127.0.0.1:8786")
+except trio_model_runner.ConfigError as error:
+    assert "needs distributed" in str(error)
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], env=environment(), timeout=60, check=True)
