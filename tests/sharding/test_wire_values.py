@@ -216,6 +216,14 @@ def test_settings_come_back(config: ClusterConfig) -> None:
     assert config_from_wire(sent(config_to_wire(config))) == config
 
 
+def test_settings_come_back_once_their_types_are_resolved() -> None:
+    """`ClusterConfig.load` has attrs resolve the types of the fields, which are texts before."""
+    config = ClusterConfig("inf", timeout=math.inf, backoff=Backoff(connect_timeout=math.inf))
+    for kind in (ClusterConfig, *(type(part) for part in (config.backoff, config.health, config.limits))):
+        attrs.resolve_types(kind)
+    assert config_from_wire(sent(config_to_wire(config))) == config
+
+
 @given(CONFIGS, st.data())
 def test_changed_settings_are_some_or_refused(config: ClusterConfig, data: DataObject) -> None:
     read_or_refused(config_from_wire, changed(config_to_wire(config), data), WireError, ConfigError)
