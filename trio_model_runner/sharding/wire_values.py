@@ -280,7 +280,7 @@ def _read_settings(
     _check_keys(plain, {field.name for field in attrs.fields(kind)} - left_out, what)
     floats = {
         field.name for field in attrs.fields(kind) if "float" in str(field.type)
-    }  # resolved, or as text
+    }  # or its text
     return {name: math.inf if name in floats and value == "inf" else value for name, value in plain.items()}
 
 
