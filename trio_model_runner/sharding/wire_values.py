@@ -278,9 +278,7 @@ def _read_settings(
     kind: type[attrs.AttrsInstance], plain: Any, what: str, left_out: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
     _check_keys(plain, {field.name for field in attrs.fields(kind)} - left_out, what)
-    floats = {
-        field.name for field in attrs.fields(kind) if "float" in str(field.type)
-    }  # or its text
+    floats = {field.name for field in attrs.fields(kind) if "float" in str(field.type)}  # or its text
     return {name: math.inf if name in floats and value == "inf" else value for name, value in plain.items()}
 
 
