@@ -18,7 +18,7 @@ import attrs
 import trio
 
 from ..model.handle import ModelRunner, operator_of
-from ..model.lifecycle import JoinReason
+from ..model.lifecycle import TAKING_PART, UP, JoinReason
 from ..orchestrator import Disconnected, Entry, FeedEvent, Init, RunState, Update
 from ..signal import Signal
 from ..text import is_utf8, quoted, shown
@@ -48,8 +48,6 @@ _OUT: Final = frozenset({ModelState.FAILED, ModelState.RECOVERING})
 _AGAIN: Final = frozenset({ModelState.LOST, ModelState.CONNECTING})
 """The connection is gone, and will be made again."""
 
-_UP: Final = frozenset({ModelState.READY, ModelState.REACHABLE})
-_TAKING_PART: Final = _UP | {ModelState.REPLACING}
 
 _LEFT_BLOCK: Final = "this cluster's block was left"
 
@@ -279,11 +277,11 @@ class Fleet(Generic[A]):
         actor, state = self._living[model], model.state
         if previous is ModelState.REPLACING and state is ModelState.READY:
             pass  # it took part in rounds all the time
-        elif state in _UP:
+        elif state in UP:
             self._take_in(actor)
         elif state is not ModelState.REPLACING and self._ready.get(model.model_id) is model:
             del self._ready[model.model_id]
-        if previous in _TAKING_PART and state in _AGAIN:
+        if previous in TAKING_PART and state in _AGAIN:
             self.losses.note_loss(model)
             self._tell(Change(ChangeKind.LOST, model, error=model.error))
         elif state in _OUT:

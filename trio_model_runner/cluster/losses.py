@@ -14,6 +14,7 @@ from trio.lowlevel import enable_ki_protection
 
 from ..groups import describe
 from ..model.handle import ModelRunner
+from ..model.lifecycle import UP
 from ..signal import Signal
 from ..text import quoted
 from ..values.results import ModelState
@@ -22,7 +23,6 @@ __all__ = ["Losses"]
 
 _SECONDS_GATHERED: Final = 1.0
 _MOST_NAMED: Final = 5
-_UP: Final = frozenset({ModelState.READY, ModelState.REACHABLE})
 
 logger = logging.getLogger("trio_model_runner.cluster")
 
@@ -76,7 +76,7 @@ class Losses:
             self._told.update(model for model in lost if model.state is not ModelState.GONE)
             first_reason = quoted(next(iter(lost.values())) or "its node has no instance")
             logger.warning("%s lost: %s (the first: %s)", _count(lost), _names(lost), first_reason)
-        for model in [model for model in lost if model.state in _UP]:
+        for model in [model for model in lost if model.state in UP]:
             self.note_ready(model)
 
 

@@ -29,7 +29,7 @@ from .aftermath import Aftermath
 from .attempts import Attempts
 from .conduct import Conduct
 from .handle import ModelRunner
-from .lifecycle import CONNECTED, Event, JoinReason, Lifecycle, Step
+from .lifecycle import CONNECTED, UNAVAILABLE, Event, JoinReason, Lifecycle, Step
 from .node_connection import NodeConnection
 from .policy import (
     Outcome,
@@ -56,12 +56,6 @@ if TYPE_CHECKING:
 __all__ = ["ModelActor", "ModelUnavailableError"]
 
 logger = logging.getLogger("trio_model_runner.model")
-
-_UNAVAILABLE: Final = frozenset(
-    {ModelState.RECOVERING, ModelState.FAILED, ModelState.RETIRING, ModelState.GONE}
-)
-"""In these states there is no connection for calls, and none is being made."""
-
 
 _BEGINNINGS: Final = frozenset({Event.BEGUN, Event.ANNOUNCED_AGAIN, Event.MOVED})
 """After these events, the attempts to connect are counted from the first again."""
@@ -503,7 +497,7 @@ class ModelActor:
         while True:
             if (node := self.usable(joining=joining)) is not None:
                 return node
-            if joining or self.state in _UNAVAILABLE:
+            if joining or self.state in UNAVAILABLE:
                 raise ModelUnavailableError(self.condition)
             await self._changed.wait()
 

@@ -24,7 +24,18 @@ from typing import Final
 
 from ..values.results import ModelState
 
-__all__ = ["CONNECTED", "TABLE", "WORDS", "Event", "JoinReason", "Lifecycle", "Step"]
+__all__ = [
+    "CONNECTED",
+    "TABLE",
+    "TAKING_PART",
+    "UNAVAILABLE",
+    "UP",
+    "WORDS",
+    "Event",
+    "JoinReason",
+    "Lifecycle",
+    "Step",
+]
 
 
 class JoinReason(enum.StrEnum):
@@ -154,6 +165,17 @@ CONNECTED: Final = frozenset(
     }
 )
 """The states in which there is a connection. In all others there is none."""
+
+UNAVAILABLE: Final = frozenset(
+    {ModelState.RECOVERING, ModelState.FAILED, ModelState.RETIRING, ModelState.GONE}
+)
+"""In these states there is no connection for calls, and none is being made."""
+
+UP: Final = frozenset({ModelState.READY, ModelState.REACHABLE})
+"""The states that a model is brought up to."""
+
+TAKING_PART: Final = UP | {ModelState.REPLACING}
+"""In these states a model takes part in rounds, or is reachable where the cluster only observes."""
 
 Transition = tuple[ModelState, Step]
 

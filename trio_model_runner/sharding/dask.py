@@ -26,12 +26,12 @@ import trio
 
 from ..errors import ConfigError
 from ..groups import first_of, one_by_itself, open_nursery_for_body
-from ..signal import Signal
 from ..text import named_error, readable
 from .asyncio_thread import AsyncioThread, open_asyncio_thread
 from .dask_actor import POLL_SECONDS, ShardActor
 from .engine import SERVE, Shard, ShardLost, close_all
-from .sequence import Batch, Incoming, Outgoing
+from .sequence import Batch
+from .way_end import WayEnd
 
 __all__ = ["DaskEngine", "DaskShard"]
 
@@ -173,7 +173,7 @@ class DaskEngine:
         return chosen
 
 
-class DaskShard:
+class DaskShard(WayEnd):
     """A shard on a worker; see `engine.Shard`. `DaskEngine` makes these.
 
     Attributes:
@@ -183,6 +183,7 @@ class DaskShard:
     """
 
     def __init__(self, index: int, thread: AsyncioThread) -> None:
+        super().__init__()
         self.exited = trio.Event()
         self.worker = ""
         self.closed = False
@@ -193,10 +194,6 @@ class DaskShard:
         self._future: Any = None
         self._actor: Any = None
         self._name = ""
-        self._incoming = Incoming()
-        self._outgoing = Outgoing()
-        self._changed = Signal()
-        self._lost: str | None = None
         self._scope = trio.CancelScope(shield=True)  # whoever leaves still says so; `aclose` ends it
 
     async def begin(self, client: Any, serve: str) -> None:
@@ -284,26 +281,6 @@ class DaskShard:
         if self._lost is None:
             self._lost = reason or f"shard {self._index} has ended"
             self._changed.send()
-
-    async def send(self, message: bytes) -> None:
-        """See `engine.Shard`. It does not wait until the message has arrived."""
-        await trio.lowlevel.checkpoint()
-        await self._changed.wait_until(lambda: self._lost is not None or self._outgoing.has_room)
-        if self._lost is not None:
-            raise ShardLost(self._lost)
-        self._outgoing.add(message)
-        self._changed.send()
-
-    async def receive(self) -> bytes:
-        """See `engine.Shard`."""
-        await trio.lowlevel.checkpoint()
-        await self._changed.wait_until(lambda: self._lost is not None or bool(self._incoming))
-        if not self._incoming:
-            assert self._lost is not None
-            raise ShardLost(self._lost)
-        message = self._incoming.read()
-        self._changed.send()
-        return message
 
     @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:

@@ -25,9 +25,9 @@ from typing import Final, TypeVar, TypeVarTuple
 
 import trio
 
-from ..signal import Signal
 from .engine import Serve, ShardLost
-from .sequence import Batch, Incoming, Outgoing
+from .sequence import Batch
+from .way_end import WayEnd
 
 __all__ = ["POLL_SECONDS", "ShardActor"]
 
@@ -79,13 +79,14 @@ class ShardActor:
         return await self._hosted.ask(name, self._hosted.end, seconds)
 
 
-class _HostedShard:
+class _HostedShard(WayEnd):
     """The Trio run, in its thread. `begin` and `ask` are for the worker's event loop, `lose` for any thread.
 
     All others run in Trio.
     """
 
     def __init__(self, index: int, serve: str) -> None:
+        super().__init__()
         self.name = uuid.uuid4().hex
         self._index = index
         self._serve = serve
@@ -94,10 +95,6 @@ class _HostedShard:
         self._token: trio.lowlevel.TrioToken | None = None
         self._questions: trio.Nursery | None = None
         self._scope = trio.CancelScope()
-        self._incoming = Incoming()
-        self._outgoing = Outgoing()
-        self._changed = Signal()
-        self._lost: str | None = None
         self._ended = False
         self._text = ""
         self._asked_last = 0.0
@@ -177,7 +174,7 @@ class _HostedShard:
             try:
                 with self._scope:
                     serve: Serve = pkgutil.resolve_name(self._serve)
-                    await serve(await self._receive(), self._send, self._receive)
+                    await serve(await self.receive(), self.send, self.receive)
             except ShardLost:
                 pass  # what it had to do is done
             except Exception as error:
@@ -192,26 +189,6 @@ class _HostedShard:
         while (left := self._asked_last + _SILENCE_SECONDS - trio.current_time()) > 0:  # noqa: ASYNC110
             await trio.sleep(min(left, _SILENCE_SECONDS))
         self._lose("the driver asks no more")
-
-    # What the shard uses.
-
-    async def _send(self, message: bytes) -> None:
-        await trio.lowlevel.checkpoint()
-        await self._changed.wait_until(lambda: self._lost is not None or self._outgoing.has_room)
-        if self._lost is not None:
-            raise ShardLost(self._lost)
-        self._outgoing.add(message)
-        self._changed.send()
-
-    async def _receive(self) -> bytes:
-        await trio.lowlevel.checkpoint()
-        await self._changed.wait_until(lambda: self._lost is not None or bool(self._incoming))
-        if not self._incoming:
-            assert self._lost is not None
-            raise ShardLost(self._lost)
-        message = self._incoming.read()
-        self._changed.send()
-        return message
 
     # The questions.
 

@@ -20,7 +20,7 @@ from ..groups import describe, one_by_itself
 from ..model.actor import ModelUnavailableError
 from ..model.conduct import Conduct
 from ..model.handle import ModelRunner
-from ..model.lifecycle import CONNECTED, TABLE, Event, JoinReason
+from ..model.lifecycle import CONNECTED, TABLE, TAKING_PART, UNAVAILABLE, Event, JoinReason
 from ..model.policy import tried_again_when_held
 from ..security.delegation import ProofLapsed, UnknownIdentity
 from ..signal import Signal
@@ -41,10 +41,6 @@ __all__ = ["RemoteActor", "Way"]
 
 logger = logging.getLogger("trio_model_runner.sharding")
 
-_UNAVAILABLE: Final = frozenset(
-    {ModelState.RECOVERING, ModelState.FAILED, ModelState.RETIRING, ModelState.GONE}
-)
-_TAKING_PART: Final = frozenset({ModelState.READY, ModelState.REACHABLE, ModelState.REPLACING})
 _ERRORS: Final[Mapping[str, type[Exception]]] = {
     "ProofFailed": ProofFailed,
     "ProofLapsed": ProofLapsed,
@@ -155,7 +151,7 @@ class RemoteActor:
     @property
     def ready(self) -> bool:
         """Whether it takes part in rounds, or is reachable where the cluster only observes."""
-        return self._state in _TAKING_PART and self._ready
+        return self._state in TAKING_PART and self._ready
 
     @property
     def condition(self) -> str:
@@ -211,7 +207,7 @@ class RemoteActor:
             ModelUnavailableError: it will not, before something else happens.
         """
         while not self.ready:
-            if joining or self._state in _UNAVAILABLE:
+            if joining or self._state in UNAVAILABLE:
                 raise ModelUnavailableError(self.condition)
             await self._changed.wait()
         return self
@@ -322,10 +318,10 @@ class RemoteActor:
         self.connected_at = None
         if self._state is ModelState.RETIRING:
             self._become(ModelState.GONE)
-        elif self._state in _TAKING_PART:
+        elif self._state in TAKING_PART:
             self.error = error
             self._become(ModelState.LOST)
-        elif self._state not in _UNAVAILABLE:
+        elif self._state not in UNAVAILABLE:
             self.error = error
             self._become(ModelState.CONNECTING)
 

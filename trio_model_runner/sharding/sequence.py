@@ -73,12 +73,11 @@ class Batch:
         return cls(first, messages, bool(flags & 1), bool(flags & 2), text.decode("utf-8", "replace"))
 
 
-class Outgoing:
-    """What was sent, until the other side has it."""
+class _Waiting:
+    """Messages that wait."""
 
     def __init__(self) -> None:
         self._messages: deque[bytes] = deque()
-        self._first = 0
         self._bytes = 0
 
     def __bool__(self) -> bool:
@@ -88,6 +87,23 @@ class Outgoing:
     def has_room(self) -> bool:
         """Whether more may be added."""
         return self._bytes < _MOST_WAITING_BYTES
+
+    def _append(self, message: bytes) -> None:
+        self._messages.append(message)
+        self._bytes += len(message)
+
+    def _take_out(self) -> bytes:
+        message = self._messages.popleft()
+        self._bytes -= len(message)
+        return message
+
+
+class Outgoing(_Waiting):
+    """What was sent, until the other side has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first = 0
 
     @property
     def first(self) -> int:
@@ -101,8 +117,7 @@ class Outgoing:
 
     def add(self, message: bytes) -> None:
         """Send a message."""
-        self._messages.append(message)
-        self._bytes += len(message)
+        self._append(message)
 
     def next_messages(self) -> list[bytes]:
         """The next messages to be sent, from `first` on, without forgetting them."""
@@ -118,25 +133,16 @@ class Outgoing:
     def forget(self, before: int) -> None:
         """Forget what the other side has: all messages before a number."""
         while self._messages and self._first < before:
-            self._bytes -= len(self._messages.popleft())
+            self._take_out()
             self._first += 1
 
 
-class Incoming:
+class Incoming(_Waiting):
     """What came, until it is read."""
 
     def __init__(self) -> None:
-        self._messages: deque[bytes] = deque()
+        super().__init__()
         self._next = 0
-        self._bytes = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._messages)
-
-    @property
-    def has_room(self) -> bool:
-        """Whether more may be sent."""
-        return self._bytes < _MOST_WAITING_BYTES
 
     @property
     def next(self) -> int:
@@ -152,12 +158,9 @@ class Incoming:
         if batch.first > self._next:
             raise ValueError(f"messages {self._next} to {batch.first - 1} are missing")
         for message in batch.messages[self._next - batch.first :]:
-            self._messages.append(message)
-            self._bytes += len(message)
+            self._append(message)
             self._next += 1
 
     def read(self) -> bytes:
         """Take out the next message."""
-        message = self._messages.popleft()
-        self._bytes -= len(message)
-        return message
+        return self._take_out()

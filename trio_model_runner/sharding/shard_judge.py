@@ -45,12 +45,10 @@ class ForwardedEvidence(RoundEvidence):
     Attributes:
         round: the driver's number of the round.
         shape: of the arguments, as the driver has it.
-        judged: the driver decides whether an answer is a success.
     """
 
     round: int = 0
     shape: str = ""
-    judged: bool = False
 
 
 class ForwardingJudge(Judge):
@@ -100,7 +98,6 @@ class ForwardingJudge(Judge):
             elsewhere=judged,
             round=round_number,
             shape=shape_text,
-            judged=judged,
         )
 
     def correct(self, record: Record, correction: StandingCorrected, now: float) -> None:
@@ -144,7 +141,7 @@ class ForwardingJudge(Judge):
     ) -> None:
         """See `Judge.note`. A success that the driver judges is not counted here, and not told."""
         of_round = evidence if isinstance(evidence, ForwardedEvidence) else None
-        if of_round is not None and of_round.judged and succeeded(outcome):
+        if evidence.elsewhere and succeeded(outcome):
             return
         super().note(record, evidence, outcome, began=began, now=now, detail=detail, overrun=overrun)
         method = "" if evidence is self.setups else evidence.form.method

@@ -302,5 +302,5 @@ class _ForwardingCall(Call):
         assert self.result is not None
         assert isinstance(self._requests, _ShardRequests)
         assert isinstance(self._evidence, ForwardedEvidence)
-        shape = None if self._evidence.judged else self._evidence.shape
+        shape = None if self._evidence.elsewhere else self._evidence.shape
         self._requests.collected.add(self.result, outcome, mistake=is_coordinators(outcome), shape=shape)

@@ -226,10 +226,6 @@ def _write_pairs(pairs: tuple[tuple[bytes, bytes], ...]) -> list[tuple[str, str]
     return [(key.decode("latin-1"), value.decode("latin-1")) for key, value in pairs]
 
 
-def _texts_by_text(value: Any) -> dict[str, tuple[str, ...]]:
-    return {key: _texts(texts) for key, texts in _object(value).items()}
-
-
 def _numbers_by_text(value: Any) -> dict[str, tuple[int, ...]]:
     return {key: _numbers(numbers) for key, numbers in _object(value).items()}
 
@@ -256,6 +252,5 @@ _OF_TYPES: Final[Mapping[Any, Read]] = {
     str: _text,
     bool: _flag,
     Mapping[str, Any]: _object,
-    Mapping[str, tuple[str, ...]]: _texts_by_text,
     Mapping[str, tuple[int, ...]]: _numbers_by_text,
 }
