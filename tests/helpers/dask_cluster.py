@@ -1,22 +1,24 @@
-"""A Dask cluster of processes on this machine, with TLS: a scheduler, and two workers."""
+"""A Dask cluster of processes on this machine, with TLS: a scheduler, and workers."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 __all__ = ["DaskCluster", "dask_cluster"]
 
-_PATIENT = 60.0
+_PATIENT: Final = 60.0
+_REGISTERED: Final = "Registered to"
 
 
 @attrs.frozen
@@ -26,71 +28,103 @@ class DaskCluster:
     Attributes:
         address: of its scheduler.
         security: for its clients.
-        workers: the processes.
+        scheduler: its process.
+        workers: those it began with.
+        directory: has its files.
     """
 
     address: str
     security: Any
-    workers: tuple[subprocess.Popen[bytes], ...]
+    scheduler: subprocess.Popen[bytes]
+    workers: list[subprocess.Popen[bytes]]
+    directory: Path
+    _processes: ExitStack
+
+    def start_workers(
+        self,
+        count: int,
+        *words: str,
+        python_path: Sequence[str] = (),
+        within: Sequence[Sequence[str]] = ((),),
+        nanny: bool = False,
+    ) -> list[subprocess.Popen[bytes]]:
+        """Start workers, and wait until the scheduler knows them.
+
+        Args:
+            count: how many.
+            words: more of their command.
+            python_path: where they look first for what they import.
+            within: the command that the command of each runs in; the last one for all that follow.
+            nanny: each has one, which is what is returned.
+        """
+        log = self.directory / f"workers-{time.monotonic_ns()}.log"
+        command = ["worker", self.address, "--nthreads", "1", *words, *_tls(self.directory)]
+        command.append("--nanny" if nanny else "--no-nanny")
+        started = [
+            self._processes.enter_context(
+                _process(*command, log=log, python_path=python_path, within=within[min(at, len(within) - 1)])
+            )
+            for at in range(count)
+        ]
+        until = time.monotonic() + _PATIENT
+        while log.read_text().count(_REGISTERED) < count:
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.05)
+        return started
 
 
 @contextmanager
-def dask_cluster(directory: Path) -> Iterator[DaskCluster]:
+def dask_cluster(directory: Path, workers: int = 2, host: str = "127.0.0.1") -> Iterator[DaskCluster]:
+    """Run a cluster while the block lasts.
+
+    Args:
+        directory: for its files.
+        workers: how many there are at first.
+        host: of its scheduler.
+    """
     from distributed.security import Security
 
     made = Security.temporary()
-    files = {}
     for name in ("tls_ca_file", "tls_scheduler_cert", "tls_scheduler_key"):
-        files[name] = directory / name
-        files[name].write_text(getattr(made, name))
-    tls = ["--tls-ca-file", files["tls_ca_file"], "--tls-cert", files["tls_scheduler_cert"]]
-    tls += ["--tls-key", files["tls_scheduler_key"]]
+        (directory / name).write_text(getattr(made, name))
+    ca, certificate, key = _tls(directory)[1::2]
     security = Security(
-        require_encryption=True,
-        tls_ca_file=str(files["tls_ca_file"]),
-        tls_client_cert=str(files["tls_scheduler_cert"]),
-        tls_client_key=str(files["tls_scheduler_key"]),
+        require_encryption=True, tls_ca_file=ca, tls_client_cert=certificate, tls_client_key=key
     )
-    file = directory / "scheduler.json"
+    file, log = directory / "scheduler.json", directory / "scheduler.log"
+    words = ["scheduler", "--host", host, "--port", "0", "--scheduler-file", str(file), *_tls(directory)]
     with ExitStack() as stack:
-        stack.enter_context(
-            _process("scheduler", "--scheduler-file", file, "--port", "0", *tls, directory=directory)
-        )
-        workers = tuple(
-            stack.enter_context(
-                _process(
-                    "worker",
-                    "--scheduler-file",
-                    file,
-                    "--no-nanny",
-                    "--nthreads",
-                    "1",
-                    *tls,
-                    directory=directory,
-                )
-            )
-            for _ in range(2)
-        )
+        scheduler = stack.enter_context(_process(*words, log=log))
         until = time.monotonic() + _PATIENT
-        while not file.exists() or len((directory / "log").read_text().split("Registered to")) < 3:
-            assert time.monotonic() < until, (directory / "log").read_text()
+        while not file.exists() or not file.read_text().endswith("}"):
+            assert time.monotonic() < until, log.read_text()
             time.sleep(0.05)
-        yield DaskCluster(json.loads(file.read_text())["address"], security, workers)
+        address = json.loads(file.read_text())["address"]
+        cluster = DaskCluster(address, security, scheduler, [], directory, stack)
+        if workers:
+            cluster.workers.extend(cluster.start_workers(workers, "--host", host))
+        yield cluster
+
+
+def _tls(directory: Path) -> list[str]:
+    files = {"ca-file": "tls_ca_file", "cert": "tls_scheduler_cert", "key": "tls_scheduler_key"}
+    return [word for name, file in files.items() for word in (f"--tls-{name}", str(directory / file))]
 
 
 @contextmanager
-def _process(role: str, *words: object, directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", f"distributed.cli.dask_{role}", "--host", "127.0.0.1", "--no-dashboard"]
-    with (directory / "log").open("ab") as log:
+def _process(
+    role: str, *words: str, log: Path, python_path: Sequence[str] = (), within: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as output:
         process = subprocess.Popen(
-            [*command, *map(str, words)],
+            [*within, sys.executable, "-m", f"distributed.cli.dask_{role}", "--no-dashboard", *words],
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=directory,
+            stdout=output,
+            stderr=output,
+            cwd=log.parent,
             env={
                 **os.environ,
-                "PYTHONPATH": os.pathsep.join(sys.path),
+                "PYTHONPATH": os.pathsep.join([*python_path, *sys.path]),
                 "DASK_DISTRIBUTED__WORKER__DAEMON": "0",
             },
             start_new_session=True,
@@ -98,5 +132,6 @@ def _process(role: str, *words: object, directory: Path) -> Iterator[subprocess.
     try:
         yield process
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started
         process.wait()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,14 +14,18 @@ from pathlib import Path
 
 import pytest
 import trio
+from distributed.security import Security
+from helpers.coordinating import SERVICE, Model
 from helpers.dask_cluster import DaskCluster
 from helpers.dask_cluster import dask_cluster as open_dask_cluster
 from helpers.served_shards import SCRIPTED
 
+import trio_model_runner
 from trio_model_runner.errors import ConfigError
-from trio_model_runner.sharding import dask
+from trio_model_runner.sharding import ShardedCluster, dask
 from trio_model_runner.sharding.dask import DaskEngine, DaskShard
 from trio_model_runner.sharding.engine import ShardLost
+from trio_model_runner.testing import LocalCrunch
 
 DRIVER = """
 import sys, trio
@@ -55,13 +61,88 @@ async def launch(engine: DaskEngine, index: int, first_message: bytes) -> DaskSh
     return shard
 
 
-async def test_each_shard_has_a_worker_of_its_own_if_there_are_so_many(dask_cluster: DaskCluster) -> None:
+async def test_each_shard_has_a_worker_of_its_own(dask_cluster: DaskCluster) -> None:
     async with running(dask_cluster) as engine:
-        shards = [await launch(engine, index, b"deaf") for index in range(4)]
-        processes = [await shard.receive() for shard in shards]
-        assert {str(worker.pid).encode() for worker in dask_cluster.workers} == set(processes)
-        assert [processes.count(process) for process in processes] == [2, 2, 2, 2]
-        assert len({shard.worker for shard in shards[:2]}) == 2
+        shards = [await launch(engine, index, b"deaf") for index in range(2)]
+        processes = {await shard.receive() for shard in shards}
+        assert {str(worker.pid).encode() for worker in dask_cluster.workers} == processes
+        with pytest.raises(
+            ShardLost,
+            match=r"^shard 2 can't be started: the Dask cluster has 2 workers, and each has a shard: ",
+        ):
+            await engine.launch(2, b"deaf")
+        await shards[0].aclose()
+        await launch(engine, 2, b"deaf")
+
+
+async def test_with_too_few_workers_nothing_is_called(dask_cluster: DaskCluster) -> None:
+    engine = DaskEngine(dask_cluster.address, security=dask_cluster.security)
+    with trio.fail_after(60):
+        async with LocalCrunch({"model": Model}) as crunch:
+            with pytest.raises(ShardLost, match="the Dask cluster has 2 workers, "):
+                async with ShardedCluster(crunch.config(), SERVICE, shards=3, engine=engine):
+                    raise AssertionError("it was entered")
+            assert (crunch.orchestrator.connections, crunch.node("model").connections) == (0, 0)
+            assert not crunch.node("model").setups
+
+
+async def test_workers_without_this_package_or_with_another_release(tmp_path: Path) -> None:
+    lacking, other = tmp_path / "lacking", tmp_path / "other"
+    lacking.mkdir()
+    (lacking / "trio_model_runner.py").write_text("raise ModuleNotFoundError('there is none')")
+    package = Path(trio_model_runner.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__")
+    messages = shutil.copytree(package, other / package.name, ignore=ignored) / "sharding" / "messages.py"
+    messages.write_text(re.sub(r"(?m)^VERSION = \d+$", "VERSION = 99", messages.read_text()))
+    with open_dask_cluster(tmp_path, workers=0) as cluster:
+        workers = [
+            cluster.start_workers(1, "--host", "127.0.0.1", python_path=[str(each)])[0]
+            for each in (lacking, other)
+        ]
+        errors = []
+        async with running(cluster) as engine:
+            for _ in workers:  # a worker that has failed is the last choice
+                with pytest.raises(ShardLost, match=r"^shard 0 can't be started: its worker ") as caught:
+                    await engine.launch(0, b"echo")
+                errors.append(str(caught.value))
+        assert [worker.poll() for worker in workers] == [None, None]
+    assert any("can't import this package: ModuleNotFoundError: there is none; install" in e for e in errors)
+    assert any("speaks version 99 of the messages between driver and shards, and this" in e for e in errors)
+
+
+async def test_a_scheduler_without_this_package(
+    dask_cluster: DaskCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask, "_VERSION", "no_such_package:VERSION")
+    with pytest.raises(
+        ShardLost, match=r"the Dask scheduler at tls:.* can't import this package: .*; install"
+    ):
+        async with running(dask_cluster):
+            pass
+
+
+async def test_certificates_of_another_authority(dask_cluster: DaskCluster, tmp_path: Path) -> None:
+    async def refusal(security: Security | None) -> str:
+        with trio.fail_after(20), pytest.raises(ShardLost) as caught:  # Dask would try for 30 s
+            async with DaskEngine(dask_cluster.address, security=security).running():
+                pass
+        assert "PRIVATE KEY" not in str(caught.value)
+        return str(caught.value)
+
+    strange = Security.temporary()
+    said = await refusal(strange)
+    assert said.startswith(f"no connection to the Dask scheduler at {dask_cluster.address}: ")
+    assert said.endswith("is the certificate in `security` of its authority?")
+    security = Security(
+        require_encryption=True,
+        tls_ca_file=dask_cluster.security.tls_ca_file,
+        tls_client_cert=strange.tls_client_cert,
+        tls_client_key=strange.tls_client_key,
+    )
+    assert (await refusal(security)).endswith("is the certificate in `security` of its authority?")
+    assert (await refusal(None)).endswith(
+        "`security` must have tls_ca_file, tls_client_cert and tls_client_key"
+    )
 
 
 async def test_a_driver_that_is_cancelled_can_still_say_goodbye(dask_cluster: DaskCluster) -> None:
@@ -110,7 +191,8 @@ async def test_a_lost_worker_is_no_ended_shard(tmp_path: Path, monkeypatch: pyte
                 assert not shard.exited.is_set()
             os.kill(other, signal.SIGKILL)
             with pytest.raises(
-                ShardLost, match=r"shard 1 can't be started: (its worker .* is gone|.* no worker)$"
+                ShardLost,
+                match=r"shard 1 can't be started: (its worker .* (is gone|can't be reached: .*)|.* no worker)$",
             ):
                 await engine.launch(1, b"echo")
             with pytest.raises(ShardLost, match=r"shard 1 can't be started: the Dask cluster has no worker$"):
@@ -133,7 +215,9 @@ async def test_an_actor_that_was_made_anew_is_another(dask_cluster: DaskCluster)
 
 async def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask, "_CONNECT_SECONDS", 0.2)
-    with pytest.raises(ShardLost, match=r"no Dask scheduler at tcp://127\.0\.0\.1:1: OSError: "):
+    with pytest.raises(
+        ShardLost, match=r"no connection to the Dask scheduler at tcp://127\.0\.0\.1:1: OSError: "
+    ):
         async with DaskEngine("tcp://127.0.0.1:1").running():
             pass
 

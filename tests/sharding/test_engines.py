@@ -215,9 +215,8 @@ async def test_another_may_take_the_place_of_one_that_lives(engine: Engine) -> N
 
 async def test_what_was_not_closed_is_closed_in_the_end(make: Callable[[], Engine]) -> None:
     async with running(make()) as engine:
-        shards = [await engine.launch(index, b"echo a") for index in range(2)]
-        shards.append(await engine.launch(2, b"count 3"))
-        await shards[2].exited.wait()
+        shards = [await engine.launch(index, first) for index, first in enumerate([b"echo a", b"count 3"])]
+        await shards[1].exited.wait()
     assert all(shard.exited.is_set() for shard in shards)
 
 

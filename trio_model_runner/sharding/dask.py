@@ -1,7 +1,7 @@
 """Shards on the workers of a Dask cluster. It needs the extra ``dask``, here and where the workers are.
 
-Dask launches, and carries bytes. Each shard is an actor on a worker of its own, as long as there are so many
-(`dask_actor` is what runs there). Messages have numbers, and the actor is asked two questions at a time at
+Dask launches, and carries bytes. Each shard is an actor on a worker of its own (`dask_actor` is what runs
+there). Messages have numbers, and the actor is asked two questions at a time at
 most: "take these", and "give me what you have", which waits if there is nothing. Dask has 512 connections for
 all questions of a client, and stalls when they are used up, so this is for 250 shards at most.
 
@@ -10,16 +10,18 @@ Workers must be reachable from here: large messages must not go through the sche
 What Dask says of a worker is not taken for truth, since it has called one dead that lived. When questions
 fail for 3 s, or one has no answer for 15 s, the *way* is lost. `Shard.exited` is set only when the actor
 itself says that its shard has ended. A dead worker's never is: whether its process still calls models nobody
-can know, and leases answer that.
+can know, and leases answer that. Workers end when they lose the scheduler, and it lets go of all actors of a
+client that it loses. So without it all shards are lost.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import pkgutil
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection
 from typing import Any, Final
 
 import trio
@@ -30,6 +32,7 @@ from ..text import named_error, readable
 from .asyncio_thread import AsyncioThread, open_asyncio_thread
 from .dask_actor import POLL_SECONDS, ShardActor
 from .engine import SERVE, Shard, ShardLost, close_all
+from .messages import VERSION
 from .sequence import Batch
 from .way_end import WayEnd
 
@@ -51,9 +54,15 @@ _CANCEL_SECONDS: Final = 3.0
 _HURRIED_END_SECONDS: Final = 0.5
 _SHOWN_LETTERS: Final = 2000
 
+_VERSION: Final = "trio_model_runner.sharding.messages:VERSION"
+_SCHEDULER_LOST: Final = "the connection to the Dask scheduler is lost"
+_INSTALL: Final = "install trio_model_runner there, in the same release as here"
+
 
 class DaskEngine:
-    """Launches shards on the workers of a Dask cluster, where this package must be installed, too.
+    """Launches shards on the workers of a Dask cluster, one on each.
+
+    This package must be installed where the workers are, and where the scheduler is.
 
     Args:
         address: of the scheduler, such as ``tls://scheduler:8786``.
@@ -89,7 +98,8 @@ class DaskEngine:
         """See `engine.Engine`. It has a connection to the scheduler. Shards left open are closed at its end.
 
         Raises:
-            ShardLost: no scheduler answers at this address within 30 s.
+            ShardLost: no scheduler answers at this address within 30 s, or it refuses this program, or can't
+                import this package.
         """
         async with open_asyncio_thread("trio_model_runner.sharding.dask") as self._thread:
             await self._connect(self._thread)
@@ -114,14 +124,22 @@ class DaskEngine:
             thread.at_end(self._client.close)
             await self._client
 
+        async def import_there() -> None:
+            await self._client.run_on_scheduler(pkgutil.resolve_name, _VERSION)
+
+        scheduler = f"the Dask scheduler at {readable(self._address)}"
         try:
             await thread.run(connect)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
-            raise ShardLost(f"no Dask scheduler at {readable(self._address)}: {_said(error)}") from error
+            raise ShardLost(f"no connection to {scheduler}: {_said(error)}{_hint(error)}") from error
+        try:
+            await thread.run(import_there)
+        except Exception as error:  # whatever an import raises
+            raise ShardLost(f"{scheduler} can't import this package: {_said(error)}; {_INSTALL}") from error
 
     @trio.lowlevel.enable_ki_protection
     async def launch(self, index: int, first_message: bytes) -> Shard:
-        """See `engine.Engine`. The shard goes to the worker that has the fewest.
+        """See `engine.Engine`. The shard goes to a worker that has none.
 
         Workers to which a way was lost are the last choice.
         """
@@ -135,6 +153,7 @@ class DaskEngine:
                 with one_by_itself():
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(self._notice_absence, shard.worker)
+                        await self._check_release(shard.worker)
                         await shard.begin(self._client, self._serve)
                         nursery.cancel_scope.cancel()
             if scope.cancelled_caught:
@@ -158,19 +177,42 @@ class DaskEngine:
             if worker not in await self._thread.run(self._workers):
                 raise ShardLost(f"its worker {worker} is gone")
 
+    async def _check_release(self, worker: str) -> None:
+        """Have a worker import this package; one that can't would end when it gets an actor of ours."""
+
+        async def import_there() -> Any:
+            return await self._client.run(pkgutil.resolve_name, _VERSION, workers=[worker], on_error="return")
+
+        assert self._thread is not None
+        version = (await self._thread.run(import_there)).get(worker)
+        if isinstance(version, OSError):
+            raise ShardLost(f"its worker {worker} can't be reached: {_said(version)}") from version
+        if isinstance(version, Exception):
+            raise ShardLost(
+                f"its worker {worker} can't import this package: {_said(version)}; {_INSTALL}"
+            ) from version
+        if version != VERSION:
+            raise ShardLost(
+                f"its worker {worker} speaks version {version} of the messages between driver and shards, "
+                f"and this program version {VERSION}: {_INSTALL}"
+            )
+
     async def _workers(self) -> dict[str, int]:
         workers: dict[str, int] = await self._client.nthreads()
         return workers
 
-    def _place(self, workers: Iterable[str]) -> str:
+    def _place(self, workers: Collection[str]) -> str:
         self._failures.update(shard.worker for shard in self._shards if shard.closed and shard.failed)
         self._shards = [shard for shard in self._shards if not shard.closed]
-        taken = Counter(shard.worker for shard in self._shards)
-        failures = self._failures + Counter(shard.worker for shard in self._shards if shard.failed)
-        chosen = min(workers, key=lambda worker: (failures[worker], taken[worker], worker), default=None)
-        if chosen is None:
+        if not workers:
             raise ShardLost("the Dask cluster has no worker")
-        return chosen
+        free = {*workers}.difference(shard.worker for shard in self._shards)
+        if not free:
+            raise ShardLost(
+                f"the Dask cluster has {len(workers)} workers, and each has a shard: "
+                "start a worker for each shard, or take fewer shards"
+            )
+        return min(free, key=lambda worker: (self._failures[worker], worker))
 
 
 class DaskShard(WayEnd):
@@ -268,7 +310,8 @@ class DaskShard(WayEnd):
             except ShardLost:
                 raise
             except Exception as error:  # Dask's are of many kinds
-                raise ShardLost(f"shard {self._index}: {_said(error)}") from error
+                why = _said(error) if self._client.status == "running" else _SCHEDULER_LOST
+                raise ShardLost(f"shard {self._index}: {why}") from error
 
     async def _ask(self, method: str, *arguments: object) -> Any:
         async def ask() -> Any:
@@ -311,3 +354,12 @@ class DaskShard(WayEnd):
 def _said(error: Exception) -> str:
     text = str(error) if isinstance(error, ShardLost) else named_error(error)
     return readable(text, _SHOWN_LETTERS)
+
+
+def _hint(error: Exception) -> str:
+    """What is most often wrong when a scheduler answers, and says little."""
+    if isinstance(error, TypeError):
+        return "; `security` must have tls_ca_file, tls_client_cert and tls_client_key"
+    if type(error).__name__ in ("CommClosedError", "FatalCommClosedError"):
+        return "; does it have TLS, and is the certificate in `security` of its authority?"
+    return ""
