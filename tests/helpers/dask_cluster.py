@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["DaskCluster", "dask_cluster"]
+__all__ = ["DaskCluster", "bound_to_us", "dask_cluster"]
 
 _PATIENT: Final = 60.0
 _REGISTERED: Final = "Registered to"
@@ -45,8 +46,9 @@ class DaskCluster:
         count: int,
         *words: str,
         python_path: Sequence[str] = (),
-        within: Sequence[Sequence[str]] = ((),),
+        within: Sequence[str] = (),
         nanny: bool = False,
+        scheduler: str = "",
     ) -> list[subprocess.Popen[bytes]]:
         """Start workers, and wait until the scheduler knows them.
 
@@ -54,17 +56,16 @@ class DaskCluster:
             count: how many.
             words: more of their command.
             python_path: where they look first for what they import.
-            within: the command that the command of each runs in; the last one for all that follow.
+            within: the command that they run in.
             nanny: each has one, which is what is returned.
+            scheduler: the address that they have of the scheduler, if not its own.
         """
         log = self.directory / f"workers-{time.monotonic_ns()}.log"
-        command = ["worker", self.address, "--nthreads", "1", *words, *_tls(self.directory)]
+        command = ["worker", scheduler or self.address, "--nthreads", "1", *words, *_tls(self.directory)]
         command.append("--nanny" if nanny else "--no-nanny")
         started = [
-            self._processes.enter_context(
-                _process(*command, log=log, python_path=python_path, within=within[min(at, len(within) - 1)])
-            )
-            for at in range(count)
+            self._processes.enter_context(_process(*command, log=log, python_path=python_path, within=within))
+            for _ in range(count)
         ]
         until = time.monotonic() + _PATIENT
         while log.read_text().count(_REGISTERED) < count:
@@ -106,6 +107,14 @@ def dask_cluster(directory: Path, workers: int = 2, host: str = "127.0.0.1") -> 
         yield cluster
 
 
+def bound_to_us(*command: str) -> list[str]:
+    """The command of a process that ends with this one, also if this one is killed, where there is `setpriv`.
+
+    It ends with the thread that starts it, so that must be the main one.
+    """
+    return [*(("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()), *command]
+
+
 def _tls(directory: Path) -> list[str]:
     files = {"ca-file": "tls_ca_file", "cert": "tls_scheduler_cert", "key": "tls_scheduler_key"}
     return [word for name, file in files.items() for word in (f"--tls-{name}", str(directory / file))]
@@ -117,7 +126,9 @@ def _process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*within, sys.executable, "-m", f"distributed.cli.dask_{role}", "--no-dashboard", *words],
+            bound_to_us(
+                *within, sys.executable, "-m", f"distributed.cli.dask_{role}", "--no-dashboard", *words
+            ),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

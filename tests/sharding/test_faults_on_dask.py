@@ -9,38 +9,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import attrs
 import pytest
 import trio
 from helpers.callers import Callers
-from helpers.coordinating import SERVICE, Model, until
+from helpers.coordinating import SERVICE, until
 from helpers.dask_cluster import DaskCluster
 from helpers.dask_cluster import dask_cluster as open_dask_cluster
 from helpers.fragile_shard import BREAK, FRAGILE, threads_of_shards
 from helpers.insides import counts_of
+from helpers.partition import IDS, Holder, run_on_workers
 
 from trio_model_runner import Arguments, PredictResult, Status
 from trio_model_runner.sharding import DaskEngine, ShardedCluster, ShardLost
 from trio_model_runner.testing import LocalCrunch
 
-IDS = [f"model-{number}" for number in range(8)]
 LOST = 1
-
-
-class Holder(Model):
-    """Answers `hold` when it may."""
-
-    def __init__(self, *_: Any) -> None:
-        super().__init__()
-        self.may_answer = trio.Event()
-
-    async def hold(self, word: str, _: str = "") -> str:
-        await self.may_answer.wait()
-        return word
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +53,7 @@ class Scene:
     async def process(self) -> int:
         """The process that has the shard which will be lost."""
         (shard,) = [each for each in self.engine._shards if each._index == LOST]
-        return (await of_all_workers(self.engine, os.getpid))[shard.worker]
+        return (await run_on_workers(self.engine, os.getpid))[shard.worker]
 
     async def all_work(self, word: str) -> None:
         """All models are ready, and answer."""
@@ -90,16 +77,6 @@ async def scene(cluster: DaskCluster, *, most_moves: int = 1) -> AsyncIterator[S
             callers.check(most_moves=most_moves)
 
 
-async def of_all_workers(engine: DaskEngine, function: Callable[[], int]) -> dict[str, int]:
-    """What a function returns in the process of each."""
-
-    async def run() -> Any:
-        return await engine._client.run(function, on_error="ignore")
-
-    assert engine._thread is not None
-    return dict(await engine._thread.run(run))
-
-
 async def workers_are_free(cluster: DaskCluster, count: int) -> None:
     """Wait until there are so many workers, and none of them has a shard."""
     engine = DaskEngine(cluster.address, security=cluster.security)
@@ -107,7 +84,7 @@ async def workers_are_free(cluster: DaskCluster, count: int) -> None:
         shards: dict[str, int] = {}
         while len(shards) != count or any(shards.values()):
             await trio.sleep(0.05)
-            shards = await of_all_workers(engine, threads_of_shards)
+            shards = await run_on_workers(engine, threads_of_shards)
 
 
 @asynccontextmanager
