@@ -22,6 +22,7 @@ from helpers.dask_cluster import dask_cluster as open_dask_cluster
 from helpers.fragile_shard import BREAK, FRAGILE, threads_of_shards
 from helpers.insides import counts_of
 from helpers.partition import IDS, Holder, run_on_workers
+from helpers.relays import open_relays
 
 from trio_model_runner import Arguments, PredictResult, Status
 from trio_model_runner.sharding import DaskEngine, ShardedCluster, ShardLost
@@ -62,8 +63,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(cluster: DaskCluster, *, most_moves: int = 1) -> AsyncIterator[Scene]:
-    engine = DaskEngine(cluster.address, security=cluster.security, serve=FRAGILE)
+async def scene(cluster: DaskCluster, *, most_moves: int = 1, address: str = "") -> AsyncIterator[Scene]:
+    engine = DaskEngine(address or cluster.address, security=cluster.security, serve=FRAGILE)
     with trio.fail_after(90):
         await workers_are_free(cluster, 2)
         async with LocalCrunch(dict.fromkeys(IDS, Holder)) as crunch:
@@ -139,9 +140,12 @@ async def test_a_worker_that_is_killed_while_calls_are_sent(cluster: DaskCluster
         lost, process = here.of(LOST), await here.process()
         async with calls_of_all_kinds(here) as results:
             os.kill(process, signal.SIGKILL)
+            silent_at = trio.current_time() + here.cluster.snapshot().shards[LOST]["lease"]
             here.crunch.node(lost[0]).resume()
         await here.all_work("after")
         check_calls(here, lost, results)
+        for each in lost:  # nobody has said that the process is gone
+            assert next(it.time for it in here.callers.of(each) if it.shard != LOST) >= silent_at
 
 
 async def test_a_worker_that_was_stopped_past_its_lease_calls_nobody_any_more(cluster: DaskCluster) -> None:
@@ -208,14 +212,25 @@ async def test_a_driver_that_is_killed_leaves_its_workers_to_the_next(cluster: D
         pass
 
 
-async def test_without_the_scheduler_all_shards_are_lost(cluster: DaskCluster) -> None:
-    expected = "all shards are lost, .*the last: the connection to the Dask scheduler is lost$"
-    with pytest.raises(ShardLost, match=expected):  # noqa: PT012 - it comes out of the block
-        async with scene(cluster, most_moves=0) as here:
-            cluster.scheduler.kill()
-            with trio.fail_after(60):
+SCHEDULER_LOST = "all shards are lost, .*the last: the connection to the Dask scheduler is lost$"
+
+
+async def test_if_the_driver_loses_the_scheduler_the_workers_end_their_shards(cluster: DaskCluster) -> None:
+    _, _, port = cluster.address.rpartition(":")
+    with open_relays() as relays:
+        address = f"tls://127.0.0.1:{relays.open(int(port))}"
+        with pytest.raises(ShardLost, match=SCHEDULER_LOST):  # noqa: PT012 - it comes out of the block
+            async with scene(cluster, most_moves=0, address=address):
+                relays.close()
                 await trio.sleep_forever()
-    while any(here.crunch.node(each).connections for each in IDS):  # noqa: ASYNC110 - nobody is told
-        await trio.sleep(0.05)
+        with trio.fail_after(60):
+            await workers_are_free(cluster, 2)
+
+
+async def test_without_the_scheduler_all_shards_are_lost(cluster: DaskCluster) -> None:
+    with pytest.raises(ShardLost, match=SCHEDULER_LOST):  # noqa: PT012 - it comes out of the block
+        async with scene(cluster, most_moves=0):
+            cluster.scheduler.kill()
+            await trio.sleep_forever()
     for worker in cluster.workers:
         worker.wait(60)

@@ -56,7 +56,10 @@ __all__ = [
 ]
 
 VERSION = 1
-"""Driver and shard must have the same. It is in the first message of each."""
+"""Driver and shard must have the same. It is in the first message of each.
+
+It changes with what `dask` and `dask_actor` say to each other, too: a worker is asked for it before all else.
+"""
 
 
 @attrs.frozen
