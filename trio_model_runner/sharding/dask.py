@@ -56,7 +56,7 @@ _SHOWN_LETTERS: Final = 2000
 
 _VERSION: Final = "trio_model_runner.sharding.messages:VERSION"
 _SCHEDULER_LOST: Final = "the connection to the Dask scheduler is lost"
-_INSTALL: Final = "install trio_model_runner there, in the same release as here"
+_SAME_RELEASE: Final = "it must have the same release of this package as the driver"
 
 
 class DaskEngine:
@@ -127,15 +127,19 @@ class DaskEngine:
         async def import_there() -> None:
             await self._client.run_on_scheduler(pkgutil.resolve_name, _VERSION)
 
-        scheduler = f"the Dask scheduler at {readable(self._address)}"
+        address = readable(self._address)
         try:
             await thread.run(connect)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
-            raise ShardLost(f"no connection to {scheduler}: {_said(error)}{_hint(error)}") from error
+            raise ShardLost(
+                f"no connection to the Dask scheduler at {address}: {_said(error)}{_hint(error)}"
+            ) from error
         try:
             await thread.run(import_there)
         except Exception as error:  # whatever an import raises
-            raise ShardLost(f"{scheduler} can't import this package: {_said(error)}; {_INSTALL}") from error
+            raise ShardLost(
+                f"the Dask scheduler at {address} can't import this package: {_said(error)}; {_SAME_RELEASE}"
+            ) from error
 
     @trio.lowlevel.enable_ki_protection
     async def launch(self, index: int, first_message: bytes) -> Shard:
@@ -189,12 +193,12 @@ class DaskEngine:
             raise ShardLost(f"its worker {worker} can't be reached: {_said(version)}") from version
         if isinstance(version, Exception):
             raise ShardLost(
-                f"its worker {worker} can't import this package: {_said(version)}; {_INSTALL}"
+                f"its worker {worker} can't import this package: {_said(version)}; {_SAME_RELEASE}"
             ) from version
         if version != VERSION:
             raise ShardLost(
                 f"its worker {worker} speaks version {version} of the messages between driver and shards, "
-                f"and this program version {VERSION}: {_INSTALL}"
+                f"and this program version {VERSION}: {_SAME_RELEASE}"
             )
 
     async def _workers(self) -> dict[str, int]:
