@@ -26,7 +26,9 @@ __all__ = ["FILES", "LONG_FILES", "OverShards", "kind_of_cluster", "over_shards"
 
 _MARGIN = "a shard stops 10 ms sooner, so that what it has arrives in time"
 _INSIDES = "it looks into what is elsewhere"
+_LATER = "the shard knows that a model is not ready before the driver does"
 _NONE = "it makes no cluster"
+_MADE_ANEW = "an error is another object in the shard and in the driver"
 _ERROR = "what `on_join` raised is a ModelError in results, not itself"
 
 FILES: Final[Mapping[str, Mapping[str, str]]] = {
@@ -37,9 +39,7 @@ FILES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "test_cluster": {},
     "test_joining": {
-        "test_a_call_that_waited_while_its_model_joined_asks_for_its_arguments_anew": (
-            "the shard has noticed the loss before it hears of the round"
-        ),
+        "test_a_call_that_waited_while_its_model_joined_asks_for_its_arguments_anew": _LATER,
     },
     "test_changes": {
         "test_a_change_s_error_is_readable_text": _NONE,
@@ -92,8 +92,16 @@ LONG_FILES: Final[Mapping[str, Mapping[str, str]]] = {
         "test_at_most_ten_that_are_held_are_tried_at_the_same_time": _INSIDES,
         "test_what_is_held_is_a_change_once_and_in_the_log_every_hour": "leases are renewed for hours",
     },
+    "test_floods": {},
+    "test_histories": {},
     "test_missed_updates": {"test_a_quiet_cluster_notices_nothing": "a snapshot has leases, which run"},
     "test_observing": {"test_the_channel_of_a_model_asks_for_its_health": "there are no channels"},
+    "test_proxies": {},
+    "test_reset_in_trouble": {
+        "test_a_reset_cancelled_anywhere_leaves_the_model_usable": _LATER,
+        "test_a_reset_cancelled_in_the_queue_leaves_its_place": _INSIDES,
+        "test_a_reset_that_the_model_does_not_survive_has_failed": _MADE_ANEW,
+    },
 }
 """The same of files that take long: they run if OVER_SHARDS=all is in the environment."""
 
