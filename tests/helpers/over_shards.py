@@ -68,6 +68,10 @@ FILES: Final[Mapping[str, Mapping[str, str]]] = {
         "test_a_bug_in_a_call_comes_out_of_the_call_as_itself": "it is a shard's",
     },
     "test_outside_trio": {"test_the_chapter_that_errors_name_is_there": _NONE},
+    "test_late_proofs": {
+        "test_a_proof_that_came_late_is_waited_for_from_then_on": _NONE,
+        "test_who_had_trouble_long_before_the_proof_is_no_crowd_if_it_is_over": _NONE,
+    },
     "test_limited": {},
     "test_reset": {"test_a_model_whose_on_join_fails_after_a_reset_has_failed": _ERROR},
     "test_sent": {
