@@ -12,7 +12,7 @@ from helpers.insides import record_of
 from trio.testing import MockClock
 
 from trio_model_runner import ChangeKind, ModelState
-from trio_model_runner.cluster.actors import OrdinaryActors
+from trio_model_runner.cluster.actors import Actors
 from trio_model_runner.testing import LocalCrunch
 
 SIX = dict.fromkeys("abcdef", Model)
@@ -157,12 +157,12 @@ async def test_what_is_known_elsewhere_is_asked_for_before_a_decision(
     """Where actors are elsewhere, the judge may not know all yet. Without a report, nobody is asked."""
     asked: list[int] = []
 
-    async def ask(_: OrdinaryActors) -> None:
+    async def ask(_: Actors) -> None:
         await trio.sleep(3)
         asked.append(cluster._fleet.reporting.pending)  # private: nobody else sees this moment
 
-    monkeypatch.setattr(OrdinaryActors, "bring_up_to_date", ask)
     async with coordinating(SIX) as (crunch, cluster):
+        monkeypatch.setattr(type(cluster._fleet.actors), "bring_up_to_date", ask)
         await cluster.call("predict")
         assert not asked
         crunch.node("a").kill()

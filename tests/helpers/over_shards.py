@@ -18,7 +18,6 @@ from unittest.mock import patch
 import pytest
 
 from trio_model_runner import Cluster, ClusterConfig
-from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.services import NodeService
 from trio_model_runner.sharding.sharded_cluster import ShardedCluster
 from trio_model_runner.testing.shard_engine import InProcessEngine
@@ -27,6 +26,10 @@ __all__ = ["FILES", "LONG_FILES", "OverShards", "kind_of_cluster", "over_shards"
 
 _MARGIN = "a shard stops 10 ms sooner, so that what it has arrives in time"
 _INSIDES = "it looks into what is elsewhere"
+_LATER = "the shard knows that a model is not ready before the driver does"
+_NONE = "it makes no cluster"
+_MADE_ANEW = "an error is another object in the shard and in the driver"
+_ERROR = "what `on_join` raised is a ModelError in results, not itself"
 
 FILES: Final[Mapping[str, Mapping[str, str]]] = {
     "test_rounds": {
@@ -36,11 +39,15 @@ FILES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "test_cluster": {},
     "test_joining": {
-        "test_a_call_that_waited_while_its_model_joined_asks_for_its_arguments_anew": (
-            "the shard has noticed the loss before it hears of the round"
-        ),
+        "test_a_call_that_waited_while_its_model_joined_asks_for_its_arguments_anew": _LATER,
     },
-    "test_changes": {},
+    "test_changes": {
+        "test_a_change_s_error_is_readable_text": _NONE,
+        "test_the_picture_of_a_large_fleet_is_no_backlog": _NONE,
+        "test_two_tasks_that_listen_to_one_listener_both_wake_and_both_hear_of_the_end": _NONE,
+        "test_waiting_for_a_change_can_be_cancelled_without_losing_any": _NONE,
+        "test_who_is_too_slow_is_told_so_and_gets_the_picture_anew": _NONE,
+    },
     "test_views": {"test_its_repr_says_how_a_cluster_is": "it has the name of the class"},
     "test_hooks": {},
     "test_cut_short": {
@@ -49,7 +56,9 @@ FILES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "test_foreign_models": {},
     "test_exception_groups": {},
-    "test_stopped_models": {},
+    "test_stopped_models": {
+        "test_who_only_finishes_its_calls_goes_when_an_answer_is_not_its_nodes": _NONE,
+    },
     "test_wrong_arguments": {
         "test_a_model_that_is_absent_says_since_when_and_why": "what shards log is in the same log twice",
     },
@@ -58,7 +67,17 @@ FILES: Final[Mapping[str, Mapping[str, str]]] = {
         "test_a_bug_of_ours_comes_out_of_the_block_as_itself": "it ends a shard",
         "test_a_bug_in_a_call_comes_out_of_the_call_as_itself": "it is a shard's",
     },
-    "test_outside_trio": {},
+    "test_outside_trio": {"test_the_chapter_that_errors_name_is_there": _NONE},
+    "test_late_proofs": {
+        "test_a_proof_that_came_late_is_waited_for_from_then_on": _NONE,
+        "test_who_had_trouble_long_before_the_proof_is_no_crowd_if_it_is_over": _NONE,
+    },
+    "test_limited": {},
+    "test_reset": {"test_a_model_whose_on_join_fails_after_a_reset_has_failed": _ERROR},
+    "test_sent": {
+        "test_what_on_join_raises_is_logged_and_is_in_results": _ERROR,
+        "test_what_was_never_written_was_not_sent": _MARGIN,
+    },
 }
 """By file, the tests in it that can't run over shards, and why."""
 
@@ -77,13 +96,30 @@ LONG_FILES: Final[Mapping[str, Mapping[str, str]]] = {
         "test_at_most_ten_that_are_held_are_tried_at_the_same_time": _INSIDES,
         "test_what_is_held_is_a_change_once_and_in_the_log_every_hour": "leases are renewed for hours",
     },
+    "test_floods": {},
+    "test_histories": {},
     "test_missed_updates": {"test_a_quiet_cluster_notices_nothing": "a snapshot has leases, which run"},
     "test_observing": {"test_the_channel_of_a_model_asks_for_its_health": "there are no channels"},
+    "test_proxies": {},
+    "test_reset_in_trouble": {
+        "test_a_reset_cancelled_anywhere_leaves_the_model_usable": _LATER,
+        "test_a_reset_cancelled_in_the_queue_leaves_its_place": _INSIDES,
+        "test_a_reset_that_the_model_does_not_survive_has_failed": _MADE_ANEW,
+    },
 }
 """The same of files that take long: they run if OVER_SHARDS=all is in the environment."""
 
 LONG_TESTS: Final = frozenset({"test_many_join_while_ticks_come_and_each_has_every_tick_once"})
 """Tests of `FILES` that take long: likewise."""
+
+MAY_MAKE_NONE: Final = frozenset(
+    {
+        "test_asyncio_is_told_that_it_is_not_trio",
+        "test_what_is_made_wrongly",
+        "test_where_nothing_runs_the_way_in_is_named",
+    }
+)
+"""Tests that make a cluster with some of their parameters. All others must make one each time."""
 
 _ALL = os.environ.get("OVER_SHARDS") == "all"
 
@@ -105,17 +141,25 @@ def kind_of_cluster(request: pytest.FixtureRequest) -> Iterator[None]:
     if getattr(request, "param", "cluster") == "cluster":
         yield
         return
+    made = OverShards.made
     with over_shards(request.module):
         yield
+    if request.function.__name__ not in MAY_MAKE_NONE:
+        assert OverShards.made > made, "no cluster was made over shards: nothing is shown of them"
 
 
 class OverShards(ShardedCluster):
-    """A `ShardedCluster` that is made as a `Cluster` is: over two shards in this process."""
+    """A `ShardedCluster` that is made as a `Cluster` is: over two shards in this process.
+
+    Attributes:
+        made: so many were made, or refused.
+    """
+
+    made = 0
 
     def __init__(self, config: ClusterConfig, service: NodeService | None = None, **settings: Any) -> None:
+        OverShards.made += 1
         network = config.network if isinstance(config, ClusterConfig) else None
-        if not isinstance(network, MemoryNetwork):
-            network = None
         super().__init__(config, service, shards=2, engine=InProcessEngine(network=network), **settings)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 from helpers.coordinating import Model, coordinating, until
-from helpers.insides import actor_of, timeouts_of
+from helpers.insides import is_ready, timeouts_of
 from trio.testing import MockClock
 
 from trio_model_runner import (
@@ -101,7 +101,7 @@ async def test_a_model_that_does_not_come_back_from_a_reset_in_time_is_late_and_
         assert (result.status, result.detail) == (Status.TIMEOUT, "it was reset, and is still joining")
         assert timeouts_of(model) == 0
         assert (await model.reset()).status is Status.ABSENT
-        await until(cluster, lambda: actor_of(model).ready)
+        await until(cluster, lambda: is_ready(model))
 
 
 async def test_a_model_whose_on_join_fails_after_a_reset_has_failed(autojump_clock: MockClock) -> None:
@@ -125,7 +125,7 @@ async def test_a_reset_in_on_join_does_not_wait_for_itself() -> None:
 
     async with coordinating({"a": Model}, on_join=on_join) as (_, cluster):
         assert [result.status for result in results] == [Status.ABSENT]
-        assert actor_of(cluster.models["a"]).ready
+        assert is_ready(cluster.models["a"])
 
 
 @pytest.mark.parametrize(("timeout", "error"), [("soon", TypeError), (0, ValueError)])

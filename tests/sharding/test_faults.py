@@ -17,7 +17,7 @@ from helpers.insides import counts_of
 from helpers.losing_shards import IDS, LOST, Scene, check_lost, cut, during, freeze, kill, scene
 from helpers.remains import our_tasks
 
-from trio_model_runner import Arguments, Join
+from trio_model_runner import Arguments, Join, ModelState, Status
 from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.sharding import wire
 from trio_model_runner.sharding.engine import ShardLost
@@ -44,6 +44,25 @@ async def test_a_shard_that_is_killed_before_it_hears_of_a_round(autojump_clock:
             assert len(here.crunch.node(model_id).calls) == 2
             assert here.callers.shards(model_id) == [LOST, 0]
         assert len(here.joins) == joined
+
+
+async def test_models_of_a_lost_shard_are_lost_until_another_has_them(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scene() as here:
+        lost, states = here.of(LOST), set()
+        kill(here)
+        with trio.fail_after(1):
+            while len(here.cluster.models) == len(IDS):
+                await here.cluster._fleet.changed.wait()  # private: see `until`
+            states = {here.cluster.announced[each].state for each in lost}
+            details = [str(here.cluster.announced[each].error) for each in lost]
+            results = await here.call(models=lost)
+        assert states == {ModelState.LOST}
+        assert all(each.startswith(f"shard {LOST} was lost: ") for each in details)
+        assert {(result.status, result.sent) for result in results.values()} == {(Status.ABSENT, False)}
+        assert caplog.text.count(f"shard {LOST} was lost: ") == 1
+        await here.all_ready(within=1)
 
 
 async def test_a_shard_that_is_killed_while_it_sends(autojump_clock: object) -> None:

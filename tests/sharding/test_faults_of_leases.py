@@ -47,7 +47,9 @@ async def test_a_shard_that_comes_back_is_not_let_in_again(
     async with scene() as here:
         lost, shard = here.of(LOST), here.engine.shards[LOST]
         shard.freeze()
-        await trio.sleep(3.5)
+        await trio.sleep(2.0)
+        assert [each["state"] for each in here.cluster.snapshot().shards] == ["up", "silent"]
+        await trio.sleep(1.5)
         shard.thaw()
         await here.all_ready(within=1)
         await shard.exited.wait()
