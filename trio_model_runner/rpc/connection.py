@@ -68,6 +68,8 @@ class Connection:
         loss: why it takes no new calls; None as long as it does. The first reason stays: where the server
             said GOAWAY and then closed, that is the GOAWAY.
         usual_headers: those of a good answer, which are the same object as long as they don't change.
+        last_good: headers and trailers of the last answer that was found to be good; None before that. They
+            are the same objects again as long as they don't change.
         guard: gives, for a request's headers, what is asked before anything of the request is sent; see
             `Http2Stream.may_send`. None where everything may be sent.
         pings_without_answer: PINGs sent since the last piece of any call's answer. Servers take offence
@@ -86,6 +88,7 @@ class Connection:
         self.accepts_calls = True
         self.loss: Ending | None = None
         self.usual_headers: Fields = ()
+        self.last_good: tuple[Fields, Fields | None] | None = None
         self.guard: Callable[[RawFields], MaySend | None] | None = None
         self.pings_without_answer = 0
         self.state = State.STARTING
@@ -418,8 +421,13 @@ class Connection:
                 self._keepalive.heard()
             if len(self._first_bytes) < 8:
                 self._first_bytes += data[:8]
-        for event in self._http2.receive(data):
-            self._dispatch(event)
+        if (answer := self._http2.receive_answer(data)) is not None:
+            self.pings_without_answer = 0
+            if (receiver := answer.stream.receiver) is not None:
+                receiver.answer_received(answer.headers, answer.body, answer.trailers)
+        else:
+            for event in self._http2.receive(data):
+                self._dispatch(event)
         self._writer.flush()
         if self.state is _LOST:
             return _NOTHING

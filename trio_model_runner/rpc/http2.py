@@ -40,11 +40,13 @@ from .events import (
     Event,
     HeadersReceived,
     StreamReset,
+    WholeAnswer,
 )
 from .frames import ErrorCode, Flag, FrameType, ProtocolViolation, Setting, require, without_padding
 from .headers import HeaderBlock, HeaderDecoder, HeaderList, RawFields
-from .streams import Buffer, Http2Stream, Part, Sender
+from .streams import Buffer, Http2Stream, Part, Received, Sender
 from .validation import MALFORMED, NO_LENGTH, check_fields
+from .whole_answer import answer_parts
 
 __all__ = ["Buffer", "Http2Client", "Http2Stream"]
 
@@ -208,6 +210,33 @@ class Http2Client:
         """
         return self._sender.take(limit)
 
+    def receive_answer(self, data: bytes) -> WholeAnswer | None:
+        """Take bytes from the peer, if they are one whole answer as most are, and nothing else.
+
+        Else nothing happens, and they are for `receive`, which does the same with them in four times as long.
+        A small answer costs a tenth less by this.
+        """
+        if self._buffer or self._block is not None or self._terminated:
+            return None
+        if (parts := answer_parts(data)) is None:
+            return None
+        stream_id, head, body, tail = parts
+        stream = self._sender.streams.get(stream_id)
+        headers, trailers = self._decoder.known(head), self._decoder.known(tail)
+        if stream is None or headers is None or trailers is None:
+            return None
+        if not (headers.usual[False] and trailers.usual[True]) or stream.received is not Received.NOTHING:
+            return None
+        if not 0 < len(body) <= stream.receive_window or len(body) > frames.DEFAULT_MAX_FRAME_SIZE:
+            return None
+        if self._budget.spent_in_turn:
+            self._budget.begin_turn()
+        self._return_window(len(body))
+        stream.receive_window -= len(body)
+        stream.answering = True
+        self._end_response(stream)
+        return WholeAnswer(stream, headers.fields, body, trailers.fields)
+
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes from the peer and return what they say, in order. Never raises for what a peer sends.
 
@@ -284,21 +313,24 @@ class Http2Client:
             self._fail(stream, code, "a response out of order")
             return False
         if stream.answered:
-            if self._budget.left < budget.CAPACITY:  # inline, since each call comes by here
-                self._budget.left = min(budget.CAPACITY, self._budget.left + budget.ANSWER)
-            if stream.sent:
-                self._sender.forget(stream)
+            self._end_response(stream)
         return True
+
+    def _end_response(self, stream: Http2Stream) -> None:
+        """The whole response has come."""
+        stream.received = Received.EVERYTHING
+        stream.answered = True
+        if self._budget.left < budget.CAPACITY:  # inline, since each call comes by here
+            self._budget.left = min(budget.CAPACITY, self._budget.left + budget.ANSWER)
+        if stream.sent:
+            self._sender.forget(stream)
 
     def _spend_on_closed_stream(self, cost: float = 0.0) -> None:
         self._budget.spend_on_closed_stream(FRAME_ON_CLOSED_STREAM + cost)
 
     def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         length = len(payload)
-        self._unreturned += length
-        if self._unreturned * 2 >= self._connection_window:
-            self._sender.control(frames.window_update_frame(0, self._unreturned))
-            self._unreturned = 0
+        self._return_window(length)
         stream = self._find(stream_id)
         data = without_padding(flags, payload) if flags & Flag.PADDED else payload
         if stream is None:
@@ -318,6 +350,13 @@ class Http2Client:
                 return
         if self._advance(stream, Part.DATA_AND_END if end_stream else Part.DATA):
             self._events.append(DataReceived(stream, data, length, end_stream))
+
+    def _return_window(self, length: int) -> None:
+        """Return the connection's window, in large pieces."""
+        self._unreturned += length
+        if self._unreturned * 2 >= self._connection_window:
+            self._sender.control(frames.window_update_frame(0, self._unreturned))
+            self._unreturned = 0
 
     def _receive_small_data(self, stream: Http2Stream, length: int) -> None:
         """Have it paid for, unless it is the first and may be the whole answer."""
@@ -367,6 +406,8 @@ class Http2Client:
             length = headers.checked[stream.answering] = check_fields(headers.fields, stream.answering)
             self._budget.spend(0, work=headers.cost)  # a new block takes its time, also where it is free
         interim = not stream.answering and length != MALFORMED and headers.fields[0][1].startswith("1")
+        if length == NO_LENGTH and not (interim or headers.cost_in_call or headers.over_limit):
+            headers.usual[stream.answering] = True
         if interim and not end_stream:  # RFC 9113, section 8.1
             self._budget.spend(FRAME + headers.cost)
             return

@@ -30,6 +30,10 @@ MaySend: TypeAlias = Callable[[], bool]
 """Whether anything of a request may be sent now. It must not wait, and not change any stream."""
 
 
+_SMALL_REQUEST: Final = 4096
+"""Bytes up to which a request's buffers are joined. To copy so much takes less time than a longer list of buffers."""
+
+
 class Received(enum.IntEnum):
     """How much of a response has come. Whole numbers, since a plain Enum computes its hash in Python."""
 
@@ -263,6 +267,10 @@ class Sender:
     def take(self, limit: int) -> list[Buffer]:
         """The next bytes for the wire: all control frames, and DATA up to about `limit` bytes."""
         if self.unopened:
+            if not (self._control or self._sending) and len(self.unopened) == 1:
+                whole = self._open_whole(self.unopened[0], limit)
+                if whole is not None:
+                    return [whole]
             self._open_streams()
         out, self._control = self._control, []
         self._unread_answers = 0
@@ -279,6 +287,28 @@ class Sender:
         self._sending.extendleft(reversed(blocked))
         return out
 
+    def _open_whole(self, stream: Http2Stream, limit: int) -> bytes | None:
+        """Open a stream and send its whole request, if that is small and there is nothing in the way.
+
+        It does the same as `_open_streams` and `_send_data`, which take twice as long: a tenth of a small call.
+        """
+        length = stream.unsent
+        if not stream.end_queued or length > min(_SMALL_REQUEST, self._initial_window, self.window, limit):
+            return None
+        if not self.taking_streams or len(self.streams) >= self.max_concurrent_streams:
+            return None
+        if not (stream.may_send is None or stream.may_send()):
+            return None
+        self.unopened.clear()
+        frames_of_headers = self._begin(stream)
+        stream.send_window -= length
+        self.window -= length
+        self.data_sent += length + PIECE
+        stream.sent = True
+        pieces, stream.outgoing = stream.outgoing, []
+        header = FRAME_HEADER.pack(length >> 8, length & 0xFF, FrameType.DATA, Flag.END_STREAM, stream.id)
+        return b"".join((frames_of_headers, header, *pieces))
+
     def _open_streams(self) -> None:
         """Open what waits for that, as far as the peer lets us, and as it may be sent."""
         held_back: list[Http2Stream] = []
@@ -290,14 +320,18 @@ class Sender:
                 held_back.append(stream)
         self.unopened.extendleft(reversed(held_back))
 
-    def _open(self, stream: Http2Stream) -> None:
+    def _begin(self, stream: Http2Stream) -> bytes:
+        """Give a stream its id; the frames with its headers."""
         stream.id = self.next_stream_id
         self.next_stream_id += 2
         stream.send_window = self._initial_window
         self.streams[stream.id] = stream
         block = self._encoder.encode(stream.fields, stream.volatile)
         stream.fields = stream.volatile = ()
-        self._control.append(_headers_frames(stream.id, block, self.max_frame_size))
+        return _headers_frames(stream.id, block, self.max_frame_size)
+
+    def _open(self, stream: Http2Stream) -> None:
+        self._control.append(self._begin(stream))
         if stream.outgoing or stream.end_queued:
             self._sending.append(stream)
 
