@@ -206,9 +206,10 @@ class Call:
         assert self._unary is not None
         self._unary.leave()
         self._settle()
-        if self.result is None:
+        if self.result is None or self._turn is None:
             return False
-        self.leave()
+        self._turn.leave()
+        self._turn = None
         return True
 
     async def perform(self) -> None:
@@ -235,7 +236,8 @@ class Call:
                 self._progress = Progress.CUT_OFF
                 self._watch_overrun()
             self._unary.leave()
-        self._was_behind = not self._turn.first
+        if self.result is None:
+            self._was_behind = not self._turn.first
         self._turn.leave()
         self._turn = None
 
@@ -343,7 +345,7 @@ class Call:
         """Note that the request goes out now; the seconds that are left for it."""
         self._node, self._unary = node, unary
         self._progress = Progress.CALLING
-        now = self._handed_over_at = trio.current_time()
+        now = self._handed_over_at = node.connection.now()
         if self._first_handed_over_at is None:
             self._first_handed_over_at = now
         # In whole milliseconds, which a round's calls have in common, and the headers made of them.

@@ -189,7 +189,7 @@ class Call:
 
     def _end(self) -> None:
         if self.ended_at is None:
-            self.ended_at = trio.current_time()
+            self.ended_at = self._connection.now()
             self._ended()
 
     def _ended(self) -> None:

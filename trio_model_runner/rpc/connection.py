@@ -72,6 +72,7 @@ class Connection:
             are the same objects again as long as they don't change.
         guard: gives, for a request's headers, what is asked before anything of the request is sent; see
             `Http2Stream.may_send`. None where everything may be sent.
+        now: gives the time on Trio's clock, seconds; `trio.current_time` has to find the clock each time.
         pings_without_answer: PINGs sent since the last piece of any call's answer. Servers take offence
             at many.
     """
@@ -94,7 +95,8 @@ class Connection:
         self.state = State.STARTING
         self._stream = stream
         self._hub = hub
-        self._http2 = Http2Client(max_header_bytes=max_header_bytes, clock=trio.current_time)
+        self.now = trio.lowlevel.current_clock().current_time
+        self._http2 = Http2Client(max_header_bytes=max_header_bytes, clock=self.now)
         self._progress = Signal()  # something of the requests' bodies was taken to be written
         self._writer = Writer(stream, self._http2, self._progress)
         self._scope = trio.CancelScope(shield=True)
@@ -425,9 +427,11 @@ class Connection:
             self.pings_without_answer = 0
             if (receiver := answer.stream.receiver) is not None:
                 receiver.answer_received(answer.headers, answer.body, answer.trailers)
-        else:
-            for event in self._http2.receive(data):
-                self._dispatch(event)
+            if self._http2.wants_to_send:
+                self._writer.flush()
+            return _NOTHING if self.state is _LOST else _BYTES
+        for event in self._http2.receive(data):
+            self._dispatch(event)
         self._writer.flush()
         if self.state is _LOST:
             return _NOTHING

@@ -128,7 +128,7 @@ class Http2Client:
             raise RuntimeError("this connection takes no new streams")
         stream = Http2Stream(fields, volatile, receiver)
         stream.receive_window = self._stream_window
-        self._sender.unopened.append(stream)
+        self._sender.add(stream)
         return stream
 
     def send_data(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool = False) -> None:
@@ -184,7 +184,7 @@ class Http2Client:
 
     def refuse_streams(self) -> None:
         """Open no stream any more: what waits for its turn is never sent."""
-        self._sender.taking_streams = False
+        self._sender.refuse_streams()
 
     def ping(self, payload: bytes) -> None:
         """Send a PING with these 8 bytes."""

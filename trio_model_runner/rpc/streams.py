@@ -157,6 +157,7 @@ class Sender:
         window: what the peer lets us send on the connection, bytes.
         next_stream_id: the id of the next stream to be opened.
         taking_streams: False once the connection ends: what is unopened then stays unopened.
+        accepts_streams: there will be an id for one more stream, after all that wait for theirs.
         data_sent: bytes of bodies that were handed to the writer, and `budget.PIECE` for each piece's end.
     """
 
@@ -165,7 +166,7 @@ class Sender:
         self.unopened: deque[Http2Stream] = deque()
         self.window = frames.DEFAULT_WINDOW
         self.next_stream_id = 1
-        self.taking_streams = True
+        self.taking_streams = self.accepts_streams = True
         self.data_sent = 0
         self.max_frame_size = frames.DEFAULT_MAX_FRAME_SIZE
         self.max_concurrent_streams = frames.MAX_STREAM_ID
@@ -174,12 +175,6 @@ class Sender:
         self._control: list[Buffer] = []
         self._unread_answers = 0
         self._sending: deque[Http2Stream] = deque()
-
-    @property
-    def accepts_streams(self) -> bool:
-        """Whether there will be an id for one more stream, after all that wait for theirs."""
-        last = self.next_stream_id + 2 * len(self.unopened)
-        return self.taking_streams and last <= frames.MAX_STREAM_ID
 
     @property
     def all_streams(self) -> list[Http2Stream]:
@@ -250,10 +245,20 @@ class Sender:
     def queue(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool) -> None:
         """Send a piece of a stream's body, in its turn; the buffers are kept, not copied."""
         was_idle = not stream.outgoing
-        stream.outgoing += [buffer for buffer in data if len(buffer)]
+        stream.outgoing += filter(len, data)
         stream.end_queued = end_stream
         if stream.id and was_idle and (stream.outgoing or end_stream):
             self._sending.append(stream)
+
+    def add(self, stream: Http2Stream) -> None:
+        """Have one more stream, to be opened when it may be."""
+        self.unopened.append(stream)
+        if self.next_stream_id + 2 * len(self.unopened) > frames.MAX_STREAM_ID:
+            self.accepts_streams = False
+
+    def refuse_streams(self) -> None:
+        """Open no stream any more: what waits for its turn is never sent."""
+        self.taking_streams = self.accepts_streams = False
 
     def forget(self, stream: Http2Stream) -> None:
         """Send nothing more of a stream, and close it."""
@@ -292,7 +297,7 @@ class Sender:
 
         It does the same as `_open_streams` and `_send_data`, which take twice as long: a tenth of a small call.
         """
-        length = stream.unsent
+        length = sum(map(len, stream.outgoing))
         if not stream.end_queued or length > min(_SMALL_REQUEST, self._initial_window, self.window, limit):
             return None
         if not self.taking_streams or len(self.streams) >= self.max_concurrent_streams:
@@ -328,6 +333,8 @@ class Sender:
         self.streams[stream.id] = stream
         block = self._encoder.encode(stream.fields, stream.volatile)
         stream.fields = stream.volatile = ()
+        if len(block) <= self.max_frame_size:
+            return FRAME_HEADER.pack(len(block) >> 8, len(block) & 0xFF, FrameType.HEADERS, Flag.END_HEADERS, stream.id) + block
         return _headers_frames(stream.id, block, self.max_frame_size)
 
     def _open(self, stream: Http2Stream) -> None:
@@ -363,8 +370,6 @@ def _headers_frames(stream_id: int, block: bytes, max_frame_size: int) -> bytes:
     HEADERS never ends the stream. gRPC ends a request by END_STREAM on its last DATA, which is empty where
     there is no message ("gRPC over HTTP2", Requests). For END_STREAM on HEADERS, grpc-go waits for ever.
     """
-    if len(block) <= max_frame_size:
-        return _frame_header(FrameType.HEADERS, Flag.END_HEADERS, stream_id, len(block)) + block
     parts = [block[start : start + max_frame_size] for start in range(0, len(block), max_frame_size)]
     written = _frame_header(FrameType.HEADERS, 0, stream_id, len(parts[0])) + parts[0]
     for part in parts[1:]:
