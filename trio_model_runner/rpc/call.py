@@ -290,14 +290,16 @@ class UnaryCall(Call):
         """
         self._on_end = on_end
         try:
-            stream = self._open(self._fields, self._volatile, timeout)
+            self._stream = self._connection.request(
+                self._fields,
+                encode_timeout(timeout) + self._volatile,
+                (MESSAGE_PREFIX.pack(0, sum(map(len, self._message))), *self._message),
+                self,
+                unguarded=self._unguarded,
+                fence=self._fence,
+            )
         except CallInterrupted as error:
             self.interrupted(error)
-            return
-        if self._unguarded:
-            stream.may_send = self._fence
-        prefix = MESSAGE_PREFIX.pack(0, sum(map(len, self._message)))
-        self._connection.send(stream, (prefix, *self._message), end_stream=True)
 
     def leave(self) -> None:
         """See `Call.leave`."""

@@ -186,7 +186,45 @@ class Connection:
         if self.guard is not None:
             stream.may_send = self.guard(fields)
         if not self._http2.accepts_streams:
-            self._retire(Ending(EndCause.STREAM_IDS_USED_UP, "the connection's stream ids are used up"))
+            self._retire_used_up()
+        return stream
+
+    def request(
+        self,
+        fields: RawFields,
+        volatile: RawFields,
+        data: Sequence[Buffer],
+        receiver: Receiver,
+        *,
+        unguarded: bool = False,
+        fence: MaySend | None = None,
+    ) -> Http2Stream:
+        """Begin a request and send all of it, in its turn.
+
+        Args:
+            fields: its headers; see `Http2Client.open_stream`.
+            volatile: those that differ from call to call.
+            data: its body; the buffers are not copied, unless they are small.
+            receiver: takes the response.
+            unguarded: there is nothing in it that `guard` would have to hold back.
+            fence: asked in the guard's place then; None where nothing is in the way.
+
+        Raises:
+            CallInterrupted: the connection takes no new calls.
+        """
+        if not self.accepts_calls:
+            raise CallInterrupted(self.loss or "it has ended", unprocessed=True, connection_lost=True)
+        may_send = fence if unguarded or self.guard is None else self.guard(fields)
+        writer = self._writer
+        stream, whole = self._http2.send_whole(
+            fields, volatile, data, receiver=receiver, may_send=may_send, now=writer.idle
+        )
+        if whole is not None:
+            writer.put(whole)
+        else:
+            writer.flush()
+        if not self._http2.accepts_streams:
+            self._retire_used_up()
         return stream
 
     def send(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool = False) -> None:
@@ -356,6 +394,9 @@ class Connection:
         self.loss = self.loss or ending
         self._enter(state)
         self._retired.set()
+
+    def _retire_used_up(self) -> None:
+        self._retire(Ending(EndCause.STREAM_IDS_USED_UP, "the connection's stream ids are used up"))
 
     def _say_goodbye(self, ending: Ending) -> None:
         """Take no new calls, reset the open ones, and tell the server."""

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import hpack
 
@@ -44,11 +44,14 @@ from .events import (
 )
 from .frames import ErrorCode, Flag, FrameType, ProtocolViolation, Setting, require, without_padding
 from .headers import HeaderBlock, HeaderDecoder, HeaderList, RawFields
-from .streams import Buffer, Http2Stream, Part, Received, Sender
+from .streams import Buffer, Http2Stream, MaySend, Part, Received, Sender
 from .validation import MALFORMED, NO_LENGTH, check_fields
 from .whole_answer import answer_parts
 
 __all__ = ["Buffer", "Http2Client", "Http2Stream"]
+
+
+_NO_STREAMS: Final = "this connection takes no new streams"
 
 
 class Http2Client:
@@ -125,11 +128,46 @@ class Http2Client:
             RuntimeError: the connection takes no new streams; see `accepts_streams`.
         """
         if not self._sender.accepts_streams:
-            raise RuntimeError("this connection takes no new streams")
+            raise RuntimeError(_NO_STREAMS)
         stream = Http2Stream(fields, volatile, receiver)
         stream.receive_window = self._stream_window
         self._sender.add(stream)
         return stream
+
+    def send_whole(
+        self,
+        fields: RawFields,
+        volatile: RawFields,
+        data: Sequence[Buffer],
+        *,
+        receiver: Any,
+        may_send: MaySend | None,
+        now: bool,
+    ) -> tuple[Http2Stream, bytes | None]:
+        """Ask for a new stream with a whole request; see `open_stream` and `send_data`.
+
+        Args:
+            fields: see `open_stream`.
+            volatile: see `open_stream`.
+            data: see `send_data`.
+            receiver: see `open_stream`.
+            may_send: see `Http2Stream.may_send`.
+            now: what is to be sent can be written now.
+
+        Returns:
+            the stream, and the bytes to be sent for it, which count as sent as those of `data_to_send`; or
+            None: then `data_to_send` gives them when they may be sent.
+        """
+        if not self._sender.accepts_streams:
+            raise RuntimeError(_NO_STREAMS)
+        stream = Http2Stream(fields, volatile, receiver)
+        stream.receive_window = self._stream_window
+        stream.may_send = may_send
+        whole = self._sender.send_whole(stream, data) if now else None
+        if whole is None:
+            self._sender.add(stream)
+            self._sender.queue(stream, data, end_stream=True)
+        return stream, whole
 
     def send_data(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool = False) -> None:
         """Queue the next piece of a request's body; its buffers are kept, not copied, until they are sent.
