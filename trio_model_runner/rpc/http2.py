@@ -44,7 +44,7 @@ from .events import (
 )
 from .frames import ErrorCode, Flag, FrameType, ProtocolViolation, Setting, require, without_padding
 from .headers import HeaderBlock, HeaderDecoder, HeaderList, RawFields
-from .streams import Buffer, Http2Stream, MaySend, Part, Received, Sender
+from .streams import EVERYTHING_RECEIVED, NOTHING_RECEIVED, Buffer, Http2Stream, MaySend, Part, Sender
 from .validation import MALFORMED, NO_LENGTH, check_fields
 from .whole_answer import answer_parts
 
@@ -263,7 +263,7 @@ class Http2Client:
         headers, trailers = self._decoder.known(head), self._decoder.known(tail)
         if stream is None or headers is None or trailers is None:
             return None
-        if not (headers.usual[False] and trailers.usual[True]) or stream.received is not Received.NOTHING:
+        if not (headers.usual[False] and trailers.usual[True]) or stream.received is not NOTHING_RECEIVED:
             return None
         if not 0 < len(body) <= stream.receive_window or len(body) > frames.DEFAULT_MAX_FRAME_SIZE:
             return None
@@ -356,7 +356,7 @@ class Http2Client:
 
     def _end_response(self, stream: Http2Stream) -> None:
         """The whole response has come."""
-        stream.received = Received.EVERYTHING
+        stream.received = EVERYTHING_RECEIVED
         stream.answered = True
         if self._budget.left < budget.CAPACITY:  # inline, since each call comes by here
             self._budget.left = min(budget.CAPACITY, self._budget.left + budget.ANSWER)

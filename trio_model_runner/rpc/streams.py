@@ -23,18 +23,20 @@ from .budget import PIECE
 from .frames import FRAME_HEADER, ErrorCode, Flag, FrameType, ProtocolViolation, Setting, require
 from .headers import HeaderEncoder, RawFields
 
-__all__ = ["Buffer", "Http2Stream", "MaySend", "Part", "Sender"]
+__all__ = [
+    "EVERYTHING_RECEIVED",
+    "NOTHING_RECEIVED",
+    "Buffer",
+    "Http2Stream",
+    "MaySend",
+    "Part",
+    "Sender",
+]
 
 Buffer: TypeAlias = bytes | memoryview
 MaySend: TypeAlias = Callable[[], bool]
 """Whether anything of a request may be sent now. It must not wait, and not change any stream."""
 
-
-# Looked up at each request, which an enum's member takes long for.
-_DATA: Final = FrameType.DATA
-_HEADERS: Final = FrameType.HEADERS
-_END_STREAM: Final = Flag.END_STREAM
-_END_HEADERS: Final = Flag.END_HEADERS
 
 _SMALL_REQUEST: Final = 4096
 """Bytes up to which a request's buffers are joined. To copy so much takes less time than a longer list of buffers."""
@@ -46,6 +48,15 @@ class Received(enum.IntEnum):
     NOTHING = enum.auto()
     HEADERS = enum.auto()
     EVERYTHING = enum.auto()
+
+
+# Looked up at each call, which an enum's member takes long for.
+NOTHING_RECEIVED: Final = Received.NOTHING
+EVERYTHING_RECEIVED: Final = Received.EVERYTHING
+_DATA: Final = FrameType.DATA
+_HEADERS: Final = FrameType.HEADERS
+_END_STREAM: Final = Flag.END_STREAM
+_END_HEADERS: Final = Flag.END_HEADERS
 
 
 class Part(enum.IntEnum):
@@ -116,7 +127,7 @@ class Http2Stream:
         self.outgoing: list[Buffer] = []
         self.end_queued = False
         self.send_window = 0
-        self.received = Received.NOTHING
+        self.received = NOTHING_RECEIVED
         self.answering = False
         self.answered = False
         self.receive_window = 0
@@ -259,8 +270,11 @@ class Sender:
     def add(self, stream: Http2Stream) -> None:
         """Have one more stream, to be opened when it may be."""
         self.unopened.append(stream)
-        if self.next_stream_id + 2 * len(self.unopened) > frames.MAX_STREAM_ID:
-            self.accepts_streams = False
+        self._count_ids()
+
+    def _count_ids(self) -> None:
+        last = self.next_stream_id + 2 * len(self.unopened)
+        self.accepts_streams = self.taking_streams and last <= frames.MAX_STREAM_ID
 
     def send_whole(self, stream: Http2Stream, data: Sequence[Buffer]) -> bytes | None:
         """Open a stream with a whole request, if that is small and nothing is in the way; its bytes for the wire.
@@ -275,7 +289,7 @@ class Sender:
         if not (stream.may_send is None or stream.may_send()):
             return None
         headers = self._begin(stream)
-        if stream.id + 2 > frames.MAX_STREAM_ID:
+        if self.next_stream_id > frames.MAX_STREAM_ID:
             self.accepts_streams = False
         stream.send_window -= length
         self.window -= length
@@ -296,6 +310,7 @@ class Sender:
             self.streams.pop(stream.id, None)
         else:
             self.unopened.remove(stream)
+            self._count_ids()
 
     def take(self, limit: int) -> list[Buffer]:
         """The next bytes for the wire: all control frames, and DATA up to about `limit` bytes."""
