@@ -49,7 +49,10 @@ class HeaderEncoder:
     def __init__(self) -> None:
         self._encoder = Encoder()
         self._blocks: dict[RawFields, bytes] = {}
-        self._last: tuple[RawFields | None, bytes] = (None, b"")  # of `_blocks`, so that it need not be looked up
+        self._last: tuple[RawFields | None, bytes] = (
+            None,
+            b"",
+        )  # of `_blocks`, so that it need not be looked up
 
     def limit_table(self, size: int) -> None:
         """Keep to the peer's SETTINGS_HEADER_TABLE_SIZE, in bytes."""
@@ -117,13 +120,17 @@ class HeaderDecoder:
         max_size: how large a list of headers is kept, in bytes as RFC 9113 counts them (name, value and
             32 for each field). Of a larger one, those fields are kept that fit, what says how the call
             went, and the beginning of a status message.
+
+    Attributes:
+        forgotten: no block means any more what it did; set back by whoever has noticed that.
     """
 
-    __slots__ = ("_known", "_reader")
+    __slots__ = ("_known", "_reader", "forgotten")
 
     def __init__(self, max_size: int) -> None:
         self._reader = FieldReader(max_size, cut=_CUT, needed=_NEEDED)
         self._known: dict[bytes, HeaderList] = {}
+        self.forgotten = False
 
     def known(self, block: bytes) -> HeaderList | None:
         """What `block` says, if it has come before and means the same now."""
@@ -146,6 +153,7 @@ class HeaderDecoder:
         after = (len(entries), entries[0] if entries else None)
         if read.resizes or before[0] != after[0] or before[1] is not after[1]:
             self._known.clear()
+            self.forgotten = True
         elif len(self._known) < _REMEMBERED_BLOCKS and len(block) <= _REMEMBERED_LENGTH:
             self._known[block] = headers
         return headers

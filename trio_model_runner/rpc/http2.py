@@ -46,7 +46,7 @@ from .frames import ErrorCode, Flag, FrameType, ProtocolViolation, Setting, requ
 from .headers import HeaderBlock, HeaderDecoder, HeaderList, RawFields
 from .streams import EVERYTHING_RECEIVED, NOTHING_RECEIVED, Buffer, Http2Stream, MaySend, Part, Sender
 from .validation import MALFORMED, NO_LENGTH, check_fields
-from .whole_answer import answer_parts
+from .whole_answer import AnswerShape, answer_parts
 
 __all__ = ["Buffer", "Http2Client", "Http2Stream"]
 
@@ -81,6 +81,7 @@ class Http2Client:
         self._decoder = HeaderDecoder(max_header_bytes)
         self._buffer = b""
         self._block: HeaderBlock | None = None
+        self._answer_shape: AnswerShape | None = None
         self._events: list[Event] = []
         self._handshaken = False
         self._terminated = self._said_goodbye = False
@@ -256,24 +257,37 @@ class Http2Client:
         """
         if self._buffer or self._block is not None or self._terminated:
             return None
-        if (parts := answer_parts(data)) is None:
+        shape = self._answer_shape
+        if shape is None or (match := shape.match(data)) is None or self._decoder.forgotten:
+            if (shape := self._find_shape(data)) is None or (match := shape.match(data)) is None:
+                return None
+            self._answer_shape = shape
+        stream_id, body = match
+        stream, length = self._sender.streams.get(stream_id), len(body)
+        if stream is None or stream.received is not NOTHING_RECEIVED:
             return None
-        stream_id, head, body, tail = parts
-        stream = self._sender.streams.get(stream_id)
-        headers, trailers = self._decoder.known(head), self._decoder.known(tail)
-        if stream is None or headers is None or trailers is None:
-            return None
-        if not (headers.usual[False] and trailers.usual[True]) or stream.received is not NOTHING_RECEIVED:
-            return None
-        if not 0 < len(body) <= stream.receive_window or len(body) > frames.DEFAULT_MAX_FRAME_SIZE:
+        if not 0 < length <= stream.receive_window or length > frames.DEFAULT_MAX_FRAME_SIZE:
             return None
         if self._budget.spent_in_turn:
             self._budget.begin_turn()
-        self._return_window(len(body))
-        stream.receive_window -= len(body)
+        self._unreturned += length
+        if self._unreturned * 2 >= self._connection_window:
+            self._return_window()
+        stream.receive_window -= length
         stream.answering = True
         self._end_response(stream)
-        return WholeAnswer(stream, headers.fields, body, trailers.fields)
+        return WholeAnswer(stream, shape.headers.fields, body, shape.trailers.fields)
+
+    def _find_shape(self, data: bytes) -> AnswerShape | None:
+        """The shape of what is a whole answer, whose header blocks have come before and cost nothing."""
+        if self._decoder.forgotten:
+            self._decoder.forgotten, self._answer_shape = False, None
+        if (parts := answer_parts(data)) is None:
+            return None
+        headers, trailers = self._decoder.known(parts.head), self._decoder.known(parts.tail)
+        if headers is None or trailers is None or not (headers.usual[False] and trailers.usual[True]):
+            return None
+        return AnswerShape(parts, headers, trailers)
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes from the peer and return what they say, in order. Never raises for what a peer sends.
@@ -368,7 +382,9 @@ class Http2Client:
 
     def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         length = len(payload)
-        self._return_window(length)
+        self._unreturned += length
+        if self._unreturned * 2 >= self._connection_window:
+            self._return_window()
         stream = self._find(stream_id)
         data = without_padding(flags, payload) if flags & Flag.PADDED else payload
         if stream is None:
@@ -389,12 +405,10 @@ class Http2Client:
         if self._advance(stream, Part.DATA_AND_END if end_stream else Part.DATA):
             self._events.append(DataReceived(stream, data, length, end_stream))
 
-    def _return_window(self, length: int) -> None:
-        """Return the connection's window, in large pieces."""
-        self._unreturned += length
-        if self._unreturned * 2 >= self._connection_window:
-            self._sender.control(frames.window_update_frame(0, self._unreturned))
-            self._unreturned = 0
+    def _return_window(self) -> None:
+        """Return the connection's window, which is done in large pieces."""
+        self._sender.control(frames.window_update_frame(0, self._unreturned))
+        self._unreturned = 0
 
     def _receive_small_data(self, stream: Http2Stream, length: int) -> None:
         """Have it paid for, unless it is the first and may be the whole answer."""

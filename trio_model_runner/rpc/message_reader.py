@@ -213,14 +213,10 @@ def _message(
     max_fields: int,
 ) -> Callable[[tuple[Any, ...] | None, bytes, int, int], tuple[Any, ...]]:
     reader_of, taker_of = readers.get, takers.get
+    new_values = functools.partial(_with_lists, defaults, repeated) if repeated else defaults.copy
 
     def read(known: tuple[Any, ...] | None, data: bytes, position: int, end: int) -> tuple[Any, ...]:
-        if known is not None:
-            values = [*known]
-        else:
-            values = defaults.copy()
-            for index in repeated:
-                values[index] = []
+        values = new_values() if known is None else [*known]
         fields_left = max_fields
         while position < end:
             fields_left -= 1
@@ -249,6 +245,13 @@ def _message(
         return tuple(values)
 
     return read
+
+
+def _with_lists(defaults: list[Any], repeated: list[int]) -> list[Any]:
+    values = defaults.copy()
+    for index in repeated:
+        values[index] = []
+    return values
 
 
 def _singular(index: int, read_value: _ReadValue) -> _ReadField:

@@ -123,7 +123,7 @@ def _decode(decoder: json.JSONDecoder, text: str, *, is_piece: bool) -> Any:
 
 
 def _scanned(decoder: json.JSONDecoder, text: str) -> Any:
-    """The same as ``decoder.decode(text)``, in half the time where there is no white space around the value."""
+    """The same as ``decoder.decode(text)``, in half the time where there is no white space around it."""
     try:
         value, end = decoder.scan_once(text, 0)  # type: ignore[attr-defined]
     except StopIteration:
