@@ -17,7 +17,7 @@ from trio_model_runner.rpc import frames
 from trio_model_runner.rpc.events import DataReceived, Event, HeadersReceived, WholeAnswer
 from trio_model_runner.rpc.frames import Flag, FrameType
 from trio_model_runner.rpc.http2 import Http2Client
-from trio_model_runner.rpc.whole_answer import answer_parts
+from trio_model_runner.rpc.stream_frames import answer_parts
 
 HEADERS = (":status", "200"), ("content-type", "application/grpc")
 OK = (("grpc-status", "0"),)
@@ -107,7 +107,7 @@ def state(client: Http2Client) -> list[Any]:
     return [
         streams,
         client.idle,
-        client._unreturned,
+        client._responses._unreturned,
         client.turn_over,
         budget.left,
         b"".join(client.data_to_send()),

@@ -27,29 +27,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final
-
-import hpack
+from typing import Any, Final
 
 from . import budget, frames
-from .budget import FRAME, FRAME_ON_CLOSED_STREAM, WorkBudget
+from .budget import WorkBudget
 from .control_frames import ControlFrames
-from .events import (
-    ConnectionTerminated,
-    DataReceived,
-    Event,
-    HeadersReceived,
-    StreamReset,
-    WholeAnswer,
-)
-from .frames import ErrorCode, Flag, FrameType, ProtocolViolation, Setting, require, without_padding
-from .headers import HeaderBlock, HeaderDecoder, HeaderList, RawFields
-from .streams import EVERYTHING_RECEIVED, NOTHING_RECEIVED, Buffer, Http2Stream, MaySend, Part, Sender
-from .validation import MALFORMED, NO_LENGTH, check_fields
-from .whole_answer import AnswerShape, answer_parts
+from .events import ConnectionTerminated, Event, WholeAnswer
+from .frames import ErrorCode, Flag, FrameType, ProtocolViolation, Setting, require
+from .headers import RawFields
+from .stream_frames import StreamFrames
+from .streams import Buffer, Http2Stream, MaySend, Sender
 
 __all__ = ["Buffer", "Http2Client", "Http2Stream"]
-
 
 _NO_STREAMS: Final = "this connection takes no new streams"
 
@@ -73,16 +62,16 @@ class Http2Client:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream_window = stream_window
-        self._connection_window = max(connection_window, frames.DEFAULT_WINDOW)
-        self._unreturned = 0
         self._budget = WorkBudget(clock)
         self._sender = Sender()
         self._control = ControlFrames(self._sender, self._budget)
-        self._decoder = HeaderDecoder(max_header_bytes)
+        self._responses = StreamFrames(
+            self._sender,
+            self._budget,
+            connection_window=max(connection_window, frames.DEFAULT_WINDOW),
+            max_header_bytes=max_header_bytes,
+        )
         self._buffer = b""
-        self._block: HeaderBlock | None = None
-        self._answer_shape: AnswerShape | None = None
-        self._events: list[Event] = []
         self._handshaken = False
         self._terminated = self._said_goodbye = False
         self._sender.control(frames.CONNECTION_PREFACE)
@@ -190,12 +179,10 @@ class Http2Client:
             return
         if stream.id and not stream.answered:
             self._budget.expect_in_flight(stream.receive_window, messages=stream.brings_messages)
-        self._reset(stream, code)
-
-    def _reset(self, stream: Http2Stream, code: ErrorCode) -> None:
-        if stream.id and not self._terminated:
-            self._sender.control(frames.rst_stream_frame(stream.id, code))
-        self._sender.forget(stream)
+        if self._terminated:
+            self._sender.forget(stream)
+        else:
+            self._sender.reset(stream, code)
 
     def acknowledge(self, stream: Http2Stream, flow_controlled_length: int) -> bool:
         """Give back what `DataReceived` events of a stream took of its window, now that it is consumed.
@@ -253,41 +240,11 @@ class Http2Client:
         """Take bytes from the peer, if they are one whole answer as most are, and nothing else.
 
         Else nothing happens, and they are for `receive`, which does the same with them in four times as long.
-        A small answer costs a tenth less by this.
+        A small call costs a tenth less by this.
         """
-        if self._buffer or self._block is not None or self._terminated:
+        if self._buffer or self._responses.block is not None or self._terminated:
             return None
-        shape = self._answer_shape
-        if shape is None or (match := shape.match(data)) is None or self._decoder.forgotten:
-            if (shape := self._find_shape(data)) is None or (match := shape.match(data)) is None:
-                return None
-            self._answer_shape = shape
-        stream_id, body = match
-        stream, length = self._sender.streams.get(stream_id), len(body)
-        if stream is None or stream.received is not NOTHING_RECEIVED:
-            return None
-        if not 0 < length <= stream.receive_window or length > frames.DEFAULT_MAX_FRAME_SIZE:
-            return None
-        if self._budget.spent_in_turn:
-            self._budget.begin_turn()
-        self._unreturned += length
-        if self._unreturned * 2 >= self._connection_window:
-            self._return_window()
-        stream.receive_window -= length
-        stream.answering = True
-        self._end_response(stream)
-        return WholeAnswer(stream, shape.headers.fields, body, shape.trailers.fields)
-
-    def _find_shape(self, data: bytes) -> AnswerShape | None:
-        """The shape of what is a whole answer, whose header blocks have come before and cost nothing."""
-        if self._decoder.forgotten:
-            self._decoder.forgotten, self._answer_shape = False, None
-        if (parts := answer_parts(data)) is None:
-            return None
-        headers, trailers = self._decoder.known(parts.head), self._decoder.known(parts.tail)
-        if headers is None or trailers is None or not (headers.usual[False] and trailers.usual[True]):
-            return None
-        return AnswerShape(parts, headers, trailers)
+        return self._responses.receive_answer(data)
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes from the peer and return what they say, in order. Never raises for what a peer sends.
@@ -296,7 +253,7 @@ class Http2Client:
         """
         if self._terminated:
             return []
-        turn = self._budget
+        turn, responses = self._budget, self._responses
         if turn.spent_in_turn:
             turn.begin_turn()
         buffer = self._buffer + data if self._buffer else data
@@ -312,18 +269,18 @@ class Http2Client:
                     break
                 position = start + length
                 stream_id &= 0x7FFF_FFFF
-                if self._block is not None or not self._handshaken:
+                if responses.block is not None or not self._handshaken:
                     self._check_order(kind, flags, stream_id)
-                if (handler := self._HANDLERS.get(kind)) is not None:
-                    handler(self, flags, stream_id, buffer[start:position])
+                if (handler := responses.handlers.get(kind)) is not None:
+                    handler(responses, flags, stream_id, buffer[start:position])
                 else:
-                    self._events += self._control.receive(kind, flags, stream_id, buffer[start:position])
+                    responses.events += self._control.receive(kind, flags, stream_id, buffer[start:position])
                 if turn.turn_over:
                     break
         except ProtocolViolation as violation:
             self._terminate(violation)
         self._buffer = b"" if self._terminated else buffer[position:]
-        events, self._events = self._events, []
+        events, responses.events = responses.events, []
         return events
 
     def _terminate(self, violation: ProtocolViolation) -> None:
@@ -331,186 +288,13 @@ class Http2Client:
         self.refuse_streams()
         self._said_goodbye = True
         self._sender.control(frames.goaway_frame(0, violation.code, violation.reason.encode()))
-        self._events.append(ConnectionTerminated(violation.code, violation.reason))
+        self._responses.events.append(ConnectionTerminated(violation.code, violation.reason))
 
     def _check_order(self, kind: int, flags: int, stream_id: int) -> None:
         """Check that a frame may come now: first SETTINGS, and nothing in the middle of a header block."""
         begun = self._handshaken or (kind == FrameType.SETTINGS and not flags & Flag.ACK)
         require(begun, ErrorCode.PROTOCOL_ERROR, "it does not begin with SETTINGS")
         self._handshaken = True
-        block = self._block
+        block = self._responses.block
         fits = block is None or (kind == FrameType.CONTINUATION and stream_id == block.stream_id)
         require(fits, ErrorCode.PROTOCOL_ERROR, "a frame in the middle of a header block")
-
-    def _find(self, stream_id: int) -> Http2Stream | None:
-        """The stream with this id, or None for one that is closed.
-
-        Raises:
-            ProtocolViolation: there never was one.
-        """
-        stream = self._sender.streams.get(stream_id)
-        if stream is None and (not stream_id & 1 or stream_id >= self._sender.next_stream_id):
-            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, f"a frame on the idle stream {stream_id}")
-        return stream
-
-    def _fail(self, stream: Http2Stream, code: ErrorCode, reason: str) -> None:
-        self._budget.expect_in_flight(0, messages=False)  # it was the peer who made us reset it
-        self._reset(stream, code)
-        if not stream.answered:
-            self._events.append(StreamReset(stream, code, reason=reason))
-
-    def _advance(self, stream: Http2Stream, part: Part) -> bool:
-        if not stream.advance(part):
-            code = ErrorCode.STREAM_CLOSED if stream.answered else ErrorCode.PROTOCOL_ERROR
-            self._fail(stream, code, "a response out of order")
-            return False
-        if stream.answered:
-            self._end_response(stream)
-        return True
-
-    def _end_response(self, stream: Http2Stream) -> None:
-        """The whole response has come."""
-        stream.received = EVERYTHING_RECEIVED
-        stream.answered = True
-        if self._budget.left < budget.CAPACITY:  # inline, since each call comes by here
-            self._budget.left = min(budget.CAPACITY, self._budget.left + budget.ANSWER)
-        if stream.sent:
-            self._sender.forget(stream)
-
-    def _spend_on_closed_stream(self, cost: float = 0.0) -> None:
-        self._budget.spend_on_closed_stream(FRAME_ON_CLOSED_STREAM + cost)
-
-    def _receive_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        length = len(payload)
-        self._unreturned += length
-        if self._unreturned * 2 >= self._connection_window:
-            self._return_window()
-        stream = self._find(stream_id)
-        data = without_padding(flags, payload) if flags & Flag.PADDED else payload
-        if stream is None:
-            self._spend_on_closed_stream()
-            return
-        if length > stream.receive_window:
-            self._fail(stream, ErrorCode.FLOW_CONTROL_ERROR, "more data than the stream's window")
-            return
-        stream.receive_window -= length
-        end_stream = bool(flags & Flag.END_STREAM)
-        if len(data) < budget.SMALL_DATA and not end_stream:
-            self._receive_small_data(stream, len(data))
-        if stream.awaited is not None:
-            stream.awaited -= len(data)
-            if stream.awaited < 0 or (end_stream and stream.awaited):
-                self._fail(stream, ErrorCode.PROTOCOL_ERROR, "a body of another length than content-length")
-                return
-        if self._advance(stream, Part.DATA_AND_END if end_stream else Part.DATA):
-            self._events.append(DataReceived(stream, data, length, end_stream))
-
-    def _return_window(self) -> None:
-        """Return the connection's window, which is done in large pieces."""
-        self._sender.control(frames.window_update_frame(0, self._unreturned))
-        self._unreturned = 0
-
-    def _receive_small_data(self, stream: Http2Stream, length: int) -> None:
-        """Have it paid for, unless it is the first and may be the whole answer."""
-        if stream.spent is None and length:
-            stream.spent = 0.0
-        else:
-            cost = max(0, FRAME - length)
-            stream.spent = (stream.spent or 0.0) + cost
-            self._budget.spend(cost, work=FRAME - cost)
-
-    def _receive_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if flags & Flag.PADDED:
-            payload = without_padding(flags, payload)
-        if flags & Flag.PRIORITY:
-            require(len(payload) >= 5, ErrorCode.FRAME_SIZE_ERROR, "a malformed HEADERS")
-            payload = payload[5:]
-        end_stream = bool(flags & Flag.END_STREAM)
-        if flags & Flag.END_HEADERS:
-            self._receive_block(stream_id, payload, end_stream=end_stream)  # as nearly always
-            return
-        self._block = HeaderBlock(stream_id, end_stream=end_stream)
-        self._block.add(payload)
-
-    def _receive_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        block = self._block
-        if block is None:
-            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
-        self._budget.spend(FRAME)
-        block.add(payload)
-        if flags & Flag.END_HEADERS:
-            self._block = None
-            self._receive_block(block.stream_id, bytes(block.data), end_stream=block.end_stream)
-
-    def _receive_block(self, stream_id: int, block: bytes, *, end_stream: bool) -> None:
-        try:
-            headers = self._decoder.decode(block)  # for closed streams too: the table goes on
-        except hpack.HPACKError:
-            raise ProtocolViolation(ErrorCode.COMPRESSION_ERROR, "a malformed header block") from None
-        stream = self._find(stream_id)
-        if stream is None:
-            late = headers.cost <= budget.LATE_HEADERS  # an answer's, on its way when we closed the stream
-            self._spend_on_closed_stream(headers.cost if late else 0.0)
-            self._budget.spend(0.0 if late else headers.cost)
-            return
-        length = headers.checked[stream.answering]
-        if length is None:  # the same few blocks come again and again
-            length = headers.checked[stream.answering] = check_fields(headers.fields, stream.answering)
-            self._budget.spend(0, work=headers.cost)  # a new block takes its time, also where it is free
-        interim = not stream.answering and length != MALFORMED and headers.fields[0][1].startswith("1")
-        if length == NO_LENGTH and not (interim or headers.cost_in_call or headers.over_limit):
-            headers.usual[stream.answering] = True
-        if interim and not end_stream:  # RFC 9113, section 8.1
-            self._budget.spend(FRAME + headers.cost)
-            return
-        left = length if stream.awaited is None else stream.awaited
-        if length == MALFORMED or interim or (end_stream and left > 0):
-            self._fail(stream, ErrorCode.PROTOCOL_ERROR, "malformed headers, or another length than they say")
-            return
-        if length != NO_LENGTH:
-            stream.awaited = length
-        self._take_block(stream, headers, end_stream=end_stream)
-
-    def _take_block(self, stream: Http2Stream, headers: HeaderList, *, end_stream: bool) -> None:
-        if headers.cost_in_call:
-            self._budget.spend(headers.cost_in_call)
-        if self._advance(stream, Part.HEADERS_AND_END if end_stream else Part.HEADERS):
-            self._events.append(HeadersReceived(stream, headers.fields, end_stream, headers.over_limit))
-
-    def _receive_rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:
-        require(len(payload) == 4, ErrorCode.FRAME_SIZE_ERROR, "a malformed RST_STREAM")
-        stream = self._find(stream_id)
-        if stream is None:
-            self._spend_on_closed_stream()
-            return
-        self._sender.forget(stream)
-        if not stream.answered:  # else: a whole response, then "spare me the rest of the request"
-            code = int.from_bytes(payload, "big")
-            refused = code == ErrorCode.REFUSED_STREAM and not stream.answering
-            self._events.append(StreamReset(stream, code, unprocessed=refused))
-
-    def _receive_window_update(self, flags: int, stream_id: int, payload: bytes) -> None:
-        require(len(payload) == 4, ErrorCode.FRAME_SIZE_ERROR, "a malformed WINDOW_UPDATE")
-        self._budget.spend_on_reaction(self._sender.data_sent, FRAME)
-        increment = int.from_bytes(payload, "big") & 0x7FFF_FFFF
-        if not stream_id:
-            window = self._sender.window = self._sender.window + increment
-            require(increment > 0, ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of 0")
-            require(window <= frames.MAX_WINDOW, ErrorCode.FLOW_CONTROL_ERROR, "too large a window")
-            return
-        stream = self._find(stream_id)
-        if stream is None:
-            return
-        stream.send_window += increment
-        if not increment:
-            self._fail(stream, ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of 0")
-        elif stream.send_window > frames.MAX_WINDOW:
-            self._fail(stream, ErrorCode.FLOW_CONTROL_ERROR, "too large a window")
-
-    _HANDLERS: ClassVar[dict[int, Callable[[Http2Client, int, int, bytes], None]]] = {
-        FrameType.DATA: _receive_data,
-        FrameType.HEADERS: _receive_headers,
-        FrameType.RST_STREAM: _receive_rst_stream,
-        FrameType.WINDOW_UPDATE: _receive_window_update,
-        FrameType.CONTINUATION: _receive_continuation,
-    }

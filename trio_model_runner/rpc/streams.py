@@ -310,6 +310,12 @@ class Sender:
         """Open no stream any more: what waits for its turn is never sent."""
         self.taking_streams = self.accepts_streams = False
 
+    def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
+        """Reset a stream, if the peer may know of it, and forget it."""
+        if stream.id:
+            self.control(frames.rst_stream_frame(stream.id, code))
+        self.forget(stream)
+
     def forget(self, stream: Http2Stream) -> None:
         """Send nothing more of a stream, and close it."""
         stream.closed = True

@@ -217,7 +217,7 @@ class Status(enum.StrEnum):
 
 
 def _status(status: Status | str) -> Status:
-    return status if type(status) is Status else Status(status)  # to look it up takes three times as long
+    return status if type(status) is Status else Status(status)  # to ask the enum is 3 % of a small call
 
 
 @attrs.frozen(repr=False)
