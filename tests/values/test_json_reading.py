@@ -162,12 +162,13 @@ def test_a_text_is_cut_between_no_halves_of_a_character(size: int) -> None:
 def test_what_is_decoded_at_once_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: list[int] = []
 
-    class Decoder(json.JSONDecoder):
-        def decode(self, text: str, *args: Any) -> Any:
-            lengths.append(len(text))
-            return super().decode(text, *args)
+    decode = json_reading._decode
 
-    monkeypatch.setattr(json_reading, "_DECODER", Decoder())
+    def noting(decoder: json.JSONDecoder, text: str, *, is_piece: bool) -> Any:
+        lengths.append(len(text))
+        return decode(decoder, text, is_piece=is_piece)
+
+    monkeypatch.setattr(json_reading, "_decode", noting)
     value = {"a": [[index, f"{index},"] for index in range(50_000)], "b": "," * 1_500_000}
     assert from_json(json.dumps(value).encode()) == value
     assert len(lengths) > 5

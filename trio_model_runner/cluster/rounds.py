@@ -319,7 +319,8 @@ class _FanOut:
 
     def _note_answer(self, call: Call) -> None:
         self._answered.append(call)
-        self._news.send()
+        if len(self._answered) == 1:  # else it was sent already
+            self._news.send()
 
     def _conclude(self) -> None:
         """Make the results of the answers that have come."""

@@ -67,6 +67,13 @@ _RETRY_JITTER: Final = 1 / 3
 """A request is sent again after 1 to 2 ms, then after longer, up to 50 ms."""
 
 
+# Looked up for each call, which an enum's member takes long for.
+_WAITING: Final = Progress.WAITING
+_CALLING: Final = Progress.CALLING
+_SUCCESS: Final = AnswerCode.SUCCESS
+_TIMEOUT: Final = Status.TIMEOUT
+
+
 class Call:
     """One call on one model. Making it takes its place in the model's queue, without a checkpoint.
 
@@ -128,7 +135,7 @@ class Call:
         self._joining = may_be_joining and actor.joining
         self._evidence: RoundEvidence = requests.evidence
         self._overrun: Overrun | None = None
-        self._progress = Progress.WAITING
+        self._progress = _WAITING
         self._renewed = False
         self._waits: Iterator[float] | None = None
         self._first_handed_over_at: float | None = None
@@ -206,9 +213,10 @@ class Call:
         assert self._unary is not None
         self._unary.leave()
         self._settle()
-        if self.result is None:
+        if self.result is None or self._turn is None:
             return False
-        self.leave()
+        self._turn.leave()
+        self._turn = None
         return True
 
     async def perform(self) -> None:
@@ -235,7 +243,8 @@ class Call:
                 self._progress = Progress.CUT_OFF
                 self._watch_overrun()
             self._unary.leave()
-        self._was_behind = not self._turn.first
+        if self.result is None:
+            self._was_behind = not self._turn.first
         self._turn.leave()
         self._turn = None
 
@@ -342,8 +351,8 @@ class Call:
     def _hand_over(self, node: NodeConnection, unary: UnaryCall) -> float:
         """Note that the request goes out now; the seconds that are left for it."""
         self._node, self._unary = node, unary
-        self._progress = Progress.CALLING
-        now = self._handed_over_at = trio.current_time()
+        self._progress = _CALLING
+        now = self._handed_over_at = node.connection.now()
         if self._first_handed_over_at is None:
             self._first_handed_over_at = now
         # In whole milliseconds, which a round's calls have in common, and the headers made of them.
@@ -401,7 +410,7 @@ class Call:
             text = f"the answer can't be read: {error}"
             self._end(outcome_of_value(invalid, misfits_count=True), text, error=invalid)
             return
-        if read.code is AnswerCode.SUCCESS:
+        if read.code is _SUCCESS:
             assert read.value is not None
             self._take(read.value)
         else:
@@ -447,7 +456,7 @@ class Call:
     ) -> None:
         status = RULES[outcome].status
         elapsed = 0.0
-        if status is Status.TIMEOUT and self._first_handed_over_at is not None:
+        if status is _TIMEOUT and self._first_handed_over_at is not None:
             elapsed = trio.current_time() - self._first_handed_over_at
         elif self._unary is not None and self._unary.ended_at is not None:
             elapsed = self._unary.ended_at - self._handed_over_at

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 import attrs
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from .policy import RoundEvidence
 
 __all__ = ["CallOptions", "FunctionRaised", "Mistakes", "Requests", "RoundSpec", "Value", "check_size"]
+
+
+_NONE: Final = DataType.NONE  # looked up for each answer, which takes long in an enum
 
 
 class CallOptions(TypedDict, total=False):
@@ -202,7 +205,7 @@ class RoundSpec:
 
     def decoded(self, encoded: Encoded) -> Value:
         """Decode a value. Never raises."""
-        if encoded.data_type is DataType.NONE:
+        if encoded.data_type is _NONE:
             return Value()
         try:
             value = decode_encoded(

@@ -7,9 +7,9 @@ To be read in this order:
 
 1. HTTP/2 without I/O. `frames` and `headers` (with `field_reader`) are its parts; `streams` has the requests,
    and in which order they are sent; `http2` is the state of one connection: bytes in, `events` out, with
-   `control_frames` for what is about no single stream. Sizes of frames, header blocks and windows are
-   bounded there. `validation` says which responses are malformed, and `budget` how much a peer may make us
-   do that brings no call forward.
+   `stream_frames` for what is about one stream, and `control_frames` for the rest. Sizes of frames, header
+   blocks and windows are bounded there. `validation` says which responses are malformed, and `budget` how
+   much a peer may make us do that brings no call forward.
 2. One connection on a byte stream. `connection` is its life, in the states of `state`, with the tasks of
    `writer` and `reader`; `keepalive` has its PINGs; `connecting` makes one. A server's GOAWAY is handled in
    two places: `control_frames` ends the calls that the server won't answer, and `Connection._on_goaway` takes

@@ -141,6 +141,15 @@ class Call:
         if end_stream:
             self._end()
 
+    def answer_received(self, headers: Fields, body: bytes, trailers: Fields) -> None:
+        """See `receiver.Receiver`."""
+        assert self._stream is not None
+        self.headers_received(headers, end_stream=False)
+        if self._stream.receiver is not None:  # it was not refused
+            self.data_received(body, len(body), end_stream=False)
+        if self._stream.receiver is not None:
+            self.headers_received(trailers, end_stream=True)
+
     def interrupted(self, error: CallInterrupted) -> None:
         """See `receiver.Receiver`."""
         if self.ended_at is None:
@@ -180,7 +189,7 @@ class Call:
 
     def _end(self) -> None:
         if self.ended_at is None:
-            self.ended_at = trio.current_time()
+            self.ended_at = self._connection.now()
             self._ended()
 
     def _ended(self) -> None:
@@ -188,9 +197,9 @@ class Call:
         raise NotImplementedError
 
 
-@attrs.frozen(repr=False)
+@attrs.define(repr=False)
 class Answer:
-    """The answer to a unary call.
+    """The answer to a unary call. It is not frozen, which would take longer.
 
     Attributes:
         message: the answer's message, encoded.
@@ -281,14 +290,16 @@ class UnaryCall(Call):
         """
         self._on_end = on_end
         try:
-            stream = self._open(self._fields, self._volatile, timeout)
+            self._stream = self._connection.request(
+                self._fields,
+                encode_timeout(timeout) + self._volatile,
+                (MESSAGE_PREFIX.pack(0, sum(map(len, self._message))), *self._message),
+                self,
+                unguarded=self._unguarded,
+                fence=self._fence,
+            )
         except CallInterrupted as error:
             self.interrupted(error)
-            return
-        if self._unguarded:
-            stream.may_send = self._fence
-        prefix = MESSAGE_PREFIX.pack(0, sum(map(len, self._message)))
-        self._connection.send(stream, (prefix, *self._message), end_stream=True)
 
     def leave(self) -> None:
         """See `Call.leave`."""
@@ -340,22 +351,36 @@ class UnaryCall(Call):
         """
         if self._error is not None:
             raise self._error
-        raise_for_status(self.headers, self.trailers)
-        if self._over_limit:
-            raise over_limit_error()
+        good = self._connection.last_good
+        if good is None or self.headers is not good[0] or self.trailers is not good[1]:
+            raise_for_status(self.headers, self.trailers)
+            if self._over_limit:
+                raise over_limit_error()
+            self._connection.last_good = (self.headers, self.trailers)
         if self._whole:
             return Answer(self._whole[MESSAGE_PREFIX_LENGTH:], self.headers)
         cutter = self._gathering()
         cutter.check_end()
         return Answer(cutter.messages[0], self.headers)
 
+    def answer_received(self, headers: Fields, body: bytes, trailers: Fields) -> None:
+        """See `receiver.Receiver`."""
+        if headers is self._connection.usual_headers and self._is_whole(body):
+            self.headers, self._whole, self.trailers = headers, body, trailers
+            self._end()
+        else:
+            super().answer_received(headers, body, trailers)
+
     def _take_in(self, data: bytes) -> None:
-        if not self._whole and self._cutter is None:
-            length = len(data) - MESSAGE_PREFIX_LENGTH
-            if 0 <= length <= self._max_message_bytes and data.startswith(MESSAGE_PREFIX.pack(0, length)):
-                self._whole = data
-                return
-        self._gathering().feed(data)
+        if not self._whole and self._cutter is None and self._is_whole(data):
+            self._whole = data
+        else:
+            self._gathering().feed(data)
+
+    def _is_whole(self, data: bytes) -> bool:
+        """Whether this is one message that may be taken."""
+        length = len(data) - MESSAGE_PREFIX_LENGTH
+        return 0 <= length <= self._max_message_bytes and data.startswith(MESSAGE_PREFIX.pack(0, length))
 
     def _gathering(self) -> MessageCutter:
         """What gathers an answer in pieces, with all that has come."""

@@ -68,8 +68,11 @@ class Connection:
         loss: why it takes no new calls; None as long as it does. The first reason stays: where the server
             said GOAWAY and then closed, that is the GOAWAY.
         usual_headers: those of a good answer, which are the same object as long as they don't change.
+        last_good: headers and trailers of the last answer that was found to be good; None before that. They
+            are the same objects again as long as they don't change.
         guard: gives, for a request's headers, what is asked before anything of the request is sent; see
             `Http2Stream.may_send`. None where everything may be sent.
+        now: gives the time on Trio's clock, seconds; `trio.current_time` has to find the clock each time.
         pings_without_answer: PINGs sent since the last piece of any call's answer. Servers take offence
             at many.
     """
@@ -86,12 +89,14 @@ class Connection:
         self.accepts_calls = True
         self.loss: Ending | None = None
         self.usual_headers: Fields = ()
+        self.last_good: tuple[Fields, Fields | None] | None = None
         self.guard: Callable[[RawFields], MaySend | None] | None = None
         self.pings_without_answer = 0
         self.state = State.STARTING
         self._stream = stream
         self._hub = hub
-        self._http2 = Http2Client(max_header_bytes=max_header_bytes, clock=trio.current_time)
+        self.now = trio.lowlevel.current_clock().current_time
+        self._http2 = Http2Client(max_header_bytes=max_header_bytes, clock=self.now)
         self._progress = Signal()  # something of the requests' bodies was taken to be written
         self._writer = Writer(stream, self._http2, self._progress)
         self._scope = trio.CancelScope(shield=True)
@@ -181,7 +186,45 @@ class Connection:
         if self.guard is not None:
             stream.may_send = self.guard(fields)
         if not self._http2.accepts_streams:
-            self._retire(Ending(EndCause.STREAM_IDS_USED_UP, "the connection's stream ids are used up"))
+            self._retire_used_up()
+        return stream
+
+    def request(
+        self,
+        fields: RawFields,
+        volatile: RawFields,
+        data: Sequence[Buffer],
+        receiver: Receiver,
+        *,
+        unguarded: bool = False,
+        fence: MaySend | None = None,
+    ) -> Http2Stream:
+        """Begin a request and send all of it, in its turn.
+
+        Args:
+            fields: its headers; see `Http2Client.open_stream`.
+            volatile: those that differ from call to call.
+            data: its body; the buffers are not copied, unless they are small.
+            receiver: takes the response.
+            unguarded: there is nothing in it that `guard` would have to hold back.
+            fence: asked in the guard's place then; None where nothing is in the way.
+
+        Raises:
+            CallInterrupted: the connection takes no new calls.
+        """
+        if not self.accepts_calls:
+            raise CallInterrupted(self.loss or "it has ended", unprocessed=True, connection_lost=True)
+        may_send = fence if unguarded or self.guard is None else self.guard(fields)
+        writer = self._writer
+        stream, whole = self._http2.send_whole(
+            fields, volatile, data, receiver=receiver, may_send=may_send, now=writer.idle
+        )
+        if whole is not None:
+            writer.put(whole)
+        else:
+            writer.flush()
+        if not self._http2.accepts_streams:
+            self._retire_used_up()
         return stream
 
     def send(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool = False) -> None:
@@ -352,6 +395,9 @@ class Connection:
         self._enter(state)
         self._retired.set()
 
+    def _retire_used_up(self) -> None:
+        self._retire(Ending(EndCause.STREAM_IDS_USED_UP, "the connection's stream ids are used up"))
+
     def _say_goodbye(self, ending: Ending) -> None:
         """Take no new calls, reset the open ones, and tell the server."""
         self._retire(ending, State.CLOSING)
@@ -418,6 +464,13 @@ class Connection:
                 self._keepalive.heard()
             if len(self._first_bytes) < 8:
                 self._first_bytes += data[:8]
+        if (answer := self._http2.receive_answer(data)) is not None:
+            self.pings_without_answer = 0
+            if (receiver := answer.stream.receiver) is not None:
+                receiver.answer_received(answer.headers, answer.body, answer.trailers)
+            if self._http2.wants_to_send:
+                self._writer.flush()
+            return _NOTHING if self.state is _LOST else _BYTES
         for event in self._http2.receive(data):
             self._dispatch(event)
         self._writer.flush()

@@ -100,7 +100,7 @@ class ControlFrames:
         sender = self._sender
         streams = sender.all_streams
         self._budget.spend(FRAME + len(payload) / _BYTES_PER_UNIT + len(streams))
-        sender.taking_streams = False
+        sender.refuse_streams()
         events: list[Event] = [GoAwayReceived(last_stream_id, code, payload[8:])]
         reason = f"the server dropped the call by a GOAWAY: {frames.error_name(code)}"
         for stream in streams:

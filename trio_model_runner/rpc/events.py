@@ -22,6 +22,7 @@ __all__ = [
     "HeadersReceived",
     "SettingsReceived",
     "StreamReset",
+    "WholeAnswer",
 ]
 
 
@@ -53,6 +54,19 @@ class DataReceived:
     data: bytes
     flow_controlled_length: int
     end_stream: bool
+
+
+@attrs.define
+class WholeAnswer:
+    """A whole response: its headers, a body in one piece without padding, its trailers, and its end.
+
+    It stands for two `HeadersReceived` and a `DataReceived` between them.
+    """
+
+    stream: Http2Stream
+    headers: Fields
+    body: bytes
+    trailers: Fields
 
 
 @attrs.define

@@ -16,6 +16,7 @@ as literals that are never indexed, so they neither disturb the memory nor rest 
 
 from __future__ import annotations
 
+import functools
 from typing import Final, TypeAlias
 
 import attrs
@@ -36,17 +37,22 @@ _MAX_BLOCK_FRAMES: Final = 128
 _MAX_BLOCK_LENGTH: Final = 1 << 20
 _FREE_OVER_LIMIT: Final = 128 << 10  # units of `budget`: 3 ms, since honest servers go over it with each call
 _CUT: Final = frozenset({b"grpc-message"})
+_TIMEOUT: Final = b"grpc-timeout"
 _NEEDED: Final = frozenset({b":status", b"content-type", b"grpc-status"})
 
 
 class HeaderEncoder:
     """Writes header blocks for one connection, in the order in which they are sent."""
 
-    __slots__ = ("_blocks", "_encoder")
+    __slots__ = ("_blocks", "_encoder", "_last")
 
     def __init__(self) -> None:
         self._encoder = Encoder()
         self._blocks: dict[RawFields, bytes] = {}
+        self._last: tuple[RawFields | None, bytes] = (
+            None,
+            b"",
+        )  # of `_blocks`, so that it need not be looked up
 
     def limit_table(self, size: int) -> None:
         """Keep to the peer's SETTINGS_HEADER_TABLE_SIZE, in bytes."""
@@ -54,17 +60,18 @@ class HeaderEncoder:
         if size == self._encoder.header_table_size:
             return  # hpack would take this for "never changed", and not announce an earlier change
         self._encoder.header_table_size = size
-        self._blocks.clear()
+        self._forget()
         changes = self._encoder.table_size_changes  # the smallest and the last must be announced, no others
         changes[:] = [min(changes), size] if min(changes) < size else [size]
 
     def encode(self, fields: RawFields, volatile: RawFields = ()) -> bytes:
         """The block of `fields`, followed by `volatile` ones as literals that are never indexed."""
-        block = self._blocks.get(fields)
-        if block is None:
-            block = self._encode(fields)
+        last, block = self._last
+        if fields is not last:
+            known = self._blocks.get(fields)
+            block = self._encode(fields) if known is None else known
         for field in volatile:
-            block += _literal(field)
+            block += _timeout(field) if field[0] == _TIMEOUT else _literal(field)
         return block
 
     def _encode(self, fields: RawFields) -> bytes:
@@ -74,10 +81,15 @@ class HeaderEncoder:
         block = bytes(self._encoder.encode(fields, huffman=False))  # which saves 20 bytes and costs 20 us
         after = (len(entries), entries[0] if entries else None)
         if resized or before[0] != after[0] or before[1] is not after[1]:
-            self._blocks.clear()
+            self._forget()
         elif len(self._blocks) < _REMEMBERED_BLOCKS:
             self._blocks[fields] = block
+            self._last = (fields, block)
         return block
+
+    def _forget(self) -> None:
+        self._blocks.clear()
+        self._last = (None, b"")
 
 
 @attrs.define
@@ -90,6 +102,7 @@ class HeaderList:
         cost: what it costs who sends it for nothing; see `budget`.
         cost_in_call: what it costs as the headers or trailers of a call: what goes far over the limit.
         checked: what `validation` has found of it as headers and as trailers; None before it has looked.
+        usual: as headers and as trailers, it is that of a good answer, and costs nothing.
     """
 
     fields: Fields
@@ -97,6 +110,7 @@ class HeaderList:
     cost: int
     cost_in_call: int
     checked: list[int | None] = attrs.field(factory=lambda: [None, None], eq=False)
+    usual: list[bool] = attrs.field(factory=lambda: [False, False], eq=False)
 
 
 class HeaderDecoder:
@@ -106,13 +120,21 @@ class HeaderDecoder:
         max_size: how large a list of headers is kept, in bytes as RFC 9113 counts them (name, value and
             32 for each field). Of a larger one, those fields are kept that fit, what says how the call
             went, and the beginning of a status message.
+
+    Attributes:
+        forgotten: no block means any more what it did; set back by whoever has noticed that.
     """
 
-    __slots__ = ("_known", "_reader")
+    __slots__ = ("_known", "_reader", "forgotten")
 
     def __init__(self, max_size: int) -> None:
         self._reader = FieldReader(max_size, cut=_CUT, needed=_NEEDED)
         self._known: dict[bytes, HeaderList] = {}
+        self.forgotten = False
+
+    def known(self, block: bytes) -> HeaderList | None:
+        """What `block` says, if it has come before and means the same now."""
+        return self._known.get(block)
 
     def decode(self, block: bytes) -> HeaderList:
         """What `block` says.
@@ -131,6 +153,7 @@ class HeaderDecoder:
         after = (len(entries), entries[0] if entries else None)
         if read.resizes or before[0] != after[0] or before[1] is not after[1]:
             self._known.clear()
+            self.forgotten = True
         elif len(self._known) < _REMEMBERED_BLOCKS and len(block) <= _REMEMBERED_LENGTH:
             self._known[block] = headers
         return headers
@@ -178,6 +201,11 @@ def _literal(field: tuple[bytes, bytes]) -> bytes:
     """One field as a "literal never indexed" with a literal name (RFC 7541, section 6.2.3)."""
     name, value = field
     return b"\x10" + _length(len(name)) + name + _length(len(value)) + value
+
+
+@functools.lru_cache(maxsize=64)  # a round's calls have the same, and no other field is kept: some are secret
+def _timeout(field: tuple[bytes, bytes]) -> bytes:
+    return _literal(field)
 
 
 def _length(length: int) -> bytes:

@@ -39,6 +39,9 @@ _ReadValue: TypeAlias = Callable[[bytes, int, int], tuple[Any, int]]
 _ReadField: TypeAlias = Callable[[_Values, bytes, int, int], int]
 """Reads the value at a position into a field's place, as above; the position after it."""
 
+_TakeField: TypeAlias = Callable[[_Values, bytes, int, int], None]
+"""Puts what stands between two positions into a field's place: the content of a length-delimited field."""
+
 _VARINT: Final = 0
 _FIXED64: Final = 1
 _LENGTH_DELIMITED: Final = 2
@@ -47,6 +50,8 @@ _FIXED32: Final = 5
 _MAX_VARINT_BYTES: Final = 10
 _MAX_TAG: Final = (1 << 32) - 1
 _LARGE_BYTES: Final = 1 << 16
+_REMEMBERED_BYTES: Final = 32
+_FIELD_BEYOND: Final = "a field that ends beyond its message"
 _UINT32: Final = (1 << 32) - 1
 _UINT64: Final = (1 << 64) - 1
 
@@ -139,6 +144,7 @@ def _compile(
     any_type: Any = message_type  # betterproto types its class property for instances
     metadata = any_type._betterproto
     readers: dict[int, _ReadField] = {}
+    takers: dict[int, _TakeField] = {}
     defaults: list[Any] = []
     repeated: list[int] = []
     for index, name in enumerate(metadata.sorted_field_names):
@@ -150,17 +156,31 @@ def _compile(
             repeated.append(index)
             defaults.append(None)
             if kind in _VARINTS or kind in _FIXED:
-                readers[tag | _LENGTH_DELIMITED] = _packed(index, _value_reader(kind, max_text_bytes))
+                takers[tag | _LENGTH_DELIMITED] = _packed(index, _value_reader(kind))
         else:
             defaults.append(None if field.optional else _DEFAULTS[kind])
         if kind == "message":
             read = _compile(metadata.cls_by_field[name], within, max_fields, max_text_bytes)
             take = _repeated_message if index in repeated else _singular_message
-            readers[tag | _LENGTH_DELIMITED] = take(index, read)
-        else:
+            if take is _singular_message and _may_repeat(metadata.cls_by_field[name]):
+                take = _remembered_message
+            takers[tag | _LENGTH_DELIMITED] = take(index, read)
+        elif kind in _VARINTS or kind in _FIXED:
             add = _repeated if index in repeated else _singular
-            readers[tag | _wire_type(kind)] = add(index, _value_reader(kind, max_text_bytes))
-    return _message(readers, defaults, repeated, max_fields)
+            readers[tag | _wire_type(kind)] = add(index, _value_reader(kind))
+        else:
+            content = _text_reader(max_text_bytes) if kind == "string" else _bytes_between
+            put = _repeated_content if index in repeated else _singular_content
+            takers[tag | _LENGTH_DELIMITED] = put(index, content)
+    return _message(readers, takers, defaults, repeated, max_fields)
+
+
+def _may_repeat(message_type: Any) -> bool:
+    """Whether messages of this type are likely to be the same again: they have only numbers and texts."""
+    metadata = message_type._betterproto
+    if any(default is list for default in metadata.default_gen.values()):
+        return False
+    return all(field.proto_type not in ("message", "bytes") for field in metadata.meta_by_field_name.values())
 
 
 def _refuse_unsupported(
@@ -182,23 +202,21 @@ def _refuse_unsupported(
 def _wire_type(kind: str) -> int:
     if kind in _VARINTS:
         return _VARINT
-    if kind in _FIXED:
-        return _FIXED32 if _FIXED[kind].size == 4 else _FIXED64
-    return _LENGTH_DELIMITED
+    return _FIXED32 if _FIXED[kind].size == 4 else _FIXED64
 
 
 def _message(
-    readers: dict[int, _ReadField], defaults: list[Any], repeated: list[int], max_fields: int
+    readers: dict[int, _ReadField],
+    takers: dict[int, _TakeField],
+    defaults: list[Any],
+    repeated: list[int],
+    max_fields: int,
 ) -> Callable[[tuple[Any, ...] | None, bytes, int, int], tuple[Any, ...]]:
-    reader_of = readers.get
+    reader_of, taker_of = readers.get, takers.get
+    new_values = functools.partial(_with_lists, defaults, repeated) if repeated else defaults.copy
 
     def read(known: tuple[Any, ...] | None, data: bytes, position: int, end: int) -> tuple[Any, ...]:
-        if known is not None:
-            values = [*known]
-        else:
-            values = defaults.copy()
-            for index in repeated:
-                values[index] = []
+        values = new_values() if known is None else [*known]
         fields_left = max_fields
         while position < end:
             fields_left -= 1
@@ -208,8 +226,17 @@ def _message(
             position += 1
             if tag >= 0x80:
                 tag, position = _read_varint(data, position - 1)
-            read_field = reader_of(tag)
-            if read_field is not None:
+            if (take := taker_of(tag)) is not None:
+                stop = data[position]  # here, since most fields come by: a tenth of what reading takes
+                position += 1
+                if stop >= 0x80:
+                    stop, position = _read_varint(data, position - 1)
+                stop += position
+                if stop > end:
+                    raise ValueError(_FIELD_BEYOND)
+                take(values, data, position, stop)
+                position = stop
+            elif (read_field := reader_of(tag)) is not None:
                 position = read_field(values, data, position, end)
             else:
                 position = _skip(tag, data, position, end)
@@ -218,6 +245,13 @@ def _message(
         return tuple(values)
 
     return read
+
+
+def _with_lists(defaults: list[Any], repeated: list[int]) -> list[Any]:
+    values = defaults.copy()
+    for index in repeated:
+        values[index] = []
+    return values
 
 
 def _singular(index: int, read_value: _ReadValue) -> _ReadField:
@@ -237,49 +271,76 @@ def _repeated(index: int, read_value: _ReadValue) -> _ReadField:
     return read_field
 
 
-def _packed(index: int, read_value: _ReadValue) -> _ReadField:
-    def read_field(values: _Values, data: bytes, position: int, end: int) -> int:
-        position, stop = _read_extent(data, position, end)
+def _packed(index: int, read_value: _ReadValue) -> _TakeField:
+    def take(values: _Values, data: bytes, position: int, stop: int) -> None:
         append = values[index].append
         while position < stop:
             value, position = read_value(data, position, stop)
             append(value)
         if position > stop:
             raise ValueError("a number that ends beyond its field")
-        return stop
 
-    return read_field
+    return take
 
 
-def _singular_message(index: int, read: Callable[..., tuple[Any, ...]]) -> _ReadField:
-    def read_field(values: _Values, data: bytes, position: int, end: int) -> int:
-        position, stop = _read_extent(data, position, end)
+def _singular_message(index: int, read: Callable[..., tuple[Any, ...]]) -> _TakeField:
+    def take(values: _Values, data: bytes, position: int, stop: int) -> None:
         values[index] = read(values[index], data, position, stop)
-        return stop
 
-    return read_field
+    return take
 
 
-def _repeated_message(index: int, read: Callable[..., tuple[Any, ...]]) -> _ReadField:
-    def read_field(values: _Values, data: bytes, position: int, end: int) -> int:
-        position, stop = _read_extent(data, position, end)
+def _remembered_message(index: int, read: Callable[..., tuple[Any, ...]]) -> _TakeField:
+    """As `_singular_message`, with a memory for the last one, if it was small. It must have no lists.
+
+    Most answers have the same status as the one before. This saves a third of reading a small answer.
+    """
+    last: tuple[bytes, tuple[Any, ...]] | None = None
+
+    def take(values: _Values, data: bytes, position: int, stop: int) -> None:
+        nonlocal last
+        if values[index] is not None or stop - position > _REMEMBERED_BYTES:
+            values[index] = read(values[index], data, position, stop)
+            return
+        content = data[position:stop]
+        if last is None or content != last[0]:
+            last = (bytes(content), read(None, data, position, stop))
+        values[index] = last[1]
+
+    return take
+
+
+def _repeated_message(index: int, read: Callable[..., tuple[Any, ...]]) -> _TakeField:
+    def take(values: _Values, data: bytes, position: int, stop: int) -> None:
         values[index].append(read(None, data, position, stop))
-        return stop
 
-    return read_field
+    return take
 
 
-def _value_reader(kind: str, max_text_bytes: int) -> _ReadValue:
-    if kind in _VARINTS:
-        return _varint_reader(_VARINTS[kind])
-    if kind in _FIXED:
-        return _fixed_reader(_FIXED[kind])
-    return _text_reader(max_text_bytes) if kind == "string" else _read_bytes
+def _singular_content(index: int, between: Callable[[bytes, int, int], Any]) -> _TakeField:
+    def take(values: _Values, data: bytes, position: int, stop: int) -> None:
+        values[index] = between(data, position, stop)
+
+    return take
+
+
+def _repeated_content(index: int, between: Callable[[bytes, int, int], Any]) -> _TakeField:
+    def take(values: _Values, data: bytes, position: int, stop: int) -> None:
+        values[index].append(between(data, position, stop))
+
+    return take
+
+
+def _value_reader(kind: str) -> _ReadValue:
+    return _varint_reader(_VARINTS[kind]) if kind in _VARINTS else _fixed_reader(_FIXED[kind])
 
 
 def _varint_reader(meaning: Callable[[int], Any]) -> _ReadValue:
     def read_value(data: bytes, position: int, end: int) -> tuple[Any, int]:
-        value, position = _read_varint(data, position)
+        value = data[position]
+        position += 1
+        if value >= 0x80:
+            value, position = _read_varint(data, position - 1)
         return meaning(value), position
 
     return read_value
@@ -297,21 +358,19 @@ def _fixed_reader(layout: struct.Struct) -> _ReadValue:
     return read_value
 
 
-def _text_reader(max_bytes: int) -> _ReadValue:
-    def read_text(data: bytes, position: int, end: int) -> tuple[str, int]:
-        position, stop = _read_extent(data, position, end)
+def _text_reader(max_bytes: int) -> Callable[[bytes, int, int], str]:
+    def text_between(data: bytes, position: int, stop: int) -> str:
         if stop - position > max_bytes:
-            return data[position : position + max_bytes].decode(errors="ignore"), stop
-        return data[position:stop].decode(), stop
+            return data[position : position + max_bytes].decode(errors="ignore")
+        return data[position:stop].decode()
 
-    return read_text
+    return text_between
 
 
-def _read_bytes(data: bytes, position: int, end: int) -> tuple[bytes, int]:
-    position, stop = _read_extent(data, position, end)
+def _bytes_between(data: bytes, position: int, stop: int) -> bytes:
     if stop - position > _LARGE_BYTES:
-        return bytes(memoryview(data)[position:stop]), stop  # a slice of a bytearray would be one copy more
-    return bytes(data[position:stop]), stop
+        return bytes(memoryview(data)[position:stop])  # a slice of a bytearray would be one copy more
+    return bytes(data[position:stop])
 
 
 def _read_extent(data: bytes, position: int, end: int) -> tuple[int, int]:
@@ -322,7 +381,7 @@ def _read_extent(data: bytes, position: int, end: int) -> tuple[int, int]:
         length, position = _read_varint(data, position - 1)
     stop = position + length
     if stop > end:
-        raise ValueError("a field that ends beyond its message")
+        raise ValueError(_FIELD_BEYOND)
     return position, stop
 
 

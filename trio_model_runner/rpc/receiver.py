@@ -47,5 +47,8 @@ class Receiver(Protocol):
     def data_received(self, data: bytes, flow_controlled_length: int, *, end_stream: bool) -> None:
         """Take a piece of the body; `Connection.acknowledge` gives its window back once it is consumed."""
 
+    def answer_received(self, headers: Fields, body: bytes, trailers: Fields) -> None:
+        """Take a whole response: the same as its headers, its body in one piece, and its trailers."""
+
     def interrupted(self, error: CallInterrupted) -> None:
         """Learn that nothing more will come."""

@@ -23,11 +23,23 @@ from .budget import PIECE
 from .frames import FRAME_HEADER, ErrorCode, Flag, FrameType, ProtocolViolation, Setting, require
 from .headers import HeaderEncoder, RawFields
 
-__all__ = ["Buffer", "Http2Stream", "MaySend", "Part", "Sender"]
+__all__ = [
+    "EVERYTHING_RECEIVED",
+    "NOTHING_RECEIVED",
+    "Buffer",
+    "Http2Stream",
+    "MaySend",
+    "Part",
+    "Sender",
+]
 
 Buffer: TypeAlias = bytes | memoryview
 MaySend: TypeAlias = Callable[[], bool]
 """Whether anything of a request may be sent now. It must not wait, and not change any stream."""
+
+
+_SMALL_REQUEST: Final = 4096
+"""Bytes up to which a request's buffers are joined: to copy them takes less time than to write several."""
 
 
 class Received(enum.IntEnum):
@@ -36,6 +48,15 @@ class Received(enum.IntEnum):
     NOTHING = enum.auto()
     HEADERS = enum.auto()
     EVERYTHING = enum.auto()
+
+
+# Looked up at each call, which an enum's member takes long for.
+NOTHING_RECEIVED: Final = Received.NOTHING
+EVERYTHING_RECEIVED: Final = Received.EVERYTHING
+_DATA: Final = FrameType.DATA
+_HEADERS: Final = FrameType.HEADERS
+_END_STREAM: Final = Flag.END_STREAM
+_END_HEADERS: Final = Flag.END_HEADERS
 
 
 class Part(enum.IntEnum):
@@ -106,7 +127,7 @@ class Http2Stream:
         self.outgoing: list[Buffer] = []
         self.end_queued = False
         self.send_window = 0
-        self.received = Received.NOTHING
+        self.received = NOTHING_RECEIVED
         self.answering = False
         self.answered = False
         self.receive_window = 0
@@ -153,6 +174,7 @@ class Sender:
         window: what the peer lets us send on the connection, bytes.
         next_stream_id: the id of the next stream to be opened.
         taking_streams: False once the connection ends: what is unopened then stays unopened.
+        accepts_streams: there will be an id for one more stream, after all that wait for theirs.
         data_sent: bytes of bodies that were handed to the writer, and `budget.PIECE` for each piece's end.
     """
 
@@ -161,7 +183,7 @@ class Sender:
         self.unopened: deque[Http2Stream] = deque()
         self.window = frames.DEFAULT_WINDOW
         self.next_stream_id = 1
-        self.taking_streams = True
+        self.taking_streams = self.accepts_streams = True
         self.data_sent = 0
         self.max_frame_size = frames.DEFAULT_MAX_FRAME_SIZE
         self.max_concurrent_streams = frames.MAX_STREAM_ID
@@ -170,12 +192,6 @@ class Sender:
         self._control: list[Buffer] = []
         self._unread_answers = 0
         self._sending: deque[Http2Stream] = deque()
-
-    @property
-    def accepts_streams(self) -> bool:
-        """Whether there will be an id for one more stream, after all that wait for theirs."""
-        last = self.next_stream_id + 2 * len(self.unopened)
-        return self.taking_streams and last <= frames.MAX_STREAM_ID
 
     @property
     def all_streams(self) -> list[Http2Stream]:
@@ -246,10 +262,59 @@ class Sender:
     def queue(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool) -> None:
         """Send a piece of a stream's body, in its turn; the buffers are kept, not copied."""
         was_idle = not stream.outgoing
-        stream.outgoing += [buffer for buffer in data if len(buffer)]
+        stream.outgoing += filter(len, data)
         stream.end_queued = end_stream
         if stream.id and was_idle and (stream.outgoing or end_stream):
             self._sending.append(stream)
+
+    def add(self, stream: Http2Stream) -> None:
+        """Have one more stream, to be opened when it may be."""
+        self.unopened.append(stream)
+        self._count_ids()
+
+    def _count_ids(self) -> None:
+        last = self.next_stream_id + 2 * len(self.unopened)
+        self.accepts_streams = self.taking_streams and last <= frames.MAX_STREAM_ID
+
+    def send_whole(self, stream: Http2Stream, data: Sequence[Buffer]) -> bytes | None:
+        """Open a stream with a whole request, if that is small and nothing is in the way.
+
+        Else nothing happens: then it is for `add`, `queue` and `take`, which do the same in twice the time.
+
+        Returns:
+            its bytes for the wire, or None.
+        """
+        length = sum(map(len, data))
+        if length > _SMALL_REQUEST or length > self.window or length > self._initial_window:
+            return None
+        if (
+            self._control
+            or self._sending
+            or self.unopened
+            or len(self.streams) >= self.max_concurrent_streams
+        ):
+            return None
+        if not (stream.may_send is None or stream.may_send()):
+            return None
+        headers = self._begin(stream)
+        if self.next_stream_id > frames.MAX_STREAM_ID:
+            self.accepts_streams = False
+        stream.send_window -= length
+        self.window -= length
+        self.data_sent += length + PIECE
+        stream.end_queued = stream.sent = True
+        header = FRAME_HEADER.pack(length >> 8, length & 0xFF, _DATA, _END_STREAM, stream.id)
+        return b"".join((headers, header, *data))
+
+    def refuse_streams(self) -> None:
+        """Open no stream any more: what waits for its turn is never sent."""
+        self.taking_streams = self.accepts_streams = False
+
+    def reset(self, stream: Http2Stream, code: ErrorCode) -> None:
+        """Reset a stream, if the peer may know of it, and forget it."""
+        if stream.id:
+            self.control(frames.rst_stream_frame(stream.id, code))
+        self.forget(stream)
 
     def forget(self, stream: Http2Stream) -> None:
         """Send nothing more of a stream, and close it."""
@@ -259,6 +324,7 @@ class Sender:
             self.streams.pop(stream.id, None)
         else:
             self.unopened.remove(stream)
+            self._count_ids()
 
     def take(self, limit: int) -> list[Buffer]:
         """The next bytes for the wire: all control frames, and DATA up to about `limit` bytes."""
@@ -290,14 +356,21 @@ class Sender:
                 held_back.append(stream)
         self.unopened.extendleft(reversed(held_back))
 
-    def _open(self, stream: Http2Stream) -> None:
+    def _begin(self, stream: Http2Stream) -> bytes:
+        """Give a stream its id; the frames with its headers."""
         stream.id = self.next_stream_id
         self.next_stream_id += 2
         stream.send_window = self._initial_window
         self.streams[stream.id] = stream
         block = self._encoder.encode(stream.fields, stream.volatile)
         stream.fields = stream.volatile = ()
-        self._control.append(_headers_frames(stream.id, block, self.max_frame_size))
+        if len(block) <= self.max_frame_size:
+            length = len(block)
+            return FRAME_HEADER.pack(length >> 8, length & 0xFF, _HEADERS, _END_HEADERS, stream.id) + block
+        return _headers_frames(stream.id, block, self.max_frame_size)
+
+    def _open(self, stream: Http2Stream) -> None:
+        self._control.append(self._begin(stream))
         if stream.outgoing or stream.end_queued:
             self._sending.append(stream)
 
@@ -329,8 +402,6 @@ def _headers_frames(stream_id: int, block: bytes, max_frame_size: int) -> bytes:
     HEADERS never ends the stream. gRPC ends a request by END_STREAM on its last DATA, which is empty where
     there is no message ("gRPC over HTTP2", Requests). For END_STREAM on HEADERS, grpc-go waits for ever.
     """
-    if len(block) <= max_frame_size:
-        return _frame_header(FrameType.HEADERS, Flag.END_HEADERS, stream_id, len(block)) + block
     parts = [block[start : start + max_frame_size] for start in range(0, len(block), max_frame_size)]
     written = _frame_header(FrameType.HEADERS, 0, stream_id, len(parts[0])) + parts[0]
     for part in parts[1:]:

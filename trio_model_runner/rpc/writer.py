@@ -58,6 +58,16 @@ class Writer:
         self._closed = True
         self._settled.send()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in the way of `put`."""
+        return not (self._unwritten or self._busy or self._has_work or self._closed or self._failed)
+
+    def put(self, data: bytes) -> None:
+        """Put on the wire what came from `Http2Client.send_whole`; only if this is `idle`."""
+        self._unwritten = [data]
+        self.flush()
+
     def flush(self) -> None:
         """Put what there is to send on the wire, or have the task do it."""
         if self._busy or self._closed or self._failed:

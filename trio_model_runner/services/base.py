@@ -85,9 +85,9 @@ MAX_TEXT_BYTES: Final = 2**20
 NOTHING = Encoded(DataType.NONE, b"")
 
 
-@attrs.frozen
+@attrs.define
 class ServiceAnswer:
-    """What a node answered to a call.
+    """What a node answered to a call. It is not frozen, which would take longer.
 
     Attributes:
         value: the model's answer, not decoded yet; None unless the code is SUCCESS.

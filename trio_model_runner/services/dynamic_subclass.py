@@ -35,6 +35,9 @@ __all__ = ["DynamicSubclassService"]
 _PATH = "/dynamic_subclass.DynamicSubclassService/"
 _ALREADY_THERE = "Instance already exists"
 
+_SUCCESS = AnswerCode.SUCCESS  # looked up for each answer, which takes long in an enum
+_DATA_TYPES = {each.value: each for each in DataType}
+
 _MODULE = re.compile(r"[\w-]+")
 """A part of a module's name: nodes import it by name, so it need be no identifier."""
 
@@ -134,10 +137,10 @@ class DynamicSubclassService(NodeService):
         """See `NodeService.read_call`: a method that returned None answers without a value."""
         status, response = _read_call(message)
         code, text = status or ("", "")
-        if code != AnswerCode.SUCCESS:
+        if code != _SUCCESS:
             return ServiceAnswer(AnswerCode(code), text or f"the node's status is {quoted(code)}")
-        data_type, data = response or (DataType.NONE, b"")
-        return ServiceAnswer(AnswerCode.SUCCESS, text, Encoded(DataType(data_type), data))
+        data_type, data = response or (0, b"")
+        return ServiceAnswer(_SUCCESS, text, Encoded(_DATA_TYPES.get(data_type) or DataType(data_type), data))
 
 
 @functools.lru_cache(maxsize=16)

@@ -40,6 +40,7 @@ __all__ = ["Arguments", "DataType", "Encoded", "decode_data", "decode_encoded", 
 
 T = TypeVar("T")
 
+_JSON = DataType.JSON
 _DOUBLE = struct.Struct("<d")
 _INT = struct.Struct("<q")
 _SMALLEST_INT = -(2**63)
@@ -344,9 +345,9 @@ def _write(data_type: DataType, value: Any) -> bytes:
 def _read(
     data: bytes, data_type: DataType, frames: FrameKind, max_frame_bytes: int, max_json_values: int
 ) -> Any:
+    if data_type is _JSON:  # as most are; to look up an enum's member takes long
+        return from_json(data, max_json_values)
     match data_type:
-        case DataType.JSON:
-            return from_json(data, max_json_values)
         case DataType.DOUBLE:
             return _DOUBLE.unpack(_of_length(8, data, data_type))[0]
         case DataType.INT:

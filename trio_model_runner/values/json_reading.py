@@ -63,7 +63,8 @@ def from_json(data: bytes, max_values: int = MAX_JSON_VALUES) -> Any:
         if len(data) > PIECE_BYTES:
             return _Reader(data, max_values).read()
         # Few bytes can't be many values, and few brackets can't be deep.
-        if 5 * len(data) > max_values or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        may_be_deep = len(data) > MAX_DEPTH and data.count(b"[") + data.count(b"{") > MAX_DEPTH
+        if may_be_deep or 5 * len(data) > max_values:
             structure = Structure(max_values)
             structure.advance(data.replace(rb"\\", b"__").replace(rb"\"", b"__"))
         return _decode(_decoder(), _to_text(data, 0), is_piece=False)
@@ -106,7 +107,7 @@ def _to_text(data: bytes, offset: int) -> str:
 
 def _decode(decoder: json.JSONDecoder, text: str, *, is_piece: bool) -> Any:
     try:
-        value = decoder.decode(text)
+        value = _scanned(decoder, text)
         # JSON can spell lone surrogates, and UTF-8 can't. A program that writes such an answer to a file
         # would fail.
         if _SURROGATE_ESCAPE.search(text):
@@ -119,6 +120,15 @@ def _decode(decoder: json.JSONDecoder, text: str, *, is_piece: bool) -> Any:
     except ValueError as error:
         raise ValueError(f"JSON that can't be read: {error}") from None
     return value
+
+
+def _scanned(decoder: json.JSONDecoder, text: str) -> Any:
+    """The same as ``decoder.decode(text)``, in half the time where there is no white space around it."""
+    try:
+        value, end = decoder.scan_once(text, 0)  # type: ignore[attr-defined]
+    except StopIteration:
+        end = -1
+    return value if end == len(text) else decoder.decode(text)
 
 
 @attrs.frozen

@@ -216,6 +216,10 @@ class Status(enum.StrEnum):
     ABSENT = "ABSENT"
 
 
+def _status(status: Status | str) -> Status:
+    return status if type(status) is Status else Status(status)  # to ask the enum is 3 % of a small call
+
+
 @attrs.frozen(repr=False)
 class PredictResult(Generic[ValueT_co, ModelT_co]):
     """How one call on one model ended.
@@ -236,7 +240,7 @@ class PredictResult(Generic[ValueT_co, ModelT_co]):
     """
 
     model: ModelT_co
-    status: Status = attrs.field(converter=Status)
+    status: Status = attrs.field(converter=_status)
     value: ValueT_co | None = attrs.field(default=None, hash=False)
     elapsed: float = 0.0
     detail: str = ""
