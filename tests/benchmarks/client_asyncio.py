@@ -32,10 +32,17 @@ class Words:
     encode_data: Any
 
 
-async def coordinate(job: Job, words: Words) -> None:
-    """Join, play, and print what was measured."""
+async def coordinate(job: Job, words: Words, **credentials: Any) -> None:
+    """Join, play, and print what was measured.
+
+    Args:
+        job: the job.
+        words: the coordinator's imports.
+        credentials: ``secure_credentials`` or ``gateway_credentials`` of the runner, if any.
+    """
     joining = Stopwatch()
-    runner = words.runner(job.timeout, job.crunch_id, "127.0.0.1", job.port, CLASS_NAME, report_failure=False)
+    crunch = (job.crunch_id, "127.0.0.1", job.port)
+    runner = words.runner(job.timeout, *crunch, CLASS_NAME, report_failure=False, **credentials)
     await runner.init()
     join = joining.read()
     job.check(len(runner.model_cluster.models_run), "joined")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from job import CLASS_NAME, HESITATE, PREDICT, Job, Stopwatch, finish, given_job, play_rounds, resident_bytes
@@ -18,6 +18,9 @@ from trio_model_runner import (
     Status,
 )
 
+if TYPE_CHECKING:
+    from trio_model_runner import GatewayCredentials, SecureCredentials
+
 
 async def coordinate(job: Job) -> None:
     """Join, play, and print what was measured."""
@@ -28,6 +31,7 @@ async def coordinate(job: Job) -> None:
         timeout=job.timeout,
         startup_timeout=60,
         report_failures=False,
+        credentials=credentials(job),
     )
     joining = Stopwatch()
     async with Cluster(config, DynamicSubclassService(CLASS_NAME)) as cluster:
@@ -44,6 +48,24 @@ async def coordinate(job: Job) -> None:
 
         results = await play_rounds(job, play_round)
         finish({"join": join, "resident_bytes": resident_bytes(), **results})
+
+
+def credentials(job: Job) -> SecureCredentials | GatewayCredentials | None:
+    """The coordinator's, which the fleet has written. What a job does not need is not in its memory."""
+    if job.fleet == "secure":
+        from trio_model_runner import SecureCredentials
+
+        return SecureCredentials.from_directory(job.credentials)
+    if job.fleet == "gateway":
+        import ssl
+        from pathlib import Path
+
+        from trio_model_runner import GatewayCredentials
+
+        directory = Path(job.credentials)
+        tls = ssl.create_default_context(cafile=str(directory / "gateway-ca.crt"))
+        return GatewayCredentials.from_pem((directory / "key.pem").read_bytes(), tls=tls)
+    return None
 
 
 async def measure_lateness(job: Job, cluster: Cluster) -> list[float]:

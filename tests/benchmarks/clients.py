@@ -7,7 +7,7 @@ from pathlib import Path
 
 from venvs import REPOSITORY, our_python, reference_python
 
-__all__ = ["OURS", "REFERENCE", "Client"]
+__all__ = ["HERE", "OURS", "REFERENCE", "Client"]
 
 HERE = Path(__file__).parent
 

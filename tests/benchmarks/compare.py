@@ -5,16 +5,16 @@
     python tests/benchmarks/compare.py --instruments
 
 Every client gets an environment of its own (see `venvs`; making one takes a quarter of a minute). All call
-the same fleet of nodes on this machine, each run in a process of its own, in turns: pair by pair, and the
+the same fleets of nodes on this machine, each run in a process of its own, in turns: pair by pair, and the
 one that comes first in one pair comes second in the next. A ratio is ours divided by the other's, so less
 is better; the table has the median of the pairs, and the least and the greatest.
 
 With --baseline the other one is a source tree of ours, say a checkout of an older commit, and the reference
-client is measured only if --reference asks for it, in a table of its own. The fleet runs on the reference's
-environment all the same.
+client is measured only if --reference asks for it, in a table of its own. The grpcio fleet runs on the
+reference's environment all the same.
 
-The short form takes a minute, and is for seeing at a glance whether something went wrong. The long one
-takes about ten, and is for the record. With --baseline both take longer, since every measure is a pair.
+The short form takes three minutes, and is for seeing at a glance whether something went wrong. The long one
+takes about twenty, and is for the record. With --baseline both take longer, since every measure is a pair.
 With --instruments nothing is compared: `instruments` measures what they cost a call.
 
 No form decides a test: figures depend on the machine, and on what else it does. The exit code says whether
@@ -37,13 +37,14 @@ from typing import Any
 
 from clients import OURS, REFERENCE, Client
 from machine import describe_machine, summary
-from measures import Measure, measures_against
-from platform_processes import running_platform
-from runs import ClientRun, Environment, Result, Run, RunError
+from measure_kinds import Measure
+from measures import measures_against
+from platform_processes import FleetName, running_platform
+from runs import Environment, ImportRun, Result, Run, RunError
 from table import Row, as_markdown, fill_row
 from venvs import InstallationError, installed_versions, reference_python
 
-SHORT_PAIRS = 5
+SHORT_PAIRS = 4
 LONG_PAIRS = 7
 
 
@@ -74,11 +75,8 @@ def compare(options: argparse.Namespace) -> None:
         "versions": {client.name: installed_versions(python) for client, python in pythons.items()},
     }
     measures = by_key(chain.from_iterable(chosen.values()))
-    nodes = max(
-        [run.workload.models for run in needed_runs(measures) if isinstance(run, ClientRun)], default=1
-    )
-    with running_platform(reference_python(), nodes) as port:
-        results = perform(measures, Environment(pythons, port, options.long), options.pairs)
+    with running_platform(reference_python(), needed_nodes(measures)) as platform:
+        results = perform(measures, Environment(pythons, platform, options.long), options.pairs)
     tables = {base.name: [fill_row(measure, results) for measure in some] for base, some in chosen.items()}
     report["load_after"] = os.getloadavg()[0]
     report["measures"] = {name: [row.data for row in rows] for name, rows in tables.items()}
@@ -151,14 +149,25 @@ def needed_runs(measures: Sequence[Measure]) -> list[Run]:
     return list(dict.fromkeys(run for measure in measures for run in measure.runs))
 
 
+def needed_nodes(measures: Sequence[Measure]) -> dict[FleetName, int]:
+    """How many nodes the runs of some measures call at most, by fleet."""
+    nodes: dict[FleetName, int] = {}
+    for run in needed_runs(measures):
+        if not isinstance(run, ImportRun):
+            nodes[run.workload.fleet] = max(run.workload.models, nodes.get(run.workload.fleet, 0))
+    return nodes
+
+
 def perform(measures: Sequence[Measure], environment: Environment, pairs: int) -> list[dict[Run, Result]]:
     """Perform all runs that some measures take, so many times; the results of each time.
 
     The short form performs what ours alone is measured by just once: there is nothing to alternate with.
+    Only imports, which take no time, are performed each time.
     """
     runs = needed_runs(measures)
     paired = needed_runs([measure for measure in measures if measure.paired])
-    once = set() if environment.long else set(runs) - set(paired)
+    quick = [run for run in runs if isinstance(run, ImportRun)]
+    once = set() if environment.long else set(runs) - {*paired, *quick}
     everything = []
     for pair in range(pairs):
         results: dict[Run, Result] = {}

@@ -2,10 +2,10 @@
 
     python fleet.py COUNT
 
-It runs on grpcio's asyncio server, in the reference client's environment, prints its ports as one line of
-JSON, and ends when its standard input does. A real node is a process that serves one model; here one
-server listens on all ports. Its answers are encoded beforehand, and requests are never decoded: they are
-told apart by how they begin, with the method's name.
+It runs on grpcio's asyncio server, in the reference client's environment, prints the entries of an
+orchestrator as one line of JSON, and ends when its standard input does. A real node is a process that serves
+one model; here one server listens on all ports. Its answers are encoded beforehand, and requests are never
+decoded: they are told apart by how they begin, with the method's name.
 
 Calls of the method "hesitate" show what a node that hangs does to a round: one in twenty is never
 answered, and not always on the same nodes, or those would soon sit out.
@@ -20,6 +20,7 @@ import sys
 from typing import Any
 
 import grpc
+from entries import entry
 from model_runner_client.grpc.generated.commons_pb2 import Status, Variant, VariantType
 from model_runner_client.grpc.generated.dynamic_subclass_pb2 import CallRequest, CallResponse, SetupResponse
 
@@ -72,7 +73,7 @@ async def serve(count: int) -> None:
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, methods)])
     ports = [server.add_insecure_port("127.0.0.1:0") for _ in range(count)]
     await server.start()
-    print(json.dumps(ports), flush=True)
+    print(json.dumps([entry(index, port) for index, port in enumerate(ports)]), flush=True)
     await asyncio.to_thread(sys.stdin.read)
     await server.stop(None)
 

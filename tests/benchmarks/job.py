@@ -43,6 +43,7 @@ class Job:
 
     Attributes:
         port: the orchestrator's port on this machine.
+        fleet: the name of the fleet that has the nodes; see `platform_processes`.
         models: how many models to join.
         warm_up: rounds that are not measured.
         rounds: rounds that are.
@@ -50,9 +51,11 @@ class Job:
         payload_bytes: the argument's size; 0 for a small JSON object, encoded anew for each round.
         hesitating: call the method that leaves calls unanswered, and measure how late rounds return.
         watching: watch for how long the event loop stands still; of the asyncio clients alone.
+        credentials: where the coordinator's credentials are, for the fleets "secure" and "gateway".
     """
 
     port: int
+    fleet: str
     models: int
     warm_up: int
     rounds: int
@@ -60,11 +63,12 @@ class Job:
     payload_bytes: int = 0
     hesitating: bool = False
     watching: bool = False
+    credentials: str = ""
 
     @property
     def crunch_id(self) -> str:
-        """The crunch that has as many models; see `orchestrator`."""
-        return f"models-{self.models}"
+        """The crunch that has as many models of the fleet; see `orchestrator`."""
+        return f"{self.fleet}-{self.models}"
 
     def as_argument(self) -> str:
         """The job as a client's command line has it."""
@@ -101,14 +105,18 @@ async def play_rounds(job: Job, play_round: Callable[[], Awaitable[int]]) -> dic
     """
     for _ in range(job.warm_up):
         job.check(await play_round(), "a round for warming up")
-    walls = []
+    rounds = []
     whole = Stopwatch()
     for _ in range(job.rounds):
         one = Stopwatch()
         answered = await play_round()
-        walls.append(one.read()["wall"])
+        rounds.append(one.read())
         job.check(answered, "a round")
-    return {"cpu_per_call": whole.read()["cpu"] / (job.rounds * job.models), "round_walls": walls}
+    return {
+        "cpu_per_call": whole.read()["cpu"] / (job.rounds * job.models),
+        "round_walls": [each["wall"] for each in rounds],
+        "round_cpus": [each["cpu"] for each in rounds],
+    }
 
 
 def resident_bytes() -> int:

@@ -1,21 +1,15 @@
-"""What is measured, from which runs, and what it should come to.
-
-A `Comparison` is made pair by pair: ours and the base, one right after the other, share whatever else the
-machine is doing just then, so their ratio is steadier than either. The base is the reference client or
-another source tree of ours. An `Absolute` measure pools all of our runs.
-"""
+"""What is measured, from which runs, and what it should come to."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable
 
 from clients import Client
-from runs import ClientRun, ImportRun, Result, Run, Workload
+from measure_kinds import Absolute, Comparison, Figure, Measure, Quantity, percentile_99
+from runs import ClientRun, FloorRun, ImportRun, Result, Run, Workload
 
-__all__ = ["Absolute", "Comparison", "Measure", "Quantity", "measures_against", "percentile"]
+__all__ = ["measures_against"]
 
 SMALL_10 = Workload(models=10, rounds=(60, 300), warm_up=20)
 SMALL_100 = Workload(models=100, rounds=(10, 60), warm_up=3)
@@ -25,128 +19,20 @@ LARGE = Workload(models=20, rounds=(1, 6), warm_up=1, payload_bytes=10_000_000)
 WATCHED_500 = Workload(models=500, rounds=(5, 30), warm_up=2, watching=True)
 HUNG_100 = Workload(models=100, rounds=(8, 30), warm_up=1, timeout=0.25, hesitating=True)
 HUNG_1000 = Workload(models=1000, rounds=(2, 15), warm_up=1, timeout=1, hesitating=True)
+CHEAP_500 = Workload(models=500, rounds=(16, 60), warm_up=2, fleet="cheap")
+CHEAP_2000 = Workload(models=2000, rounds=(20, 20), warm_up=2, fleet="cheap")
+CHEAP_5000 = Workload(models=5000, rounds=(20, 20), warm_up=2, fleet="cheap")
+SECURE_50 = Workload(models=50, rounds=(2, 2), warm_up=1, fleet="secure")
+SECURE_100 = Workload(models=100, rounds=(40, 80), warm_up=3, fleet="secure")
+SECURE_200 = Workload(models=200, rounds=(2, 2), warm_up=1, fleet="secure")
+GATEWAY_100 = Workload(models=100, rounds=(40, 80), warm_up=3, fleet="gateway")
 
 REFERENCE_IMPORT = (
     "from model_runner_client.model_concurrent_runners import DynamicSubclassModelConcurrentRunner"
 )
+TRIO_IMPORT = "import trio"
 OUR_IMPORT = "import trio_model_runner"
 OUR_NAMES_IMPORT = "from trio_model_runner import Arguments, Cluster, ClusterConfig, DynamicSubclassService"
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A figure that the results of some runs give.
-
-    Attributes:
-        runs: the runs, all of one client.
-        value: takes their results, in the same order.
-    """
-
-    runs: tuple[Run, ...]
-    value: Callable[..., float]
-
-    @property
-    def client(self) -> Client:
-        """Whose figure it is."""
-        return self.runs[0].client
-
-    def of(self, results: Mapping[Run, Result]) -> float:
-        """The figure."""
-        return self.value(*(results[run] for run in self.runs))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One figure against another, in pairs.
-
-    Attributes:
-        key: its name on the command line.
-        title: what the table calls it.
-        unit: `us`, `ms`, `s`, `KB` or `MB`; see `table`.
-        base: what it is compared with: another client's figure, or another one of ours.
-        ours: our figure.
-        target: what the ratio should be at most; None if it is there for information.
-    """
-
-    key: str
-    title: str
-    unit: str
-    base: Quantity
-    ours: Quantity
-    target: float | None
-
-    @property
-    def runs(self) -> tuple[Run, ...]:
-        """The runs that it takes, the base's first, and what is compared side by side."""
-        return tuple(chain.from_iterable(zip(self.base.runs, self.ours.runs, strict=True)))
-
-    @property
-    def paired(self) -> bool:
-        """Whether there are two clients in it."""
-        return self.base.client != self.ours.client
-
-
-@dataclass(frozen=True)
-class Absolute:
-    """The 99th percentile of what all of our runs measured.
-
-    Attributes:
-        target: what it should be at most, in seconds.
-    """
-
-    key: str
-    title: str
-    unit: str
-    run: Run
-    samples: Callable[[Result], Sequence[float]]
-    target: float
-
-    @property
-    def runs(self) -> tuple[Run, ...]:
-        """The run that it takes."""
-        return (self.run,)
-
-    @property
-    def paired(self) -> bool:
-        """Whether there are two clients in it."""
-        return False
-
-
-Measure = Comparison | Absolute
-
-
-def percentile(samples: Sequence[float], percent: int) -> float:
-    """The smallest sample that so many percent of the samples do not exceed."""
-    ordered = sorted(samples)
-    return ordered[-(-len(ordered) * percent // 100) - 1]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What is measured of any client, and compared between two.
-
-    Attributes:
-        key: see `Comparison`, as for `title` and `unit`.
-        runs: the runs that it takes of a client.
-        value: takes their results, in the same order.
-        target: what ours should be at most, as a multiple of the reference's.
-    """
-
-    key: str
-    title: str
-    unit: str
-    runs: Callable[[Client], tuple[Run, ...]]
-    value: Callable[..., float]
-    target: float | None = None
-
-    def of(self, client: Client) -> Quantity:
-        """The figure of one client."""
-        return Quantity(self.runs(client), self.value)
-
-    def compared(self, base: Client, ours: Client) -> Comparison:
-        """Ours against another client's."""
-        target = self.target if base.tree is None else None
-        return Comparison(self.key, self.title, self.unit, self.of(base), self.of(ours), target)
 
 
 def performing(*workloads: Workload) -> Callable[[Client], tuple[Run, ...]]:
@@ -157,6 +43,11 @@ def performing(*workloads: Workload) -> Callable[[Client], tuple[Run, ...]]:
 def importing(our_statement: str) -> Callable[[Client], tuple[Run, ...]]:
     """A client's import: the statement is for ours, and the reference has one of its own."""
     return lambda client: (ImportRun(client, REFERENCE_IMPORT if client.tree is None else our_statement),)
+
+
+def importing_both(client: Client) -> tuple[Run, ...]:
+    """The import of Trio alone, and that of what a coordinator needs of ours."""
+    return ImportRun(client, TRIO_IMPORT), ImportRun(client, OUR_NAMES_IMPORT)
 
 
 def latenesses(result: Result) -> list[float]:
@@ -179,6 +70,10 @@ def resident_per_model(few: Result, many: Result) -> float:
     return (resident(many) - resident(few)) / (SMALL_500.models - SMALL_100.models)
 
 
+def resident_per_secure_model(few: Result, many: Result) -> float:
+    return (resident(many) - resident(few)) / (SECURE_200.models - SECURE_50.models)
+
+
 def longest_stall(result: Result) -> float:
     return float(statistics.median(result["stalls"]))
 
@@ -191,19 +86,44 @@ def joining_cpu(result: Result) -> float:
     return float(result["join"]["cpu"])
 
 
+def joining_cpu_per_model(result: Result) -> float:
+    return joining_cpu(result) / CHEAP_500.models
+
+
+def worst_wall(result: Result) -> float:
+    return float(max(result["round_walls"]))
+
+
+def worst_to_median(result: Result) -> float:
+    return worst_wall(result) / round_wall(result)
+
+
+def round_cpu(result: Result) -> float:
+    return float(statistics.median(result["round_cpus"]))
+
+
+def worst_cpu(result: Result) -> float:
+    return float(max(result["round_cpus"]))
+
+
 def seconds(result: Result) -> float:
     return float(result["seconds"])
 
 
+def more_cpu(less: Result, more: Result) -> float:
+    return float(more["cpu"] - less["cpu"])
+
+
 def lateness_99(result: Result) -> float:
-    return percentile(latenesses(result), 99)
+    return percentile_99(latenesses(result))
 
 
 LATENESS = "lateness of a round, {} models, 5 % hung, 99th percentile"
+STEADINESS = "worst round / median round of 20, {} models (ours alone)"
 
 FIGURES = (
     Figure(
-        "cpu-100", "CPU per call, 100 models, small JSON", "us", performing(SMALL_100), cpu_per_call, 0.55
+        "cpu-100", "CPU per call, 100 models, small JSON", "us", performing(SMALL_100), cpu_per_call, 0.38
     ),
     Figure("cpu-500", "CPU per call, 500 models", "us", performing(SMALL_500), cpu_per_call, 0.45),
     Figure(
@@ -237,6 +157,22 @@ FIGURES = (
     ),
     Figure("join-wall", "joining 500 models, wall", "s", performing(SMALL_500), joining_wall, 1.0),
     Figure("join-cpu", "joining 500 models, CPU", "s", performing(SMALL_500), joining_cpu, 1.0),
+    Figure("cpu-cheap", "CPU per call, 500 cheap nodes", "us", performing(CHEAP_500), cpu_per_call, 0.33),
+    Figure("secure-cpu", "CPU per call, 100 secure models", "us", performing(SECURE_100), cpu_per_call, 0.33),
+    Figure(
+        "secure-join-wall", "joining 100 secure models, wall", "s", performing(SECURE_100), joining_wall, 0.9
+    ),
+    Figure(
+        "secure-join-cpu", "joining 100 secure models, CPU", "s", performing(SECURE_100), joining_cpu, 0.5
+    ),
+    Figure(
+        "gateway-cpu",
+        "CPU per call, 100 models behind gateways",
+        "us",
+        performing(GATEWAY_100),
+        cpu_per_call,
+        0.28,
+    ),
 )
 """What any two clients are compared by."""
 
@@ -260,11 +196,37 @@ DOOR_FIGURES = (
 )
 """What the reference client and our door from asyncio are compared by."""
 
+ALONE_FIGURES = (
+    Figure(
+        "secure-memory",
+        "resident memory per secure model, from 50 to 200",
+        "KB",
+        performing(SECURE_50, SECURE_200),
+        resident_per_secure_model,
+        90e3,
+    ),
+    Figure(
+        "join-model",
+        "joining 500 cheap nodes, CPU per model",
+        "ms",
+        performing(CHEAP_500),
+        joining_cpu_per_model,
+        0.6e-3,
+    ),
+    Figure(
+        "import-added", "importing those names - `import trio`, CPU", "ms", importing_both, more_cpu, 60e-3
+    ),
+)
+"""What ours has a target for that is no multiple of the reference's."""
+
 OUR_FIGURES = (
     Figure("cpu-10", "CPU per call, 10 models", "us", performing(SMALL_10), cpu_per_call),
     Figure("cpu-2000", "CPU per call, 2,000 models", "us", performing(SMALL_2000), cpu_per_call),
     Figure("late-100", LATENESS.format("100"), "ms", performing(HUNG_100), lateness_99),
     Figure("late-1000", LATENESS.format("1,000"), "ms", performing(HUNG_1000), lateness_99),
+    Figure("steady-2000", STEADINESS.format("2,000"), "", performing(CHEAP_2000), worst_to_median),
+    Figure("steady-5000", STEADINESS.format("5,000"), "", performing(CHEAP_5000), worst_to_median),
+    *ALONE_FIGURES,
 )
 """What two trees of ours are compared by as well; beside the reference, ours alone is measured by such."""
 
@@ -289,6 +251,37 @@ def measures_of_ours_alone(ours: Client) -> tuple[Measure, ...]:
     return (
         Comparison("door-hop", "a round of 10 models, from asyncio / from Trio", "ms", direct, through, None),
         Comparison("scaling", "CPU per call, 2,000 models / 10 models (ours alone)", "us", few, many, 1.3),
-        Absolute("late-100", LATENESS.format("100"), "ms", ClientRun(ours, HUNG_100), latenesses, 0.020),
-        Absolute("late-1000", LATENESS.format("1,000"), "ms", ClientRun(ours, HUNG_1000), latenesses, 0.050),
+        lateness("late-100", "100", ClientRun(ours, HUNG_100), 0.020),
+        lateness("late-1000", "1,000", ClientRun(ours, HUNG_1000), 0.050),
+        *steadiness("2000", ClientRun(ours, CHEAP_2000)),
+        *steadiness("5000", ClientRun(ours, CHEAP_5000)),
+        *(figure.alone(ours) for figure in ALONE_FIGURES),
+        Absolute(
+            "floor",
+            "system calls of a call alone, 500 cheap nodes",
+            "us",
+            (FloorRun(ours, CHEAP_500),),
+            lambda result: [cpu_per_call(result)],
+            None,
+        ),
+    )
+
+
+def lateness(key: str, models: str, run: Run, target: float) -> Absolute:
+    """How late rounds return, whose calls are not all answered."""
+    return Absolute(key, LATENESS.format(models), "ms", (run,), latenesses, target, percentile_99)
+
+
+def steadiness(models: str, run: Run) -> tuple[Comparison, Comparison]:
+    """How much longer the worst round takes than the median one: by the clock, and in CPU.
+
+    Another program that wants the processor lengthens a round by the clock alone.
+    """
+    wall, worst, cpu, worst_in_cpu = (
+        Quantity((run,), value) for value in (round_wall, worst_wall, round_cpu, worst_cpu)
+    )
+    title = STEADINESS.format(f"{int(models):,}")
+    return (
+        Comparison(f"steady-{models}", title, "ms", wall, worst, 1.3),
+        Comparison(f"steady-cpu-{models}", "the same, CPU", "ms", cpu, worst_in_cpu, None),
     )

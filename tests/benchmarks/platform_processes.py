@@ -1,34 +1,78 @@
-"""The other side of the line, kept running while clients come and go: the fleet and the orchestrator."""
+"""The other side of the line, kept running while clients come and go: the fleets and the orchestrator."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
-__all__ = ["running_platform"]
+from entries import Entry
+
+__all__ = ["FleetName", "Platform", "running_platform"]
 
 HERE = Path(__file__).parent
 
+FleetName: TypeAlias = Literal["grpcio", "cheap", "secure", "gateway"]
+"""`fleet`, which is grpcio's server, and the modes of `cheap_fleet`."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What runs.
+
+    Attributes:
+        port: the orchestrator's.
+        directory: has a directory of the coordinator's credentials for each fleet that wants some.
+        entries: what the orchestrator says of the nodes, by fleet.
+    """
+
+    port: int
+    directory: Path
+    entries: Mapping[str, list[Entry]]
+
+    def credentials(self, fleet: FleetName) -> str:
+        """The directory of the coordinator's credentials for a fleet; empty if it wants none."""
+        return str(self.directory / fleet) if fleet in ("secure", "gateway") else ""
+
 
 @contextmanager
-def running_platform(python: Path, nodes: int) -> Iterator[int]:
-    """Run a fleet of so many nodes and its orchestrator; the orchestrator's port.
+def running_platform(python: Path, nodes: Mapping[FleetName, int]) -> Iterator[Platform]:
+    """Run fleets of so many nodes and their orchestrator.
 
     Args:
         python: an interpreter with grpcio, websockets and the reference client's messages.
-        nodes: how many nodes.
+        nodes: how many nodes, by fleet.
     """
     with ExitStack() as stack:
-        fleet = stack.enter_context(running([str(python), str(HERE / "fleet.py"), str(nodes)]))
-        ports = json.loads(first_line(fleet))
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        fleets = {
+            name: stack.enter_context(running(fleet_command(python, name, count, directory)))
+            for name, count in nodes.items()
+        }
+        entries = {name: json.loads(first_line(fleet)) for name, fleet in fleets.items()}
         orchestrator = stack.enter_context(running([str(python), str(HERE / "orchestrator.py")]))
         assert orchestrator.stdin is not None
-        orchestrator.stdin.write(json.dumps(ports) + "\n")
+        orchestrator.stdin.write(json.dumps(entries) + "\n")
         orchestrator.stdin.flush()
-        yield int(first_line(orchestrator))
+        yield Platform(int(first_line(orchestrator)), directory, entries)
+
+
+def fleet_command(python: Path, name: FleetName, count: int, directory: Path) -> list[str]:
+    """What runs a fleet."""
+    if name == "grpcio":
+        return [str(python), str(HERE / "fleet.py"), str(count)]
+    command = [sys.executable, str(HERE / "cheap_fleet.py"), str(count)]
+    if name == "cheap":
+        return command
+    credentials = directory / name
+    credentials.mkdir()
+    return [*command, name, str(credentials)]
 
 
 @contextmanager

@@ -9,18 +9,21 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from clients import Client
+from clients import HERE, Client
 from job import Job
+from platform_processes import FleetName, Platform
 
 __all__ = [
     "ClientRun",
     "Environment",
+    "FloorRun",
     "ImportRun",
     "Result",
     "Run",
@@ -34,12 +37,11 @@ Result: TypeAlias = dict[str, Any]
 """What a run prints: times in seconds, sizes in bytes."""
 
 _MEASURE_IMPORT = """
-from time import perf_counter
-begun = perf_counter()
+from time import perf_counter, process_time
+begun, begun_cpu = perf_counter(), process_time()
 exec({statement!r})
-elapsed = perf_counter() - begun
-from resource import RUSAGE_SELF, getrusage
-print('{{"seconds": %r, "resident_bytes": %d}}' % (elapsed, getrusage(RUSAGE_SELF).ru_maxrss * 1024))
+elapsed, cpu = perf_counter() - begun, process_time() - begun_cpu
+print('{{"seconds": %r, "cpu": %r}}' % (elapsed, cpu))
 """
 
 
@@ -49,16 +51,16 @@ class RunError(Exception):
 
 @dataclass(frozen=True)
 class Environment:
-    """What runs need: an interpreter for each client, and the orchestrator's port.
+    """What runs need: an interpreter for each client, and the other side.
 
     Attributes:
         pythons: the interpreters, by client.
-        port: the orchestrator's.
+        platform: the nodes and the orchestrator.
         long: measure for the record, not for a glance.
     """
 
     pythons: Mapping[Client, Path]
-    port: int
+    platform: Platform
     long: bool
 
 
@@ -74,6 +76,7 @@ class Workload:
         payload_bytes: of the argument; 0 for a small JSON object.
         hesitating: whether some calls are never answered.
         watching: whether stalls of the event loop are watched; of the asyncio clients alone.
+        fleet: the nodes that it joins.
     """
 
     models: int
@@ -83,11 +86,16 @@ class Workload:
     payload_bytes: int = 0
     hesitating: bool = False
     watching: bool = False
+    fleet: FleetName = "grpcio"
+
+    def __str__(self) -> str:
+        return f"{self.models} models" + ("" if self.fleet == "grpcio" else f", {self.fleet}")
 
     def job(self, environment: Environment) -> Job:
         """The same for a client's command line."""
         return Job(
-            port=environment.port,
+            port=environment.platform.port,
+            fleet=self.fleet,
             models=self.models,
             warm_up=self.warm_up,
             rounds=self.rounds[environment.long],
@@ -95,6 +103,7 @@ class Workload:
             payload_bytes=self.payload_bytes,
             hesitating=self.hesitating,
             watching=self.watching,
+            credentials=environment.platform.credentials(self.fleet),
         )
 
 
@@ -106,7 +115,7 @@ class ClientRun:
     workload: Workload
 
     def __str__(self) -> str:
-        return f"{self.client.name}, {self.workload.models} models"
+        return f"{self.client.name}, {self.workload}"
 
     def perform(self, environment: Environment) -> Result:
         """Run it.
@@ -139,13 +148,42 @@ class ImportRun:
         return measured(str(environment.pythons[self.client]), "-P", "-c", program)
 
 
-Run: TypeAlias = ClientRun | ImportRun
+@dataclass(frozen=True)
+class FloorRun:
+    """The system calls of a workload alone; see `floor`. `client` is who is measured beside it."""
+
+    client: Client
+    workload: Workload
+
+    def __str__(self) -> str:
+        return f"floor, {self.workload}"
+
+    def perform(self, environment: Environment) -> Result:
+        """Run it.
+
+        Raises:
+            RunError: it fails.
+        """
+        entries = environment.platform.entries[self.workload.fleet][: self.workload.models]
+        ports = json.dumps([entry["port"] for entry in entries])
+        job = self.workload.job(environment)
+        return measured(sys.executable, str(HERE / "floor.py"), job.as_argument(), given=ports + "\n")
 
 
-def measured(*command: str) -> Result:
-    """What a process prints as its last line."""
+Run: TypeAlias = ClientRun | FloorRun | ImportRun
+
+
+def measured(*command: str, given: str = "") -> Result:
+    """What a process prints as its last line.
+
+    Args:
+        command: the process.
+        given: its standard input.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=TIMEOUT, env=environment, input=given
+    )
     if done.returncode:
         raise RunError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
     time.sleep(0.1)  # the fleet still closes this one's connections

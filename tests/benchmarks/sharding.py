@@ -2,7 +2,7 @@
 
     python tests/benchmarks/sharding.py [--only PART ...] [--turns COUNT] [--json FILE]
 
-The nodes are one process that answers with bytes made beforehand (`sharding_fleet`). Each run is a
+The nodes are one process that answers with bytes made beforehand (`cheap_fleet`). Each run is a
 coordinator in a process of its own (`sharding_client`), with shards of `LocalEngine`, or a `Cluster` to
 compare with. Both kinds run in turns, and the table has medians. All of them share this
 machine's cores: nodes, driver, shards, and this program, which is the orchestrator and has nothing to do
@@ -229,7 +229,8 @@ PARTS = {
 @asynccontextmanager
 async def platform(models: int, credentials: str) -> AsyncIterator[tuple[subprocess.Popen[str], int]]:
     """Run nodes and an orchestrator; the nodes' process, and the orchestrator's port."""
-    command = [sys.executable, str(HERE / "sharding_fleet.py"), str(models), *filter(None, [credentials])]
+    command = [sys.executable, str(HERE / "cheap_fleet.py"), str(models)]
+    command += ["secure", credentials] if credentials else []
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as fleet:  # noqa: ASYNC220
         assert fleet.stdin is not None

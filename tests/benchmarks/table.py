@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from measures import Absolute, Comparison, Measure, percentile
+from measure_kinds import Absolute, Comparison, Measure
 from runs import Result, Run
 
 __all__ = ["Row", "as_markdown", "fill_row"]
 
-UNITS = {"us": 1e6, "ms": 1e3, "s": 1.0, "KB": 1e-3, "MB": 1e-6}
-"""How many of each are in a second or a byte."""
+UNITS = {"us": 1e6, "ms": 1e3, "s": 1.0, "KB": 1e-3, "MB": 1e-6, "": 1.0}
+"""How many of each are in a second or a byte; a number has none."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def comparison_row(measure: Comparison, rounds: Sequence[Mapping[Run, Result]]) 
     data = {
         "key": measure.key,
         "title": measure.title,
-        "unit": "bytes" if measure.unit.endswith("B") else "seconds",
+        "unit": plain_unit(measure.unit),
         measure.base.client.name if measure.paired else "base": bases,
         "ours": ours,
         "ratio": {"median": ratio, "min": min(ratios), "max": max(ratios)},
@@ -70,21 +70,23 @@ def comparison_row(measure: Comparison, rounds: Sequence[Mapping[Run, Result]]) 
 
 
 def absolute_row(measure: Absolute, rounds: Sequence[Mapping[Run, Result]]) -> Row:
-    samples = [sample for results in rounds for sample in measure.samples(results[measure.run])]
-    figure = percentile(samples, 99)
-    met = figure <= measure.target
+    samples = [sample for results in rounds for sample in measure.samples_of(results)]
+    figure = measure.summary(samples)
+    met = None if measure.target is None else figure <= measure.target
+    least, greatest = (each(samples) * UNITS[measure.unit] for each in (min, max))
+    spread = f" ({least:.3g}-{greatest:.3g})" if measure.ranged and len(samples) > 1 else ""
     cells = (
         measure.title,
         "",
-        in_unit(figure, measure.unit),
+        in_unit(figure, measure.unit) + spread,
         "",
-        f"<= {in_unit(measure.target, measure.unit)}",
+        "" if measure.target is None else f"<= {in_unit(measure.target, measure.unit)}",
         verdict(met),
     )
     data = {
         "key": measure.key,
         "title": measure.title,
-        "unit": "seconds",
+        "unit": plain_unit(measure.unit),
         "ours": figure,
         "samples": samples,
         "target": measure.target,
@@ -96,7 +98,12 @@ def absolute_row(measure: Absolute, rounds: Sequence[Mapping[Run, Result]]) -> R
 def in_unit(figure: float, unit: str) -> str:
     """A figure as one reads it, to three digits."""
     scaled = figure * UNITS[unit]
-    return f"{scaled:.3g} {unit}" if abs(scaled) < 100 else f"{scaled:.0f} {unit}"
+    return (f"{scaled:.3g} {unit}" if abs(scaled) < 100 else f"{scaled:.0f} {unit}").rstrip()
+
+
+def plain_unit(unit: str) -> str:
+    """What programs read the same figures in."""
+    return "bytes" if unit.endswith("B") else "seconds" if unit else ""
 
 
 def verdict(met: bool | None) -> str:

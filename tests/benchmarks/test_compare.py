@@ -17,9 +17,11 @@ sys.path.append(
 
 import venvs
 from clients import OURS, REFERENCE, Client
-from compare import by_key, chosen_measures, needed_runs, perform, read_options
-from measures import Absolute, Comparison, measures_against, percentile
-from runs import ClientRun, Environment, Result
+from compare import by_key, chosen_measures, needed_nodes, needed_runs, perform, read_options
+from measure_kinds import Comparison, Measure, percentile
+from measures import measures_against
+from platform_processes import Platform
+from runs import ClientRun, Environment, FloorRun, ImportRun, Result
 from table import as_markdown, fill_row
 from venvs import InstallationError, fingerprint, our_python
 
@@ -33,21 +35,34 @@ class Performed:
         self.order: list[str] = []
         self._figures = figures
         monkeypatch.setattr(ClientRun, "perform", lambda run, environment: self._perform(run))
+        monkeypatch.setattr(ImportRun, "perform", lambda run, environment: self._import(run))
 
     def _perform(self, run: ClientRun) -> Result:
         self.order.append(f"{run.client.name} {run.workload.models}")
         return {"cpu_per_call": self._figures[run.client.name] * len(self.order)}
 
+    def _import(self, run: ImportRun) -> Result:
+        self.order.append(run.statement)
+        return {"cpu": 0.1}
+
+
+PLATFORM = Platform(port=1, directory=Path("/credentials"), entries={})
+
 
 def environment(*, long: bool = False) -> Environment:
-    return Environment({}, port=0, long=long)
+    return Environment({}, PLATFORM, long=long)
+
+
+def the_measure(key: str) -> Measure:
+    """A measure against the reference client."""
+    return next(each for each in measures_against(REFERENCE, OURS) if each.key == key)
 
 
 def test_without_a_baseline_the_reference_is_compared() -> None:
     options = read_options([])
     assert options.bases == [REFERENCE]
     assert options.ours == OURS
-    assert (options.long, options.pairs) == (False, 5)
+    assert (options.long, options.pairs) == (False, 4)
 
 
 def test_with_a_baseline_the_reference_is_left_out_unless_asked_for(tmp_path: Path) -> None:
@@ -73,6 +88,7 @@ def test_only_refuses_what_the_comparison_lacks(capsys: pytest.CaptureFixture[st
 def test_two_trees_are_compared_by_every_measure_and_without_targets() -> None:
     measures = measures_against(BASELINE, OURS)
     of_ours_alone = {"scaling", "door", "door-stall", "door-hop"}
+    of_ours_alone |= {"steady-cpu-2000", "steady-cpu-5000", "floor"}
     assert {measure.key for measure in measures_against(REFERENCE, OURS)} - of_ours_alone < {
         measure.key for measure in measures
     }
@@ -83,11 +99,43 @@ def test_two_trees_are_compared_by_every_measure_and_without_targets() -> None:
         assert {run.client for run in measure.runs} == {BASELINE, OURS}
 
 
-def test_lateness_and_scaling_are_of_ours_alone_against_the_reference() -> None:
+def test_what_is_no_multiple_of_the_reference_s_is_of_ours_alone() -> None:
     alone = [measure for measure in measures_against(REFERENCE, OURS) if not measure.paired]
-    assert [measure.key for measure in alone] == ["scaling", "late-100", "late-1000"]
+    assert [measure.key for measure in alone] == [
+        *("scaling", "late-100", "late-1000"),
+        *("steady-2000", "steady-cpu-2000", "steady-5000", "steady-cpu-5000"),
+        *("secure-memory", "join-model", "import-added", "floor"),
+    ]
     assert all(run.client == OURS for measure in alone for run in measure.runs)
-    assert isinstance(alone[-1], Absolute)
+
+
+def test_each_fleet_has_as_many_nodes_as_some_run_needs() -> None:
+    assert needed_nodes(measures_against(REFERENCE, OURS)) == {
+        "grpcio": 2000,
+        "cheap": 5000,
+        "secure": 200,
+        "gateway": 100,
+    }
+    chosen = ["import-added", "secure-cpu", "secure-memory"]
+    assert needed_nodes([the_measure(key) for key in chosen]) == {"secure": 200}
+
+
+def test_only_clients_of_secured_nodes_are_given_credentials() -> None:
+    credentials = {"cpu-100": "", "cpu-cheap": "", "secure-cpu": "/credentials/secure"}
+    credentials["gateway-cpu"] = "/credentials/gateway"
+    for key, directory in credentials.items():
+        for run in the_measure(key).runs:
+            assert isinstance(run, ClientRun)
+            job = run.workload.job(environment())
+            assert (job.port, job.credentials) == (1, directory)
+            assert job.crunch_id == f"{run.workload.fleet}-{run.workload.models}"
+
+
+def test_the_floor_does_what_ours_does() -> None:
+    (floor,), (_, ours) = the_measure("floor").runs, the_measure("cpu-cheap").runs
+    assert isinstance(floor, FloorRun)
+    assert isinstance(ours, ClientRun)
+    assert floor.workload == ours.workload
 
 
 def test_the_door_is_measured_by_a_program_of_its_own_in_our_environment() -> None:
@@ -119,6 +167,14 @@ def test_what_ours_alone_is_measured_by_is_done_once_in_the_short_form(
     assert len(performed.order) == 2 + 6
 
 
+def test_imports_are_done_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    performed = Performed(monkeypatch)
+    perform([the_measure("import-added")], environment(), 2)
+    of_trio, of_ours = performed.order[:2]
+    assert performed.order == [of_trio, of_ours, of_ours, of_trio]
+    assert of_trio == "import trio"
+
+
 def test_runs_that_are_compared_stand_side_by_side() -> None:
     options = read_options(["--baseline", "/older", "--reference", "--only", "cpu-100", "memory-model"])
     chosen = [measure for base in options.bases for measure in chosen_measures(base, options)]
@@ -144,6 +200,37 @@ def test_a_row_has_medians_the_least_and_the_greatest() -> None:
     heading, line, cells = as_markdown([row], "baseline").splitlines()
     assert [each.strip() for each in heading.split("|")[2:5]] == ["baseline", "ours", "ratio (min-max)"]
     assert len(heading) == len(line) == len(cells)
+
+
+def test_a_row_of_ours_alone_has_the_median_and_its_range() -> None:
+    measure = the_measure("secure-memory")
+    few, many = measure.runs
+    pairs = [
+        {few: {"resident_bytes": 50e6}, many: {"resident_bytes": 50e6 + 150 * each}}
+        for each in (100e3, 80e3, 89e3)
+    ]
+    row = fill_row(measure, pairs)
+    assert row.cells == (measure.title, "", "89 KB (80-100)", "", "<= 90 KB", "yes")
+    assert row.data["samples"] == [100e3, 80e3, 89e3]
+    assert row.data["unit"] == "bytes"
+
+
+def test_a_row_without_a_target_has_no_verdict() -> None:
+    measure = the_measure("floor")
+    row = fill_row(measure, [{measure.runs[0]: {"cpu_per_call": 7e-6}}])
+    assert row.cells == (measure.title, "", "7 us", "", "", "")
+    assert row.met is None
+
+
+def test_the_worst_round_is_set_against_the_median_one() -> None:
+    measure = the_measure("steady-5000")
+    walls, cpus = [0.3] * 19 + [0.6], [0.2] * 20
+    result = {"round_walls": walls, "round_cpus": cpus}
+    row = fill_row(measure, [{measure.runs[0]: result}])
+    assert row.cells[1:] == ("", "600 ms / 300 ms", "2.00 (2.00-2.00)", "<= 1.3", "**no**")
+    compared = next(each for each in measures_against(BASELINE, OURS) if each.key == "steady-5000")
+    row = fill_row(compared, [dict.fromkeys(compared.runs, result)])
+    assert row.cells[1:4] == ("2", "2", "1.00 (1.00-1.00)")
 
 
 def test_a_row_against_the_reference_says_whether_the_target_was_met() -> None:

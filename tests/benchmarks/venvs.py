@@ -27,6 +27,8 @@ REFERENCE = "model-runner-client"
 REFERENCE_RELEASE = "0.14.0"
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = REPOSITORY / ".cache" / "benchmarks"
+EXTRAS = "[compat,secure]"
+"""What our environments have beside the package: the door from asyncio, and secure and gateway mode."""
 KEPT_TREES = 6
 """How many environments of our own trees are kept: about 45 MB each."""
 STEP_TIMEOUT = 900.0  # seconds
@@ -68,7 +70,7 @@ def our_python(tree: Path) -> Path:
         raise InstallationError(f"{tree} is no source tree of ours: {error}") from error
     environment = CACHE / f"ours-{sys.implementation.cache_tag}-{content[:16]}"
     if not (environment / "bin" / "python").exists():
-        make(environment, f"{tree.resolve()}[compat]")  # pip takes a bare name for a package's
+        make(environment, f"{tree.resolve()}{EXTRAS}")  # pip takes a bare name for a package's
         if fingerprint(tree) != content:
             shutil.rmtree(environment)
             raise InstallationError(f"{tree} changed while it was installed")
@@ -86,8 +88,8 @@ def remove_long_unused() -> None:
 
 
 def fingerprint(tree: Path) -> str:
-    """What changes with any file that is installed from there."""
-    digest = hashlib.sha256()
+    """What changes with any file that is installed from there, and with the extras."""
+    digest = hashlib.sha256(EXTRAS.encode())
     package = (tree / "trio_model_runner").rglob("*.py")
     for path in [tree / "pyproject.toml", *sorted(package)]:
         digest.update(str(path.relative_to(tree)).encode())

@@ -20,13 +20,14 @@ from typing import Final, Self
 import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 __all__ = ["CLIENTS", "DAY", "SERVERS", "Authority", "Certificate", "self_signed", "server_context"]
 
 DAY: Final = datetime.timedelta(days=1)
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 SERVERS: Final = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENTS: Final = ExtendedKeyUsageOID.CLIENT_AUTH
 
@@ -41,7 +42,7 @@ class Certificate:
     """
 
     chain: bytes
-    key: ec.EllipticCurvePrivateKey = attrs.field(repr=False)
+    key: PrivateKey = attrs.field(repr=False)
 
     @property
     def public_key(self) -> bytes:
@@ -101,8 +102,9 @@ class Authority:
         last: datetime.timedelta = DAY,
         usage: x509.ObjectIdentifier | None = SERVERS,
         with_chain: bool = True,
+        key: PrivateKey | None = None,
     ) -> Certificate:
-        """Make a certificate with a key of its own.
+        """Make a certificate.
 
         Args:
             names: whom it is for: DNS names; IP addresses; of e-mail with an ``@``; URIs with a ``:``.
@@ -111,8 +113,9 @@ class Authority:
             last: until when, from now.
             usage: what it may be used for; None does not say.
             with_chain: with the certificates between it and the root.
+            key: its private key; None makes one of an elliptic curve.
         """
-        key = _new_key()
+        key = _new_key() if key is None else key
         certificate = _sign(
             _named(common_name),
             key,
@@ -195,7 +198,7 @@ def _pem_of(certificates: Sequence[x509.Certificate]) -> bytes:
 
 def _sign(
     subject: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
+    key: PrivateKey,
     issuer: x509.Name,
     issuers_key: ec.EllipticCurvePrivateKey,
     *,

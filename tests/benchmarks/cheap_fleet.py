@@ -1,10 +1,11 @@
-"""Nodes that cost next to nothing, so that what is measured is driver and shards: one process, a port each.
+"""Nodes that cost next to nothing, so that what is measured is the client: one process, a port each.
 
-    python sharding_fleet.py COUNT [DIRECTORY]
+    python cheap_fleet.py COUNT [secure DIRECTORY | gateway DIRECTORY]
 
-A node answers with bytes that were made beforehand, and decodes no header. With a directory the nodes are
-secure ones (TLS, certificates both ways, and the proof of a wallet with each answer), and the coordinator's
-credentials are written there. It prints the entries of an orchestrator as one line of JSON.
+A node answers with bytes that were made beforehand, and decodes no header. Secure nodes have TLS,
+certificates both ways, and the proof of a wallet with each answer; gateways have TLS, and look at no token.
+The coordinator's credentials are written into the directory. It prints the entries of an orchestrator as one
+line of JSON. It runs in the development environment.
 
 Calls of the method "mixed" are not all answered: one in twenty never, by chance, and one in twenty at the
 moment that the argument ``at`` says (POSIX seconds). Each line on standard input is answered by a line of
@@ -15,6 +16,7 @@ It ends when standard input does.
 from __future__ import annotations
 
 import contextlib
+import gc
 import heapq
 import json
 import random
@@ -26,9 +28,10 @@ import ssl
 import struct
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
+from cheap_fleet_identities import identities_of
+from entries import Entry, entry
 from hostile_wire import (
     CALL_ANSWER,
     FRAME_HEADER_LENGTH,
@@ -48,9 +51,6 @@ from hostile_wire import (
     setting,
 )
 from job import CLASS_NAME
-
-from trio_model_runner.testing.authority import server_context
-from trio_model_runner.testing.security import SecureMode, node_name
 
 LARGEST_WINDOW = 2**31 - 1
 GREETING = frame(
@@ -114,6 +114,8 @@ class Fleet:
             if context is not None:
                 accepted = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
             connection = Connection(self, accepted, answers)
+            if context is None:
+                connection.greet()
             self.selector.register(accepted, selectors.EVENT_READ, connection.read)
 
         self.selector.register(listener, selectors.EVENT_READ, accept)
@@ -168,6 +170,7 @@ class Connection:
         self._socket = accepted
         self._answers = answers
         self._greeted = False
+        self._prefaced = False
         self._rest = b""
         self._skipped = 0  # bytes of a DATA frame that are still to come
         self._ending = 0  # the stream that ends with that frame
@@ -179,6 +182,7 @@ class Connection:
         try:
             if not self._greeted and isinstance(self._socket, ssl.SSLSocket):
                 self._socket.do_handshake()
+                self.greet()
             if self._skipped and not isinstance(self._socket, ssl.SSLSocket):
                 # Linux throws it away, which spares the copy.
                 most = min(self._skipped, READ_BYTES)
@@ -196,6 +200,11 @@ class Connection:
         self._take(memoryview(self._fleet.buffer)[:count])
         if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             self.read()
+
+    def greet(self) -> None:
+        """Send the server's preface. The reference client waits for it where it sends nothing itself."""
+        self._greeted = True
+        self._send(GREETING)
 
     def answer(self, which: int, stream: int) -> None:
         """Answer a call."""
@@ -218,11 +227,10 @@ class Connection:
             self._rest + bytes(view[at:]) if len(view) - at < READ_BYTES // 2 or self._rest else view[at:]
         )
         at = 0
-        if not self._greeted:
-            self._greeted = True
-            self._send(GREETING)
+        if not self._prefaced and len(received) >= len(PREFACE):
+            self._prefaced = True
             at = len(PREFACE)
-        while len(received) - at >= FRAME_HEADER_LENGTH:
+        while self._prefaced and len(received) - at >= FRAME_HEADER_LENGTH:
             length = int.from_bytes(received[at : at + 3], "big")
             kind, flags = received[at + 3], received[at + 4]
             start = at + FRAME_HEADER_LENGTH
@@ -277,35 +285,24 @@ class Connection:
             self.answer(2, stream)
 
 
+def listening(fleet: Fleet, count: int, mode: str, directory: str) -> list[Entry]:
+    """Have so many nodes in a fleet; their entries."""
+    identities = identities_of(mode, directory)
+    entries = []
+    for index in range(count):
+        port = fleet.listen(answers_for(identities.proof(index)), identities.context(index))
+        entries.append(entry(index, port, identities.participant(index)))
+    return entries
+
+
 def main() -> None:
     """Serve as many nodes as the command line says."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    count, directory = int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None
-    mode = SecureMode() if directory else None
-    fleet, entries, plain = Fleet(), [], answers_for()
-    for index in range(count):
-        model_id, infos, context, answers = f"model-{index}", {}, None, plain
-        if mode is not None:
-            infos = mode.infos(model_id)
-            certificate = mode.authority.issue([node_name(model_id)])
-            wallet, hotkey = mode._participants[model_id]
-            proof = wallet.delegate(certificate.public_key, model_id=model_id, hotkey=hotkey)
-            context = server_context(certificate, clients=mode.authority)
-            answers = answers_for(proof)
-        entries.append(
-            {
-                "model_id": model_id,
-                "deployment_id": f"deployment-{index}",
-                "state": "RUNNING",
-                "ip": "127.0.0.1",
-                "port": fleet.listen(answers, context),
-                "infos": {"model_name": f"name-of-{index}", **infos},
-            }
-        )
-    if mode is not None and directory is not None:
-        mode.write_credentials(Path(directory))
-    print(json.dumps(entries), flush=True)
+    count, mode, directory = int(sys.argv[1]), *(sys.argv[2:] or ["", ""])
+    fleet = Fleet()
+    print(json.dumps(listening(fleet, count, mode, directory)), flush=True)
+    gc.disable()  # nothing here is in a cycle, and a collection in the middle of a round would be a stall
     fleet.run()
 
 
