@@ -25,7 +25,9 @@ class Signal:
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._waiting: trio.lowlevel.ParkingLot | None = None  # a connected model has ten that nobody waits for
+        self._waiting: trio.lowlevel.ParkingLot | None = (
+            None  # a connected model has ten that nobody waits for
+        )
 
     def send(self) -> None:
         """Wake all tasks that wait now."""
