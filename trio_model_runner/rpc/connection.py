@@ -70,6 +70,7 @@ class Connection:
         usual_headers: those of a good answer, which are the same object as long as they don't change.
         guard: gives, for a request's headers, what is asked before anything of the request is sent; see
             `Http2Stream.may_send`. None where everything may be sent.
+        on_retired: called when it takes no new calls any more, maybe more than once; or None.
         pings_without_answer: PINGs sent since the last piece of any call's answer. Servers take offence
             at many.
     """
@@ -87,6 +88,7 @@ class Connection:
         self.loss: Ending | None = None
         self.usual_headers: Fields = ()
         self.guard: Callable[[RawFields], MaySend | None] | None = None
+        self.on_retired: Callable[[], None] | None = None
         self.pings_without_answer = 0
         self.state = State.STARTING
         self._stream = stream
@@ -351,6 +353,8 @@ class Connection:
         self.loss = self.loss or ending
         self._enter(state)
         self._retired.set()
+        if self.on_retired is not None:
+            self.on_retired()
 
     def _say_goodbye(self, ending: Ending) -> None:
         """Take no new calls, reset the open ones, and tell the server."""
