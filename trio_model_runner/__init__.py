@@ -11,8 +11,8 @@ import of this package is quick.
 For readers of the code: the packages (we say *rooms*), lowest first. A room imports only rooms earlier in
 this list, or on its own line.
 
-- `errors`, `text`, `signal`, `backoff`, `groups`, `abandoned`, `workers`, `trio_needed`: small things that
-  all rooms use. `proto` is generated.
+- `errors`, `text`, `signal`, `backoff`, `groups`, `abandoned`, `workers`, `trio_needed`, `version`: small
+  things that all rooms use. `proto` is generated.
 - `values`: what is sent and answered, results, data frames and the bound on their size. `returns`: what
   answers must look like.
 - `config`: the settings. `network`: byte streams. `security`: credentials, proofs, tokens.

@@ -25,7 +25,9 @@ class Signal:
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._waiting = trio.lowlevel.ParkingLot()
+        self._waiting: trio.lowlevel.ParkingLot | None = (
+            None  # a connected model has ten that nobody waits for
+        )
 
     def send(self) -> None:
         """Wake all tasks that wait now."""
@@ -34,6 +36,8 @@ class Signal:
 
     async def wait(self) -> None:
         """Wait until the signal is sent the next time."""
+        if self._waiting is None:
+            self._waiting = trio.lowlevel.ParkingLot()
         await self._waiting.park()
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
@@ -42,4 +46,4 @@ class Signal:
         This is no checkpoint if the condition holds already.
         """
         while not condition():
-            await self._waiting.park()
+            await self.wait()

@@ -34,6 +34,7 @@ FLOORS = (
         "given",
         "interpreters",
         "forks",
+        "version",
         "proto",
     ),
     ("values", "returns"),

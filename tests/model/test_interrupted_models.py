@@ -33,7 +33,6 @@ ENTRIES = {
     "ModelRunner.call",
     "ModelRunner.predict",
     "ModelRunner.reset",
-    "NodeConnection._watch_proof",
     "NodeConnection.watch_proof",
     "NodeResources.run",
     "Watch._run",

@@ -19,7 +19,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_model_runner import Cluster, DynamicSubclassService
 from trio_model_runner.config import Limits
-from trio_model_runner.network import MemoryNetwork, Network, RestrictedNetwork, TCPNetwork
+from trio_model_runner.network import MemoryNetwork, Network, RestrictedNetwork, TCPNetwork, tcp
 from trio_model_runner.network.lookups import Lookups, lookups, resolve
 from trio_model_runner.network.tls import TLSNetwork
 from trio_model_runner.testing import LocalCrunch
@@ -423,7 +423,7 @@ async def test_the_second_address_is_of_the_other_family(monkeypatch: pytest.Mon
         tried.append(host)
         raise OSError(f"{host} refuses")
 
-    monkeypatch.setattr(trio, "open_tcp_stream", refuse)
+    monkeypatch.setattr(tcp, "_connect", refuse)
     trio.socket.set_custom_hostname_resolver(Found("10.0.0.1", "10.0.0.2", "::1", "::2"))
     with pytest.raises(OSError, match="all attempts to connect to node:7 failed") as caught:
         await TCPNetwork().connect("node", 7)
@@ -450,7 +450,7 @@ async def test_of_two_that_connect_at_a_time_no_other_stays_open(
             scope.cancel()
         return stream
 
-    monkeypatch.setattr(trio, "open_tcp_stream", open_both)
+    monkeypatch.setattr(tcp, "_connect", open_both)
     trio.socket.set_custom_hostname_resolver(Found("10.0.0.1", "10.0.0.2"))
     with scope:
         async with await TCPNetwork(0.01).connect("node", 7) as stream:

@@ -13,6 +13,7 @@ import grpc
 import pytest
 import trio
 from helpers.coordinating import until
+from helpers.remains import our_tasks
 from helpers.secure_crunch import STRANGER, Node, Scene, answer, busy, coordinating
 
 from trio_model_runner import Arguments, ProofFailed, SecureCredentials, Status
@@ -165,6 +166,21 @@ async def test_a_node_that_is_the_new_participants_is_called_on_a_new_connection
     assert node.methods == ["Check", "Setup", "Call", "Check", "Setup", "Call"]
     assert (peers_told(node, "before"), peers_told(node, "after")) == (["0"], ["1"])
     assert scene.crunch.reports == []
+
+
+async def test_a_connection_that_is_gone_leaves_nobody_to_watch_over_its_proof(
+    credentials: SecureCredentials, node: Node
+) -> None:
+    async with coordinating(node, credentials=credentials) as scene:
+        watches = "trio_model_runner.model.node_connection.NodeConnection.watch_proof"
+        assert our_tasks().count(watches) == 1
+        node.wallet = STRANGER
+        other = node.delegate()
+        node.proof = lambda method: other
+        await announce(scene, node)
+        assert (await call(scene, "after")).unwrap() == "here"
+        assert scene.connections(node) == 2
+        assert our_tasks().count(watches) == 1
 
 
 async def test_infos_that_name_the_same_participant_change_nothing(

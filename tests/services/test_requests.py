@@ -1,9 +1,13 @@
-"""Requests are what protobuf's own encoding of their messages is, without a copy of what is large."""
+"""Requests are what protobuf's own encoding of their messages is, without a copy of what is large.
+
+Answers are read by the fields that the generated messages have.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import betterproto
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,9 +22,16 @@ from trio_model_runner import (
 )
 from trio_model_runner import proto as first_release
 from trio_model_runner.proto.commons import Argument, KwArgument, Variant, VariantType
-from trio_model_runner.proto.dynamic_subclass import CallRequest, SetupRequest
-from trio_model_runner.proto.train_infer import InferRequest
-from trio_model_runner.services import NodeService, Request
+from trio_model_runner.proto.dynamic_subclass import (
+    CallRequest,
+    CallResponse,
+    RestResponse,
+    SetupRequest,
+    SetupResponse,
+)
+from trio_model_runner.proto.train_infer import InferRequest, InferResponse
+from trio_model_runner.rpc.message_reader import Field, fields_of
+from trio_model_runner.services import NodeService, Request, messages
 
 TYPES = [each for each in DataType if each is not DataType.NONE]
 LENGTHS = st.sampled_from([0, 1, 127, 128, 16_383, 16_384, 65_535, 65_536, 2_097_152])
@@ -80,3 +91,20 @@ def test_what_is_large_is_not_copied(service: NodeService) -> None:
     request = service.call_request(service.predict_method(), arguments)
     assert any(buffer is arguments.positional[0].data for buffer in request.message)
     assert len(request.message) <= 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "message_type"),
+    [
+        (messages.SETUP_RESPONSE, SetupResponse),
+        (messages.CALL_RESPONSE, CallResponse),
+        (messages.RESET_RESPONSE, RestResponse),
+        (messages.INFER_RESPONSE, InferResponse),
+        (messages.FIRST_INFER_RESPONSE, first_release.InferResponse),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
+def test_answers_have_the_fields_of_the_generated_messages(
+    fields: tuple[Field, ...], message_type: type[betterproto.Message]
+) -> None:
+    assert fields == fields_of(message_type)

@@ -245,8 +245,9 @@ class ModelActor:
     @enable_ki_protection
     async def live(self) -> None:
         """Take the steps of the model's life. This is shielded: only `stop` and `retire` end it."""
-        with trio.CancelScope(shield=True), one_by_itself():
+        with one_by_itself():
             async with trio.open_nursery() as nursery:
+                nursery.cancel_scope.shield = True
                 self._nursery = self.watch.nursery = nursery
                 try:
                     await self._take_steps(nursery)
@@ -513,12 +514,23 @@ class ModelActor:
             self._happened(Event.BEGUN)
         while self._life.step is not Step.END:
             with trio.CancelScope() as self._step:
-                result = await self._steps.take(self._life.step, nursery)
-            if not self._step.cancel_called:
-                # No checkpoint since the end of `on_join`, or the model would miss a round.
-                self._happened(self._event_of(result))
-            elif self._life.state not in CONNECTED:
+                await self._take_steps_undisturbed(nursery)
+            if self._life.state not in CONNECTED:
                 self._let_go(gently=False)  # a connection that was made at the very last moment
+
+    async def _take_steps_undisturbed(self, nursery: trio.Nursery) -> None:
+        """The same, until an event from outside cancels the present step, or the end.
+
+        A scope for each step would cost as much as another step.
+        """
+        while self._life.step is not Step.END:
+            result = await self._steps.take(self._life.step, nursery)
+            if self._step.cancel_called:
+                return
+            # No checkpoint since the end of `on_join`, or the model would miss a round.
+            self._follow(self._event_of(result))
+            if self._step.cancel_called:
+                return
 
     # What follows from steps and events.
 
@@ -532,17 +544,25 @@ class ModelActor:
         return after.event
 
     def _happened(self, event: Event, *, gently: bool = False) -> None:
-        """Change the state as an event says, if the table has an entry for it, and do what follows.
+        """Change the state as an event from outside says, cancel the present step, and do what follows.
 
         Args:
-            event: what has happened.
+            event: what has happened; if the table has no entry for it, nothing follows.
             gently: calls that are open may end, as after the losses of a connection.
         """
         previous = self._life.state
-        if not self._life.happened(event):
-            return
+        if self._life.happened(event):
+            self._step.cancel()
+            self._follow_change(event, previous, gently=gently)
+
+    def _follow(self, event: Event) -> None:
+        """The same for the event that a step has come to, so that it is over."""
+        previous = self._life.state
+        if self._life.happened(event):
+            self._follow_change(event, previous, gently=False)
+
+    def _follow_change(self, event: Event, previous: ModelState, *, gently: bool) -> None:
         state = self._life.state
-        self._step.cancel()
         if event in _BEGINNINGS:
             self._attempts.start_over()
         if state not in CONNECTED:

@@ -37,8 +37,8 @@ class Attempts:
         self.held = False
         self.exhausted = False
         self._backoff = backoff
-        self._waits = backoff.delays()
-        self._retry_waits = self._growing()
+        self._waits: Iterator[float] | None = None  # made when an attempt has failed
+        self._retry_waits: Iterator[float] | None = None
         self._replacements = float(_REPLACEMENTS_AT_ONCE)
         self._replaced_at = 0.0
         self._flooded_until = -math.inf
@@ -49,12 +49,13 @@ class Attempts:
         self._start_over()
 
     def _start_over(self) -> None:
-        self._waits = self._backoff.delays()
-        self._retry_waits = self._growing()
+        self._waits = self._retry_waits = None
         self.held = self.exhausted = False
 
     def next(self) -> bool:
         """Whether there is another attempt, now that one has failed. The wait before it is in `wait` then."""
+        if self._waits is None:
+            self._waits = self._backoff.delays()
         wait = next(self._waits, None)
         self.wait = wait or 0.0
         self.exhausted = wait is None
@@ -110,7 +111,11 @@ class Attempts:
 
     def retry_wait(self) -> float:
         """Seconds to wait before the next attempt of a model that was given up."""
-        return next(self._retry_waits) if self.held else self._backoff.maximum
+        if not self.held:
+            return self._backoff.maximum
+        if self._retry_waits is None:
+            self._retry_waits = self._growing()
+        return next(self._retry_waits)
 
     def _growing(self) -> Iterator[float]:
         longest = max(_LONGEST_RETRY, self._backoff.maximum)

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ..rpc.connection import Connection
     from ..rpc.headers import Fields, RawFields
     from ..rpc.streams import MaySend
-    from ..security.delegation import ConnectionProof
     from ..security.node_security import NodeSecurity
     from ..services.base import Request
     from .handle import ModelRunner
@@ -105,7 +104,7 @@ class NodeConnection:
         self._authority = security.authority(model.model_id, address)
         self._scheme = "http" if security.tls(model.model_id) is None else "https"
         self._proof = security.proof(connection.peer_certificate)
-        self._proof_news = Signal()  # something is held back, or there is the proof that was waited for
+        self._proof_news = Signal()  # something is held back, or there is the proof waited for, or the end
         self._proof_awaited = False
         self._fence = fence
         if self._proof is not None or fence is not None:
@@ -175,17 +174,11 @@ class NodeConnection:
         """
         if self._proof is None:
             return
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_proof, self._proof, lapse)
-            await self.connection.watch()
-            nursery.cancel_scope.cancel()
-
-    @enable_ki_protection
-    async def _watch_proof(self, proof: ConnectionProof, lapse: Callable[[NodeConnection], None]) -> None:
+        self.connection.on_retired = self._proof_news.send
         while self.connection.accepts_calls:
             if not self.must_prove:
                 # Answers may bring proofs that live longer, so the time is asked for anew in the end.
-                with trio.move_on_after(max(0.0, proof.holds_for())):
+                with trio.move_on_after(max(0.0, self._proof.holds_for())):
                     await self._proof_news.wait()
             elif self.connection.holds_unsent:
                 lapse(self)

@@ -7,7 +7,6 @@ taken at once, without a checkpoint: a round that started first comes first, how
 from __future__ import annotations
 
 import math
-from collections import deque
 
 import trio
 
@@ -68,7 +67,7 @@ class CallQueue:
 
     def __init__(self, limit: int | None) -> None:
         self._limit = math.inf if limit is None else limit
-        self._turns: deque[Turn] = deque()
+        self._turns: list[Turn] = []  # an empty deque has 0.6 KB
         self._emptied = Signal()
 
     def __len__(self) -> int:

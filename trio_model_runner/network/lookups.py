@@ -45,7 +45,7 @@ import trio
 from ..text import quoted
 from .addresses import address_texts, ascii_host
 
-__all__ = ["Lookups", "lookups", "resolve"]
+__all__ = ["NUMERIC", "Lookups", "lookups", "resolve"]
 
 logger = logging.getLogger("trio_model_runner.network")
 
@@ -65,7 +65,7 @@ _REMEMBERED: Final = 10_000
 _MANY: Final = 16  # look-ups that hang, to be worth a warning
 _QUIET: Final = 3600.0  # seconds until the next warning
 
-_NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 Addresses: TypeAlias = tuple[str, ...]
 _Found: TypeAlias = Addresses | Exception
@@ -355,7 +355,7 @@ async def resolve(host: str, port: int) -> Addresses:
     """
     name = ascii_host(host)
     try:
-        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=_NUMERIC)
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=NUMERIC)
     except socket.gaierror as error:
         if error.errno != socket.EAI_NONAME:
             raise

@@ -73,6 +73,7 @@ class Connection:
         guard: gives, for a request's headers, what is asked before anything of the request is sent; see
             `Http2Stream.may_send`. None where everything may be sent.
         now: gives the time on Trio's clock, seconds; `trio.current_time` has to find the clock each time.
+        on_retired: called when it takes no new calls any more, maybe more than once; or None.
         pings_without_answer: PINGs sent since the last piece of any call's answer. Servers take offence
             at many.
     """
@@ -91,6 +92,7 @@ class Connection:
         self.usual_headers: Fields = ()
         self.last_good: tuple[Fields, Fields | None] | None = None
         self.guard: Callable[[RawFields], MaySend | None] | None = None
+        self.on_retired: Callable[[], None] | None = None
         self.pings_without_answer = 0
         self.state = State.STARTING
         self._stream = stream
@@ -394,6 +396,8 @@ class Connection:
         self.loss = self.loss or ending
         self._enter(state)
         self._retired.set()
+        if self.on_retired is not None:
+            self.on_retired()
 
     def _retire_used_up(self) -> None:
         self._retire(Ending(EndCause.STREAM_IDS_USED_UP, "the connection's stream ids are used up"))

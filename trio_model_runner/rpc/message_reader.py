@@ -4,9 +4,10 @@ betterproto's messages are pleasant to write and slow to read: `parse` goes thro
 byte, and works out anew for each field what its type is; a small answer costs 180 us, more than everything
 else that happens to it. It is lenient, too: a string that was cut off is taken for a shorter one.
 
-But all that it knows of a message type is a few lines of metadata that never change. `message_reader`
-compiles them, once per type, into a table from the tag as it stands on the wire to a function that reads
-what follows it into the field's place in a plain tuple. That is 3 us for the same answer, and strict.
+But all that one must know of a message is which fields it has, and that never changes. `reader_of` compiles
+these into a table from the tag as it stands on the wire to a function that reads what follows it into the
+field's place in a plain tuple. That is 3 us for the same answer, and strict. It needs no betterproto, whose
+import takes as long as that of all else here, since asyncio comes with it.
 
 Where protobuf's encoding leaves a choice, the official implementations decide: a field with an unexpected
 wire type is skipped like an unknown one, as is any field that the type doesn't know; repeated numbers are
@@ -23,12 +24,12 @@ import functools
 import struct
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     import betterproto
 
-__all__ = ["MessageReader", "message_reader"]
+__all__ = ["Field", "MessageReader", "fields_of", "message_reader", "reader_of"]
 
 MessageReader: TypeAlias = Callable[[bytes], tuple[Any, ...]]
 
@@ -98,13 +99,42 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
+class Field(NamedTuple):
+    """One field of a message.
+
+    Attributes:
+        number: its number in the message.
+        kind: its type, as `.proto` files name it: "int32", "string"...; "enum" or "message" for other types.
+        fields: those of the message that it has, in the order of their numbers.
+        repeated: it can be there many times.
+        optional: it is marked so, and None where it is absent.
+    """
+
+    number: int
+    kind: str
+    fields: tuple[Field, ...] = ()
+    repeated: bool = False
+    optional: bool = False
+
+
 @functools.cache
 def message_reader(
     message_type: type[betterproto.Message],
     max_fields: int = sys.maxsize,
     max_text_bytes: int = sys.maxsize,
 ) -> MessageReader:
-    """A function that reads the wire form of a `message_type`; compiled once, and kept.
+    """The reader of a `message_type`, compiled once, and kept; see `reader_of`.
+
+    Raises:
+        TypeError: the type has a kind of field that isn't supported; see the module.
+    """
+    return reader_of(fields_of(message_type), max_fields, max_text_bytes)
+
+
+def reader_of(
+    fields: tuple[Field, ...], max_fields: int = sys.maxsize, max_text_bytes: int = sys.maxsize
+) -> MessageReader:
+    """A function that reads the wire form of a message that has these fields.
 
     What it returns has one item for each field, in the order of their numbers: a number, text or bytes (an
     enum's number as an int), proto3's default where the field is absent; a list for a repeated field; for a
@@ -113,16 +143,13 @@ def message_reader(
     It raises ValueError for malformed bytes, text that is not UTF-8 among them, and nothing else.
 
     Args:
-        message_type: the type.
+        fields: in the order of their numbers.
         max_fields: how many fields a message may have, and each one in it. A field takes 2 us to read and two
             bytes to send, so whoever reads from strangers should say how many there can be.
         max_text_bytes: of a longer text, only the beginning is read, and not checked for UTF-8. To decode
             60 MB takes 80 ms.
-
-    Raises:
-        TypeError: the type has a kind of field that isn't supported; see the module.
     """
-    read = _compile(message_type, (), max_fields, max_text_bytes)
+    read = _compile(fields, max_fields, max_text_bytes)
 
     def read_message(data: bytes) -> tuple[Any, ...]:
         try:
@@ -133,54 +160,59 @@ def message_reader(
     return read_message
 
 
-def _compile(
-    message_type: type[betterproto.Message],
-    within: tuple[type[betterproto.Message], ...],
-    max_fields: int,
-    max_text_bytes: int,
-) -> Callable[[tuple[Any, ...] | None, bytes, int, int], tuple[Any, ...]]:
-    """What reads a message between two positions, merged into what was read of it before."""
+def fields_of(
+    message_type: type[betterproto.Message], within: tuple[type[betterproto.Message], ...] = ()
+) -> tuple[Field, ...]:
+    """The fields of a type of betterproto's, which is part of those that it is `within`.
+
+    Raises:
+        TypeError: the type has a kind of field that isn't supported; see the module.
+    """
     within = (*within, message_type)
     any_type: Any = message_type  # betterproto types its class property for instances
     metadata = any_type._betterproto
+    fields: list[Field] = []
+    for name in metadata.sorted_field_names:
+        field, inner = metadata.meta_by_field_name[name], metadata.cls_by_field[name]
+        _refuse_unsupported(message_type, name, field, within, inner)
+        parts = fields_of(inner, within) if field.proto_type == "message" else ()
+        repeated = metadata.default_gen[name] is list
+        fields.append(Field(field.number, field.proto_type, parts, repeated, bool(field.optional)))
+    return tuple(fields)
+
+
+def _compile(
+    fields: tuple[Field, ...], max_fields: int, max_text_bytes: int
+) -> Callable[[tuple[Any, ...] | None, bytes, int, int], tuple[Any, ...]]:
+    """What reads a message between two positions, merged into what was read of it before."""
     readers: dict[int, _ReadField] = {}
     takers: dict[int, _TakeField] = {}
     defaults: list[Any] = []
-    repeated: list[int] = []
-    for index, name in enumerate(metadata.sorted_field_names):
-        field = metadata.meta_by_field_name[name]
-        kind = field.proto_type
-        tag = field.number << 3
-        _refuse_unsupported(message_type, name, field, within, metadata.cls_by_field[name])
-        if metadata.default_gen[name] is list:
-            repeated.append(index)
-            defaults.append(None)
-            if kind in _VARINTS or kind in _FIXED:
-                takers[tag | _LENGTH_DELIMITED] = _packed(index, _value_reader(kind))
-        else:
-            defaults.append(None if field.optional else _DEFAULTS[kind])
+    for index, field in enumerate(fields):
+        kind, tag = field.kind, field.number << 3
+        delimited = tag | _LENGTH_DELIMITED
+        defaults.append(None if field.repeated or field.optional else _DEFAULTS[kind])
         if kind == "message":
-            read = _compile(metadata.cls_by_field[name], within, max_fields, max_text_bytes)
-            take = _repeated_message if index in repeated else _singular_message
-            if take is _singular_message and _may_repeat(metadata.cls_by_field[name]):
-                take = _remembered_message
-            takers[tag | _LENGTH_DELIMITED] = take(index, read)
+            read = _compile(field.fields, max_fields, max_text_bytes)
+            takers[delimited] = _message_taker(field)(index, read)
         elif kind in _VARINTS or kind in _FIXED:
-            add = _repeated if index in repeated else _singular
-            readers[tag | _wire_type(kind)] = add(index, _value_reader(kind))
+            read_value = _value_reader(kind)
+            readers[tag | _wire_type(kind)] = (_repeated if field.repeated else _singular)(index, read_value)
+            if field.repeated:
+                takers[delimited] = _packed(index, read_value)
         else:
             content = _text_reader(max_text_bytes) if kind == "string" else _bytes_between
-            put = _repeated_content if index in repeated else _singular_content
-            takers[tag | _LENGTH_DELIMITED] = put(index, content)
+            takers[delimited] = (_repeated_content if field.repeated else _singular_content)(index, content)
+    repeated = [index for index, field in enumerate(fields) if field.repeated]
     return _message(readers, takers, defaults, repeated, max_fields)
 
 
-def _may_repeat(message_type: Any) -> bool:
-    """Whether messages of this type are likely to be the same again: they have only numbers and texts."""
-    metadata = message_type._betterproto
-    if any(default is list for default in metadata.default_gen.values()):
-        return False
-    return all(field.proto_type not in ("message", "bytes") for field in metadata.meta_by_field_name.values())
+def _message_taker(field: Field) -> Callable[[int, Callable[..., tuple[Any, ...]]], _TakeField]:
+    """How a message within a message is taken: messages of numbers and texts alone are likely to repeat."""
+    if field.repeated:
+        return _repeated_message
+    varies = any(each.repeated or each.kind in ("message", "bytes") for each in field.fields)
+    return _singular_message if varies else _remembered_message
 
 
 def _refuse_unsupported(

@@ -11,13 +11,13 @@ import math
 import platform
 import re
 from collections.abc import Iterable
-from importlib.metadata import version
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from ..version import VERSION
 from .headers import Fields, RawFields
 
 __all__ = [
@@ -31,9 +31,7 @@ __all__ = [
     "request_fields",
 ]
 
-_USER_AGENT: Final = (
-    f"grpc-python-trio-model-runner/{version('trio-model-runner')} ({platform.system()})".lower().encode()
-)
+_USER_AGENT: Final = f"grpc-python-trio-model-runner/{VERSION} ({platform.system()})".lower().encode()
 
 _MAX_TIMEOUT_DIGITS_VALUE: Final = 99_999_999
 _TIMEOUT_UNITS: Final = (("n", 1e-9), ("u", 1e-6), ("m", 1e-3), ("S", 1.0), ("M", 60.0), ("H", 3600.0))

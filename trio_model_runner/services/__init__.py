@@ -4,8 +4,8 @@ A service makes requests and reads answers, and does no I/O. It knows values and
 of models, of connections, or of what an answer means for a model.
 
 Read in this order: `base` says what every service has. `dynamic_subclass` is the service of deployed nodes.
-`infer` has what the older services have in common, in `train_infer` and `model_runner`. `uncopied` makes
-protobuf messages around large values without copying them.
+`infer` has what the older services have in common, in `train_infer` and `model_runner`. `messages` has
+the fields of answers, and `uncopied` makes requests around large values without copying them.
 
 To add a service: a file here, its names in this `__init__` and the package's, and `testing.node_services`.
 """

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..proto.dynamic_subclass import CallRequest, CallResponse, RestResponse, SetupRequest, SetupResponse
-from ..rpc.message_reader import message_reader
+from ..rpc.message_reader import reader_of
 from ..text import is_utf8, quoted, shown
 from ..values.data import Arguments, DataType, Encoded
 from .base import (
@@ -25,6 +24,7 @@ from .base import (
     ServiceAnswer,
     SetupAnswer,
 )
+from .messages import CALL_RESPONSE, RESET_RESPONSE, SETUP_RESPONSE
 from .uncopied import few, nested, number, variant
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ _DATA_TYPES = {each.value: each for each in DataType}
 _MODULE = re.compile(r"[\w-]+")
 """A part of a module's name: nodes import it by name, so it need be no identifier."""
 
-_read_setup = message_reader(SetupResponse, MAX_FIELDS, MAX_TEXT_BYTES)
-_read_call = message_reader(CallResponse, MAX_FIELDS, MAX_TEXT_BYTES)
-_read_reset = message_reader(RestResponse, MAX_FIELDS, MAX_TEXT_BYTES)
+_read_setup = reader_of(SETUP_RESPONSE, MAX_FIELDS, MAX_TEXT_BYTES)
+_read_call = reader_of(CALL_RESPONSE, MAX_FIELDS, MAX_TEXT_BYTES)
+_read_reset = reader_of(RESET_RESPONSE, MAX_FIELDS, MAX_TEXT_BYTES)
 
 
 def _class_name(instance: Any, attribute: attrs.Attribute[str], value: object) -> None:
@@ -145,7 +145,7 @@ class DynamicSubclassService(NodeService):
 
 @functools.lru_cache(maxsize=16)
 def _encode_class_name(class_name: str) -> bytes:
-    return bytes(SetupRequest(class_name=class_name))
+    return b"".join(nested(1, [class_name.encode()]))
 
 
 @functools.lru_cache(maxsize=256)
@@ -154,7 +154,7 @@ def _encode_method(method: str) -> bytes:
         raise ValueError("method: must not be empty")
     if not is_utf8(method):
         raise ValueError("method: has a lone surrogate, which can't be sent")
-    return bytes(CallRequest(method_name=method))
+    return b"".join(nested(1, [method.encode()]))
 
 
 def _encode_arguments(arguments: Arguments) -> tuple[Buffer, ...]:

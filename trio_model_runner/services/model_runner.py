@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from .. import proto
-from ..rpc.message_reader import message_reader
+from ..rpc.message_reader import reader_of
 from ..values.data import Arguments, DataType, Encoded
 from .base import MAX_FIELDS, MAX_TEXT_BYTES, AnswerCode, Request, ServiceAnswer
 from .infer import InferService, only_value
+from .messages import FIRST_INFER_RESPONSE
 from .uncopied import few, nested, number
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ __all__ = ["ModelRunnerService"]
 _NUMBERED_LOWER = 1
 """The types of this service begin at DOUBLE=0; those of all later ones at NONE=0 and DOUBLE=1."""
 
-_read_response = message_reader(proto.InferResponse, MAX_FIELDS, MAX_TEXT_BYTES)
+_read_response = reader_of(FIRST_INFER_RESPONSE, MAX_FIELDS, MAX_TEXT_BYTES)
 
 
 @attrs.frozen

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from ..proto.train_infer import InferResponse
-from ..rpc.message_reader import message_reader
+from ..rpc.message_reader import reader_of
 from ..values.data import Arguments, DataType, Encoded
 from .base import MAX_FIELDS, MAX_TEXT_BYTES, AnswerCode, Request, ServiceAnswer
 from .infer import InferService, only_value
+from .messages import INFER_RESPONSE
 from .uncopied import few, nested, variant
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainInferService", "TrainInferStreamService"]
 
-_read_response = message_reader(InferResponse, MAX_FIELDS, MAX_TEXT_BYTES)
+_read_response = reader_of(INFER_RESPONSE, MAX_FIELDS, MAX_TEXT_BYTES)
 
 
 @attrs.frozen
