@@ -1,8 +1,8 @@
 """A call's way, from `Cluster.call` to the socket and back, leads through few files.
 
 Whoever looks for a fault in a call reads these files. `trio_model_runner.cluster` describes the way in ten
-lines. The goal is 20 files; the way may not grow beyond what it has reached. It did by two: `stream_frames` is
-what `http2` knew of single streams, and `results` is seen since it has a converter of its own.
+lines. The goal is 20 files; the way may not grow beyond what it has reached. It did by two: `stream_frames`
+is what `http2` knew of single streams, and `results` is seen since it has a converter of its own.
 """
 
 from __future__ import annotations
