@@ -174,6 +174,11 @@ class Shards:
             self._split = split
         return split
 
+    def is_silent(self, link: ShardLink) -> bool:
+        """Whether the renewals of a shard stay away, so that nobody can know what has become of it."""
+        lease = self._lease(link)
+        return lease is None or lease.is_silent(trio.current_time())
+
     # The lives of shards.
 
     async def _launch_all(self, nursery: trio.Nursery) -> None:
@@ -341,7 +346,7 @@ class Shards:
         state = "lost" if link.lost is not None else "up" if link.up else "launching"
         if lease is not None and link.lost is None:
             left = max(0.0, lease.expires_at - trio.current_time())
-            if left < _LEASE:
+            if lease.is_silent(trio.current_time()):
                 state = "silent"
         return {
             "index": link.index,
