@@ -15,6 +15,7 @@ import numpy
 import pandas
 import pytest
 import trio
+from grpclib.const import Status as GRPCStatus
 from helpers.coordinating import SERVICE, Model, until
 from helpers.dask_cluster import DaskCluster
 from trio.testing import MockClock
@@ -33,7 +34,7 @@ from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.sharding import ShardedCluster
 from trio_model_runner.sharding.dask import DaskEngine
 from trio_model_runner.sharding.engine import Engine
-from trio_model_runner.testing import LocalCrunch
+from trio_model_runner.testing import Faults, LocalCrunch
 from trio_model_runner.testing.shard_engine import InProcessEngine
 
 MODELS: Final = "abcdef"
@@ -70,14 +71,18 @@ class Stage:
         exact: the clock jumps, so that times are exact.
         cluster: what coordinates it, of whichever kind.
         ticks: all of them, in order.
+        join_error: what `on_join` raises.
     """
 
     crunch: LocalCrunch
     exact: bool
     cluster: Cluster = attrs.field(init=False)
     ticks: list[int] = attrs.field(factory=list)
+    join_error: Exception | None = None
 
     async def catch_up(self, join: Join) -> None:
+        if self.join_error is not None:
+            raise self.join_error
         sent = 0
         while sent < len(self.ticks):
             new, sent = self.ticks[sent:], len(self.ticks)
@@ -180,6 +185,38 @@ async def troubles(stage: Stage) -> Any:
     await until(cluster, lambda: cluster.announced["f"].state is ModelState.RECOVERING)
     told.append(all_of(await cluster.call("predict", models=["e", "f"])))
     await crunch.recover("f")
+    await cluster.wait_for_models(len(MODELS))
+    return told
+
+
+async def errors(stage: Stage) -> Any:
+    """They have the classes that they have in a `Cluster`."""
+    crunch, cluster = stage.crunch, stage.cluster
+    told = []
+
+    async def tell() -> None:
+        results = await cluster.call("predict", models=["c"])
+        result, error = results.by_id["c"], results.by_id["c"].error
+        told.append((plain(result), type(error), result.to_dict()["error"], getattr(error, "status", None)))
+
+    for faults in (
+        Faults(grpc_error=(GRPCStatus.PERMISSION_DENIED, "not: you")),
+        Faults(raw_answer=b"nonsense"),
+        Faults(raw_body=b"\0\0\0\0\x09short"),
+        Faults(drop_after_request=True),
+    ):
+        crunch.node("c").next_faults(faults)
+        await tell()
+    await cluster.wait_for_models(len(MODELS))
+    stage.join_error = LookupError("no history")
+    await crunch.crash("c")
+    await crunch.recover("c")
+    await until(cluster, lambda: cluster.announced["c"].state is ModelState.FAILED)
+    await tell()
+    assert (await cluster.call("predict")).by_id["c"].error is stage.join_error
+    told.append(cluster.announced["c"].error is stage.join_error)
+    stage.join_error = None
+    crunch.announce("c")
     await cluster.wait_for_models(len(MODELS))
     return told
 
@@ -330,6 +367,7 @@ SCENES: Final[list[Scene]] = [
     misfits,
     refusals,
     troubles,
+    errors,
     several_rounds_at_once,
     late_ones,
     views,

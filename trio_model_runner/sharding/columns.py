@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ..model.call import drop_traceback
 from ..values.encoded import DataType, Encoded
 from ..values.prediction_round import PredictionRound
-from ..values.results import ModelError, PredictResult, Status
+from ..values.results import PredictResult, Status
 from .messages import Results, Row
+from .told_errors import error_named
 
 if TYPE_CHECKING:
     from ..model.handle import ModelRunner
@@ -257,11 +258,3 @@ def rows_of(batch: Results, chosen: Sequence[int]) -> Results:
         witnesses=batch.witnesses,
         last=batch.last,
     )
-
-
-def error_named(kind: str, text: str) -> Exception:
-    """An exception of a shard's. It has the same text, and the same type where people may look for that."""
-    return _ERRORS.get(kind, ModelError)(text)
-
-
-_ERRORS: Final[Mapping[str, type[Exception]]] = {"TimeoutError": TimeoutError}
