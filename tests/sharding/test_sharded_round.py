@@ -8,6 +8,10 @@ from helpers.coordinating import until
 from helpers.losing_shards import IDS, LOST, Scene, freeze, scene
 
 from trio_model_runner import Arguments, PredictionRound, Status
+from trio_model_runner.sharding import sharded_round
+from trio_model_runner.sharding.columns import Columns
+from trio_model_runner.sharding.messages import WireArguments
+from trio_model_runner.sharding.wire_values import arguments_to_wire
 
 NO_ANSWER = "no answer before the deadline"
 NOT_HEARD = "its shard did not answer in time"
@@ -93,3 +97,29 @@ async def test_a_round_that_is_drained_has_what_shards_say_of_it(autojump_clock:
             await trio.sleep(0.105)
             await here.cluster.drain(0.0)
         assert len(rounds[0].succeeded) == len(IDS)
+
+
+async def test_a_member_without_a_result_is_a_bug_that_raises(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene() as here:
+        with monkeypatch.context() as patched:
+            patched.setattr(Columns, "add", lambda *_: None)
+            with pytest.raises(RuntimeError, match=r"^round \d+ has 0 results of 8 members$"):
+                await here.call()
+        assert len((await here.call()).succeeded) == len(IDS)
+
+
+async def test_arguments_are_encoded_once_for_all_shards(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = []
+
+    def count(arguments: Arguments) -> WireArguments:
+        encoded.append(arguments)
+        return arguments_to_wire(arguments)
+
+    async with scene() as here:
+        monkeypatch.setattr(sharded_round, "arguments_to_wire", count)
+        assert len((await here.call()).succeeded) == len(IDS)
+    assert len(encoded) == 1

@@ -1,4 +1,4 @@
-"""Exceptions of shards at the driver: whom people look for has its class and its text, others are `ModelError`."""
+"""Exceptions of shards at the driver have the class and text that people look for; others are `ModelError`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Unheard(Exception):
     pass
 
 
-class TimeoutError_(TimeoutError):
+class LateError(TimeoutError):
     pass
 
 
-TimeoutError_.__name__ = "TimeoutError"
+LateError.__name__ = "TimeoutError"  # a stranger of that name
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ TimeoutError_.__name__ = "TimeoutError"
         (ModuleNotFoundError("no pandas"), ModuleNotFoundError),
         (ssl.SSLError(1, "bad"), OSError),
         (UnicodeError("no name"), ValueError),
-        (TimeoutError_("mine"), TimeoutError),
+        (LateError("mine"), TimeoutError),
         (KeyError("mine"), ModelError),
         (Unheard("of"), ModelError),
         (ModelError(""), ModelError),

@@ -99,6 +99,13 @@ class Columns(_Made):
         """The exception behind a model's result, which was raised here."""
         self._errors[number] = error
 
+    @property
+    def count(self) -> int:
+        """How many members have a result."""
+        numbers = {self._table.actors[position].number for position in self._made}
+        numbers.update(*(batch.members for batch, _ in self._batches))
+        return len(numbers)
+
     def encoded(self, batch: Results, at: int) -> Encoded:
         """The answer at a place in a batch."""
         start, kind = batch.ends[at - 1] if at else 0, batch.data_types[at]

@@ -28,7 +28,7 @@ from .columns import ColumnRound, rows_of
 from .messages import ArgumentsGiven, ArgumentsWanted, Results, RoundBegin, RoundCut
 from .remote_actor import RemoteActor
 from .round_values import RoundValues
-from .wire import encode
+from .wire import RoundEncoder, encode
 from .wire_values import arguments_to_wire
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ class ShardedRound(Round[RemoteActor]):
         self._shards = shards
         self._joining = may_be_joining
         self._reset = reset
+        self._encoder: RoundEncoder | None = None
         self._table = shards.table(members)
         self._shapes: dict[str, RoundEvidence] = {}
         self._evidence: dict[int, RoundEvidence] = {}
@@ -152,13 +153,21 @@ class ShardedRound(Round[RemoteActor]):
 
     def messages_for(self, link: ShardLink, numbers: array[int]) -> Iterable[bytes]:
         """The messages with which a shard's part begins, now."""
+        if self._encoder is None:
+            self._encoder = self._make_encoder()
+        yield self._encoder.for_shard(numbers, self._seconds_for(link, self._spec.deadline))
+        if self._cut_by:
+            yield encode(self._cut_for(link))
+
+    def _make_encoder(self) -> RoundEncoder:
+        """Encode what all shards are told."""
         spec, arguments = self._spec, self._requests.arguments
         begin = RoundBegin(
             round=self._number,
             method="" if self._reset else spec.method,
-            seconds=self._seconds_for(link, spec.deadline),
+            seconds=0.0,
             timeout=spec.timeout,
-            members=numbers,
+            members=array("I"),
             arguments=None if arguments is None or self._reset else arguments_to_wire(arguments),
             metadata=tuple(self._requests.metadata),
             optional=spec.optional,
@@ -168,9 +177,7 @@ class ShardedRound(Round[RemoteActor]):
             joining=self._joining,
             reset=self._reset,
         )
-        yield encode(begin)
-        if self._cut_by:
-            yield encode(self._cut_for(link))
+        return RoundEncoder(begin)
 
     def end_by(self, deadline: float, *reason: str) -> None:
         """See `Round.end_by`."""
@@ -227,6 +234,7 @@ class ShardedRound(Round[RemoteActor]):
 
     def _leave(self) -> None:
         """Let go of shards that still have something to do."""
+        self._encoder = None  # it has the arguments
         for part in self._parts.values():
             part.left = True
             if not part.sent:
@@ -363,6 +371,9 @@ class ShardedRound(Round[RemoteActor]):
             wire = arguments_to_wire(arguments)
             self._evidence[number] = self._shapes[wire.shape] = evidence
             link.say(ArgumentsGiven(self._number, number, arguments=wire))
+
+    def _count(self) -> int:
+        return self._values.columns.count
 
     def _played(self, **settings: Any) -> PredictionRound[Any]:
         columns = self._values.columns

@@ -13,7 +13,7 @@ import itertools
 import logging
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -329,7 +329,7 @@ class Shards:
             self._unanswered[question].discard(link)
         self._changed.send()
 
-    async def _ask(self, make: Any, timeout: float) -> None:
+    async def _ask(self, make: Callable[[int], AskMembers | AskStandings], timeout: float) -> None:
         """Ask all shards, and wait for all answers, within `timeout` seconds."""
         question = next(self._questions)
         asked = self._unanswered[question] = {link for link in self._links if link.usable}
