@@ -1,4 +1,4 @@
-"""Exceptions of shards at the driver have the class and text that people look for; others are `ModelError`."""
+"""Exceptions of shards have the class and text at the driver that people look for, or are `ModelError`."""
 
 from __future__ import annotations
 
