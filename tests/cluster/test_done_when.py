@@ -17,8 +17,11 @@ from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.testing import LocalCrunch
 
 SERVICE = DynamicSubclassService("birdgame.trackers.TrackerBase")
-SLACK = 4.0
+SLACK = 8.0
 """Seconds that a busy machine may add to what the clock says."""
+
+TIMEOUT = 3.0
+"""Seconds of a round on loopback: a machine that stands still meanwhile does not keep answers from it."""
 
 
 class Steady:
@@ -37,6 +40,7 @@ class Place:
     def __init__(self, network: MemoryNetwork | None) -> None:
         self.network = network
         self.slack = SLACK if network is None else 0.02
+        self.timeout = TIMEOUT if network is None else 1.0
 
     def run(self, function: Any) -> None:
         clock = None if self.network is None else MockClock(autojump_threshold=0.0)
@@ -73,14 +77,14 @@ def test_a_model_that_hangs_in_setup_keeps_none_of_20_waiting(place: Place) -> N
 @pytest.mark.parametrize("kind", ["in a method", "as a process"])
 def test_5_of_50_models_that_hang_cost_no_round_more_than_its_timeout(place: Place, kind: str) -> None:
     hung = {f"model-{number}" for number in range(0, 50, 10)}
-    rounds = 5 if place.network is None else 20
+    rounds = 3 if place.network is None else 20
 
     async def main() -> None:
         names = [f"model-{number}" for number in range(50)]
         models = {name: Hung() if name in hung and kind == "in a method" else Steady() for name in names}
         async with (
             LocalCrunch(models, network=place.network) as crunch,
-            Cluster(crunch.config(timeout=1.0), SERVICE) as cluster,
+            Cluster(crunch.config(timeout=place.timeout), SERVICE) as cluster,
         ):
             assert len(cluster.models) == 50
             if kind == "as a process":
@@ -89,7 +93,7 @@ def test_5_of_50_models_that_hang_cost_no_round_more_than_its_timeout(place: Pla
             for _ in range(rounds):
                 began = trio.current_time()
                 results = await cluster.predict()
-                assert trio.current_time() - began < 1.0 + place.slack
+                assert trio.current_time() - began < place.timeout + place.slack
                 assert len(results) == 50
                 assert len(results.succeeded) == 45
                 assert {model.model_id for model in results.succeeded}.isdisjoint(hung)

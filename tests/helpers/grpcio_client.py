@@ -21,7 +21,11 @@ from trio_model_runner.values.data import DataType, decode_data, encode
 MIB = 1024 * 1024
 SERVICE = "/dynamic_subclass.DynamicSubclassService"
 CALL = f"{SERVICE}/Call"
-CHANNEL_OPTIONS = [("grpc.max_receive_message_length", 64 * MIB), ("grpc.max_send_message_length", 64 * MIB)]
+CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", 64 * MIB),
+    ("grpc.max_send_message_length", 64 * MIB),
+    ("grpc.use_local_subchannel_pool", 1),  # else channels to one address share a connection
+]
 
 
 class Channel:

@@ -30,6 +30,7 @@ GRPC_STATUSES = {
     "rpc/": "makes them of what the other side sends",
     "channel/": "passes them on to programs with stubs, which decide for themselves",
     POLICY: "decides",
+    "sharding/told_errors": "passes them on from a shard's process to the driver's",
     "testing/": "is the other side, and sends them",
     "proto/": "is generated; its servers answer UNIMPLEMENTED",
 }

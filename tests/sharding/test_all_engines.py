@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 import numpy
 import pandas
 import pytest
 import trio
+from grpclib.const import Status as GRPCStatus
 from helpers.coordinating import SERVICE, Model, until
 from helpers.dask_cluster import DaskCluster
 from trio.testing import MockClock
@@ -33,7 +34,7 @@ from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.sharding import ShardedCluster
 from trio_model_runner.sharding.dask import DaskEngine
 from trio_model_runner.sharding.engine import Engine
-from trio_model_runner.testing import LocalCrunch
+from trio_model_runner.testing import Faults, LocalCrunch
 from trio_model_runner.testing.shard_engine import InProcessEngine
 
 MODELS: Final = "abcdef"
@@ -42,6 +43,14 @@ ENGINES: Final = ["in process", "local", "dask"]
 
 class Player(Model):
     """Gives back what it is sent, and values of all kinds."""
+
+    may_answer: ClassVar[trio.Event]
+    """Of all: a node that was reset calls methods of the instance that it had before."""
+
+    async def hold(self) -> str:
+        """Answer when it may; see `holding`."""
+        await self.may_answer.wait()
+        return "awake"
 
     def frame(self, rows: int) -> pandas.DataFrame:
         return pandas.DataFrame({"price": numpy.arange(rows, dtype="float64")})
@@ -59,15 +68,21 @@ class Stage:
 
     Attributes:
         crunch: the crunch.
+        exact: the clock jumps, so that times are exact.
         cluster: what coordinates it, of whichever kind.
         ticks: all of them, in order.
+        join_error: what `on_join` raises.
     """
 
     crunch: LocalCrunch
+    exact: bool
     cluster: Cluster = attrs.field(init=False)
     ticks: list[int] = attrs.field(factory=list)
+    join_error: Exception | None = None
 
     async def catch_up(self, join: Join) -> None:
+        if self.join_error is not None:
+            raise self.join_error
         sent = 0
         while sent < len(self.ticks):
             new, sent = self.ticks[sent:], len(self.ticks)
@@ -161,8 +176,8 @@ async def troubles(stage: Stage) -> Any:
     crunch, cluster = stage.crunch, stage.cluster
     told = [all_of(await cluster.call("fail", models=["a", "b"]))]
     told.append(all_of(await cluster.call("no_such_method", models=["c"])))
-    told.append(all_of(await cluster.call("sleep", Arguments(0.8), timeout=0.4, models=["a", "d"])))
-    await idle(stage)
+    async with holding(stage):
+        told.append(all_of(await cluster.call("hold", timeout=0.4, models=["a", "d"])))
     crunch.node("e").faults.call_status = "INVALID_ARGUMENT", "no birds"
     told.append(all_of(await cluster.call("predict")))
     crunch.node("e").faults.call_status = None
@@ -170,6 +185,38 @@ async def troubles(stage: Stage) -> Any:
     await until(cluster, lambda: cluster.announced["f"].state is ModelState.RECOVERING)
     told.append(all_of(await cluster.call("predict", models=["e", "f"])))
     await crunch.recover("f")
+    await cluster.wait_for_models(len(MODELS))
+    return told
+
+
+async def errors(stage: Stage) -> Any:
+    """They have the classes that they have in a `Cluster`."""
+    crunch, cluster = stage.crunch, stage.cluster
+    told = []
+
+    async def tell() -> None:
+        results = await cluster.call("predict", models=["c"])
+        result, error = results.by_id["c"], results.by_id["c"].error
+        told.append((plain(result), type(error), result.to_dict()["error"], getattr(error, "status", None)))
+
+    for faults in (
+        Faults(grpc_error=(GRPCStatus.PERMISSION_DENIED, "not: you")),
+        Faults(raw_answer=b"nonsense"),
+        Faults(raw_body=b"\0\0\0\0\x09short"),
+        Faults(drop_after_request=True),
+    ):
+        crunch.node("c").next_faults(faults)
+        await tell()
+    await cluster.wait_for_models(len(MODELS))
+    stage.join_error = LookupError("no history")
+    await crunch.crash("c")
+    await crunch.recover("c")
+    await until(cluster, lambda: cluster.announced["c"].state is ModelState.FAILED)
+    await tell()
+    assert (await cluster.call("predict")).by_id["c"].error is stage.join_error
+    told.append(cluster.announced["c"].error is stage.join_error)
+    stage.join_error = None
+    crunch.announce("c")
     await cluster.wait_for_models(len(MODELS))
     return told
 
@@ -242,20 +289,20 @@ async def leaving_early(stage: Stage) -> Any:
     cluster = stage.cluster
     async with cluster.as_completed("predict", Arguments(6)) as results:
         seen = [plain(result) async for result in results]
-    async with cluster.as_completed("sleep", Arguments(0.3)):
+    async with holding(stage), cluster.as_completed("hold"):
         await busy(stage)
-    await idle(stage)
-    with trio.move_on_after(0.6) as scope:
-        cut = await cluster.call("sleep", Arguments(0.8), timeout=60)
-    assert not scope.cancelled_caught
-    await idle(stage)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(cluster.call, "sleep", Arguments(0.3))
+    cut = None
+    async with holding(stage):
+        with trio.move_on_after(0.6):
+            cut = await cluster.call("hold", timeout=60)
+    assert cut is not None or not stage.exact  # the machine may have stood still just then
+    assert cut is None or {each.status.name for each in cut.values()} == {"TIMEOUT"}
+    async with holding(stage), trio.open_nursery() as nursery:
+        nursery.start_soon(cluster.call, "hold")
         await busy(stage)
         nursery.cancel_scope.cancel()
-    await idle(stage)
     after = await cluster.call("predict", Arguments(1))
-    return sorted(seen), {each.status.name for each in cut.values()}, all_of(after)
+    return sorted(seen), all_of(after)
 
 
 async def reports(stage: Stage) -> Any:
@@ -300,8 +347,12 @@ async def busy(stage: Stage) -> None:
         await trio.sleep(0.01)
 
 
-async def idle(stage: Stage) -> None:
-    """Wait until the models are through with calls that nobody waits for any more."""
+@asynccontextmanager
+async def holding(stage: Stage) -> AsyncIterator[None]:
+    """Models answer `hold` when the block has ended. Then wait until they are through with all calls."""
+    Player.may_answer = trio.Event()
+    yield
+    Player.may_answer.set()
     while any(stage.crunch.node(each).busy for each in MODELS):  # noqa: ASYNC110 - the same
         await trio.sleep(0.02)
 
@@ -316,6 +367,7 @@ SCENES: Final[list[Scene]] = [
     misfits,
     refusals,
     troubles,
+    errors,
     several_rounds_at_once,
     late_ones,
     views,
@@ -328,7 +380,7 @@ SCENES: Final[list[Scene]] = [
 @asynccontextmanager
 async def on_stage(engine: Engine | None, network: MemoryNetwork | None) -> AsyncIterator[Stage]:
     async with LocalCrunch(dict.fromkeys(MODELS, Player), network=network) as crunch:
-        stage = Stage(crunch)
+        stage = Stage(crunch, exact=network is not None)
         # On real clocks, a busy machine is given time before an enclosing deadline.
         config = crunch.config(health=Health(mass_window=0.5), timeout=20.0, scope_margin=0.3)
         made: Any = Cluster(config, SERVICE, on_join=stage.catch_up)
@@ -361,5 +413,21 @@ def test_every_engine_tells_what_a_cluster_tells(
         dask: DaskCluster = request.getfixturevalue("dask_cluster")
         engine = DaskEngine(dask.address, security=dask.security)
     told = trio.run(play, engine, network, clock=clock)
+    compared = whole if clock is not None else without_reasons
     for scene, what in expected.items():
-        assert told[scene] == what, scene
+        assert compared(told[scene]) == compared(what), scene
+
+
+def whole(told: Any) -> Any:
+    return told
+
+
+def without_reasons(told: Any) -> Any:
+    """What a scene tells but for the texts of timeouts: on a real clock, a busy machine has a say in them."""
+    match told:
+        case (model_id, "TIMEOUT", value, _, error):
+            return model_id, "TIMEOUT", value, error
+        case list() | tuple():
+            return [without_reasons(each) for each in told]
+        case _:
+            return told

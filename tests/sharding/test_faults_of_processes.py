@@ -108,11 +108,11 @@ async def test_a_shard_that_was_stopped_past_its_lease_writes_nothing_any_more()
         node.pause()
         large = Arguments("large", "x" * 1_000_000)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(here.cluster.call, "tick", large, timeout=2.0))
+            nursery.start_soon(partial(here.cluster.call, "tick", large, timeout=20.0))
             await here.crunch.node(lost[1]).wait_for_calls(2)
             here.send_signal(signal.SIGSTOP)
             node.resume()  # there would be room for the rest of the request now
-        await until(here.cluster, lambda: lost[0] not in here.cluster.models)
+            await until(here.cluster, lambda: lost[0] not in here.cluster.models)
         here.send_signal(signal.SIGCONT)
         await here.all_ready()
         assert len((await here.cluster.call("tick", Arguments("after"))).succeeded) == len(IDS)

@@ -126,8 +126,8 @@ async def test_a_launch_may_be_cancelled() -> None:
     async with engine.running():
         for seconds in (0.0, 0.01, 0.03):
             with trio.move_on_after(seconds):
-                await engine.launch(0, b"echo")
-                raise AssertionError("nothing starts so soon")
+                shard = await engine.launch(0, b"echo")
+                await shard.aclose()  # this process stood still for so long
             assert shard_processes() == set()
 
 

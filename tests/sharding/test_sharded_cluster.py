@@ -131,7 +131,7 @@ async def test_a_stuck_shard_delays_nobody(autojump_clock: MockClock) -> None:
         fake.engine.shards[1].freeze()
         began = trio.current_time()
         results = await cluster.call("predict", timeout=1.0)
-        assert trio.current_time() - began == pytest.approx(1.0)
+        assert trio.current_time() - began == pytest.approx(1.02)  # see `sharded_round._GRACE`
         assert {result.detail for result in results.timed_out.values()} == {
             "its shard did not answer in time"
         }
@@ -163,7 +163,7 @@ async def test_results_are_the_same_whenever_they_are_looked_at(autojump_clock: 
     async with sharded(MODELS) as (_, cluster, fake):
         fake.answer = lambda model_id, method: {"a": HANGS, "b": Status.FAILED}.get(model_id, [1, "x"])
         results = await cluster.call("predict", timeout=1)
-        assert str(results).startswith("round 1: predict: 4 of 6 SUCCESS (1 FAILED, 1 TIMEOUT) in 1.000 s")
+        assert str(results).startswith("round 1: predict: 4 of 6 SUCCESS (1 FAILED, 1 TIMEOUT) in 1.020 s")
         assert list(results) == [cluster.announced[each] for each in MODELS]
         assert len(results.failed) == 1
         assert [model.model_id for model in results.succeeded] == [*"cdef"]

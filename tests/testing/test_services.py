@@ -232,7 +232,9 @@ async def test_a_dropped_connection_has_still_run_the_method(serve):
     assert (await channel.rpc_error(CALL, CallRequest("tick")))[0] == "UNAVAILABLE"
     await node.wait_for_calls(1)
     assert node.instance.count == 1
-    assert await channel.value("predict") == 1
+    again = Channel(node)  # on a connection of its own: grpcio notices late that the first one is gone
+    assert await again.value("predict") == 1
+    again.channel.close()
 
 
 async def test_a_setup_can_be_made_to_fail_or_hang(serve):
@@ -242,5 +244,5 @@ async def test_a_setup_can_be_made_to_fail_or_hang(serve):
     node.faults.setup_status = None
     node.faults.hang_setup = True
     path = f"{SERVICE}/Setup"
-    assert (await channel.rpc_error(path, SetupRequest("a.B"), seconds=0.2))[0] == "DEADLINE_EXCEEDED"
+    assert (await channel.rpc_error(path, SetupRequest("a.B"), seconds=2.0))[0] == "DEADLINE_EXCEEDED"
     assert (await channel.rpc_error(path, SetupRequest("a.B")))[1] == "Server busy"

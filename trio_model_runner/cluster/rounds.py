@@ -156,6 +156,8 @@ class Round(ABC, Generic[A]):
             for evidence in self._requests.waiting():
                 self._judge.close(evidence)
             self._say_mistakes()
+        if (count := self._count()) != len(self._members):
+            raise RuntimeError(f"round {self._id} has {count} results of {len(self._members)} members")
         return self._played(
             id=self._id,
             method=self._spec.method,
@@ -176,6 +178,10 @@ class Round(ABC, Generic[A]):
     @abstractmethod
     async def _make_calls(self) -> None:
         """Make the calls, until there is a result of each, or `_cutoff` ends them."""
+
+    @abstractmethod
+    def _count(self) -> int:
+        """How many members have a result."""
 
     @abstractmethod
     def _played(self, **settings: Any) -> PredictionRound[Any]:
@@ -242,10 +248,11 @@ class OrdinaryRound(Round[ModelActor]):
     async def _make_calls(self) -> None:
         await _fan_out(self._calls, self._cutoff, self._cut_short)
 
+    def _count(self) -> int:
+        return sum(call.result is not None for call in self._calls)
+
     def _played(self, **settings: Any) -> PredictionRound[Any]:
         results = {call.result.model: call.result for call in self._calls if call.result is not None}
-        if len(results) != len(self._members):
-            raise RuntimeError(f"round {self._id} has {len(results)} results of {len(self._members)} members")
         return PredictionRound(results, **settings)
 
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ..model.call import drop_traceback
 from ..values.encoded import DataType, Encoded
 from ..values.prediction_round import PredictionRound
-from ..values.results import ModelError, PredictResult, Status
+from ..values.results import PredictResult, Status
 from .messages import Results, Row
+from .told_errors import error_named
 
 if TYPE_CHECKING:
     from ..model.handle import ModelRunner
@@ -97,6 +98,13 @@ class Columns(_Made):
     def keep_error(self, number: int, error: Exception) -> None:
         """The exception behind a model's result, which was raised here."""
         self._errors[number] = error
+
+    @property
+    def count(self) -> int:
+        """How many members have a result."""
+        numbers = {self._table.actors[position].number for position in self._made}
+        numbers.update(*(batch.members for batch, _ in self._batches))
+        return len(numbers)
 
     def encoded(self, batch: Results, at: int) -> Encoded:
         """The answer at a place in a batch."""
@@ -257,11 +265,3 @@ def rows_of(batch: Results, chosen: Sequence[int]) -> Results:
         witnesses=batch.witnesses,
         last=batch.last,
     )
-
-
-def error_named(kind: str, text: str) -> Exception:
-    """An exception of a shard's. It has the same text, and the same type where people may look for that."""
-    return _ERRORS.get(kind, ModelError)(text)
-
-
-_ERRORS: Final[Mapping[str, type[Exception]]] = {"TimeoutError": TimeoutError}

@@ -109,6 +109,10 @@ class WatchedLease:
         """When the shard has fallen silent for certain, so that its models may be called by another."""
         return self._from + self._duration
 
+    def is_silent(self, now: float) -> bool:
+        """Whether the renewals of a shard stay away: there was none for `GRACE` seconds."""
+        return now - self._from > GRACE
+
 
 class OwnGaps:
     """Notices that the driver itself was away, since then the silence of shards says nothing.

@@ -338,7 +338,7 @@ class State:
         state: where it is in its life.
         ready: whether it carries calls.
         error: why it is not ready, in words; None if there is no reason.
-        error_kind: the name of the error's type, such as "SetupFailed" or "ProofFailed".
+        error_kind: the name of the error's type; see `told_errors`.
         condition: `ModelActor.condition`.
         ours: its error is the coordinator's code's, or this machine's.
     """
@@ -379,7 +379,7 @@ class Row:
         position: of its member in `Results.members`.
         detail: `PredictResult.detail`.
         error: the text of `PredictResult.error`; None if there is none.
-        error_kind: the name of its type.
+        error_kind: the name of its type; see `told_errors`.
         outcome: what it means, for a round that the driver judges.
         mistake: it failed by the coordinator's own fault.
     """

@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ..errors import ProofFailed
 from ..groups import describe, one_by_itself
 from ..model.actor import ModelUnavailableError
 from ..model.conduct import Conduct
 from ..model.handle import ModelRunner
 from ..model.lifecycle import CONNECTED, TABLE, TAKING_PART, UNAVAILABLE, Event, JoinReason
 from ..model.policy import tried_again_when_held
-from ..security.delegation import ProofLapsed, UnknownIdentity
 from ..signal import Signal
-from ..text import named_error, quoted, readable
+from ..text import quoted, readable
 from ..values.results import ModelError, ModelState
 from .messages import Command, FromDriver, JoinEnded, JoinWanted, Start, State, Verb
+from .told_errors import error_named, text_of
 
 if TYPE_CHECKING:
     import grpclib.client
@@ -41,12 +40,6 @@ __all__ = ["RemoteActor", "Way"]
 
 logger = logging.getLogger("trio_model_runner.sharding")
 
-_ERRORS: Final[Mapping[str, type[Exception]]] = {
-    "ProofFailed": ProofFailed,
-    "ProofLapsed": ProofLapsed,
-    "UnknownIdentity": UnknownIdentity,
-    "ConnectionError": ConnectionError,
-}
 _STOPPED: Final = "the orchestrator stopped the model"
 _CRASHED: Final = "it crashed, and is being restarted"
 _NO_CHANNEL: Final = (
@@ -366,15 +359,15 @@ class RemoteActor:
         else:
             name = quoted(self.runner.model_id)
             logger.error("on_join raised for model %s", name, exc_info=self._raised)
-            way.say(JoinEnded(wanted.join, error=named_error(self._raised)))
+            way.say(JoinEnded(wanted.join, error=describe(self._raised)))
 
     def _take_error(self, said: State) -> None:
         if said.error is None:
             self.error = None
         elif said.ours and self._raised is not None:
             self.error = self.our_error = self._raised
-        elif self.error is None or said.error != str(self.error):
-            self.error = _ERRORS.get(said.error_kind, ModelError)(said.error)
+        elif self.error is None or said.error != text_of(self.error):
+            self.error = error_named(said.error_kind, said.error)
             if said.ours:
                 self.our_error = self.error
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["RoundValues"]
 
 _SUCCESS: Final = STATUSES.index(Status.SUCCESS)
+_ABSENT: Final = STATUSES.index(Status.ABSENT)
 _NEVER_LONG: Final = min(NEVER_LONG_BYTES[kind] for kind in DataType if kind not in FRAMES)
 """Bytes. Only frames may be shorter, and take long to decode."""
 
@@ -127,9 +128,11 @@ class RoundValues:
         """
         self.columns.add(batch)
         for row in batch.rows:
+            number = batch.members[row.position]
             if row.mistake:
-                number = batch.members[row.position]
                 self._requests.mistakes.note(row.detail, self._raised.get(number))
+            if row.error is not None and batch.statuses[row.position] == _ABSENT:
+                self._keep_own_error(number)
         if self._spec.returns is not None or (self._spec.decode and _may_take_long(batch)):
             for at, status in enumerate(batch.statuses):
                 if status != _SUCCESS or not self._take_value(batch, at, nursery):
@@ -137,6 +140,12 @@ class RoundValues:
         elif self._on_result is not None:
             for at in range(len(batch.members)):
                 self._deliver(batch, at)
+
+    def _keep_own_error(self, number: int) -> None:
+        """A model is absent by an exception of the coordinator's code, which was raised here."""
+        error = self._actor(number).our_error
+        if error is not None:
+            self.columns.keep_error(number, error)
 
     def expire(self, *, seconds_late: float, cut_short: str) -> None:
         """Make the results of answers that were not decoded by the deadline."""

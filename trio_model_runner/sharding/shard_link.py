@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Place", "ShardLink", "raise_lost"]
 
 _CLOSING: Final = 10.0  # seconds; an engine bounds itself, within some
+_ROUND_TRIPS: Final = 8  # so many of the last ones are kept; there are two or three in a second
 
 
 def raise_lost(group: BaseExceptionGroup[BaseException]) -> None:
@@ -73,7 +74,7 @@ class ShardLink:
         actors: the actors that it has, by number.
         lost: why it is lost; None as long as it is not.
         up: it has answered the first message, and has a lease.
-        round_trip: seconds that a message takes there and back, as far as is known; None before.
+        round_trip: seconds that the last renewal took, there and back; None before the first.
         leaving: around all that is said; its deadline is when that ends.
         silence: around the wait until it calls no models any more, once it is lost.
     """
@@ -84,6 +85,7 @@ class ShardLink:
         self.lost: str | None = None
         self.up = False
         self.round_trip: float | None = None
+        self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
         self.leaving = trio.CancelScope()
         self.silence = trio.CancelScope()
         self._queue: deque[Place] = deque()
@@ -105,6 +107,19 @@ class ShardLink:
     def usable(self) -> bool:
         """Whether models may be on it."""
         return self.up and self.lost is None
+
+    @property
+    def way_back(self) -> float:
+        """Seconds that a message of the shard takes, unless one of the two is busy; 0.0 if nobody knows yet.
+
+        It is half of the least of the last round trips: one that was slow says only that somebody was busy.
+        """
+        return min(self._round_trips, default=0.0) / 2
+
+    def note_round_trip(self, seconds: float) -> None:
+        """A renewal took so long, there and back."""
+        self.round_trip = seconds
+        self._round_trips.append(seconds)
 
     def say(self, message: FromDriver) -> None:
         """Send a message, after those before it."""

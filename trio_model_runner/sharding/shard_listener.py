@@ -109,7 +109,8 @@ class ShardListener:
     def _take_renewal(self, said: messages.Renewal) -> None:
         if self.lease is not None:
             self._link.say_first(LeaseGranted(said.sequence))
-            self._link.round_trip = said.round_trip or self._link.round_trip
+            if said.round_trip:
+                self._link.note_round_trip(said.round_trip)
             self.lease.note_renewal(trio.current_time())
 
     def _take_state(self, said: messages.State) -> None:

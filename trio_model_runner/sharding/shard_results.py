@@ -18,6 +18,7 @@ from ..signal import Signal
 from ..values.encoded import Encoded
 from ..values.results import PredictResult, Status
 from .messages import FromShard, Results, RoundBegin, Row
+from .told_errors import name_of, text_of
 
 if TYPE_CHECKING:
     from ..model.policy import Outcome
@@ -206,8 +207,8 @@ def _row(detail: str, error: BaseException | None, outcome: Outcome | None, *, m
     return Row(
         0,
         detail=detail,
-        error=None if error is None else str(error),
-        error_kind="" if error is None else type(error).__name__,
+        error=None if error is None else text_of(error),
+        error_kind="" if error is None else name_of(error),
         outcome=outcome,
         mistake=mistake,
     )

@@ -40,6 +40,7 @@ from .messages import (
     Verb,
 )
 from .shard_judge import ForwardingJudge
+from .told_errors import name_of, text_of
 
 if TYPE_CHECKING:
     from ..model.handle import ModelRunner
@@ -302,8 +303,8 @@ class ShardSupervisor:
             actor.state,
             actor.ready,
             member.heard,
-            error=None if error is None else str(error) or repr(error),
-            error_kind="" if error is None else type(error).__name__,
+            error=None if error is None else text_of(error) or repr(error),
+            error_kind="" if error is None else name_of(error),
             condition=actor.condition,
             ours=actor.our_error is not None,
         )

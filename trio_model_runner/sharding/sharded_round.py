@@ -4,8 +4,9 @@ The members and their places in the queues are taken before the first checkpoint
 that has some of them gets one message, and makes an ordinary round of it. What comes back is concluded in the
 round's own task: values that `returns=` must take, data frames, functions for ``arguments=``.
 
-A shard is given less time than there is, so that what it has arrives before the deadline. What has not
-arrived by then counts nothing against a model: its shard was late, or lost.
+A shard is given less time than there is, so that what it has arrives before the deadline. For the last of it
+the round waits a moment longer, since a busy machine delays what came in time. What has not arrived by then
+counts nothing against a model: its shard was late, or lost.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .columns import ColumnRound, rows_of
 from .messages import ArgumentsGiven, ArgumentsWanted, Results, RoundBegin, RoundCut
 from .remote_actor import RemoteActor
 from .round_values import RoundValues
-from .wire import encode
+from .wire import RoundEncoder, encode
 from .wire_values import arguments_to_wire
 
 if TYPE_CHECKING:
@@ -44,8 +45,11 @@ __all__ = ["ShardedRound"]
 _MARGIN: Final = 0.010
 """Seconds that a shard stops sooner, beside the way back; a tenth of the round's time, if that is less."""
 
-_CATCH_UP: Final = 0.1
-"""Seconds for what shards have said before the deadline, if this process was busy then. They are not."""
+_GRACE: Final = 0.020
+"""Seconds after the deadline for what shards have said before it, or are just saying."""
+
+_LONGEST_GRACE: Final = 0.1
+"""The same, if this process was busy at the deadline: then shards may have been, on the same cores."""
 
 _LATE: Final = "its shard did not answer in time"
 _LEFT: Final = "nobody waits for its results any more"
@@ -126,6 +130,7 @@ class ShardedRound(Round[RemoteActor]):
         self._shards = shards
         self._joining = may_be_joining
         self._reset = reset
+        self._encoder: RoundEncoder | None = None
         self._table = shards.table(members)
         self._shapes: dict[str, RoundEvidence] = {}
         self._evidence: dict[int, RoundEvidence] = {}
@@ -148,13 +153,21 @@ class ShardedRound(Round[RemoteActor]):
 
     def messages_for(self, link: ShardLink, numbers: array[int]) -> Iterable[bytes]:
         """The messages with which a shard's part begins, now."""
+        if self._encoder is None:
+            self._encoder = self._make_encoder()
+        yield self._encoder.for_shard(numbers, self._seconds_for(link, self._spec.deadline))
+        if self._cut_by:
+            yield encode(self._cut_for(link))
+
+    def _make_encoder(self) -> RoundEncoder:
+        """Encode what all shards are told."""
         spec, arguments = self._spec, self._requests.arguments
         begin = RoundBegin(
             round=self._number,
             method="" if self._reset else spec.method,
-            seconds=self._seconds_for(link, spec.deadline),
+            seconds=0.0,
             timeout=spec.timeout,
-            members=numbers,
+            members=array("I"),
             arguments=None if arguments is None or self._reset else arguments_to_wire(arguments),
             metadata=tuple(self._requests.metadata),
             optional=spec.optional,
@@ -164,9 +177,7 @@ class ShardedRound(Round[RemoteActor]):
             joining=self._joining,
             reset=self._reset,
         )
-        yield encode(begin)
-        if self._cut_by:
-            yield encode(self._cut_for(link))
+        return RoundEncoder(begin)
 
     def end_by(self, deadline: float, *reason: str) -> None:
         """See `Round.end_by`."""
@@ -179,7 +190,7 @@ class ShardedRound(Round[RemoteActor]):
         return RoundCut(self._number, self._seconds_for(link, self._cutoff.deadline), self._cut_by)
 
     def _seconds_for(self, link: ShardLink, deadline: float) -> float:
-        margin = min(_MARGIN, self._spec.timeout / 10) + (link.round_trip or 0.0) / 2
+        margin = min(_MARGIN, self._spec.timeout / 10) + link.way_back
         return max(0.0, deadline - trio.current_time() - margin)
 
     # What shards say.
@@ -223,6 +234,7 @@ class ShardedRound(Round[RemoteActor]):
 
     def _leave(self) -> None:
         """Let go of shards that still have something to do."""
+        self._encoder = None  # it has the arguments
         for part in self._parts.values():
             part.left = True
             if not part.sent:
@@ -270,6 +282,7 @@ class ShardedRound(Round[RemoteActor]):
                 while self._questions:
                     await self._answer(*self._questions.popleft())
         if not self._complete():
+            self.may_begin = False
             # What is left takes no time. A deadline around us that passes meanwhile may cost no results.
             nursery.cancel_scope.shield = True
             await self._catch_up(nursery)
@@ -277,17 +290,22 @@ class ShardedRound(Round[RemoteActor]):
             nursery.cancel_scope.cancel()
 
     async def _catch_up(self, nursery: trio.Nursery) -> None:
-        """Take what shards have said already, which this process may have had no time to read."""
+        """Take what shards have said in time, and what they are just saying: for a moment, and not longer."""
         await let_readers_catch_up()
         self._conclude(nursery)
-        if trio.current_time() - self._cutoff.deadline > _MARGIN:
-            with trio.move_on_after(_CATCH_UP):
-                while not self._complete():
-                    await self._news.wait_until(lambda: bool(self._arrived) or self._complete())
-                    self._conclude(nursery)
+        late = trio.current_time() - self._cutoff.deadline
+        asked = [part for part in self._parts.values() if part.sent]
+        if late <= _MARGIN:  # else this process was busy itself, and who seems silent was not heard
+            asked = [part for part in asked if not self._shards.is_silent(part.link)]
+        with trio.move_on_after(min(_GRACE + late, _LONGEST_GRACE)):
+            while not self._complete(asked):
+                await self._news.wait_until(lambda: bool(self._arrived) or self._complete(asked))
+                self._conclude(nursery)
 
-    def _complete(self) -> bool:
-        return not (self._values.reading or any(part.waiting for part in self._parts.values()))
+    def _complete(self, parts: Iterable[_Part] | None = None) -> bool:
+        """Whether all results are there; those of some parts, if they are given."""
+        parts = self._parts.values() if parts is None else parts
+        return not (self._values.reading or any(part.waiting for part in parts))
 
     def _has_news(self) -> bool:
         return bool(self._arrived or self._questions) or self._complete()
@@ -353,6 +371,9 @@ class ShardedRound(Round[RemoteActor]):
             wire = arguments_to_wire(arguments)
             self._evidence[number] = self._shapes[wire.shape] = evidence
             link.say(ArgumentsGiven(self._number, number, arguments=wire))
+
+    def _count(self) -> int:
+        return self._values.columns.count
 
     def _played(self, **settings: Any) -> PredictionRound[Any]:
         columns = self._values.columns

@@ -13,7 +13,7 @@ import itertools
 import logging
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -174,6 +174,11 @@ class Shards:
             self._split = split
         return split
 
+    def is_silent(self, link: ShardLink) -> bool:
+        """Whether the renewals of a shard stay away, so that nobody can know what has become of it."""
+        lease = self._lease(link)
+        return lease is None or lease.is_silent(trio.current_time())
+
     # The lives of shards.
 
     async def _launch_all(self, nursery: trio.Nursery) -> None:
@@ -324,7 +329,7 @@ class Shards:
             self._unanswered[question].discard(link)
         self._changed.send()
 
-    async def _ask(self, make: Any, timeout: float) -> None:
+    async def _ask(self, make: Callable[[int], AskMembers | AskStandings], timeout: float) -> None:
         """Ask all shards, and wait for all answers, within `timeout` seconds."""
         question = next(self._questions)
         asked = self._unanswered[question] = {link for link in self._links if link.usable}
@@ -341,7 +346,7 @@ class Shards:
         state = "lost" if link.lost is not None else "up" if link.up else "launching"
         if lease is not None and link.lost is None:
             left = max(0.0, lease.expires_at - trio.current_time())
-            if left < _LEASE:
+            if lease.is_silent(trio.current_time()):
                 state = "silent"
         return {
             "index": link.index,
