@@ -70,6 +70,7 @@ class NodeConnection:
         "_authority",
         "_fence",
         "_fields",
+        "_guarded",
         "_has_tokens",
         "_identity",
         "_infos",
@@ -110,6 +111,7 @@ class NodeConnection:
         if self._proof is not None or fence is not None:
             connection.guard = self._guard
         self._fields: dict[str, RawFields] = {}
+        self._guarded: RawFields | None = None  # the headers of the last request that has a value in it
         self._infos: Mapping[str, Any] | None = None  # that the identity was read from
         self._identity: NodeIdentity | None = None
 
@@ -152,9 +154,13 @@ class NodeConnection:
 
     def _guard(self, fields: RawFields) -> MaySend | None:
         """See `Connection.guard`: health checks have no value in them."""
-        if any(name == b":path" and value.startswith(_HEALTH_SERVICE) for name, value in fields):
+        if self._proof is None:
             return self._fence
-        return self._fence if self._proof is None else self._may_send
+        if fields is not self._guarded:  # else it was looked at before
+            if any(name == b":path" and value.startswith(_HEALTH_SERVICE) for name, value in fields):
+                return self._fence
+            self._guarded = fields
+        return self._may_send
 
     def _may_send(self) -> bool:
         may_send = not self.must_prove

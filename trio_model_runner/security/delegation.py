@@ -121,6 +121,8 @@ class ConnectionProof:
         self._certificate = certificate
         self._clock_leeway = clock_leeway
         self._public_key: bytes | None = None
+        self._metadata: HeaderFields | None = None  # in which `_found` was found
+        self._found: tuple[str, str, str] | None = None
         self._parts: tuple[str, str, str] | None = None  # of the proof that was accepted last
         self._identity: NodeIdentity | None = None  # whose that was
         self._expires_at = -math.inf
@@ -168,7 +170,11 @@ class ConnectionProof:
             ProofFailed: the proof is missing or wrong; the text says in what way.
         """
         try:
-            self._verify(_find(metadata), identity, asked_before, time.time() if now is None else now)
+            if self._found is None or metadata is not self._metadata:
+                self._found = _find(metadata)
+                # A server's answers have the same headers again and again; and a tuple stays as it is.
+                self._metadata = metadata if isinstance(metadata, tuple) else None
+            self._verify(self._found, identity, asked_before, time.time() if now is None else now)
         except ProofLapsed:
             raise
         except ProofFailed as error:
@@ -180,7 +186,7 @@ class ConnectionProof:
     def _verify(
         self, parts: tuple[str, str, str], identity: NodeIdentity, asked_before: float, now: float
     ) -> None:
-        known = parts == self._parts and identity == self._identity
+        known = parts == self._parts and (identity is self._identity or identity == self._identity)
         expires_at = self._expires_at if known else self._verify_anew(*parts, identity)
         if now - expires_at > self._clock_leeway:
             held_when_asked = known or now - asked_before - expires_at <= self._clock_leeway
