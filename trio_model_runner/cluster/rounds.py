@@ -305,8 +305,9 @@ class _FanOut:
         try:
             with cutoff:
                 await trio.lowlevel.checkpoint_if_cancelled()  # or requests would be sent only to be reset
+                note_answer = self._note_answer  # one object for all calls
                 for call in self._calls:
-                    if not call.begin(self._note_answer):
+                    if not call.begin(note_answer):
                         self._give_task(call)
                 while self._remaining and trio.current_time() < cutoff.deadline:
                     await self._news.wait_until(self._has_news)

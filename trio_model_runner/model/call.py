@@ -12,7 +12,6 @@ before it was processed, or the node had no instance to call.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -201,7 +200,7 @@ class Call:
         unary = node.new_call_now(self._request)
         if unary is None:
             return False
-        unary.begin(self._hand_over(node, unary), functools.partial(on_end, self))
+        unary.begin(self._hand_over(node, unary), on_end, self)
         return True
 
     def conclude(self) -> bool:

@@ -199,7 +199,7 @@ class Watch:
         connection = node.connection
 
         def send_question() -> None:
-            call.begin(math.inf, ended.set)
+            call.begin(math.inf, trio.Event.set, ended)
 
         if connection.may_ping:
             alive = await connection.ping(self._timeout, send_question)

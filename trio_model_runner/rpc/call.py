@@ -16,7 +16,7 @@ and the connection stays as good as it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import outcome
@@ -32,6 +32,8 @@ from .receiver import CallInterrupted
 from .streams import Buffer, Http2Stream, MaySend
 
 __all__ = ["Answer", "Call", "UnaryCall"]
+
+T = TypeVar("T")
 
 
 class Call:
@@ -237,6 +239,7 @@ class UnaryCall(Call):
         "_message",
         "_on_end",
         "_task",
+        "_told",
         "_unguarded",
         "_volatile",
         "_whole",
@@ -263,7 +266,8 @@ class UnaryCall(Call):
         self._whole = b""  # an answer's body that is one message, and came in one piece, as most do
         self._cutter: MessageCutter | None = None  # what gathers any other
         self._task: trio.lowlevel.Task | None = None
-        self._on_end: Callable[[], None] | None = None
+        self._on_end: Callable[[Any], None] | None = None
+        self._told: Any = None
 
     @property
     def handed_over(self) -> bool:
@@ -280,15 +284,17 @@ class UnaryCall(Call):
         """See `Call.has_message`."""
         return bool(self._whole) or (self._cutter is not None and not self._cutter.empty)
 
-    def begin(self, timeout: float, on_end: Callable[[], None]) -> None:
+    def begin(self, timeout: float, on_end: Callable[[T], None], told: T) -> None:
         """Send the request; whoever does this must `leave`, too.
 
         Args:
             timeout: seconds that the server is told it has. Nothing here enforces it: whoever waits does.
             on_end: called once, when `answer` has something to say; mostly by the task that reads. It must
                 neither raise nor wait.
+            told: what it is called with. (A function that knows it would be three objects more for the
+                garbage collector, in each open call.)
         """
-        self._on_end = on_end
+        self._on_end, self._told = on_end, told
         try:
             self._stream = self._connection.request(
                 self._fields,
@@ -303,7 +309,7 @@ class UnaryCall(Call):
 
     def leave(self) -> None:
         """See `Call.leave`."""
-        self._on_end = None
+        self._on_end = self._told = None
         super().leave()
 
     @enable_ki_protection
@@ -315,7 +321,7 @@ class UnaryCall(Call):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            self.begin(timeout, self._wake)
+            self.begin(timeout, UnaryCall._wake, self)
             await self._wait()
         finally:
             self.leave()
@@ -396,6 +402,7 @@ class UnaryCall(Call):
             self._cutter.clear()
 
     def _ended(self) -> None:
-        on_end, self._on_end = self._on_end, None  # which knows whoever knows this call
+        on_end, told = self._on_end, self._told
+        self._on_end = self._told = None  # which knows this call
         if on_end is not None:
-            on_end()
+            on_end(told)

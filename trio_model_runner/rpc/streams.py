@@ -42,6 +42,10 @@ _SMALL_REQUEST: Final = 4096
 """Bytes up to which a request's buffers are joined: to copy them takes less time than to write several."""
 
 
+_NO_BUFFERS: Final[list[Buffer]] = []
+"""Never changed. A list for each stream would be one more object of a call for the garbage collector."""
+
+
 class Received(enum.IntEnum):
     """How much of a response has come. Whole numbers, since a plain Enum computes its hash in Python."""
 
@@ -124,7 +128,7 @@ class Http2Stream:
         self.closed = False
         self.fields = fields
         self.volatile = volatile
-        self.outgoing: list[Buffer] = []
+        self.outgoing: list[Buffer] = _NO_BUFFERS
         self.end_queued = False
         self.send_window = 0
         self.received = NOTHING_RECEIVED
@@ -161,7 +165,7 @@ class Http2Stream:
                 self.outgoing[: index + 1] = [view[left:]]
                 return room, pieces
             length += len(piece)
-        pieces, self.outgoing = self.outgoing, []
+        pieces, self.outgoing = self.outgoing, _NO_BUFFERS
         return length, pieces
 
 
@@ -262,7 +266,10 @@ class Sender:
     def queue(self, stream: Http2Stream, data: Sequence[Buffer], *, end_stream: bool) -> None:
         """Send a piece of a stream's body, in its turn; the buffers are kept, not copied."""
         was_idle = not stream.outgoing
-        stream.outgoing += filter(len, data)
+        if was_idle:
+            stream.outgoing = list(filter(len, data))
+        else:
+            stream.outgoing += filter(len, data)
         stream.end_queued = end_stream
         if stream.id and was_idle and (stream.outgoing or end_stream):
             self._sending.append(stream)
@@ -319,7 +326,7 @@ class Sender:
     def forget(self, stream: Http2Stream) -> None:
         """Send nothing more of a stream, and close it."""
         stream.closed = True
-        stream.outgoing.clear()
+        stream.outgoing = _NO_BUFFERS
         if stream.id:
             self.streams.pop(stream.id, None)
         else:
