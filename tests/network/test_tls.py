@@ -95,7 +95,7 @@ async def test_a_call_over_tls_and_the_servers_certificate(authority: trustme.CA
         assert b"trustme" in certificate
         assert connection.peer_certificate_fields["subjectAltName"]
         # Nothing public says what the two agreed on; the server's side is the test's own.
-        assert connection._stream.selected_alpn_protocol() == "h2"
+        assert connection._tls.object.selected_alpn_protocol() == "h2"
     await server.ended.wait()
     assert server.goaways == [frames.ErrorCode.NO_ERROR]
 
