@@ -67,17 +67,22 @@ class TLSStream(trio.abc.Stream):
         """Go through the handshake.
 
         Raises:
-            ssl.SSLError: it failed.
-            trio.BrokenResourceError: the peer hung up.
+            trio.BrokenResourceError: it failed, and the cause says why, or the peer hung up. (`ssl.SSLError`
+                by itself would pass for an error of the system, while its ``errno`` is of another kind.)
         """
-        done = self.codec.shake_hands()
-        while not done:
+        data: bytes | bytearray = b""
+        while not self._shake_hands(data):
             await self._send()
             data = await self.stream.receive_some(_SIZE)
             if not data:
                 raise trio.BrokenResourceError("the peer hung up")
-            done = self.codec.shake_hands(data)
         await self._send()
+
+    def _shake_hands(self, data: bytes | bytearray) -> bool:
+        try:
+            return self.codec.shake_hands(data)
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError("TLS failed") from error
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """See `trio.abc.SendStream`."""
@@ -167,7 +172,7 @@ class TLSNetwork(Network):
             stream = TLSStream(beneath, TLSCodec(self._context, authority_host(name)))
             await stream.shake_hands()
             self._check_protocol(stream, peer)
-        except (ssl.SSLError, trio.BrokenResourceError) as error:
+        except trio.BrokenResourceError as error:
             await trio.aclose_forcefully(beneath)
             raise ConnectionError(f"{peer}: {explain(error) or _HUNG_UP}") from error
         except (ValueError, socket.gaierror) as error:  # the name can't be one

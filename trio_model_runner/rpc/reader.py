@@ -28,8 +28,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
-import outcome
 import trio
+from outcome import Error, Value
 from trio.lowlevel import enable_ki_protection
 
 from ..network.tls_codec import TLSCodec
@@ -241,7 +241,7 @@ class SocketHub:
             try:
                 want = _read(descriptor, reading[0])
             except BaseException as error:  # noqa: ASYNC103 - whoever waits for the end raises it
-                self._end(descriptor, outcome.Error(error))
+                self._end(descriptor, Error(error))
             else:
                 if want is not _BYTES:
                     self._follow(descriptor, reading, want)
@@ -250,13 +250,13 @@ class SocketHub:
                 try:
                     self._follow(descriptor, reading, reading[0].take_in(b""))
                 except BaseException as error:  # noqa: ASYNC103 - as above
-                    self._end(descriptor, outcome.Error(error))
+                    self._end(descriptor, Error(error))
 
     def _follow(self, descriptor: int, reading: tuple[Consumer, trio.lowlevel.Task], want: Want) -> None:
         if want is _TURN:
             self._unfinished[descriptor] = reading
         elif want is _NOTHING:
-            self._end(descriptor, outcome.Value(None))
+            self._end(descriptor, Value(None))
 
     def _write(self, descriptor: int) -> None:
         try:
@@ -265,7 +265,7 @@ class SocketHub:
             self.forget_writer(descriptor)
             if descriptor not in self._readings:
                 raise
-            self._end(descriptor, outcome.Error(error))
+            self._end(descriptor, Error(error))
         else:
             if not goes_on:
                 self.forget_writer(descriptor)
@@ -285,7 +285,7 @@ class SocketHub:
             self._watch(descriptor)
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def _end(self, descriptor: int, result: outcome.Outcome[None]) -> None:
+    def _end(self, descriptor: int, result: Value[None] | Error) -> None:
         if (reading := self._readings.pop(descriptor, None)) is not None:
             self._watch(descriptor)
             trio.lowlevel.reschedule(reading[1], result)
