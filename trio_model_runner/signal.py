@@ -25,15 +25,19 @@ class Signal:
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._waiting = trio.lowlevel.ParkingLot()
+        # Most wait for nobody most of the time, and a lot is three objects that each garbage collection visits.
+        self._waiting: trio.lowlevel.ParkingLot | None = None
 
     def send(self) -> None:
         """Wake all tasks that wait now."""
-        if self._waiting:
+        if self._waiting is not None:
             self._waiting.unpark_all()
+            self._waiting = None
 
     async def wait(self) -> None:
         """Wait until the signal is sent the next time."""
+        if self._waiting is None:
+            self._waiting = trio.lowlevel.ParkingLot()
         await self._waiting.park()
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
@@ -42,4 +46,4 @@ class Signal:
         This is no checkpoint if the condition holds already.
         """
         while not condition():
-            await self._waiting.park()
+            await self.wait()
