@@ -27,7 +27,7 @@ from typing import Final
 __all__ = ["TLSCodec"]
 
 _RECORD: Final = 16 << 10  # the most that one record holds, bytes: RFC 8446, section 5.1
-_MOST_UNREAD_ANSWERS: Final = 16 << 10
+_MOST_UNREAD_ANSWERS: Final = 32 << 10  # bytes; a turn makes half of that
 
 
 class TLSCodec:
