@@ -25,7 +25,7 @@ class Signal:
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        # Most wait for nobody most of the time, and a lot is three objects that each garbage collection visits.
+        # Made when somebody waits: a lot is three objects, and each garbage collection visits them.
         self._waiting: trio.lowlevel.ParkingLot | None = None
 
     def send(self) -> None:
