@@ -1,9 +1,9 @@
 """TLS as a client speaks it, without any I/O: what was read goes in, and what is to be written comes out.
 
 `trio.SSLStream` does the same with I/O, and waits wherever TLS might: a task must stand by in each direction,
-and each small message passes through four objects. That was more than half of what a call over TLS cost
-(439 of 749 thousand instructions). Here nothing waits, so whoever reads many sockets in one task, and writes
-where there is something to say, does it with TLS as without.
+and each small message passes through four objects. Here nothing waits, so whoever reads many sockets in one
+task, and writes where there is something to say, does it with TLS as without. A small call of the secure mode
+took 749 thousand instructions with the one, and 383 with the other.
 
 Three things follow from TLS being a conversation, and not only a cipher:
 
@@ -12,7 +12,7 @@ Three things follow from TLS being a conversation, and not only a cipher:
   that asks for answers and does not read them is cut off.
 - **A write could have to wait for a read**, if the peer could begin a new handshake in the middle. HTTP/2
   forbids that (RFC 9113, section 9.2.1), TLS 1.3 has none, and the contexts here refuse it (`TLSNetwork`).
-- **Some bytes are dearer than others.** A KeyUpdate of 27 bytes takes as long as 40,000 bytes of a message.
+- **Some bytes are dearer than others.** A KeyUpdate of 27 bytes takes as long as 50,000 bytes of a message.
   So `decrypt` stops where much has brought little, and `holds_more` then asks for another turn: 16 KiB of
   KeyUpdates took 9 ms.
 """

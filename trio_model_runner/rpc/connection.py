@@ -6,10 +6,11 @@ corrupts every other stream on the connection. And a peer that stops reading blo
 wrote to it but also, through the lock, the reset with which another one wants to leave.
 
 So there is **one writer**; see `writer`. Callers only change the state of `http2.Http2Client`, which no
-cancellation can interrupt, and then flush. One reader task feeds what arrives to the state machine and hands
-each event to the receiver of its stream.
+cancellation can interrupt, and then flush. One reader feeds what arrives to the state machine and hands each
+event to the receiver of its stream. On a socket in a `SocketHub`, neither needs a task of its own: the one in
+`Connection.run` only waits for the end.
 
-**Both tasks are shielded**, or the cancellation of whatever surrounds the connection would kill the writer
+**All tasks are shielded**, or the cancellation of whatever surrounds the connection would kill the writer
 before it could say goodbye. They end when the stream breaks, or by `aclose`: calls are reset, a GOAWAY goes
 out, all within the caller's time; then the socket is closed. A server that breaks the protocol is told so in
 a GOAWAY, too, if it reads within half a second.
