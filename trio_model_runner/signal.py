@@ -25,14 +25,14 @@ class Signal:
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._waiting: trio.lowlevel.ParkingLot | None = (
-            None  # a connected model has ten that nobody waits for
-        )
+        # Made when somebody waits: a lot is three objects, and each garbage collection visits them.
+        self._waiting: trio.lowlevel.ParkingLot | None = None
 
     def send(self) -> None:
         """Wake all tasks that wait now."""
-        if self._waiting:
+        if self._waiting is not None:
             self._waiting.unpark_all()
+            self._waiting = None
 
     async def wait(self) -> None:
         """Wait until the signal is sent the next time."""

@@ -31,6 +31,7 @@ from trio_model_runner.rpc.connecting import open_connection
 from trio_model_runner.rpc.frames import CONNECTION_PREFACE, FRAME_HEADER, FRAME_HEADER_LENGTH
 from trio_model_runner.rpc.http2 import Http2Client, Http2Stream
 from trio_model_runner.rpc.protocol import request_fields
+from trio_model_runner.rpc.reader import SocketHub
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -299,6 +300,9 @@ class H2Server:
                 self.h2.send_headers(stream_id, TRAILERS, end_stream=True)
 
 
+_IN_A_HUB = " in a hub"
+
+
 class Address:
     """Where a server of a test listens."""
 
@@ -329,19 +333,19 @@ async def serve_tls(
 
 @asynccontextmanager
 async def serving(kind: str, serve: Callable[[Any], Awaitable[object]]) -> AsyncIterator[Address]:
-    """Serve connections, in "memory", there with "tls", or over "tcp", until the block is left."""
+    """Serve connections: in "memory", there with "tls", over "tcp", there with "tls on tcp"."""
     listeners: list[Any]
     if kind in ("memory", "tls"):
         network = MemoryNetwork()
         listeners = [network.listen("node")]
         address = Address(network, "node", listeners[0].port)
-        if kind == "tls":
-            server_side, client_side = tls_contexts()
-            address.network = TLSNetwork(client_side, network)
-            serve = partial(serve_tls, serve, server_side)
     else:
         listeners = list(await trio.open_tcp_listeners(0, host="127.0.0.1"))
         address = Address(TCPNetwork(), "127.0.0.1", listeners[0].socket.getsockname()[1])
+    if kind in ("tls", "tls on tcp"):
+        server_side, client_side = tls_contexts()
+        address.network = TLSNetwork(client_side, address.network, server_hostname="node")
+        serve = partial(serve_tls, serve, server_side)
     async with trio.open_nursery() as nursery:
         await nursery.start(trio.serve_listeners, serve, listeners)
         yield address
@@ -350,14 +354,27 @@ async def serving(kind: str, serve: Callable[[Any], Awaitable[object]]) -> Async
 
 @asynccontextmanager
 async def connected(kind: str, server: H2Server | None = None) -> AsyncIterator[tuple[Connection, H2Server]]:
-    """A connection to a server, closed in the end, and with nothing left running."""
+    """A connection to a server, closed in the end, and with nothing left running.
+
+    Args:
+        kind: one of those of `serving`; with " in a hub" behind it, a `SocketHub` reads and writes.
+        server: the server; a new one if None.
+    """
     server = server or H2Server()
-    async with serving(kind, server) as address, trio.open_nursery() as nursery:
-        connection = await open_connection(nursery, address.network, address.host, address.port)
+    hub = SocketHub() if kind.endswith(_IN_A_HUB) else None
+    async with (
+        serving(kind.removesuffix(_IN_A_HUB), server) as address,
+        trio.open_nursery() as hubs,
+        trio.open_nursery() as nursery,
+    ):
+        if hub is not None:
+            hubs.start_soon(hub.run)
+        connection = await open_connection(nursery, address.network, address.host, address.port, hub=hub)
         try:
             yield connection, server
         finally:
             await connection.aclose()
+            hubs.cancel_scope.cancel()
 
 
 def use_up_stream_ids(connection: Connection) -> None:

@@ -95,7 +95,7 @@ async def test_a_call_over_tls_and_the_servers_certificate(authority: trustme.CA
         assert b"trustme" in certificate
         assert connection.peer_certificate_fields["subjectAltName"]
         # Nothing public says what the two agreed on; the server's side is the test's own.
-        assert connection._stream.selected_alpn_protocol() == "h2"
+        assert connection._tls.object.selected_alpn_protocol() == "h2"
     await server.ended.wait()
     assert server.goaways == [frames.ErrorCode.NO_ERROR]
 
@@ -344,6 +344,31 @@ async def test_a_goaway_for_breaking_the_protocol_reaches_the_server(
         await connection.watch()
         await server.ended.wait()
     assert server.goaways == [frames.ErrorCode.PROTOCOL_ERROR]
+
+
+@both_kinds
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_closing_says_goodbye_in_tls_behind_the_goaway(
+    authority: trustme.CA, kind: str, version: ssl.TLSVersion
+) -> None:
+    heard, ended = bytearray(), trio.Event()
+    context = server_context(authority)
+    context.maximum_version = version
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        secured = trio.SSLStream(stream, context, server_side=True)  # whose reading fails without a goodbye
+        await secured.send_all(h2_server().data_to_send())
+        while data := await secured.receive_some():
+            heard.extend(data)
+        ended.set()
+        await trio.aclose_forcefully(secured)
+
+    async with serving(kind, serve) as address, trio.open_nursery() as nursery:
+        network = TLSNetwork(client_context(authority), address.network)
+        connection = await open_connection(nursery, network, address.host, address.port)
+        await connection.aclose()
+        await ended.wait()
+    assert heard.endswith(frames.goaway_frame(0, frames.ErrorCode.NO_ERROR))
 
 
 async def test_a_handshake_that_takes_too_long_is_given_up(

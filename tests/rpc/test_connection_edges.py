@@ -146,11 +146,12 @@ def failing_at_first(function: Any, times: int, error: OSError) -> Any:
     return call_or_fail
 
 
+@pytest.mark.parametrize("kind", ["tcp", "tcp in a hub", "tls on tcp in a hub"])
 @pytest.mark.parametrize("times", [1, 2, 5])
 async def test_a_socket_that_is_not_ready_after_all_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, times: int
+    monkeypatch: pytest.MonkeyPatch, times: int, kind: str
 ) -> None:
-    async with connected("tcp") as (connection, _):
+    async with connected(kind) as (connection, _):
         await wait_all_tasks_blocked()
         with monkeypatch.context() as patch:
             patch.setattr(writer.os, "writev", failing_at_first(os.writev, times, BlockingIOError()))
@@ -159,13 +160,14 @@ async def test_a_socket_that_is_not_ready_after_all_is_tried_again(
                 assert await call(connection, b"x" * 100) == b"x" * 100
 
 
+@pytest.mark.parametrize("kind", ["tcp", "tcp in a hub", "tls on tcp in a hub"])
 async def test_a_connection_that_can_not_be_written_is_lost_soon(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock, kind: str
 ) -> None:
     def break_pipe(descriptor: int, buffers: Sequence[Any]) -> int:
         raise BrokenPipeError(32, "Broken pipe")
 
-    async with connected("tcp") as (connection, _):
+    async with connected(kind) as (connection, _):
         with monkeypatch.context() as patch:
             patch.setattr(writer.os, "writev", break_pipe)
             begun = trio.current_time()

@@ -19,7 +19,8 @@ from trio_model_runner.rpc.reader import Want
 from trio_model_runner.rpc.receiver import CallInterrupted
 from trio_model_runner.rpc.state import State
 
-both_kinds = pytest.mark.parametrize("kind", ["memory", "tcp"])
+KINDS = ["memory", "tcp", "tcp in a hub", "tls on tcp", "tls on tcp in a hub"]
+all_kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 class Outcome:
@@ -54,7 +55,7 @@ async def fail() -> None:
 # Calls that end early
 
 
-@both_kinds
+@all_kinds
 async def test_a_call_cancelled_in_mid_send_is_reset_and_the_connection_goes_on(kind: str) -> None:
     async with connected(kind, H2Server(acknowledging=False)) as (connection, server):
         async with trio.open_nursery() as nursery:
@@ -67,7 +68,7 @@ async def test_a_call_cancelled_in_mid_send_is_reset_and_the_connection_goes_on(
         assert await call(connection, b"x" * 100_000) == b"x" * 100_000
 
 
-@both_kinds
+@all_kinds
 async def test_abort_interrupts_calls_and_refuses_new_ones(kind: str) -> None:
     async with connected(kind) as (connection, server):
         server.on_request = H2Server.hang
@@ -87,7 +88,7 @@ async def test_abort_interrupts_calls_and_refuses_new_ones(kind: str) -> None:
         assert server.goaways == []
 
 
-@both_kinds
+@all_kinds
 async def test_a_connection_lost_in_mid_call_interrupts_it(kind: str) -> None:
     async with connected(kind) as (connection, server):
         server.on_request = H2Server.hang
@@ -104,7 +105,7 @@ async def test_a_connection_lost_in_mid_call_interrupts_it(kind: str) -> None:
         assert await connection.ping(1000) is False
 
 
-@both_kinds
+@all_kinds
 async def test_a_call_that_waited_for_its_turn_is_unprocessed_when_the_connection_is_lost(kind: str) -> None:
     async with connected(kind) as (connection, server):
         server.on_request = H2Server.hang
@@ -123,7 +124,7 @@ async def test_a_call_that_waited_for_its_turn_is_unprocessed_when_the_connectio
         assert (first.error.unprocessed, second.error.unprocessed) == (False, True)
 
 
-@both_kinds
+@all_kinds
 async def test_goaway_lets_open_calls_finish_and_refuses_new_ones(kind: str) -> None:
     async with connected(kind) as (connection, server):
         server.on_request = H2Server.hang
@@ -143,7 +144,7 @@ async def test_goaway_lets_open_calls_finish_and_refuses_new_ones(kind: str) -> 
         assert outcome.answer == b"hello"
 
 
-@both_kinds
+@all_kinds
 async def test_a_server_that_breaks_the_protocol_loses_the_connection(kind: str) -> None:
     async with connected(kind) as (connection, server):
         await server.flush(frame(frames.FrameType.PUSH_PROMISE, 4, 1, bytes(5)))
@@ -202,7 +203,7 @@ async def test_a_connection_that_can_not_be_written_ends_though_its_server_says_
     assert str(connection.loss) == "the connection broke: it can be read, but not written"
 
 
-@both_kinds
+@all_kinds
 async def test_used_up_stream_ids_make_a_connection_unusable(kind: str) -> None:
     async with connected(kind) as (connection, _):
         use_up_stream_ids(connection)
@@ -226,7 +227,7 @@ class Faulty:
         """Take it."""
 
 
-@both_kinds
+@all_kinds
 async def test_a_bug_in_a_receiver_surfaces_and_closes_the_connection(kind: str) -> None:
     server = H2Server()
     async with serving(kind, server) as address:
@@ -284,7 +285,7 @@ async def test_a_ping_is_answered_or_not(autojump_clock: MockClock) -> None:
 # Endings
 
 
-@both_kinds
+@all_kinds
 async def test_closing_resets_calls_says_goodbye_and_may_be_repeated(kind: str) -> None:
     async with connected(kind) as (connection, server):
         server.on_request = H2Server.hang
@@ -303,7 +304,7 @@ async def test_closing_resets_calls_says_goodbye_and_may_be_repeated(kind: str) 
         assert str(connection.loss) == "the connection was closed"
 
 
-@both_kinds
+@all_kinds
 @pytest.mark.parametrize("how", ["aclose", "finish cancelled"])
 async def test_a_goodbye_sends_no_request_that_waited_for_its_turn(kind: str, how: str) -> None:
     """A reset makes room for the next stream, and a request that takes it may be a model's `tick`."""
@@ -382,7 +383,7 @@ async def test_a_peer_that_does_not_read_costs_no_more_than_the_grace(mock_clock
         assert outcome.error is not None
 
 
-@both_kinds
+@all_kinds
 async def test_a_connection_that_finishes_lets_open_calls_end_and_refuses_new_ones(kind: str) -> None:
     async with connected(kind) as (connection, server):
         server.on_request = H2Server.hang
@@ -405,7 +406,7 @@ async def test_a_connection_that_finishes_lets_open_calls_end_and_refuses_new_on
         assert (server.sent_resets, server.goaways) == ({}, [frames.ErrorCode.NO_ERROR])
 
 
-@both_kinds
+@all_kinds
 @pytest.mark.parametrize("cancelled", [True, False])
 async def test_finishing_ends_early_by_cancellation_or_when_the_connection_is_lost(
     kind: str, cancelled: bool

@@ -7,20 +7,20 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from helpers.h2_server import FIELDS, H2Server, connected, serving
+from helpers.h2_server import FIELDS, H2Server, connected
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from trio_model_runner.rpc import frames
 from trio_model_runner.rpc.call import UnaryCall
-from trio_model_runner.rpc.connecting import open_connection
 from trio_model_runner.rpc.connection import Connection
 from trio_model_runner.rpc.headers import Fields
 from trio_model_runner.rpc.receiver import CallInterrupted
 
-both_kinds = pytest.mark.parametrize("kind", ["memory", "tcp"])
+KINDS = ["memory", "tcp", "tcp in a hub", "tls on tcp", "tls on tcp in a hub"]
+all_kinds = pytest.mark.parametrize("kind", KINDS)
 
 
-@both_kinds
+@all_kinds
 @pytest.mark.parametrize("pieces", [1020, 1023, 1024, 2049, 5000])
 async def test_a_message_in_more_pieces_than_a_system_call_takes_arrives_whole(
     kind: str, pieces: int
@@ -41,7 +41,7 @@ class Nobody:
     def interrupted(self, error: CallInterrupted) -> None: ...
 
 
-@both_kinds
+@all_kinds
 async def test_a_connection_that_was_given_up_writes_nothing_more(kind: str) -> None:
     """Its socket closes a moment later. Until then a reset would still reach the server."""
     async with connected(kind) as (connection, server):
@@ -59,37 +59,57 @@ WIDE_OPEN = frames.settings_frame([(frames.Setting.INITIAL_WINDOW_SIZE, 2**31 - 
 )
 
 
-async def test_what_the_kernel_does_not_take_was_not_sent() -> None:
-    """From the moment on when it is given to the connection."""
-    may_read, all_read = trio.Event(), trio.Event()
+class Collector:
+    """A server that reads nothing before it may."""
 
-    async def serve(stream: trio.abc.Stream) -> None:
+    def __init__(self) -> None:
+        self.may_read, self.all_read, self.ended = trio.Event(), trio.Event(), trio.Event()
+
+    async def __call__(self, stream: trio.abc.Stream) -> None:
         await stream.send_all(WIDE_OPEN)
-        await may_read.wait()
+        await self.may_read.wait()
         length = 0
         async for data in stream:
             length += len(data)
             if length > 32 << 20:
-                all_read.set()
+                self.all_read.set()
+        self.ended.set()
 
-    async with serving("tcp", serve) as address, trio.open_nursery() as nursery:
-        connection = await open_connection(nursery, address.network, address.host, address.port)
-        try:
-            await wait_all_tasks_blocked()
-            assert connection.all_written
-            unary = UnaryCall(connection, FIELDS, [bytes(32 << 20)], max_message_bytes=1 << 20)
-            unary.begin(60, lambda: None)
-            assert not unary.sent
-            assert not connection.all_written
-            await wait_all_tasks_blocked()
-            assert not unary.sent
-            may_read.set()
-            await all_read.wait()
-            assert unary.sent
-            assert connection.all_written
-            unary.leave()
-        finally:
-            await connection.aclose()
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+async def test_what_the_kernel_does_not_take_was_not_sent(kind: str) -> None:
+    """From the moment on when it is given to the connection."""
+    server = Collector()
+    async with connected(kind, server) as (connection, _):
+        await wait_all_tasks_blocked()
+        assert connection.all_written
+        unary = UnaryCall(connection, FIELDS, [bytes(32 << 20)], max_message_bytes=1 << 20)
+        unary.begin(60, lambda: None)
+        assert not unary.sent
+        assert not connection.all_written
+        await wait_all_tasks_blocked()
+        assert not unary.sent
+        server.may_read.set()
+        await server.all_read.wait()
+        await connection._writer.wait_written()  # frames and records are more than the body that was read
+        assert unary.sent
+        assert connection.all_written
+        unary.leave()
+    await server.ended.wait()
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+async def test_a_server_that_does_not_read_holds_up_no_goodbye_for_long(kind: str) -> None:
+    server = Collector()
+    async with connected(kind, server) as (connection, _):
+        unary = UnaryCall(connection, FIELDS, [bytes(32 << 20)], max_message_bytes=1 << 20)
+        unary.begin(60, lambda: None)
+        await wait_all_tasks_blocked()
+        await connection.aclose(0.01)
+        assert unary.error is not None
+        server.may_read.set()
+        await server.ended.wait()
+        assert not server.all_read.is_set()
 
 
 @asynccontextmanager

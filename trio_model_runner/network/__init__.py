@@ -8,7 +8,7 @@ Read in this order: `base` (the interface), `addresses` (spells host names for t
 and says which can't be resolved), `lookups` (asks the system's resolver, in few threads of its own), `tcp`,
 `unix`, `memory`, `black_holes` (where a network in memory loses what is sent). Then come three networks on
 top of another one: `restricted` (connects to some addresses only), `named_hosts` (connects to hosts of some
-names only), and `tls`, which is not imported here, since not every program uses it.
+names only), and `tls`, on `tls_codec`, which are not imported here, since not every program uses them.
 """
 
 from .addresses import address_text, ascii_host, authority_host

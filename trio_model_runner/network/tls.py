@@ -11,8 +11,9 @@ to recognise:
 - **A server that does not speak HTTP/2** finishes the handshake, but does not choose HTTP/2 by ALPN. gRPC's
   own clients refuse such a server, and so do we: neither side would understand the other.
 
-What arrives is seen in whole TLS records of up to 16 KiB (RFC 8446, section 5.1), each of which takes seconds
-on a slow line. Whoever takes bytes for a sign of life must see them beneath TLS; see `BeneathTLS`.
+What comes over a `TLSStream` is seen in whole TLS records of up to 16 KiB (RFC 8446, section 5.1), each of
+which takes seconds on a slow line. Whoever takes bytes for a sign of life reads the stream beneath, and uses
+the codec (`tls_codec`) that the two share.
 
 A server may close without TLS's own goodbye, as many do: in HTTP/2, the end of each answer is marked.
 """
@@ -22,7 +23,6 @@ from __future__ import annotations
 import enum
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -31,50 +31,109 @@ from ..text import quoted
 from .addresses import address_text, authority_host
 from .base import Network
 from .tcp import TCPNetwork
+from .tls_codec import TLSCodec
 
-__all__ = ["BeneathTLS", "TLSFault", "TLSNetwork", "explain", "fault_of"]
+__all__ = ["TLSFault", "TLSNetwork", "TLSStream", "explain", "fault_of"]
 
 _ALPN: Final = "h2"
+_SIZE: Final = 64 << 10
 _NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 _ABOUT_OUR_CERTIFICATE: Final = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 
 
-class BeneathTLS(trio.abc.Stream):
-    """The stream beneath TLS, which tells when something arrives.
+class TLSStream(trio.abc.Stream):
+    """A stream over TLS, as `TLSNetwork` opens it.
+
+    It can be used as any stream, or be taken apart: then its own methods must not be called any more. Like
+    `trio.SSLStream`, it can't be used any more if sending was cancelled.
+
+    Args:
+        stream: the stream beneath, which from now on is this one's to close.
+        codec: has no handshake behind it yet.
 
     Attributes:
-        on_bytes: called then; it must neither raise nor wait.
+        stream: the same.
+        codec: the same.
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self.on_bytes: Callable[[], None] = lambda: None
-        self._stream = stream
+    def __init__(self, stream: trio.abc.Stream, codec: TLSCodec) -> None:
+        self.stream = stream
+        self.codec = codec
+        self._sending = trio.Lock()
+        self._cut_off = False
+        self._unread = b""
+
+    async def shake_hands(self) -> None:
+        """Go through the handshake.
+
+        Raises:
+            trio.BrokenResourceError: it failed, and the cause says why, or the peer hung up. (`ssl.SSLError`
+                by itself would pass for an error of the system, while its ``errno`` is of another kind.)
+        """
+        data: bytes | bytearray = b""
+        while not self._shake_hands(data):
+            await self._send()
+            data = await self.stream.receive_some(_SIZE)
+            if not data:
+                raise trio.BrokenResourceError("the peer hung up")
+        await self._send()
+
+    def _shake_hands(self, data: bytes | bytearray) -> bool:
+        try:
+            return self.codec.shake_hands(data)
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError("TLS failed") from error
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """See `trio.abc.SendStream`."""
-        await self._stream.send_all(data)
+        await self._send(memoryview(data))
+
+    async def _send(self, *data: memoryview) -> None:
+        """Send this, and what TLS itself has to say. The order is TLS's, whoever else sends something."""
+        async with self._sending:
+            if self._cut_off:
+                raise trio.BrokenResourceError("an earlier piece was cut off")
+            self._cut_off = True
+            try:
+                for piece in self.codec.encrypt(data):
+                    await self.stream.send_all(piece)
+            except ssl.SSLError as error:
+                raise trio.BrokenResourceError("TLS failed") from error
+            self._cut_off = False
 
     async def wait_send_all_might_not_block(self) -> None:
         """See `trio.abc.SendStream`."""
-        await self._stream.wait_send_all_might_not_block()
+        await self.stream.wait_send_all_might_not_block()
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """See `trio.abc.ReceiveStream`."""
-        data = await self._stream.receive_some(max_bytes)
-        if data:
-            self.on_bytes()
-        return data
+        codec = self.codec
+        if self._unread or codec.holds_more:
+            await trio.lowlevel.checkpoint()
+        while not (self._unread or codec.ended or codec.failure is not None):
+            data = b"" if codec.holds_more else bytes(await self.stream.receive_some(_SIZE))
+            if not (data or codec.holds_more):
+                return b""
+            self._unread = codec.decrypt(data)
+            if codec.wants_to_send:
+                await self._send()
+        if codec.failure is not None and not self._unread:
+            raise trio.BrokenResourceError("TLS failed") from codec.failure
+        size = len(self._unread) if max_bytes is None else max_bytes
+        received, self._unread = self._unread[:size], self._unread[size:]
+        return received
 
     async def aclose(self) -> None:
-        """See `trio.abc.AsyncResource`."""
-        await self._stream.aclose()
+        """See `trio.abc.AsyncResource`. TLS's own goodbye is not said."""
+        await self.stream.aclose()
 
 
 class TLSNetwork(Network):
     """Opens streams through another network, and speaks TLS on them.
 
     Args:
-        context: the trusted authorities, and our certificate. Its ALPN protocols are set to `protocol` alone.
+        context: the trusted authorities, and our certificate. Its ALPN protocols are set to `protocol` alone,
+            and renegotiation is switched off, which HTTP/2 forbids.
         network: opens the streams beneath; TCP by default.
         server_hostname: the name that the server's certificate must have; None for the host's own name. A
             final dot and an IPv6 zone are left out, here and in SNI; see `addresses`.
@@ -94,25 +153,24 @@ class TLSNetwork(Network):
     ) -> None:
         if protocol is not None:
             context.set_alpn_protocols([protocol])
+        context.options |= ssl.OP_NO_RENEGOTIATION
         self._context = context
         self._protocol = protocol
         self._network = TCPNetwork() if network is None else network
         self._server_hostname = server_hostname
 
-    async def connect(self, host: str, port: int) -> trio.abc.Stream:
+    async def connect(self, host: str, port: int) -> TLSStream:
         """Open a stream and go through the handshake; see `Network.connect`.
 
         Raises:
             ConnectionError: the handshake failed; the text says why.
         """
         peer = address_text(host, port)
-        beneath = BeneathTLS(await self._network.connect(host, port))
+        beneath = await self._network.connect(host, port)
         name = self._server_hostname or host
         try:
-            stream: trio.SSLStream[trio.abc.Stream] = trio.SSLStream(
-                beneath, self._context, server_hostname=authority_host(name), https_compatible=True
-            )
-            await stream.do_handshake()
+            stream = TLSStream(beneath, TLSCodec(self._context, authority_host(name)))
+            await stream.shake_hands()
             self._check_protocol(stream, peer)
         except trio.BrokenResourceError as error:
             await trio.aclose_forcefully(beneath)
@@ -130,10 +188,10 @@ class TLSNetwork(Network):
         """Look the host's name up; see `Network.look_up`."""
         await self._network.look_up(host)
 
-    def _check_protocol(self, stream: trio.SSLStream[trio.abc.Stream], peer: str) -> None:
+    def _check_protocol(self, stream: TLSStream, peer: str) -> None:
         if self._protocol is None:
             return
-        chosen = stream.selected_alpn_protocol()
+        chosen = stream.codec.object.selected_alpn_protocol()
         if chosen != self._protocol:
             choice = "no protocol" if chosen is None else repr(chosen)
             raise ConnectionError(

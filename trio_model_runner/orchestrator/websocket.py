@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 import trio
 
 from ..network.addresses import authority_host
-from ..network.tls import explain
+from ..network.tls import TLSStream, explain
 from ..text import quoted
 from .framing import FrameCounter, TooManyFramesError, end_of_handshake
 
@@ -102,7 +102,7 @@ class WebSocket:
                 receive_buffer_size=_RECEIVE_BYTES,
             )
             return cls(connection, reader, watched)
-        encrypted = isinstance(stream, trio.SSLStream)
+        encrypted = isinstance(stream, TLSStream)
         raise WebSocketLost(
             _describe_failed_handshake(reader.error, watched.first_bytes, encrypted=encrypted)
         )

@@ -6,10 +6,11 @@ corrupts every other stream on the connection. And a peer that stops reading blo
 wrote to it but also, through the lock, the reset with which another one wants to leave.
 
 So there is **one writer**; see `writer`. Callers only change the state of `http2.Http2Client`, which no
-cancellation can interrupt, and then flush. One reader task feeds what arrives to the state machine and hands
-each event to the receiver of its stream.
+cancellation can interrupt, and then flush. One reader feeds what arrives to the state machine and hands each
+event to the receiver of its stream. On a socket in a `SocketHub`, neither needs a task of its own: the one in
+`Connection.run` only waits for the end.
 
-**Both tasks are shielded**, or the cancellation of whatever surrounds the connection would kill the writer
+**All tasks are shielded**, or the cancellation of whatever surrounds the connection would kill the writer
 before it could say goodbye. They end when the stream breaks, or by `aclose`: calls are reset, a GOAWAY goes
 out, all within the caller's time; then the socket is closed. A server that breaks the protocol is told so in
 a GOAWAY, too, if it reads within half a second.
@@ -28,7 +29,7 @@ from typing import Any, Final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ..network.tls import BeneathTLS
+from ..network.tls import TLSStream
 from ..signal import Signal
 from . import events
 from .ending import EndCause, Ending, explain_no_settings
@@ -37,7 +38,7 @@ from .frames import ErrorCode, error_name
 from .headers import Fields, RawFields
 from .http2 import Buffer, Http2Client, Http2Stream
 from .keepalive import Keepalive
-from .reader import SocketHub, Want, read_until_end
+from .reader import Decrypting, SocketHub, Want, read_until_end
 from .receiver import CallInterrupted, Receiver
 from .state import State
 from .streams import MaySend
@@ -46,7 +47,6 @@ from .writer import Writer
 __all__ = ["Connection"]
 
 _LAST_WORDS_SECONDS: Final = 0.5
-_LAST_READ_SECONDS: Final = 1.0
 _MOST_PINGS_WITHOUT_ANSWER: Final = 3
 _LOST: State = State.LOST  # looked up at each piece that is read, which an enum's member takes long for
 _NOTHING, _BYTES, _TURN = Want
@@ -95,37 +95,30 @@ class Connection:
         self.on_retired: Callable[[], None] | None = None
         self.pings_without_answer = 0
         self.state = State.STARTING
-        self._stream = stream
-        self._hub = hub
         self.now = trio.lowlevel.current_clock().current_time
+        self._tls = stream.codec if isinstance(stream, TLSStream) else None
+        self._stream = stream.stream if isinstance(stream, TLSStream) else stream
+        self._hub = hub if isinstance(self._stream, trio.SocketStream) else None
         self._http2 = Http2Client(max_header_bytes=max_header_bytes, clock=self.now)
         self._progress = Signal()  # something of the requests' bodies was taken to be written
-        self._writer = Writer(stream, self._http2, self._progress)
         self._scope = trio.CancelScope(shield=True)
+        self._writer = Writer(self._stream, self._tls, self._hub, self._http2, self._progress, self._scope)
         self._ready = trio.Event()  # the server's SETTINGS came, or it is lost
         self._retired = trio.Event()  # `loss` is known
         self._ended = trio.Event()  # the tasks have ended
         self._fell_idle = Signal()  # the last open call may have ended
         self._first_bytes = b""
         self._keepalive = Keepalive(self._send_ping)
-        if isinstance(stream, trio.SSLStream) and isinstance(stream.transport_stream, BeneathTLS):
-            stream.transport_stream.on_bytes = self._keepalive.note_bytes
 
     @property
     def peer_certificate(self) -> bytes | None:
         """The certificate that the server showed (X.509, DER); None on a plaintext connection."""
-        if not isinstance(self._stream, trio.SSLStream):
-            return None
-        certificate: bytes | None = self._stream.getpeercert(binary_form=True)
-        return certificate
+        return None if self._tls is None else self._tls.object.getpeercert(binary_form=True)
 
     @property
     def peer_certificate_fields(self) -> dict[str, Any] | None:
         """What that certificate says, as `ssl.SSLSocket.getpeercert` has it; empty if it was not verified."""
-        if not isinstance(self._stream, trio.SSLStream):
-            return None
-        fields: dict[str, Any] | None = self._stream.getpeercert()
-        return fields
+        return None if self._tls is None else self._tls.object.getpeercert()
 
     @property
     def all_written(self) -> bool:
@@ -155,11 +148,15 @@ class Connection:
         """
         try:
             with self._scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._write)
+                if self._hub is not None:
                     self._writer.flush()
                     await self._read()
-                    nursery.cancel_scope.cancel()
+                else:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(self._writer.run)
+                        self._writer.flush()
+                        await self._read()
+                        nursery.cancel_scope.cancel()
         finally:
             self._writer.close()
             with trio.move_on_after(1, shield=True):  # `aclose` waits for it, whatever is cancelled around us
@@ -408,6 +405,7 @@ class Connection:
         self._http2.refuse_streams()  # or a reset would make room for a request that waits, and send it
         self._interrupt_calls(ending)
         self._http2.close()
+        self._writer.finish()
         self._writer.flush()
 
     def _lose(self, ending: Ending, *, last_words: bool = False) -> None:
@@ -450,11 +448,20 @@ class Connection:
         """Read until the connection is lost, and then have the last words written."""
         ending = Ending(EndCause.CLOSED_BY_SERVER, "the server closed the connection")
         try:
-            await read_until_end(self._stream, self, self._hub)
+            if self._tls is None:
+                await read_until_end(self._stream, self, self._hub)
+            else:
+                consumer = Decrypting(self._tls, self)
+                await read_until_end(self._stream, consumer, self._hub, consumer.wants_first)
+        except trio.Cancelled:  # the writer's wish, if it is not that of `abort`, which has said why
+            ending = Ending(EndCause.BROKEN, "the connection broke: it can be read, but not written")
+            raise
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             ending = Ending.by_error(error)
         finally:
             self._lose(self._explain(ending))
+        self._writer.finish()
+        self._writer.flush()
         with trio.move_on_after(_LAST_WORDS_SECONDS):
             await self._writer.wait_written()
 
@@ -472,7 +479,7 @@ class Connection:
             self.pings_without_answer = 0
             if (receiver := answer.stream.receiver) is not None:
                 receiver.answer_received(answer.headers, answer.body, answer.trailers)
-            if self._http2.wants_to_send:
+            if self._writer.has_more:
                 self._writer.flush()
             return _NOTHING if self.state is _LOST else _BYTES
         for event in self._http2.receive(data):
@@ -482,22 +489,19 @@ class Connection:
             return _NOTHING
         return _TURN if self._http2.turn_over else _BYTES
 
+    def note_bytes(self) -> None:
+        """The server sent something that TLS keeps or answers; for the reader, see `reader.TLSConsumer`."""
+        self._keepalive.note_bytes()
+        self._writer.flush()
+
     def end(self) -> None:
         """Nothing more can be read; for the reader, see `reader.Consumer`."""
         self._enter(State.ENDING)
 
-    @enable_ki_protection
-    async def _write(self) -> None:
-        """Write until that fails, and then let the reader find out why, for a moment."""
-        await self._writer.run()
-        await trio.sleep(_LAST_READ_SECONDS)
-        self.abort("the connection broke: it can be read, but not written", cause=EndCause.BROKEN)
-
     def _explain(self, ending: Ending) -> Ending:
         if self._ready.is_set():
             return ending
-        encrypted = isinstance(self._stream, trio.SSLStream)
-        return explain_no_settings(ending, self._first_bytes, encrypted=encrypted)
+        return explain_no_settings(ending, self._first_bytes, encrypted=self._tls is not None)
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, HeadersReceived):
