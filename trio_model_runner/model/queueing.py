@@ -20,7 +20,9 @@ class QueueFullError(Exception):
 
 
 class Turn:
-    """A place in a `CallQueue`. The task that took it must call `leave`, whatever happens.
+    """A place in a `CallQueue`. The task that took it must call `leave` once, whatever happens.
+
+    After that it is the queue's again, which gives it to another call.
 
     Attributes:
         behind: how many places were taken before it when it was taken.
@@ -29,7 +31,7 @@ class Turn:
     __slots__ = ("_came", "_queue", "behind")
 
     def __init__(self, queue: CallQueue) -> None:
-        self.behind = len(queue)
+        self.behind = 0
         self._queue = queue
         self._came: trio.Event | None = None  # made when somebody waits, and set once
 
@@ -54,6 +56,8 @@ class Turn:
             turns[0]._came.set()
         if not turns:
             self._queue._emptied.send()
+        self._came = None
+        self._queue._spare = self
 
 
 class CallQueue:
@@ -63,12 +67,13 @@ class CallQueue:
         limit: how many calls may wait behind the one that runs; None is no limit.
     """
 
-    __slots__ = ("_emptied", "_limit", "_turns")
+    __slots__ = ("_emptied", "_limit", "_spare", "_turns")
 
     def __init__(self, limit: int | None) -> None:
         self._limit = math.inf if limit is None else limit
         self._turns: list[Turn] = []  # an empty deque has 0.6 KB
         self._emptied = Signal()
+        self._spare: Turn | None = None  # or each open call would be one more object to collect as garbage
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -84,7 +89,9 @@ class CallQueue:
             raise QueueFullError(
                 f"{waiting} calls wait for this model already, as many as limits.max_queued_calls allows"
             )
-        turn = Turn(self)
+        turn = self._spare or Turn(self)
+        self._spare = None
+        turn.behind = len(self._turns)
         self._turns.append(turn)
         return turn
 
