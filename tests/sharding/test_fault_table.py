@@ -28,11 +28,17 @@ SHOWN_BY: Final[Mapping[str, Sequence[str]]] = {
         "sharding/test_sharded_cluster.py::test_a_stuck_shard_delays_nobody",
     ],
     "a Dask worker is killed": [
+        "sharding/test_faults_on_dask.py::test_a_worker_that_is_killed_while_calls_are_sent",
         "sharding/test_dask.py::test_a_lost_worker_is_no_ended_shard",
         "sharding/test_faults_of_leases.py::test_who_is_cut_off_is_silent_before_another_calls",
     ],
+    "the Dask scheduler ends, or the driver's connection to it breaks": [
+        "sharding/test_faults_on_dask.py::test_without_the_scheduler_all_shards_are_lost",
+        "sharding/test_faults_on_dask.py::test_if_the_driver_loses_the_scheduler_the_workers_end_their_shards",
+    ],
     "a shard is too busy to send in time, as when many of its models hang": [
         "sharding/test_faults_of_leases.py::test_results_that_come_too_late_are_dropped",
+        "sharding/test_sharded_round.py::test_an_answer_of_50_ms_before_the_deadline_is_never_lost",
     ],
     "all shards are lost": ["sharding/test_faults.py::test_all_shards_are_lost_in_a_round"],
     "a shard can't be launched": [
