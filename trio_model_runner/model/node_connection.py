@@ -30,6 +30,7 @@ from .policy import is_busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from ..rpc.connection import Connection
     from ..rpc.headers import Fields, RawFields
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ..security.delegation import ConnectionProof
     from ..security.node_security import NodeSecurity
     from ..services.base import Request
+    from .fence import Fence
     from .handle import ModelRunner
 
 __all__ = ["NodeBusyError", "NodeConnection", "status_text"]
@@ -56,8 +58,7 @@ class NodeConnection:
         model: whose node is at the other end.
         security: how it is secured.
         limits: the largest answer and the longest text that are taken.
-        fence: asked before anything of a request goes out; None where nothing is in the way. See
-            `NodeResources.fence`.
+        fence: holds requests back; None where nothing is in the way.
 
     Attributes:
         connection: the connection.
@@ -70,6 +71,7 @@ class NodeConnection:
     __slots__ = (
         "_authority",
         "_fence",
+        "_fenced",
         "_fields",
         "_has_tokens",
         "_identity",
@@ -92,7 +94,7 @@ class NodeConnection:
         model: ModelRunner,
         security: NodeSecurity,
         limits: Limits,
-        fence: MaySend | None = None,
+        fence: Fence | None = None,
     ) -> None:
         self.connection = connection
         self.made_at = trio.current_time()
@@ -108,6 +110,10 @@ class NodeConnection:
         self._proof_news = Signal()  # something is held back, or there is the proof that was waited for
         self._proof_awaited = False
         self._fence = fence
+        self._fenced: MaySend | None = None
+        if fence is not None:
+            self._fenced = fence.may_send
+            fence.add(connection)
         if self._proof is not None or fence is not None:
             connection.guard = self._guard
         self._fields: dict[str, RawFields] = {}
@@ -151,17 +157,25 @@ class NodeConnection:
         loss = self.connection.loss
         return loss is not None and loss.cause is EndCause.TOO_MUCH_WORK
 
+    def time_limit(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:
+        """What `trio.move_on_after` gives, for a request's answer; see `Fence.time_limit`."""
+        return trio.move_on_after(seconds) if self._fence is None else self._fence.time_limit(seconds)
+
+    def holds_back(self, call: UnaryCall) -> bool:
+        """Whether the fence may be why the node does not answer a call."""
+        return self._fence is not None and not call.handed_over
+
     def _guard(self, fields: RawFields) -> MaySend | None:
         """See `Connection.guard`: health checks have no value in them."""
         if any(name == b":path" and value.startswith(_HEALTH_SERVICE) for name, value in fields):
-            return self._fence
-        return self._fence if self._proof is None else self._may_send
+            return self._fenced
+        return self._fenced if self._proof is None else self._may_send
 
     def _may_send(self) -> bool:
         may_send = not self.must_prove
         if not may_send:
             self._proof_news.send()
-        return may_send and (self._fence is None or self._fence())
+        return may_send and (self._fenced is None or self._fenced())
 
     @enable_ki_protection
     async def watch_proof(self, lapse: Callable[[NodeConnection], None]) -> None:
@@ -233,7 +247,7 @@ class NodeConnection:
             max_message_bytes=self._max_message_bytes,
             volatile=(*token, *request.metadata) if request.metadata else token,
             unguarded=unproved,
-            fence=self._fence,
+            fence=self._fenced,
         )
 
     def request_fields(self, path: str, content_type: str = "application/grpc") -> RawFields:

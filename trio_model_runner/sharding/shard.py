@@ -20,6 +20,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..groups import one_by_itself
+from ..model.fence import Fence
 from ..model.node_resources import NodeResources
 from ..signal import Signal
 from ..text import named_error
@@ -159,7 +160,7 @@ class _Shard:
         self._sending = trio.CancelScope(shield=True)
         self._nursery: trio.Nursery | None = None
         resources = NodeResources(config, service)
-        resources.fence = self._may_send
+        resources.fence = self._fence = Fence(self._may_send)
         self._resources = resources
         self._batches = Batches(outbox.put)
         self._supervisor = ShardSupervisor(
@@ -308,6 +309,7 @@ class _Shard:
         await self._lease_news.wait_until(lambda: self._ends or self._lease.valid())
 
     def _note_grant(self, granted: LeaseGranted) -> None:
+        had_run_out = not self._lease.valid()  # which may not have been noticed yet
         self._lease.grant(granted.sequence)
         if not self._lease.valid():
             return
@@ -315,7 +317,8 @@ class _Shard:
             logger.warning("shard %d hears from the coordinator again", self._hello.index)
             self._mute = False
             self._rounds.unmute()
-            self._supervisor.send_held_back()
+        if had_run_out:
+            self._fence.open()
         self._lease_news.send()
 
     async def _keep_lease(self) -> None:
@@ -334,6 +337,7 @@ class _Shard:
         if not self._mute:
             self._mute = True
             logger.warning("shard %d has no lease: it calls no models", self._hello.index)
+            self._fence.close()
             self._rounds.mute(_NO_LEASE)
         if self._lease.lost_for >= self._hello.leave_after:
             self._last_words = Ended(f"it had no lease for {self._hello.leave_after:g} s")

@@ -244,11 +244,6 @@ class ShardSupervisor:
 
     # The shard's own life.
 
-    def send_held_back(self) -> None:
-        """Have all connections send what was held back while nothing could be sent."""
-        for member in self._living.values():
-            member.actor.send_held_back()
-
     def tell_quiet_changes(self) -> None:
         """Say of models that are not ready what has changed without a change of their state."""
         for member in list(self._unready):
