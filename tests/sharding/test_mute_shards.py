@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import trio
-from helpers.coordinating import Model
+from helpers.coordinating import SERVICE, Model
 from helpers.playing_driver import Driver, driving
 
 from trio_model_runner import Arguments
 from trio_model_runner.config import Keepalive
+from trio_model_runner.network import MemoryNetwork
 from trio_model_runner.rpc.connection import Connection
+from trio_model_runner.sharding import ShardedCluster
 from trio_model_runner.sharding.messages import Judged, JudgedKind
+from trio_model_runner.sharding.shard import serve_shard
+from trio_model_runner.testing import LocalCrunch
+from trio_model_runner.testing.shard_engine import InProcessEngine
 from trio_model_runner.values.results import ModelState
 
 
@@ -90,3 +97,27 @@ async def test_a_node_that_is_only_observed_is_not_silent_either(autojump_clock:
         await trio.sleep(20)
         assert state(driver) is ModelState.REACHABLE
         assert not judged(driver)
+
+
+@pytest.mark.parametrize("forwards", [False, True])
+async def test_what_a_shard_logs_is_said_once(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture, forwards: bool
+) -> None:
+    """A shard in the driver's process has the same log. One elsewhere has its number before each line."""
+    network = MemoryNetwork()
+    engine = InProcessEngine(network=network)
+    if forwards:
+        engine = InProcessEngine(partial(serve_shard, network=network))
+        engine.has_network = True
+    async with (
+        LocalCrunch({"a": Model}, network=network) as crunch,
+        ShardedCluster(crunch.config(), SERVICE, shards=1, engine=engine),
+    ):
+        engine.shards[0].delay(10.0, from_shard=False)
+        await trio.sleep(3)
+        engine.shards[0].delay(0.0)
+        await trio.sleep(12)
+    said = ["there is no lease: no models are called", "there is a lease again: models are called"]
+    told = [each.getMessage() for each in caplog.records if "lease" in each.getMessage()]
+    assert [each for each in told if not each.startswith("shard 0: ")] == said
+    assert told[1::2] == [f"shard 0: {each}" for each in said] if forwards else told == said

@@ -13,7 +13,7 @@ import os
 import socket
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -77,6 +77,7 @@ async def serve_shard(
     receive: Callable[[], Awaitable[bytes]],
     *,
     network: Network | None = None,
+    forwards_log: bool = True,
 ) -> None:
     """Be a shard until it ends. What is wrong is told to the driver, and is not raised.
 
@@ -85,6 +86,8 @@ async def serve_shard(
         send: sends a message to the driver. Whatever it raises, the way is lost.
         receive: the driver's next message. Whatever it raises, the way is lost.
         network: connects to nodes, in place of what the driver says.
+        forwards_log: what it logs is told to the driver, and is in the driver's log. False is for shards in
+            the driver's own process, which have the same log.
     """
     try:
         hello = _read_hello(first_message)
@@ -96,7 +99,7 @@ async def serve_shard(
             await send(encode(Ended(_described(error))))
     else:
         outbox = Outbox(send)
-        with _log_forwarded(outbox):
+        with _log_forwarded(outbox) if forwards_log else nullcontext():
             await _Shard(hello, config, service, outbox, receive).run()
 
 
@@ -256,7 +259,7 @@ class _Shard:
     def _lose_way(self, error: Exception) -> None:
         """Nothing can be said or heard any more: be mute at once, and end."""
         if not self._ends:
-            logger.info("shard %d ends: %s", self._hello.index, named_error(error))
+            logger.info("the shard ends: %s", named_error(error))
         self._last_words = None
         self._outbox.close()
         self._end(_WAY_LOST)
@@ -314,7 +317,7 @@ class _Shard:
         if not self._lease.valid():
             return
         if self._mute:
-            logger.warning("shard %d hears from the coordinator again", self._hello.index)
+            logger.warning("there is a lease again: models are called")
             self._mute = False
             self._rounds.unmute()
         if had_run_out:
@@ -336,7 +339,7 @@ class _Shard:
             return
         if not self._mute:
             self._mute = True
-            logger.warning("shard %d has no lease: it calls no models", self._hello.index)
+            logger.warning("there is no lease: no models are called")
             self._fence.close()
             self._rounds.mute(_NO_LEASE)
         if self._lease.lost_for >= self._hello.leave_after:

@@ -121,8 +121,8 @@ _shard: ContextVar[object] = ContextVar("_shard", default=None)
 class ForwardedLog(logging.Handler):
     """Sends what is logged in one shard's tasks and threads to the driver.
 
-    In a test, driver and shards are tasks of one process, and have one log. So a record is a shard's if it
-    was logged in the context of that shard.
+    Several shards of a test may be tasks of one process. So a record is a shard's if it was logged in the
+    context of that shard.
 
     Args:
         outbox: sends it.
