@@ -227,30 +227,3 @@ async def test_a_driver_that_is_killed_leaves_neither_shards_nor_connections() -
                 await trio.lowlevel.wait_readable(end)
         while any(here.crunch.node(each).connections for each in IDS):  # noqa: ASYNC110 - nobody is told
             await trio.sleep(0.01)
-
-
-@pytest.mark.parametrize("moment", ["launching", "in a round", "leaving"])
-async def test_ctrl_c_at_any_moment(moment: str) -> None:
-    async with driven("sleep") as here:
-        while "entering" not in await here.read():
-            pass
-        if moment == "launching":
-            while len(children_of(here.process.pid)) < 2:  # noqa: ASYNC110 - nobody is told
-                await trio.sleep(0.01)
-        else:
-            await here.crunch.node(IDS[0]).wait_for_calls(2)
-        with ends_of(children_of(here.process.pid)) as ends:
-            here.process.send_signal(signal.SIGINT)
-            if moment == "leaving":
-                await trio.sleep(0.02)
-                here.process.send_signal(signal.SIGINT)
-            assert here.process.stderr is not None
-            said = b""
-            while more := await here.process.stderr.receive_some():
-                said += more
-            await here.process.wait()
-            for end in ends:
-                await trio.lowlevel.wait_readable(end)
-        assert said.startswith(b"Traceback")
-        assert said.rstrip().endswith(b"KeyboardInterrupt")
-        assert b"Exception Group" not in said

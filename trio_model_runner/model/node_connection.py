@@ -159,7 +159,9 @@ class NodeConnection:
 
     def time_limit(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:
         """What `trio.move_on_after` gives, for a request's answer; see `Fence.time_limit`."""
-        return trio.move_on_after(seconds) if self._fence is None else self._fence.time_limit(seconds)
+        if self._fence is not None:
+            return self._fence.time_limit(seconds)
+        return trio.move_on_after(seconds)  # noqa: ASYNC122 - entered at once
 
     def holds_back(self, call: UnaryCall) -> bool:
         """Whether the fence may be why the node does not answer a call."""
