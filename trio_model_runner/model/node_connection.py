@@ -161,7 +161,7 @@ class NodeConnection:
         """What `trio.move_on_after` gives, for a request's answer; see `Fence.time_limit`."""
         if self._fence is not None:
             return self._fence.time_limit(seconds)
-        return trio.move_on_after(seconds)  # noqa: ASYNC122 - entered at once
+        return trio.CancelScope(relative_deadline=seconds)
 
     def holds_back(self, call: UnaryCall) -> bool:
         """Whether the fence may be why the node does not answer a call."""
