@@ -152,3 +152,16 @@ async def test_nothing_is_sent_after_everything_stood_still(
         for model in here.cluster.models.values():
             assert counts_of(model) == (0, 0, 0)
         here.callers.check(most_moves=0)
+
+
+async def test_a_shard_that_ends_without_a_lease_does_not_take_its_models_along(
+    autojump_clock: object,
+) -> None:
+    """The driver hears it all the time: at last, that it ends, and not that its models do."""
+    async with scene() as here:
+        lost, shard = here.of(LOST), here.engine.shards[LOST]
+        shard.delay(1000.0, from_shard=False)
+        await shard.exited.wait()
+        await here.all_ready(within=5)
+        assert [here.callers.shards(each) for each in lost] == [[LOST, 0]] * len(lost)
+        assert len(here.joins) == len(IDS)

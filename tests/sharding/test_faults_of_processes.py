@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -119,6 +120,29 @@ async def test_a_shard_that_was_stopped_past_its_lease_writes_nothing_any_more()
         assert [call.args[0] for call in node.calls] == ["joined", "after"]
         assert [here.callers.shards(each) for each in lost] == [[LOST, 0]] * len(lost)
         assert sorted(here.joins) == IDS
+
+
+@pytest.mark.parametrize("side", [socket.SHUT_WR, socket.SHUT_RD])
+async def test_a_way_that_is_closed_in_one_direction_is_lost_in_both(side: int) -> None:
+    """The pair of sockets can't be cut beneath both, as TCP can; but one end may close half of it."""
+    async with scene() as here:
+        lost = here.of(LOST)
+        (shard,) = [each for each in here.engine._shards if each._index == LOST]
+        results = []
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def _() -> None:
+                results.append(await here.cluster.call("sleep", Arguments(1.0)))
+
+            await here.crunch.node(lost[0]).wait_for_calls(2)
+            shard._stream._socket.shutdown(side)
+        assert {model.model_id for model in results[0].failed} == set(lost)
+        await shard.exited.wait()
+        await here.all_ready()
+        assert len((await here.cluster.call("tick", Arguments("after"))).succeeded) == len(IDS)
+        assert sorted(here.joins) == IDS
+        assert [here.callers.shards(each) for each in lost] == [[LOST, 0]] * len(lost)
 
 
 async def test_a_stopped_shard_holds_up_nobody_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:

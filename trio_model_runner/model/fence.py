@@ -40,6 +40,7 @@ class Fence:
 
     def add(self, connection: Connection) -> None:
         """Requests on this connection may be held back."""
+        connection.fence_off(self.may_send)
         self._connections.add(connection)
 
     @contextmanager

@@ -71,7 +71,6 @@ class NodeConnection:
     __slots__ = (
         "_authority",
         "_fence",
-        "_fenced",
         "_fields",
         "_has_tokens",
         "_identity",
@@ -110,11 +109,9 @@ class NodeConnection:
         self._proof_news = Signal()  # something is held back, or there is the proof that was waited for
         self._proof_awaited = False
         self._fence = fence
-        self._fenced: MaySend | None = None
         if fence is not None:
-            self._fenced = fence.may_send
             fence.add(connection)
-        if self._proof is not None or fence is not None:
+        if self._proof is not None:
             connection.guard = self._guard
         self._fields: dict[str, RawFields] = {}
         self._infos: Mapping[str, Any] | None = None  # that the identity was read from
@@ -170,14 +167,14 @@ class NodeConnection:
     def _guard(self, fields: RawFields) -> MaySend | None:
         """See `Connection.guard`: health checks have no value in them."""
         if any(name == b":path" and value.startswith(_HEALTH_SERVICE) for name, value in fields):
-            return self._fenced
-        return self._fenced if self._proof is None else self._may_send
+            return None
+        return self._may_send
 
     def _may_send(self) -> bool:
         may_send = not self.must_prove
         if not may_send:
             self._proof_news.send()
-        return may_send and (self._fenced is None or self._fenced())
+        return may_send
 
     @enable_ki_protection
     async def watch_proof(self, lapse: Callable[[NodeConnection], None]) -> None:
@@ -249,7 +246,6 @@ class NodeConnection:
             max_message_bytes=self._max_message_bytes,
             volatile=(*token, *request.metadata) if request.metadata else token,
             unguarded=unproved,
-            fence=self._fenced,
         )
 
     def request_fields(self, path: str, content_type: str = "application/grpc") -> RawFields:

@@ -189,8 +189,12 @@ class Connection:
         self._http2.send_data(stream, data, end_stream=end_stream)
         self._writer.flush()
 
+    def fence_off(self, fence: MaySend) -> None:
+        """Have a fence asked before anything of any request is sent; see `Sender.fence`."""
+        self._http2.fence = fence
+
     def send_held_back(self) -> None:
-        """Send what a guard has held back, if it may be sent by now."""
+        """Send what a fence, or a guard, has held back, if it may be sent by now."""
         self._writer.flush()
 
     def leave(self, stream: Http2Stream) -> None:

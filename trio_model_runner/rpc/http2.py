@@ -43,7 +43,7 @@ from .events import (
 )
 from .frames import ErrorCode, Flag, FrameType, ProtocolViolation, Setting, require, without_padding
 from .headers import HeaderBlock, HeaderDecoder, HeaderList, RawFields
-from .streams import Buffer, Http2Stream, Part, Sender
+from .streams import Buffer, Http2Stream, MaySend, Part, Sender
 from .validation import MALFORMED, NO_LENGTH, check_fields
 
 __all__ = ["Buffer", "Http2Client", "Http2Stream"]
@@ -93,6 +93,15 @@ class Http2Client:
     def accepts_streams(self) -> bool:
         """Whether a new stream has a chance: the connection is neither ended, nor ending, nor used up."""
         return self._sender.accepts_streams
+
+    @property
+    def fence(self) -> MaySend | None:
+        """See `Sender.fence`."""
+        return self._sender.fence
+
+    @fence.setter
+    def fence(self, fence: MaySend | None) -> None:
+        self._sender.fence = fence
 
     @property
     def streams(self) -> list[Http2Stream]:

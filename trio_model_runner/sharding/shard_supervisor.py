@@ -290,6 +290,8 @@ class ShardSupervisor:
         self._changed.send()
 
     def _tell(self, member: _Member, *, again: bool) -> None:
+        if self._closed_because is not None:
+            return  # it is the shard that ends, and not its models
         actor, error = member.actor, member.actor.error
         state = State(
             member.number,
