@@ -17,7 +17,6 @@ import attrs
 import trio
 
 from trio_model_runner.model import node_connection
-from trio_model_runner.network import Network
 from trio_model_runner.sharding.messages import Hello
 from trio_model_runner.sharding.shard import serve_shard
 from trio_model_runner.sharding.wire import decode_from_driver
@@ -48,22 +47,21 @@ async def marked_shard(
     first_message: bytes,
     send: Callable[[bytes], Awaitable[None]],
     receive: Callable[[], Awaitable[bytes]],
-    *,
-    network: Network | None = None,
+    **options: Any,
 ) -> None:
     """Be an ordinary shard, whose requests say which one sent them."""
     hello = decode_from_driver(first_message)
     assert isinstance(hello, Hello)
     _caller.set(hello.index)
     node_connection.request_fields = _marked_fields  # `Callers.watching` takes it back in a test's process
-    await serve_shard(first_message, send, receive, network=network)
+    await serve_shard(first_message, send, receive, **options)
 
 
 def marked_engine(crunch: LocalCrunch) -> InProcessEngine:
     """Shards as tasks, on the network of a crunch."""
 
     async def serve(first: bytes, send: Any, receive: Any) -> None:
-        await marked_shard(first, send, receive, network=crunch.network)
+        await marked_shard(first, send, receive, network=crunch.network, forwards_log=False)
 
     engine = InProcessEngine(serve)
     engine.has_network = crunch.network is not None

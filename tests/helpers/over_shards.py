@@ -59,9 +59,7 @@ FILES: Final[Mapping[str, Mapping[str, str]]] = {
     "test_stopped_models": {
         "test_who_only_finishes_its_calls_goes_when_an_answer_is_not_its_nodes": _NONE,
     },
-    "test_wrong_arguments": {
-        "test_a_model_that_is_absent_says_since_when_and_why": "what shards log is in the same log twice",
-    },
+    "test_wrong_arguments": {},
     "test_rounds_memory": {},
     "test_cluster_exit": {
         "test_a_bug_of_ours_comes_out_of_the_block_as_itself": "it ends a shard",

@@ -227,8 +227,8 @@ async def driving(
             0,
             config_to_wire(crunch.config(**settings), network=False),
             service_to_wire(SERVICE),
-            **(hello or {}),
         )
+        first = attrs.evolve(first, **(hello or {}))
 
         async def serve() -> None:
             await serve_shard(encode(first), driver.send, driver.receive, network=network)

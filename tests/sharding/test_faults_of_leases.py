@@ -67,7 +67,7 @@ async def test_late_renewals_neither_move_nor_mute(
         here.engine.shards[LOST].delay(1.5, from_driver=False)
         for _ in range(20):
             assert len((await here.call()).succeeded) == len(IDS)
-        assert "has no lease" not in caplog.text
+        assert "no lease" not in caplog.text
         assert {each["state"] for each in here.cluster.snapshot().shards} == {"up"}
         here.callers.check(most_moves=0)
 
@@ -154,3 +154,16 @@ async def test_nothing_is_sent_after_everything_stood_still(
         for model in here.cluster.models.values():
             assert counts_of(model) == (0, 0, 0)
         here.callers.check(most_moves=0)
+
+
+async def test_a_shard_that_ends_without_a_lease_does_not_take_its_models_along(
+    autojump_clock: object,
+) -> None:
+    """The driver hears it all the time: at last, that it ends, and not that its models do."""
+    async with scene() as here:
+        lost, shard = here.of(LOST), here.engine.shards[LOST]
+        shard.delay(1000.0, from_shard=False)
+        await shard.exited.wait()
+        await here.all_ready(within=5)
+        assert [here.callers.shards(each) for each in lost] == [[LOST, 0]] * len(lost)
+        assert len(here.joins) == len(IDS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -121,6 +122,29 @@ async def test_a_shard_that_was_stopped_past_its_lease_writes_nothing_any_more()
         assert sorted(here.joins) == IDS
 
 
+@pytest.mark.parametrize("side", [socket.SHUT_WR, socket.SHUT_RD])
+async def test_a_way_that_is_closed_in_one_direction_is_lost_in_both(side: int) -> None:
+    """The pair of sockets can't be cut beneath both, as TCP can; but one end may close half of it."""
+    async with scene() as here:
+        lost = here.of(LOST)
+        (shard,) = [each for each in here.engine._shards if each._index == LOST]
+        results = []
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def _() -> None:
+                results.append(await here.cluster.call("sleep", Arguments(1.0)))
+
+            await here.crunch.node(lost[0]).wait_for_calls(2)
+            shard._stream._socket.shutdown(side)
+        assert {model.model_id for model in results[0].failed} == set(lost)
+        await shard.exited.wait()
+        await here.all_ready()
+        assert len((await here.cluster.call("tick", Arguments("after"))).succeeded) == len(IDS)
+        assert sorted(here.joins) == IDS
+        assert [here.callers.shards(each) for each in lost] == [[LOST, 0]] * len(lost)
+
+
 async def test_a_stopped_shard_holds_up_nobody_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_END_SECONDS", 60.0)
     monkeypatch.setattr(shards, "_LEAVING", 0.2)
@@ -227,30 +251,3 @@ async def test_a_driver_that_is_killed_leaves_neither_shards_nor_connections() -
                 await trio.lowlevel.wait_readable(end)
         while any(here.crunch.node(each).connections for each in IDS):  # noqa: ASYNC110 - nobody is told
             await trio.sleep(0.01)
-
-
-@pytest.mark.parametrize("moment", ["launching", "in a round", "leaving"])
-async def test_ctrl_c_at_any_moment(moment: str) -> None:
-    async with driven("sleep") as here:
-        while "entering" not in await here.read():
-            pass
-        if moment == "launching":
-            while len(children_of(here.process.pid)) < 2:  # noqa: ASYNC110 - nobody is told
-                await trio.sleep(0.01)
-        else:
-            await here.crunch.node(IDS[0]).wait_for_calls(2)
-        with ends_of(children_of(here.process.pid)) as ends:
-            here.process.send_signal(signal.SIGINT)
-            if moment == "leaving":
-                await trio.sleep(0.02)
-                here.process.send_signal(signal.SIGINT)
-            assert here.process.stderr is not None
-            said = b""
-            while more := await here.process.stderr.receive_some():
-                said += more
-            await here.process.wait()
-            for end in ends:
-                await trio.lowlevel.wait_readable(end)
-        assert said.startswith(b"Traceback")
-        assert said.rstrip().endswith(b"KeyboardInterrupt")
-        assert b"Exception Group" not in said

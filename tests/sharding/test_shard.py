@@ -246,7 +246,7 @@ async def test_what_it_logs_is_said_and_nothing_of_others(
         await trio.sleep(4)
         said = await driver.wait_for(Logged)
         assert (said.level, said.logger) == (logging.WARNING, "trio_model_runner.sharding")
-        assert said.text == "shard 0 has no lease: it calls no models"
+        assert said.text == "there is no lease: no models are called"
         assert len(driver.of(Logged)) == 1
 
 

@@ -92,6 +92,9 @@ class Actors(Protocol[A]):
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Run what the actors need, until cancelled. They are made after this has started."""
 
+    def leave_by(self, time: float) -> None:
+        """End what `run` does when it is cancelled by this time on Trio's clock, seconds, in any case."""
+
     def make(self, supervisor: Supervisor, entry: Entry, reason: JoinReason) -> A:
         """Make the actor of a deployment; see `Membership`. Whoever is given it has it live."""
 
@@ -120,6 +123,9 @@ class OrdinaryActors:
         self._resources.open()
         task_status.started()
         await self._resources.run()
+
+    def leave_by(self, time: float) -> None:
+        """See `Actors.leave_by`: `run` ends at once."""
 
     def make(self, supervisor: Supervisor, entry: Entry, reason: JoinReason) -> ModelActor:
         """See `Actors.make`."""

@@ -5,6 +5,9 @@ exception or a cancellation would cancel everything at once, and no task would b
 hundreds of nodes. So the tasks that do I/O are shielded, each by itself, and an exit sequence ends them:
 calls are reset, GOAWAYs and the WebSocket's close frame are sent, within ``shutdown_grace``; then the sockets
 are closed. The body of the block is never shielded.
+
+After Ctrl-C, the goodbyes to the orchestrator and to shards have less than a second. A second Ctrl-C ends
+these at once; it says no more than the first one, and so is not raised beside that.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -20,6 +24,7 @@ from trio.lowlevel import enable_ki_protection
 from ..errors import OrchestratorUnavailable
 from ..groups import one_by_itself, open_nursery_for_body
 from ..network import address_text
+from ..signal import Signal
 from ..text import quoted
 
 if TYPE_CHECKING:
@@ -30,6 +35,9 @@ if TYPE_CHECKING:
     from .hooks import Hooks
 
 __all__ = ["Block"]
+
+_SECONDS_AFTER_INTERRUPT: Final = 0.7
+"""With what it takes to end processes then, and to leave Python, Ctrl-C has the prompt back within 2 s."""
 
 logger = logging.getLogger("trio_model_runner.cluster")
 
@@ -59,6 +67,8 @@ class Block:
         self._caller = caller
         self._hooks = hooks
         self._service_scope = trio.CancelScope(shield=True)
+        self._goodbye = trio.CancelScope(shield=True)
+        self._interrupted = False
 
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -79,8 +89,14 @@ class Block:
                 parts.start_soon(self._fleet.losses.run)
                 await self._start_up()
                 yield
+            except BaseException as error:
+                if _is_interrupt(error):
+                    self._note_interrupt()
+                parts.cancel()
+                raise
             finally:
-                self._shut_down(nursery)
+                self._shut_down(parts)
+                await self._wait_ended(parts)  # noqa: ASYNC102 - it is shielded, and parts bound themselves
 
     @enable_ki_protection
     async def _serve(self) -> None:
@@ -121,38 +137,87 @@ class Block:
             quoted(first.state.value if first.error is None else str(first.error)),
         )
 
-    def _shut_down(self, nursery: trio.Nursery) -> None:
+    def _shut_down(self, parts: _Parts) -> None:
         """Say goodbye to all peers at the same time, each within ``shutdown_grace``.
 
-        Each goodbye has a task of its own. So a Ctrl-C that comes meanwhile does not end it early.
+        Each goodbye has a task of its own.
         """
         self._caller.open = False
         if self._hooks is not None:
             self._hooks.leave_within_grace()
         self._fleet.close()
-        nursery.start_soon(self._leave_orchestrator, nursery)
+        parts.start_soon(partial(self._leave_orchestrator, parts))
 
     @enable_ki_protection
-    async def _leave_orchestrator(self, nursery: trio.Nursery) -> None:
-        with trio.CancelScope(shield=True):
+    async def _leave_orchestrator(self, parts: _Parts) -> None:
+        with self._goodbye:
             await self._feed.aclose()  # it bounds itself
         self._service_scope.cancel()
-        nursery.cancel_scope.cancel()
+        parts.cancel()
+
+    async def _wait_ended(self, parts: _Parts) -> None:
+        """Wait until all parts have ended. Ctrl-C hurries them; the first one is raised after that.
+
+        A nursery would wait as well, but once it is cancelled, no Ctrl-C reaches it any more. As in a
+        nursery, a cancellation ends no wait, and comes again at the next checkpoint.
+        """
+        interrupt: KeyboardInterrupt | None = None
+        with trio.CancelScope() as scope:
+            while parts.running:
+                try:
+                    await parts.ended.wait_until(lambda: not parts.running)
+                except trio.Cancelled as cancelled:  # noqa: ASYNC103 - see above
+                    scope.shield = True
+                    if _is_interrupt(cancelled):
+                        self._note_interrupt()
+                except KeyboardInterrupt as error:
+                    interrupt = interrupt or (None if self._interrupted else error)
+                    self._note_interrupt()
+        if interrupt is not None:
+            raise interrupt
+
+    def _note_interrupt(self) -> None:
+        """Ctrl-C has come: let goodbyes be short, or end them if it is not the first one."""
+        by = trio.current_time() + (0.0 if self._interrupted else _SECONDS_AFTER_INTERRUPT)
+        self._interrupted = True
+        self._goodbye.deadline = min(self._goodbye.deadline, by)
+        self._fleet.actors.leave_by(by)
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C ends the block: it came here, or to the main task, which has cancelled this one.
+
+    Trio says why it cancels since 0.31, for people; here it is only about being quick.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_is_interrupt, error.exceptions))
+    return isinstance(error, KeyboardInterrupt) or getattr(error, "source", None) == "KeyboardInterrupt"
 
 
 class _Parts:
     """Runs the parts of a cluster in its nursery.
 
     The first that crashes ends the block, and is noted: other tasks that use the cluster hear of it.
+
+    Attributes:
+        running: how many have not ended.
+        ended: is sent when one has ended.
     """
 
     def __init__(self, nursery: trio.Nursery, caller: Caller[Any]) -> None:
+        self.running = 0
+        self.ended = Signal()
         self._nursery = nursery
         self._caller = caller
 
     def start_soon(self, part: Callable[[], Awaitable[object]]) -> None:
         """Run a part."""
+        self.running += 1
         self._nursery.start_soon(self._run, part, name=part)
+
+    def cancel(self) -> None:
+        """Cancel all that is not shielded."""
+        self._nursery.cancel_scope.cancel()
 
     @enable_ki_protection
     async def _run(self, part: Callable[[], Awaitable[object]]) -> None:
@@ -163,3 +228,6 @@ class _Parts:
             if self._caller.ended_by is None and not isinstance(crash, trio.Cancelled | None):
                 self._caller.ended_by = error
             raise
+        finally:
+            self.running -= 1
+            self.ended.send()

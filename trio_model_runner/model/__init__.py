@@ -8,7 +8,8 @@ against a model, for people: `README.md`. Read in this order:
    taken; `aftermath` is what follows from their ends. `attempts` says how many attempts to connect are left,
    and how long to wait before the next. `bringing_up` is connecting, proof and Setup; `node_connection` is a
    connection that belongs to this model. `supervisor` is the interface of the object that runs all models
-   (`cluster.fleet`). `node_resources` is what the actors of one process share.
+   (`cluster.fleet`). `node_resources` is what the actors of one process share. `fence` holds requests back
+   where they may be forbidden at any moment.
 3. `round_spec` has what all calls of a round share: what is asked, and what is sent. `call` makes one call,
    and takes its place in the queue; `cluster.rounds` makes many side by side, until their deadline.
    `queueing` keeps the calls on a model in order. `reset` is the request that ends a model's instance.

@@ -336,11 +336,6 @@ class ModelActor:
         """If it was given up, make the next attempt at once."""
         self._steps.retry_now()
 
-    def send_held_back(self) -> None:
-        """Send what `NodeResources.fence` has held back, if it may be sent by now."""
-        if self._steps.node is not None:
-            self._steps.node.connection.send_held_back()
-
     async def answers_ping(self, timeout: float) -> None:
         """Ask for a sign of life; without one, the connection counts as lost, and is given up."""
         node = self._steps.node

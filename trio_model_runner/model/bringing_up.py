@@ -243,7 +243,7 @@ async def _try_setup(
     call: UnaryCall | None = None
     answered = False
     try:
-        with trio.move_on_after(timeout):
+        with node.time_limit(timeout):
             call = await node.new_call(service.setup_request())
             await call.run(timeout)
             answered = call.error is None
@@ -266,7 +266,7 @@ async def _try_setup(
 
 async def _ask(node: NodeConnection, request: Request, timeout: float, what: str, *, exempt: bool) -> Answer:
     """Send a request without secrets, again and again while the node is busy with something else."""
-    with trio.move_on_after(timeout):
+    with node.time_limit(timeout):
         while True:
             call = await node.new_call(request, unproved=True)
             asked_at = trio.current_time()

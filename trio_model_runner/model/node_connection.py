@@ -30,12 +30,14 @@ from .policy import is_busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from ..rpc.connection import Connection
     from ..rpc.headers import Fields, RawFields
     from ..rpc.streams import MaySend
     from ..security.node_security import NodeSecurity
     from ..services.base import Request
+    from .fence import Fence
     from .handle import ModelRunner
 
 __all__ = ["NodeBusyError", "NodeConnection", "status_text"]
@@ -55,8 +57,7 @@ class NodeConnection:
         model: whose node is at the other end.
         security: how it is secured.
         limits: the largest answer and the longest text that are taken.
-        fence: asked before anything of a request goes out; None where nothing is in the way. See
-            `NodeResources.fence`.
+        fence: holds requests back; None where nothing is in the way.
 
     Attributes:
         connection: the connection.
@@ -92,7 +93,7 @@ class NodeConnection:
         model: ModelRunner,
         security: NodeSecurity,
         limits: Limits,
-        fence: MaySend | None = None,
+        fence: Fence | None = None,
     ) -> None:
         self.connection = connection
         self.made_at = trio.current_time()
@@ -108,7 +109,9 @@ class NodeConnection:
         self._proof_news = Signal()  # something is held back, or there is the proof waited for, or the end
         self._proof_awaited = False
         self._fence = fence
-        if self._proof is not None or fence is not None:
+        if fence is not None:
+            fence.add(connection)
+        if self._proof is not None:
             connection.guard = self._guard
         self._fields: dict[str, RawFields] = {}
         self._guarded: RawFields | None = None  # the headers of the last request that has a value in it
@@ -152,13 +155,21 @@ class NodeConnection:
         loss = self.connection.loss
         return loss is not None and loss.cause is EndCause.TOO_MUCH_WORK
 
+    def time_limit(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:
+        """What `trio.move_on_after` gives, for a request's answer; see `Fence.time_limit`."""
+        if self._fence is not None:
+            return self._fence.time_limit(seconds)
+        return trio.CancelScope(relative_deadline=seconds)
+
+    def holds_back(self, call: UnaryCall) -> bool:
+        """Whether the fence may be why the node does not answer a call."""
+        return self._fence is not None and not call.handed_over
+
     def _guard(self, fields: RawFields) -> MaySend | None:
         """See `Connection.guard`: health checks have no value in them."""
-        if self._proof is None:
-            return self._fence
         if fields is not self._guarded:  # else it was looked at before
             if any(name == b":path" and value.startswith(_HEALTH_SERVICE) for name, value in fields):
-                return self._fence
+                return None
             self._guarded = fields
         return self._may_send
 
@@ -166,7 +177,7 @@ class NodeConnection:
         may_send = not self.must_prove
         if not may_send:
             self._proof_news.send()
-        return may_send and (self._fence is None or self._fence())
+        return may_send
 
     @enable_ki_protection
     async def watch_proof(self, lapse: Callable[[NodeConnection], None]) -> None:
@@ -232,7 +243,6 @@ class NodeConnection:
             max_message_bytes=self._max_message_bytes,
             volatile=(*token, *request.metadata) if request.metadata else token,
             unguarded=unproved,
-            fence=self._fence,
         )
 
     def request_fields(self, path: str, content_type: str = "application/grpc") -> RawFields:

@@ -18,8 +18,8 @@ from ..security.node_security import node_security
 
 if TYPE_CHECKING:
     from ..config import ClusterConfig
-    from ..rpc.streams import MaySend
     from ..services.base import NodeService
+    from .fence import Fence
 
 __all__ = ["NodeResources"]
 
@@ -42,8 +42,8 @@ class NodeResources:
         frame_readers: read data frames in answers; None if threads do.
         connect_limiter: limits how many models connect at the same time.
         held_limiter: the same for models that can't be reached, and the report about that is held.
-        fence: asked before anything of a request goes out, where that may be forbidden at any moment; else
-            None. What it holds back waits: whoever forbids it must end that.
+        fence: holds requests back, where they may be forbidden at any moment; else None. What it holds back
+            waits: whoever closes it must end that.
     """
 
     def __init__(self, config: ClusterConfig, service: NodeService | None) -> None:
@@ -54,7 +54,7 @@ class NodeResources:
         self.frame_readers = FrameReaders(config.limits.max_frame_bytes) if config.isolate_frames else None
         self.connect_limiter = trio.CapacityLimiter(config.limits.max_simultaneous_connects or math.inf)
         self.held_limiter = trio.CapacityLimiter(_HELD_AT_ONCE)
-        self.fence: MaySend | None = None
+        self.fence: Fence | None = None
 
     def open(self) -> None:
         """Have what is there only in a Trio program that runs."""

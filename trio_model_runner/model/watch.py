@@ -188,7 +188,7 @@ class Watch:
                 with trio.move_on_after(self._timeout):
                     await ended.wait()
                 return Answer.THROUGH
-            if not await self._wait_ended(node, overrun, ended):
+            if not await self._wait_ended(node, overrun, call, ended):
                 return None
             return self._read(node, overrun, call, asked_at)
         finally:
@@ -205,20 +205,24 @@ class Watch:
             alive = await connection.ping(self._timeout, send_question)
         else:
             send_question()
-            with trio.move_on_after(self._timeout):
+            with node.time_limit(self._timeout):
                 await ended.wait()
             alive = ended.is_set()
         if not alive:
             node.connection.abort_silent(self._timeout)
         return alive
 
-    async def _wait_ended(self, node: NodeConnection, overrun: Overrun, ended: trio.Event) -> bool:
+    async def _wait_ended(
+        self, node: NodeConnection, overrun: Overrun, call: UnaryCall, ended: trio.Event
+    ) -> bool:
         """Wait for the answer; False if the connection turns out to be dead meanwhile."""
         connection = node.connection
         while not ended.is_set():
             with trio.move_on_after(_LONGEST_GAP):
                 await ended.wait()
-            if not ended.is_set() and connection.may_ping and self._conduct.would_be_due(overrun):
+            if ended.is_set() or node.holds_back(call):
+                continue
+            if connection.may_ping and self._conduct.would_be_due(overrun):
                 asked_at = trio.current_time()
                 if not await connection.ping(self._timeout):
                     node.connection.abort_silent(self._timeout)

@@ -29,7 +29,7 @@ from .headers import Fields, RawFields
 from .messages import MESSAGE_PREFIX, MESSAGE_PREFIX_LENGTH, MessageCutter
 from .protocol import NotGRPC, encode_timeout, over_limit_error, page_error, raise_for_status
 from .receiver import CallInterrupted
-from .streams import Buffer, Http2Stream, MaySend
+from .streams import Buffer, Http2Stream
 
 __all__ = ["Answer", "Call", "UnaryCall"]
 
@@ -228,12 +228,10 @@ class UnaryCall(Call):
         max_message_bytes: the largest message taken as an answer, bytes.
         volatile: request headers that differ from call to call.
         unguarded: there is nothing in it that the connection's guard would have to hold back.
-        fence: asked in the guard's place then; None where nothing is in the way.
     """
 
     __slots__ = (
         "_cutter",
-        "_fence",
         "_fields",
         "_max_message_bytes",
         "_message",
@@ -254,7 +252,6 @@ class UnaryCall(Call):
         max_message_bytes: int,
         volatile: RawFields = (),
         unguarded: bool = False,
-        fence: MaySend | None = None,
     ) -> None:
         super().__init__(connection)
         self._fields = fields
@@ -262,7 +259,6 @@ class UnaryCall(Call):
         self._max_message_bytes = max_message_bytes
         self._volatile = volatile
         self._unguarded = unguarded
-        self._fence = fence
         self._whole = b""  # an answer's body that is one message, and came in one piece, as most do
         self._cutter: MessageCutter | None = None  # what gathers any other
         self._task: trio.lowlevel.Task | None = None
@@ -302,7 +298,6 @@ class UnaryCall(Call):
                 (MESSAGE_PREFIX.pack(0, sum(map(len, self._message))), *self._message),
                 self,
                 unguarded=self._unguarded,
-                fence=self._fence,
             )
         except CallInterrupted as error:
             self.interrupted(error)

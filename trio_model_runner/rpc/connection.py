@@ -196,7 +196,6 @@ class Connection:
         receiver: Receiver,
         *,
         unguarded: bool = False,
-        fence: MaySend | None = None,
     ) -> Http2Stream:
         """Begin a request and send all of it, in its turn.
 
@@ -206,14 +205,13 @@ class Connection:
             data: its body; the buffers are not copied, unless they are small.
             receiver: takes the response.
             unguarded: there is nothing in it that `guard` would have to hold back.
-            fence: asked in the guard's place then; None where nothing is in the way.
 
         Raises:
             CallInterrupted: the connection takes no new calls.
         """
         if not self.accepts_calls:
             raise CallInterrupted(self.loss or "it has ended", unprocessed=True, connection_lost=True)
-        may_send = fence if unguarded or self.guard is None else self.guard(fields)
+        may_send = None if unguarded or self.guard is None else self.guard(fields)
         writer = self._writer
         stream, whole = self._http2.send_whole(
             fields, volatile, data, receiver=receiver, may_send=may_send, now=writer.idle
@@ -231,8 +229,12 @@ class Connection:
         self._http2.send_data(stream, data, end_stream=end_stream)
         self._writer.flush()
 
+    def fence_off(self, fence: MaySend) -> None:
+        """Have a fence asked before anything of any request is sent; see `Sender.fence`."""
+        self._http2.fence = fence
+
     def send_held_back(self) -> None:
-        """Send what a guard has held back, if it may be sent by now."""
+        """Send what a fence, or a guard, has held back, if it may be sent by now."""
         self._writer.flush()
 
     def leave(self, stream: Http2Stream) -> None:

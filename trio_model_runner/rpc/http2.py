@@ -90,6 +90,15 @@ class Http2Client:
         return self._sender.accepts_streams
 
     @property
+    def fence(self) -> MaySend | None:
+        """See `Sender.fence`."""
+        return self._sender.fence
+
+    @fence.setter
+    def fence(self, fence: MaySend | None) -> None:
+        self._sender.fence = fence
+
+    @property
     def streams(self) -> list[Http2Stream]:
         """The streams that are not closed; those that the server can't know of have the id 0."""
         return self._sender.all_streams

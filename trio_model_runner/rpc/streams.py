@@ -180,9 +180,12 @@ class Sender:
         taking_streams: False once the connection ends: what is unopened then stays unopened.
         accepts_streams: there will be an id for one more stream, after all that wait for theirs.
         data_sent: bytes of bodies that were handed to the writer, and `budget.PIECE` for each piece's end.
+        fence: asked each time before anything of any request is handed to the writer; None where all may be
+            sent. Control frames pass.
     """
 
     def __init__(self) -> None:
+        self.fence: MaySend | None = None
         self.streams: dict[int, Http2Stream] = {}
         self.unopened: deque[Http2Stream] = deque()
         self.window = frames.DEFAULT_WINDOW
@@ -301,7 +304,7 @@ class Sender:
             or len(self.streams) >= self.max_concurrent_streams
         ):
             return None
-        if not (stream.may_send is None or stream.may_send()):
+        if not (self.fence is None or self.fence()) or not (stream.may_send is None or stream.may_send()):
             return None
         headers = self._begin(stream)
         if self.next_stream_id > frames.MAX_STREAM_ID:
@@ -335,12 +338,13 @@ class Sender:
 
     def take(self, limit: int) -> list[Buffer]:
         """The next bytes for the wire: all control frames, and DATA up to about `limit` bytes."""
-        if self.unopened:
+        may_send = self.fence is None or self.fence()
+        if self.unopened and may_send:
             self._open_streams()
         out, self._control = self._control, []
         self._unread_answers = 0
         blocked: list[Http2Stream] = []
-        while self._sending and limit > 0:
+        while self._sending and limit > 0 and may_send:
             stream = self._sending.popleft()
             if stream.closed:
                 continue

@@ -5,6 +5,9 @@ does). It is started anew, not forked, and does not import the coordinator's ``_
 its own: Ctrl-C in the terminal does not reach it. When its driver's end of the socket closes, it ends by
 itself, so none is left behind when the driver is killed.
 
+No relay can be put into a pair of sockets, and nothing cuts it while both ends live: it breaks when one end
+is closed, or half of it, and stands still while one process does.
+
 `Shard.exited` is what the operating system says. This module must not know what the messages say.
 """
 

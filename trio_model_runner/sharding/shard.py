@@ -13,13 +13,14 @@ import os
 import socket
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from ..groups import one_by_itself
+from ..model.fence import Fence
 from ..model.node_resources import NodeResources
 from ..signal import Signal
 from ..text import named_error
@@ -76,6 +77,7 @@ async def serve_shard(
     receive: Callable[[], Awaitable[bytes]],
     *,
     network: Network | None = None,
+    forwards_log: bool = True,
 ) -> None:
     """Be a shard until it ends. What is wrong is told to the driver, and is not raised.
 
@@ -84,6 +86,8 @@ async def serve_shard(
         send: sends a message to the driver. Whatever it raises, the way is lost.
         receive: the driver's next message. Whatever it raises, the way is lost.
         network: connects to nodes, in place of what the driver says.
+        forwards_log: what it logs is told to the driver, and is in the driver's log. False is for shards in
+            the driver's own process, which have the same log.
     """
     try:
         hello = _read_hello(first_message)
@@ -95,7 +99,7 @@ async def serve_shard(
             await send(encode(Ended(_described(error))))
     else:
         outbox = Outbox(send)
-        with _log_forwarded(outbox):
+        with _log_forwarded(outbox) if forwards_log else nullcontext():
             await _Shard(hello, config, service, outbox, receive).run()
 
 
@@ -159,7 +163,7 @@ class _Shard:
         self._sending = trio.CancelScope(shield=True)
         self._nursery: trio.Nursery | None = None
         resources = NodeResources(config, service)
-        resources.fence = self._may_send
+        resources.fence = self._fence = Fence(self._may_send)
         self._resources = resources
         self._batches = Batches(outbox.put)
         self._supervisor = ShardSupervisor(
@@ -255,7 +259,7 @@ class _Shard:
     def _lose_way(self, error: Exception) -> None:
         """Nothing can be said or heard any more: be mute at once, and end."""
         if not self._ends:
-            logger.info("shard %d ends: %s", self._hello.index, named_error(error))
+            logger.info("the shard ends: %s", named_error(error))
         self._last_words = None
         self._outbox.close()
         self._end(_WAY_LOST)
@@ -308,14 +312,16 @@ class _Shard:
         await self._lease_news.wait_until(lambda: self._ends or self._lease.valid())
 
     def _note_grant(self, granted: LeaseGranted) -> None:
+        had_run_out = not self._lease.valid()  # which may not have been noticed yet
         self._lease.grant(granted.sequence)
         if not self._lease.valid():
             return
         if self._mute:
-            logger.warning("shard %d hears from the coordinator again", self._hello.index)
+            logger.warning("there is a lease again: models are called")
             self._mute = False
             self._rounds.unmute()
-            self._supervisor.send_held_back()
+        if had_run_out:
+            self._fence.open()
         self._lease_news.send()
 
     async def _keep_lease(self) -> None:
@@ -333,7 +339,8 @@ class _Shard:
             return
         if not self._mute:
             self._mute = True
-            logger.warning("shard %d has no lease: it calls no models", self._hello.index)
+            logger.warning("there is no lease: no models are called")
+            self._fence.close()
             self._rounds.mute(_NO_LEASE)
         if self._lease.lost_for >= self._hello.leave_after:
             self._last_words = Ended(f"it had no lease for {self._hello.leave_after:g} s")

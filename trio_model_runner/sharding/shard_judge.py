@@ -200,7 +200,7 @@ class ForwardingJudge(Judge):
         self._pass_on(JudgedKind.NOTE_FAILED_ATTEMPT, record, now, began=now - began)
 
     def note_giving_up(self, record: Record, outcome: Outcome, *, now: float, detail: str) -> None:
-        """See `Judge.note_giving_up`."""
+        """See `Judge.note_giving_up`. Nothing is due here; where it is at the driver, it stops the model."""
         super().note_giving_up(record, outcome, now=now, detail=detail)
         self._pass_on(JudgedKind.NOTE_GIVING_UP, record, now, outcome=outcome, detail=detail)
 

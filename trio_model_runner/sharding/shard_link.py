@@ -9,6 +9,7 @@ This module must not know what messages lead to, nor when a shard counts as lost
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol
@@ -75,7 +76,7 @@ class ShardLink:
         lost: why it is lost; None as long as it is not.
         up: it has answered the first message, and has a lease.
         round_trip: seconds that the last renewal took, there and back; None before the first.
-        leaving: around all that is said; its deadline is when that ends.
+        leaving: around all that is said, until the shard has had its time to leave.
         silence: around the wait until it calls no models any more, once it is lost.
     """
 
@@ -92,6 +93,8 @@ class ShardLink:
         self._urgent: deque[FromDriver] = deque()
         self._news = Signal()
         self._shard: Shard | None = None
+        self._leave_by = math.inf
+        self._closing = trio.CancelScope(shield=True)
 
     @property
     def shard(self) -> Shard:
@@ -168,10 +171,22 @@ class ShardLink:
                 raise_lost(group)
                 raise
 
+    def begin_leaving(self, deadline: float) -> None:
+        """It has so much time to leave, on Trio's clock, seconds."""
+        self.leaving.deadline = min(deadline, self._leave_by)
+
+    def leave_by(self, time: float) -> None:
+        """Once it is left or closed, have that end by then."""
+        self._leave_by = min(self._leave_by, time)
+        self._closing.deadline = min(self._closing.deadline, self._leave_by)
+        if self.leaving.deadline < math.inf:
+            self.begin_leaving(self.leaving.deadline)
+
     @enable_ki_protection
     async def aclose(self, *, hurry: bool = False) -> None:
         """Close it, and end the process; with `hurry`, do not wait until it ends by itself."""
-        with trio.move_on_after(0.0 if hurry else _CLOSING, shield=True):
+        deadline = -math.inf if hurry else min(trio.current_time() + _CLOSING, self._leave_by)
+        with trio.CancelScope(shield=True, deadline=deadline) as self._closing:
             await self.shard.aclose()
 
     async def _receive(self, take: Callable[[FromShard], None]) -> None:

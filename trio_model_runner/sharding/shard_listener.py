@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
+from ..model.policy import tried_again
 from . import messages
 from .judging import Judging
 from .lease import WatchedLease
@@ -68,6 +69,7 @@ class ShardListener:
     ) -> None:
         self.lease: WatchedLease | None = None
         self._link = link
+        self._judge = judge
         self._rounds = rounds
         self._seconds = lease
         self._answered = answered
@@ -139,6 +141,20 @@ class ShardListener:
         self._judging.take(told, trio.current_time())
         if told.round is None:
             self._judging.correct_counts()
+        if told.kind is messages.JudgedKind.NOTE_GIVING_UP:
+            self._keep_out(told)
+
+    def _keep_out(self, told: messages.Judged) -> None:
+        """Have a model not tried again if a report about it is due, where that matters.
+
+        A shard can't know: it has not all witnesses. So there it is tried again in a while; if that went
+        well, the report would be withdrawn.
+        """
+        actor, outcome = self._link.actors.get(told.number), told.outcome
+        if actor is None or outcome is None or not tried_again(outcome, due=False):
+            return
+        if not tried_again(outcome, due=self._judge.is_due(actor.conduct.record)):
+            actor.let_go(told.detail)
 
     def _take_answer(self, said: messages.MembersAsked) -> None:
         self._answered(self._link, said.question)

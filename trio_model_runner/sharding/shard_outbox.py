@@ -52,11 +52,15 @@ class Outbox:
 
     def put(self, message: FromShard) -> None:
         """Say something, after all that was said by this before."""
+        if self.closed:
+            return
         self._messages.append(message)
         self._changed.send()
 
     def put_first(self, message: FromShard) -> None:
         """Say something before all that waits."""
+        if self.closed:
+            return
         self._urgent.append(message)
         self._changed.send()
 
@@ -72,8 +76,10 @@ class Outbox:
         self._changed.send()
 
     def close(self) -> None:
-        """Nothing more can be sent."""
+        """Nothing more can be sent. What waits is dropped, since the way may have only half gone."""
         self.closed = True
+        for waiting in (self._urgent, self._messages):
+            waiting.clear()
         self._emptied.send()
 
     async def flush(self) -> None:
@@ -121,8 +127,8 @@ _shard: ContextVar[object] = ContextVar("_shard", default=None)
 class ForwardedLog(logging.Handler):
     """Sends what is logged in one shard's tasks and threads to the driver.
 
-    In a test, driver and shards are tasks of one process, and have one log. So a record is a shard's if it
-    was logged in the context of that shard.
+    Several shards of a test may be tasks of one process. So a record is a shard's if it was logged in the
+    context of that shard.
 
     Args:
         outbox: sends it.

@@ -245,11 +245,6 @@ class ShardSupervisor:
 
     # The shard's own life.
 
-    def send_held_back(self) -> None:
-        """Have all connections send what was held back while nothing could be sent."""
-        for member in self._living.values():
-            member.actor.send_held_back()
-
     def tell_quiet_changes(self) -> None:
         """Say of models that are not ready what has changed without a change of their state."""
         for member in list(self._unready):
@@ -296,6 +291,8 @@ class ShardSupervisor:
         self._changed.send()
 
     def _tell(self, member: _Member, *, again: bool) -> None:
+        if self._closed_because is not None:
+            return  # it is the shard that ends, and not its models
         actor, error = member.actor, member.actor.error
         state = State(
             member.number,

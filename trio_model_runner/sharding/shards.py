@@ -125,6 +125,11 @@ class Shards:
                     self._leave()
                     nursery.cancel_scope.cancel()  # those that say goodbye are shielded
 
+    def leave_by(self, time: float) -> None:
+        """See `Actors.leave_by`: shards that have not ended by then are ended, within half a second."""
+        for link in self._links:
+            link.leave_by(time)
+
     def make(self, supervisor: Supervisor, entry: Entry, reason: JoinReason) -> RemoteActor:
         """Make the actor of a deployment."""
         return RemoteActor(
@@ -241,7 +246,7 @@ class Shards:
         deadline = trio.current_time() + self._config.shutdown_grace + _LEAVING
         for link in self._links:
             link.say(Leave())
-            link.leaving.deadline = deadline
+            link.begin_leaving(deadline)
             link.silence.cancel()
         self._changed.send()
 

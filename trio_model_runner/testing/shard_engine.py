@@ -33,7 +33,7 @@ _END_SECONDS: Final = 2.0
 
 
 class InProcessEngine:
-    """Launches each shard as a task.
+    """Launches each shard as a task. What a shard logs is in the log at once, without the shard's number.
 
     Args:
         serve: what a shard runs; None for the ordinary one.
@@ -47,7 +47,9 @@ class InProcessEngine:
 
     def __init__(self, serve: Serve | None = None, *, network: Network | None = None) -> None:
         self.has_network = network is not None
-        self._serve: Serve = serve or functools.partial(pkgutil.resolve_name(SERVE), network=network)
+        self._serve: Serve = serve or functools.partial(
+            pkgutil.resolve_name(SERVE), network=network, forwards_log=False
+        )
         self._nursery: trio.Nursery | None = None
         self._launched: list[InProcessShard] = []
         self.shards: dict[int, InProcessShard] = {}
