@@ -245,7 +245,7 @@ async def test_an_answer_that_was_whole_before_the_connection_was_lost_stays() -
     """Though not all of its request was sent."""
     async with connected("memory", H2Server(acknowledging=False)) as (connection, server):
         unary = UnaryCall(connection, FIELDS, [bytes(100_000)], max_message_bytes=100)
-        unary.begin(60, lambda: None)
+        unary.begin(60, lambda _: None, None)
         await server.wait(lambda: len(server.bodies.get(1, b"")) == 65_535)
         server.answer(1, message(b"early"))
         await server.flush()

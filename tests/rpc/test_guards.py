@@ -32,7 +32,7 @@ class Made:
     def __init__(self, connection: Connection, data: bytes = b"secret", *, unguarded: bool = False) -> None:
         self.unary = UnaryCall(connection, FIELDS, [data], max_message_bytes=1 << 20, unguarded=unguarded)
         self.ended = trio.Event()
-        self.unary.begin(60, self.ended.set)
+        self.unary.begin(60, trio.Event.set, self.ended)
 
     @property
     def unprocessed(self) -> bool:

@@ -75,7 +75,7 @@ async def test_an_answer_that_comes_in_pieces_keeps_a_connection(autojump_clock:
         server.on_request = H2Server.hang
         async with trio.open_nursery() as nursery:
             unary = UnaryCall(connection, FIELDS, [b"x"], max_message_bytes=100)
-            unary.begin(10_000, lambda: None)
+            unary.begin(10_000, lambda _: None, None)
             await wait_all_tasks_blocked()  # the server has said that it has read the request
             nursery.start_soon(connection.watch, 20, 15)
             for _ in range(10):
@@ -101,7 +101,7 @@ async def test_what_is_sent_beside_a_ping_is_in_the_same_write(autojump_clock: M
         server.data_to_send()
 
         unary = UnaryCall(connection, FIELDS, [b"x"], max_message_bytes=100)
-        nursery.start_soon(connection.ping, 5, lambda: unary.begin(5, lambda: None))
+        nursery.start_soon(connection.ping, 5, lambda: unary.begin(5, lambda _: None, None))
         await wait_all_tasks_blocked()
         received = server.receive_data(bytes(await theirs.receive_some()))
         kinds = {type(event) for event in received}

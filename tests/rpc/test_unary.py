@@ -376,7 +376,7 @@ async def test_an_answer_that_came_just_before_the_cancellation_is_not_lost() ->
 async def test_the_first_reason_to_refuse_an_answer_stays() -> None:
     async with connected("memory") as (connection, _):
         call = unary(connection, "echo")
-        call.begin(60, lambda: None)
+        call.begin(60, lambda _: None, None)
         for reason in ("first", "second"):
             call.refuse(GRPCError(Status.INTERNAL, reason))
         with pytest.raises(GRPCError, match="first"):

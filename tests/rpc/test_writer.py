@@ -84,7 +84,7 @@ async def test_what_the_kernel_does_not_take_was_not_sent(kind: str) -> None:
         await wait_all_tasks_blocked()
         assert connection.all_written
         unary = UnaryCall(connection, FIELDS, [bytes(32 << 20)], max_message_bytes=1 << 20)
-        unary.begin(60, lambda: None)
+        unary.begin(60, lambda _: None, None)
         assert not unary.sent
         assert not connection.all_written
         await wait_all_tasks_blocked()
@@ -103,7 +103,7 @@ async def test_a_server_that_does_not_read_holds_up_no_goodbye_for_long(kind: st
     server = Collector()
     async with connected(kind, server) as (connection, _):
         unary = UnaryCall(connection, FIELDS, [bytes(32 << 20)], max_message_bytes=1 << 20)
-        unary.begin(60, lambda: None)
+        unary.begin(60, lambda _: None, None)
         await wait_all_tasks_blocked()
         await connection.aclose(0.01)
         assert unary.error is not None
@@ -134,7 +134,7 @@ async def held_up() -> AsyncIterator[tuple[Connection, trio.Event]]:
 async def test_what_a_stream_has_not_taken_was_not_sent() -> None:
     async with held_up() as (connection, may_write):
         unary = UnaryCall(connection, FIELDS, [b"x"], max_message_bytes=1 << 20)
-        unary.begin(60, lambda: None)
+        unary.begin(60, lambda _: None, None)
         await wait_all_tasks_blocked()
         assert (unary.handed_over, unary.sent, connection.all_written) == (True, False, False)
         may_write.set()

@@ -62,7 +62,8 @@ SHOWN_BY: Final[Mapping[str, Sequence[str]]] = {
         "sharding/test_faults.py::test_what_the_orchestrator_says_during_a_move_holds",
     ],
     "Ctrl-C, SIGTERM": [
-        "sharding/test_faults_of_processes.py::test_ctrl_c_at_any_moment",
+        "sharding/test_ctrl_c.py::test_ctrl_c_at_any_moment",
+        "sharding/test_ctrl_c.py::test_a_second_ctrl_c_says_no_more",
         "sharding/test_faults_interrupts.py::test_ctrl_c_after_any_step",
         "examples/test_bird_game.py::test_as_a_program_it_is_ended_by_sigterm_with_nothing_left_to_say",
     ],
