@@ -117,13 +117,16 @@ def state(client: Http2Client) -> list[Any]:
 
 @given(PIECES)
 def test_an_answer_in_one_piece_means_what_it_means_in_pieces(pieces: list[tuple[list[Any], int]]) -> None:
-    short, long, encoder, rest, whole = asking(), asking(), hpack.Encoder(), b"", 0
+    short, long, encoder, rest = asking(), asking(), hpack.Encoder(), b""
     for parts, kept_back in pieces:
         data = rest + b"".join(written(encoder, part) if isinstance(part, dict) else part for part in parts)
         data, rest = data[: len(data) - kept_back], data[len(data) - kept_back :]
-        answer = short.receive_answer(data)
-        whole += answer is not None
-        events = short.receive(data) if answer is None else long_way(answer)
+        events = []
+        if (found := short.receive_answer(data)) is not None:
+            answer, more = found
+            events = long_way(answer) + (short.receive(more) if more else [])
+        else:
+            events = short.receive(data)
         assert list(map(told, events)) == list(map(told, long.receive(data)))
         assert state(short) == state(long)
 
@@ -152,7 +155,7 @@ def test_parts_are_what_the_frames_say(data: bytes) -> None:
     parts = answer_parts(data)
     if parts is not None:
         sizes = len(parts.head), len(parts.body), len(parts.tail)
-        assert sum(sizes) + 27 == len(data)
+        assert sum(sizes) + 27 <= len(data)
 
 
 REQUESTS = st.lists(

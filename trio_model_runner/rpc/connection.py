@@ -33,7 +33,7 @@ from ..network.tls import TLSStream
 from ..signal import Signal
 from . import events
 from .ending import EndCause, Ending, explain_no_settings
-from .events import DataReceived, Event, HeadersReceived
+from .events import DataReceived, Event, HeadersReceived, WholeAnswer
 from .frames import ErrorCode, error_name
 from .headers import Fields, RawFields
 from .http2 import Buffer, Http2Client, Http2Stream
@@ -477,13 +477,11 @@ class Connection:
                 self._keepalive.heard()
             if len(self._first_bytes) < 8:
                 self._first_bytes += data[:8]
-        if (answer := self._http2.receive_answer(data)) is not None:
-            self.pings_without_answer = 0
-            if (receiver := answer.stream.receiver) is not None:
-                receiver.answer_received(answer.headers, answer.body, answer.trailers)
-            if self._writer.has_more:
-                self._writer.flush()
-            return _NOTHING if self.state is _LOST else _BYTES
+        if (found := self._http2.receive_answer(data)) is not None:
+            answer, data = found
+            self._dispatch_answer(answer)
+            if not data:
+                return _NOTHING if self.state is _LOST else _BYTES
         for event in self._http2.receive(data):
             self._dispatch(event)
         self._writer.flush()
@@ -504,6 +502,13 @@ class Connection:
         if self._ready.is_set():
             return ending
         return explain_no_settings(ending, self._first_bytes, encrypted=self._tls is not None)
+
+    def _dispatch_answer(self, answer: WholeAnswer) -> None:
+        self.pings_without_answer = 0
+        if (receiver := answer.stream.receiver) is not None:
+            receiver.answer_received(answer.headers, answer.body, answer.trailers)
+        if self._writer.has_more:
+            self._writer.flush()
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, HeadersReceived):

@@ -245,11 +245,14 @@ class Http2Client:
         """
         return self._sender.take(limit)
 
-    def receive_answer(self, data: bytes) -> WholeAnswer | None:
-        """Take bytes from the peer, if they are one whole answer as most are, and nothing else.
+    def receive_answer(self, data: bytes) -> tuple[WholeAnswer, bytes] | None:
+        """Take bytes from the peer, if they begin with one whole answer as most are.
 
         Else nothing happens, and they are for `receive`, which does the same with them in four times as long.
         A small call costs a tenth less by this.
+
+        Returns:
+            the answer, and the bytes behind it, which are for `receive` if there are any.
         """
         if self._buffer or self._responses.block is not None or self._terminated:
             return None

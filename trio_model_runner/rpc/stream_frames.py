@@ -7,7 +7,8 @@ is not known here, nor are the frames of `control_frames`.
 
 **Most answers are a header block, one message and trailers, read in one piece**, and their blocks have come
 before. `AnswerShape` finds that out by comparing bytes, without an event for each frame. Whatever is not laid
-out like this, though it may be as good an answer, goes the way of all frames.
+out like this, though it may be as good an answer, goes the way of all frames. So does what comes behind it,
+such as grpcio's WINDOW_UPDATE.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _TRAILERS: Final = _HEADERS | Flag.END_STREAM
 
 @attrs.define
 class AnswerParts:
-    """The frames of one answer.
+    """The frames of one answer, at the beginning of what was read.
 
     Attributes:
         stream_id: the stream's id.
@@ -63,7 +64,7 @@ class AnswerParts:
 
 
 def answer_parts(data: bytes) -> AnswerParts | None:
-    """The parts of an answer, if that is all that `data` is."""
+    """The parts of the answer with which `data` begins; None if it doesn't."""
     if len(data) < 3 * FRAME_HEADER_LENGTH:
         return None
     high, low, kind, stream_id = _HEADER.unpack_from(data)
@@ -77,10 +78,12 @@ def answer_parts(data: bytes) -> AnswerParts | None:
         return None
     high, low, kind, trailers_of = _HEADER.unpack_from(data, trailers_at)
     end = trailers_at + FRAME_HEADER_LENGTH + (high << 8 | low)
-    if kind != _TRAILERS or trailers_of != stream_id or end != len(data):
+    if kind != _TRAILERS or trailers_of != stream_id or end > len(data):
         return None
     head = data[FRAME_HEADER_LENGTH : body_at - FRAME_HEADER_LENGTH]
-    return AnswerParts(stream_id, head, data[body_at:trailers_at], data[trailers_at + FRAME_HEADER_LENGTH :])
+    return AnswerParts(
+        stream_id, head, data[body_at:trailers_at], data[trailers_at + FRAME_HEADER_LENGTH : end]
+    )
 
 
 class AnswerShape:
@@ -108,19 +111,19 @@ class AnswerShape:
         self.headers = headers
         self.trailers = trailers
 
-    def match(self, data: bytes) -> tuple[int, bytes] | None:
-        """The stream's id and the body, if `data` is an answer of this shape, and nothing else."""
+    def match(self, data: bytes) -> tuple[int, bytes, int] | None:
+        """If `data` begins with an answer of this shape: the stream's id, the body, and where it ends."""
         stream_id = data[5:FRAME_HEADER_LENGTH]
         head = self._before_id + stream_id + self._head
+        begin = len(head) + FRAME_HEADER_LENGTH
+        if len(data) < begin or not data.startswith(head):
+            return None
+        high, low, kind, number = _HEADER.unpack_from(data, begin - FRAME_HEADER_LENGTH)
+        end = begin + (high << 8 | low)
         tail = self._before_last_id + stream_id + self._tail
-        begin, end = len(head), len(data) - len(tail)
-        if end < begin + FRAME_HEADER_LENGTH or not (data.startswith(head) and data.endswith(tail)):
+        if kind != _DATA or data[begin - 4 : begin] != stream_id or not data.startswith(tail, end):
             return None
-        high, low, kind, number = _HEADER.unpack_from(data, begin)
-        begin += FRAME_HEADER_LENGTH
-        if kind != _DATA or data[begin - 4 : begin] != stream_id or end - begin != high << 8 | low:
-            return None
-        return number, data[begin:end]
+        return number, data[begin:end], end + len(tail)
 
 
 class StreamFrames:
@@ -150,14 +153,14 @@ class StreamFrames:
         self._decoder = HeaderDecoder(max_header_bytes)
         self._answer_shape: AnswerShape | None = None
 
-    def receive_answer(self, data: bytes) -> WholeAnswer | None:
+    def receive_answer(self, data: bytes) -> tuple[WholeAnswer, bytes] | None:
         """See `Http2Client.receive_answer`."""
         shape = self._answer_shape
         if shape is None or (match := shape.match(data)) is None or self._decoder.forgotten:
             if (shape := self._find_shape(data)) is None or (match := shape.match(data)) is None:
                 return None
             self._answer_shape = shape
-        stream_id, body = match
+        stream_id, body, end = match
         stream, length = self._sender.streams.get(stream_id), len(body)
         if stream is None or stream.received is not NOTHING_RECEIVED:
             return None
@@ -171,10 +174,10 @@ class StreamFrames:
         stream.receive_window -= length
         stream.answering = True
         self._end_response(stream)
-        return WholeAnswer(stream, shape.headers.fields, body, shape.trailers.fields)
+        return WholeAnswer(stream, shape.headers.fields, body, shape.trailers.fields), data[end:]
 
     def _find_shape(self, data: bytes) -> AnswerShape | None:
-        """The shape of what is a whole answer, whose header blocks have come before and cost nothing."""
+        """The shape of the answer that comes first, whose header blocks have come before and cost nothing."""
         if self._decoder.forgotten:
             self._decoder.forgotten, self._answer_shape = False, None
         if (parts := answer_parts(data)) is None:
