@@ -64,6 +64,12 @@ _STOPPED: Final = "the orchestrator stopped the model"
 _CRASHED: Final = "the orchestrator says that the model crashed"
 _CLOSED: Final = "the connection was closed"
 
+# Looked up for each call, which an enum's member takes long for.
+_READY: Final = ModelState.READY
+_REACHABLE: Final = ModelState.REACHABLE
+_RETIRING: Final = ModelState.RETIRING
+_JOINING: Final = ModelState.JOINING
+
 _COMING_UP: Final = frozenset(
     {
         ModelState.ANNOUNCED,
@@ -132,7 +138,8 @@ class ModelActor:
         self.retired: NodeConnection | None = None
         self.replaced = False
         self._gone_because = ""
-        self._since = trio.current_time()
+        self._now = trio.lowlevel.current_clock().current_time  # `trio.current_time` has to find the clock
+        self._since = self._now()
         self.runner = ModelRunner(
             self,
             model_id=model_id,
@@ -171,7 +178,7 @@ class ModelActor:
         is replaced at once.
         """
         state = self._life.state
-        if state is ModelState.READY or state is ModelState.REACHABLE:
+        if state is _READY or state is _REACHABLE:
             node = self._steps.node
             return node is not None and (
                 node.connection.accepts_calls or self._aftermath.will_be_replaced(node)
@@ -430,7 +437,7 @@ class ModelActor:
             self.conduct.note_call(evidence, outcome, detail, overrun)
             return
         # A success, as nearly always, and nothing counts against the model: this must cost next to nothing.
-        standing.succeeded_at = form.succeeded_at = trio.current_time()
+        standing.succeeded_at = form.succeeded_at = self._now()
         evidence.witness = record.model_id
         mark = record.success_mark
         if form.latest is not mark:
@@ -467,10 +474,10 @@ class ModelActor:
         if node is None or not node.connection.accepts_calls:
             return None
         if joining:
-            usable = state is ModelState.JOINING
+            usable = state is _JOINING
         else:
-            usable = state is ModelState.READY or state is ModelState.RETIRING
-            if state is ModelState.REACHABLE:  # whose node may never have shown a proof
+            usable = state is _READY or state is _RETIRING
+            if state is _REACHABLE:  # whose node may never have shown a proof
                 usable = unproved or not node.must_prove
         if usable and not unproved and node.must_prove:
             self._lapse(_LAPSED)
