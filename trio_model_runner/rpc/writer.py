@@ -87,8 +87,10 @@ class Writer:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in the way of `put`."""
-        return not (self._unwritten or self._busy or self._has_work or self._closed or self._failed)
+        """Whether what is `put` is written at once; a task would take it from `http2` as late as it can."""
+        if self._socket is None or self._unwritten or self._busy:
+            return False
+        return not (self._has_work or self._closed or self._failed)
 
     def put(self, data: bytes) -> None:
         """Put on the wire what came from `Http2Client.send_whole`; only if this is `idle`."""
