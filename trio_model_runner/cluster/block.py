@@ -168,7 +168,7 @@ class Block:
                     await parts.ended.wait_until(lambda: not parts.running)
                 except trio.Cancelled as cancelled:  # noqa: ASYNC103 - see above
                     scope.shield = True
-                    if _is_interrupt(cancelled):
+                    if _is_interrupt(cancelled) and not self._interrupted:  # else it comes once more
                         self._note_interrupt()
                 except KeyboardInterrupt as error:
                     interrupt = interrupt or (None if self._interrupted else error)

@@ -19,6 +19,8 @@ from typing import TypeVar
 import trio
 from trio.lowlevel import disable_ki_protection
 
+from ..model.callbacks import call_interruptibly
+
 __all__ = ["call_on_join"]
 
 J = TypeVar("J")
@@ -32,13 +34,18 @@ async def call_on_join(on_join: Callable[[J], Awaitable[None]], join: J, timeout
         Exception: the code raised it.
     """
     with trio.move_on_after(timeout) as scope:
-        await disable_ki_protection(_call)(on_join, join)
+        is_async = inspect.iscoroutinefunction(on_join)
+        awaitable = on_join(join) if is_async else call_interruptibly(on_join, join)
+        if not inspect.isawaitable(awaitable):
+            raise TypeError(f"on_join: must be an async function, and returned {type(awaitable).__name__}")
+        try:
+            await disable_ki_protection(_wait_for)(awaitable)
+        finally:
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()  # if Ctrl-C came before it began, Python would warn that nobody awaited it
     if scope.cancelled_caught:
         raise TimeoutError(f"on_join took longer than {timeout:g} s (on_join_timeout)")
 
 
-async def _call(on_join: Callable[[J], Awaitable[None]], join: J) -> None:
-    awaitable = on_join(join)
-    if not inspect.isawaitable(awaitable):
-        raise TypeError(f"on_join: must be an async function, and returned {type(awaitable).__name__}")
+async def _wait_for(awaitable: Awaitable[None]) -> None:
     await awaitable
