@@ -15,7 +15,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_model_runner.network.tls import TLSFault, fault_of
+from trio_model_runner.network.tls import TLSFault, explain, fault_of
 from trio_model_runner.network.tls_codec import TLSCodec
 from trio_model_runner.rpc.reader import Decrypting, Want
 
@@ -246,6 +246,29 @@ def test_who_asks_for_answers_and_does_not_read_them_is_cut_off() -> None:
     with pytest.raises(trio.BrokenResourceError) as raised:
         pair.carry()
     assert "does not read them" in str(raised.value.__cause__)
+
+
+def test_who_sends_data_between_such_questions_is_cut_off_as_well() -> None:
+    pair = Pair(VERSIONS[1])
+    pair.flush = lambda: None  # type: ignore[method-assign]
+
+    def go_on() -> None:
+        for _ in range(2000):
+            pair.update_keys(answer=True)
+            pair.say_to_client(b"x")
+            pair.carry()
+
+    with pytest.raises(trio.BrokenResourceError) as raised:
+        go_on()
+    assert explain(raised.value) == "TLS failed (the peer asks for answers and does not read them)"
+
+
+def test_nothing_is_kept_of_what_was_read() -> None:
+    pair = Pair(VERSIONS[1])
+    pair.say_to_client(bytes(60_000))
+    pair.carry()
+    assert pair.client_heard == bytes(60_000)
+    assert not isinstance(pair.reader._tls._undecrypted, memoryview)
 
 
 def test_a_new_handshake_in_the_middle_is_refused() -> None:

@@ -289,4 +289,5 @@ def _tls_error(error: BaseException) -> ssl.SSLError | None:
 
 def _reason(error: ssl.SSLError) -> str:
     """OpenSSL's reason, such as ``WRONG_VERSION_NUMBER``; errors that Python code makes have none."""
-    return (getattr(error, "reason", None) or str(error)).upper().replace(" ", "_")
+    text = str(error.args[0]) if len(error.args) == 1 else str(error)
+    return (getattr(error, "reason", None) or text).upper().replace(" ", "_")

@@ -96,11 +96,17 @@ class TLSCodec:
             pieces.append(self._decrypt_fed())
             if len(pieces[-1]) * 2 < len(fed):
                 break
-        self._undecrypted = rest
+        self._undecrypted = rest or b""  # an empty view would keep what it is a view of
         return b"".join(pieces)
 
     def _decrypt_fed(self) -> bytes:
         """What all whole records say that were fed."""
+        plain = self._read_all()
+        if self._outgoing.pending > _MOST_UNREAD_ANSWERS and self.failure is None:
+            self.failure = ssl.SSLError("the peer asks for answers and does not read them")
+        return plain
+
+    def _read_all(self) -> bytes:
         pieces: list[bytes] = []
         try:
             while piece := self.object.read(_RECORD):
@@ -109,8 +115,7 @@ class TLSCodec:
                 pieces.append(piece)
             self.ended = True
         except ssl.SSLWantReadError:
-            if self._outgoing.pending > _MOST_UNREAD_ANSWERS:
-                self.failure = ssl.SSLError("the peer asks for answers and does not read them")
+            pass
         except ssl.SSLZeroReturnError:
             self.ended = True
         except ssl.SSLError as error:

@@ -334,10 +334,10 @@ def _remembered_message(index: int, read: Callable[..., tuple[Any, ...]]) -> _Ta
         if values[index] is not None or stop - position > _REMEMBERED_BYTES:
             values[index] = read(values[index], data, position, stop)
             return
-        content = data[position:stop]
-        if last is None or content != last[0]:
-            last = (bytes(content), read(None, data, position, stop))
-        values[index] = last[1]
+        content, known = data[position:stop], last  # other threads read, too
+        if known is None or content != known[0]:
+            known = last = (bytes(content), read(None, data, position, stop))
+        values[index] = known[1]
 
     return take
 
