@@ -67,6 +67,7 @@ def test_ctrl_c_after_any_step() -> None:
         ("sharding/shard_l", 61),
         ("sharding/sharded_", 53),
         ("sharding/remote_actor", 61),
+        ("sharding/catching_up", 13),
     ],
 )
 def test_ctrl_c_before_any_line(path: str, stride: int) -> None:

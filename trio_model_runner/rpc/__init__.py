@@ -10,11 +10,11 @@ To be read in this order:
    `stream_frames` for what is about one stream, and `control_frames` for the rest. Sizes of frames, header
    blocks and windows are bounded there. `validation` says which responses are malformed, and `budget` how
    much a peer may make us do that brings no call forward.
-2. One connection on a byte stream. `connection` is its life, in the states of `state`, with the tasks of
-   `writer` and `reader`; `keepalive` has its PINGs; `connecting` makes one. A server's GOAWAY is handled in
-   two places: `control_frames` ends the calls that the server won't answer, and `Connection._on_goaway` takes
-   no new ones. `ending` is the value that says why a connection ended, and `receiver` has the exception with
-   which calls learn of it.
+2. One connection on a byte stream. `life` is how far it has come, in the states of `state`, and how it ends;
+   `connection` adds the calls on it, and what is read, with the tasks of `writer` and `reader`. `keepalive`
+   has its PINGs; `connecting` makes one. A server's GOAWAY is handled in two places: `control_frames` ends
+   the calls that the server won't answer, and `Connection._on_goaway` takes no new ones. `ending` is the
+   value that says why a connection ended, and `receiver` has the exception with which calls learn of it.
 3. gRPC. `protocol` is what gRPC adds to HTTP/2: headers, timeouts, statuses. `metadata` says what a call's
    metadata may be. `messages` cuts a body into messages. `call` is one call: what all calls share, and the
    kind with one message each way (`channel` has calls with many).

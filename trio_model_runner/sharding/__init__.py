@@ -19,9 +19,9 @@ the driver asks for. `shard_results` makes columns of what came, `shard_judge` p
 `shard_outbox` sends all that is said.
 
 `sharded_cluster` is what a coordinator uses. `shards` launches shards, watches their leases and gives them
-models; a `remote_actor` stands for each. `shard_link` carries what is said, and `shard_listener` takes what
-comes to where it belongs. `sharded_round` is one round: `round_values` has what can't wait, and `columns` the
-results.
+models; a `remote_actor` stands for each, and `catching_up` has its joins. `shard_link` carries what is said,
+and `shard_listener` takes what comes to where it belongs. `sharded_round` is one round: `round_values` has
+what can't wait, and `columns` the results.
 """
 
 from importlib import import_module

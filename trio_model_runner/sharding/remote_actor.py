@@ -3,7 +3,8 @@
 The parts of the cluster (`Fleet`, `Membership`, `Reporting`) use it as they use a `ModelActor`. What they
 tell it changes its state at once, by the same table, and goes to the shard as a command. What the shard's
 actor says of its own state is taken over here, in order. So there is one truth about each model's place in
-rounds: the driver's. This module knows no bytes, and not which shard is the right one.
+rounds: the driver's. This module knows no bytes, and not which shard is the right one; `catching_up` knows
+what a join needs of the past.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ from ..groups import describe, one_by_itself
 from ..model.actor import ModelUnavailableError
 from ..model.conduct import Conduct
 from ..model.handle import ModelRunner
-from ..model.lifecycle import CONNECTED, TABLE, TAKING_PART, UNAVAILABLE, Event, JoinReason
+from ..model.lifecycle import CONNECTED, TABLE, TAKING_PART, UNAVAILABLE, Event
 from ..model.policy import tried_again_when_held
 from ..signal import Signal
 from ..text import quoted, readable
 from ..values.results import ModelError, ModelState
+from .catching_up import CatchingUp
 from .messages import Command, FromDriver, JoinEnded, JoinWanted, Start, State, Verb
 from .told_errors import error_named, text_of
 
 if TYPE_CHECKING:
     import grpclib.client
 
+    from ..model.lifecycle import JoinReason
     from ..model.round_spec import CallOptions
     from ..model.supervisor import Supervisor
     from ..orchestrator import Entry
@@ -126,13 +129,8 @@ class RemoteActor:
         self._told_condition = ""
         self._commands = 0  # so many were sent in this epoch
         self._expected = 0  # what was said before so many were read is out of date
-        self._was_ready = False
-        self._caught_up = False  # no Setup was asked for since it was ready
-        self._seen = False  # an instance of it was
-        self._setup_unread = False
         self._held = False
-        self._raised: Exception | None = None
-        self._joining = trio.CancelScope()
+        self._catching_up = CatchingUp(supervisor, self.runner)
         self._changed = Signal()
         self._nursery: trio.Nursery | None = None
 
@@ -291,7 +289,7 @@ class RemoteActor:
                 infos=self.infos,
                 reason=self._reason,
                 recovering=out,
-                known=self._caught_up,
+                known=self._catching_up.done,
             )
         )
         self.conduct.record.group = way.index
@@ -304,8 +302,7 @@ class RemoteActor:
     def lose_shard(self, error: Exception) -> None:
         """Its shard is lost: nothing is known of it until another one has it."""
         self.way = None
-        self._setup_unread = self._state is ModelState.SETTING_UP and not self._seen
-        self._joining.cancel()
+        self._catching_up.note_loss(self._state)
         self._ready = False
         self._told_condition = ""
         self.connected_at = None
@@ -340,32 +337,25 @@ class RemoteActor:
 
     @enable_ki_protection
     async def _join(self, wanted: JoinWanted, way: Way) -> None:
-        reason = JoinReason.RESTARTED if self._was_ready else wanted.reason
-        fresh = wanted.fresh or self._setup_unread
-        self._seen, self._setup_unread, self._raised = True, False, None
-        with trio.CancelScope() as joining:
-            self._joining = joining
-            try:
-                await self._supervisor.join(self.runner, reason, fresh=fresh)
-            except Exception as error:  # the coordinator's code: any error keeps just this model out
-                self._raised = error
-        if joining.cancel_called or way is not self.way:
+        joined = await self._catching_up.run(wanted.reason, fresh=wanted.fresh)
+        if not joined or way is not self.way:
             return
         # No checkpoint since the end of `on_join`, or the model would miss a round.
-        if self._raised is None:
+        error = self._catching_up.error
+        if error is None:
             self._ready = True
             self._happened(Event.JOINED)
             way.say(JoinEnded(wanted.join))
         else:
             name = quoted(self.runner.model_id)
-            logger.error("on_join raised for model %s", name, exc_info=self._raised)
-            way.say(JoinEnded(wanted.join, error=describe(self._raised)))
+            logger.error("on_join raised for model %s", name, exc_info=error)
+            way.say(JoinEnded(wanted.join, error=describe(error)))
 
     def _take_error(self, said: State) -> None:
         if said.error is None:
             self.error = None
-        elif said.ours and self._raised is not None:
-            self.error = self.our_error = self._raised
+        elif said.ours and self._catching_up.error is not None:
+            self.error = self.our_error = self._catching_up.error
         elif self.error is None or said.error != text_of(self.error):
             self.error = error_named(said.error_kind, said.error)
             if said.ours:
@@ -389,13 +379,9 @@ class RemoteActor:
             self._changed.send()
             return
         self._state = state
-        if previous is ModelState.JOINING:
-            self._joining.cancel()
+        self._catching_up.note_state(previous, state)
         if state is ModelState.READY:
-            self._was_ready = self._caught_up = self._seen = True
             self.error = None
-        elif state in (ModelState.SETTING_UP, ModelState.JOINING):
-            self._caught_up = False
         if state in CONNECTED and previous not in CONNECTED:
             self.connected_at = trio.current_time()
         elif state not in CONNECTED and state is not ModelState.REPLACING:
