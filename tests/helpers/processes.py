@@ -19,9 +19,13 @@ def shard_processes() -> set[int]:
     return _children(b"shard")
 
 
-def children_of(process: int) -> set[int]:
-    """The processes that a process has started, and that have not ended."""
-    return {number for number, parent, state, _ in _processes() if parent == process and state != "Z"}
+def children_of(process: int, word: bytes = b"") -> set[int]:
+    """The processes that a process has started, and that have not ended; whose command has this word."""
+    return {
+        number
+        for number, parent, state, command in _processes()
+        if parent == process and state != "Z" and word in command
+    }
 
 
 def _children(word: bytes) -> set[int]:

@@ -155,7 +155,7 @@ async def test_a_stopped_shard_holds_up_nobody_who_leaves(monkeypatch: pytest.Mo
 
 
 DRIVER = """
-import itertools, sys, trio
+import itertools, os, sys, time, trio
 from helpers.callers import MARKED
 from helpers.coordinating import SERVICE
 from trio_model_runner import Arguments, ClusterConfig
@@ -165,6 +165,9 @@ async def main():
     config = ClusterConfig("local", host=sys.argv[1], port=int(sys.argv[2]))
     print("entering", flush=True)
     async with ShardedCluster(config, SERVICE, shards=2, engine=LocalEngine(serve=MARKED)) as cluster:
+        if "fork" in sys.argv and not (child := os.fork()):
+            time.sleep(20)
+            os._exit(0)
         for number in itertools.count():
             results = await cluster.call(sys.argv[3], Arguments(number), timeout=2.0)
             print(len(results.succeeded), len(cluster.models), flush=True)
@@ -194,14 +197,14 @@ class Driven:
 
 
 @asynccontextmanager
-async def driven(method: str = "tick") -> AsyncIterator[Driven]:
+async def driven(method: str = "tick", *more: str) -> AsyncIterator[Driven]:
     with trio.fail_after(60):
         async with LocalCrunch(dict.fromkeys(IDS, Model)) as crunch:
             callers = Callers(crunch)
             address = [crunch.orchestrator.host, str(crunch.orchestrator.port)]
             with callers.watching():
                 process = await trio.lowlevel.open_process(
-                    [sys.executable, "-c", DRIVER, *address, method],
+                    [sys.executable, "-c", DRIVER, *address, method, *more],
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -241,11 +244,15 @@ async def test_a_driver_that_was_stopped_goes_on_with_all_shards() -> None:
         await here.wait_round()
 
 
-async def test_a_driver_that_is_killed_leaves_neither_shards_nor_connections() -> None:
-    async with driven("sleep") as here:
+@pytest.mark.parametrize("how", [(), ("fork",)])
+async def test_a_driver_that_is_killed_leaves_neither_shards_nor_connections(how: tuple[str, ...]) -> None:
+    """Also not if it has forked a child, as for a process pool, that lives on for 20 s."""
+    async with driven("sleep", *how) as here:
         await here.crunch.node(IDS[0]).wait_for_calls(2)
-        with ends_of(children_of(here.process.pid)) as ends:
+        shards = children_of(here.process.pid) - children_of(here.process.pid, b"itertools")
+        with ends_of(shards) as ends, trio.fail_after(15):
             assert len(ends) == 2
+            assert len(children_of(here.process.pid)) == 2 + len(how)
             here.process.kill()
             for end in ends:
                 await trio.lowlevel.wait_readable(end)

@@ -22,6 +22,7 @@ from typing import Final
 
 import trio
 
+from ..forks import keep_from_children
 from ..groups import open_nursery_for_body
 from ..interpreters import command_of
 from ..text import readable
@@ -118,6 +119,7 @@ class LocalEngine:
             except OSError as error:
                 raise ShardLost(f"shard {index} can't be started: {error}") from error
             unless_started.pop_all()
+        keep_from_children(ours)  # or the shard would not see the end of a driver that has forked
         return process, MessageStream(trio.socket.from_stdlib_socket(ours))
 
 

@@ -348,7 +348,7 @@ class RemoteActor:
             way.say(JoinEnded(wanted.join))
         else:
             name = quoted(self.runner.model_id)
-            logger.error("on_join raised for model %s", name, exc_info=error)
+            logger.error("on_join raised, so model %s stays out", name, exc_info=error)
             way.say(JoinEnded(wanted.join, error=describe(error)))
 
     def _take_error(self, said: State) -> None:

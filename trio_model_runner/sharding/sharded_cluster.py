@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from ..cluster.actors import Actors
 from ..cluster.caller import MakeRound
@@ -23,6 +23,8 @@ from .wire_values import config_to_wire, service_to_wire
 
 __all__ = ["ShardedCluster"]
 
+_MOST_SHARDS: Final = 1000
+
 
 class ShardedCluster(Cluster):
     """A `Cluster` over several processes: all that it can do, this can do, with two exceptions.
@@ -38,14 +40,14 @@ class ShardedCluster(Cluster):
     Args:
         config: the settings.
         service: the gRPC service that the model nodes have; None only observes.
-        shards: how many processes have the models.
+        shards: how many processes have the models; from 1 to 1,000.
         engine: launches them; None is `LocalEngine`, which launches them on this machine.
         on_join: see `Cluster`.
         instruments: see `Cluster`.
 
     Raises:
         TypeError: see `Cluster`; or `shards` is no whole number.
-        ValueError: see `Cluster`; or `shards` is not positive.
+        ValueError: see `Cluster`; or `shards` is out of range.
         ConfigError: see `Cluster`; or something in the settings can't be had in another process.
         ShardLost: on entering, if a shard can't be launched; from the block, if all of them are lost.
     """
@@ -60,10 +62,8 @@ class ShardedCluster(Cluster):
         on_join: OnJoin | None = None,
         instruments: Iterable[Instrument] = (),
     ) -> None:
-        check_whole_number(shards, "shards")
-        if shards < 1:
-            raise ValueError(f"shards: must be 1 or more, got {shards}")
-        if engine is not None and not hasattr(engine, "launch"):
+        check_whole_number(shards, "shards", at_least=1, at_most=_MOST_SHARDS)
+        if engine is not None and (isinstance(engine, type) or not hasattr(engine, "launch")):
             raise TypeError(f"engine: must be an engine such as LocalEngine(), got {shown_scalar(engine)}")
         self._shard_count = shards
         self._engine: Engine = LocalEngine() if engine is None else engine
