@@ -94,8 +94,8 @@ async def _play(
         nursery.start_soon(hold, "waits in the shard")
         while (lease := sharded.snapshot().shards[index]["lease"]) < 2.5:  # noqa: ASYNC110 - nobody is told
             await trio.sleep(0.01)
-        line.cut()  # the shard's own lease ends within 2 s
         move_at = trio.current_time() + lease
+        line.cut()  # the shard's own lease ends within 2 s
         number = 0
         while not results:  # rounds go on, and none of them reaches these models
             number += 1
