@@ -138,8 +138,7 @@ class ModelActor:
         self.retired: NodeConnection | None = None
         self.replaced = False
         self._gone_because = ""
-        self._now = trio.lowlevel.current_clock().current_time  # `trio.current_time` has to find the clock
-        self._since = self._now()
+        self._since = trio.current_time()
         self.runner = ModelRunner(
             self,
             model_id=model_id,
@@ -437,7 +436,7 @@ class ModelActor:
             self.conduct.note_call(evidence, outcome, detail, overrun)
             return
         # A success, as nearly always, and nothing counts against the model: this must cost next to nothing.
-        standing.succeeded_at = form.succeeded_at = self._now()
+        standing.succeeded_at = form.succeeded_at = trio.current_time()
         evidence.witness = record.model_id
         mark = record.success_mark
         if form.latest is not mark:
