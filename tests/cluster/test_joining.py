@@ -347,6 +347,23 @@ async def test_a_node_that_says_goaway_in_a_join_is_joined_again(autojump_clock:
         assert joins == 2
 
 
+async def test_an_instance_that_was_made_just_before_the_news_of_a_crash_is_caught_up(
+    autojump_clock: MockClock,
+) -> None:
+    coordinator = Coordinator()
+    async with coordinating({"a": Model}, on_join=coordinator.on_join) as (crunch, cluster):
+        await coordinator.tick(cluster)
+        await crunch.crash("a", announce=False)
+        node = await crunch.recover("a", announce=False)
+        node.faults.setup_delay = 5.0
+        await until(cluster, lambda: cluster.announced["a"].state is ModelState.SETTING_UP)
+        await trio.sleep(1.0)
+        crunch.announce("a", "RECOVERING")  # so nobody reads the answer to the Setup
+        crunch.announce("a")
+        await cluster.wait_for_models(1)
+        assert coordinator.joins == [("a", "joined", True), ("a", "restarted", True)]
+
+
 async def test_a_call_that_waited_while_its_model_joined_asks_for_its_arguments_anew(
     autojump_clock: MockClock,
 ) -> None:

@@ -92,3 +92,25 @@ async def test_what_on_join_raised_is_kept_until_the_next_time() -> None:
     coordinator.error = None
     assert await subject.run(JOINED, fresh=False)
     assert subject.error is None
+
+
+async def test_an_instance_of_which_nobody_was_told_is_new() -> None:
+    """Its shard says so once: here it had lost the model again before that was heard."""
+    coordinator = Coordinator()
+    subject = catching_up(coordinator)
+    await subject.run(JOINED, fresh=True)
+    subject.note_untold()
+    subject.note_loss(ModelState.CONNECTING)
+    await subject.run(RESTARTED, fresh=False)
+    await subject.run(RESTARTED, fresh=False)
+    assert [fresh for _, fresh in coordinator.told] == [True, True, False]
+
+
+async def test_after_a_crash_an_instance_that_a_lost_shard_may_have_made_is_new_again() -> None:
+    coordinator = Coordinator()
+    subject = catching_up(coordinator)
+    await subject.run(JOINED, fresh=True)
+    subject.note_crash()
+    subject.note_loss(SETTING_UP)
+    await subject.run(RESTARTED, fresh=False)
+    assert [fresh for _, fresh in coordinator.told] == [True, True]

@@ -279,6 +279,7 @@ class ModelActor:
         """It crashed and is being restarted: let go of it until it is announced again."""
         if self._life.heeds(Event.CRASHED):
             self.conduct.begin_anew()  # what it did before is not reported any more
+            self._steps.forget_instance()  # one that a Setup may have made by now is another
             self.error = ModelError("it crashed, and is being restarted")
             self._happened(Event.CRASHED)
 

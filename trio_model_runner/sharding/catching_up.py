@@ -53,9 +53,17 @@ class CatchingUp:
         elif state in (ModelState.SETTING_UP, ModelState.JOINING):
             self.done = False
 
+    def note_crash(self) -> None:
+        """The instance that was seen is gone."""
+        self._seen = False
+
+    def note_untold(self) -> None:
+        """A new instance was not to be caught up at that moment: the coordinator does not know of it."""
+        self._setup_unread = True
+
     def note_loss(self, state: ModelState) -> None:
         """Nobody has the model any more, which was in this state. If `on_join` runs, it is cancelled."""
-        self._setup_unread = state is ModelState.SETTING_UP and not self._seen
+        self._setup_unread = self._setup_unread or (state is ModelState.SETTING_UP and not self._seen)
         self._scope.cancel()
 
     async def run(self, reason: JoinReason, *, fresh: bool) -> bool:

@@ -217,6 +217,7 @@ class RemoteActor:
         """It crashed and is being restarted: let go of it until it is announced again."""
         if self._heeds(Event.CRASHED):
             self.conduct.begin_anew()
+            self._catching_up.note_crash()
             self.error = ModelError(_CRASHED)
             self._command(Verb.RECOVER)
             self._happened(Event.CRASHED)
@@ -334,6 +335,8 @@ class RemoteActor:
         """The shard's actor has set it up: have the coordinator catch it up."""
         if self._state is ModelState.JOINING and self._nursery is not None and self.way is not None:
             self._nursery.start_soon(self._join, wanted, self.way)
+        elif wanted.fresh:  # the shard does not say so once more
+            self._catching_up.note_untold()
 
     @enable_ki_protection
     async def _join(self, wanted: JoinWanted, way: Way) -> None:
