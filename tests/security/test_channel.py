@@ -141,7 +141,11 @@ async def test_other_calls_on_the_connection_end_with_a_failed_proof(
             nursery.start_soon(call_in_a_round)
             with pytest.raises((ProofFailed, CallInterrupted)):
                 await call(model)
-        assert [(result.status, result.value) for result in results] == [(Status.FAILED, None)]
+        assert [result.value for result in results] == [None]
+        assert results[0].status in (
+            Status.FAILED,
+            Status.ABSENT,
+        )  # if the answer came before the round began
         await scene.first_report()
         assert len(scene.crunch.reports) == 1
 
