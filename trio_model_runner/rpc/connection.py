@@ -128,13 +128,16 @@ class Connection(ConnectionLife):
             CallInterrupted: the connection takes no new calls.
         """
         if not self.accepts_calls:
-            raise CallInterrupted(self.loss or "it has ended", unprocessed=True, connection_lost=True)
+            raise self._takes_no_calls()
         stream = self._http2.open_stream(fields, volatile, receiver=receiver)
         if self.guard is not None:
             stream.may_send = self.guard(fields)
         if not self._http2.accepts_streams:
             self._retire_used_up()
         return stream
+
+    def _takes_no_calls(self) -> CallInterrupted:
+        return CallInterrupted(self.loss or "it has ended", unprocessed=True, connection_lost=True)
 
     def request(
         self,
@@ -158,7 +161,7 @@ class Connection(ConnectionLife):
             CallInterrupted: the connection takes no new calls.
         """
         if not self.accepts_calls:
-            raise CallInterrupted(self.loss or "it has ended", unprocessed=True, connection_lost=True)
+            raise self._takes_no_calls()
         may_send = None if unguarded or self.guard is None else self.guard(fields)
         writer = self._writer
         stream, whole = self._http2.send_whole(
@@ -179,7 +182,7 @@ class Connection(ConnectionLife):
 
     def fence_off(self, fence: MaySend) -> None:
         """Have a fence asked before anything of any request is sent; see `Sender.fence`."""
-        self._http2.fence = fence
+        self._http2.fence_off(fence)
 
     def send_held_back(self) -> None:
         """Send what a fence, or a guard, has held back, if it may be sent by now."""

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from . import budget, frames
 from .budget import WorkBudget
@@ -39,8 +39,6 @@ from .stream_frames import StreamFrames
 from .streams import Buffer, Http2Stream, MaySend, Sender
 
 __all__ = ["Buffer", "Http2Client", "Http2Stream"]
-
-_NO_STREAMS: Final = "this connection takes no new streams"
 
 
 class Http2Client:
@@ -89,13 +87,8 @@ class Http2Client:
         """Whether a new stream has a chance: the connection is neither ended, nor ending, nor used up."""
         return self._sender.accepts_streams
 
-    @property
-    def fence(self) -> MaySend | None:
-        """See `Sender.fence`."""
-        return self._sender.fence
-
-    @fence.setter
-    def fence(self, fence: MaySend | None) -> None:
+    def fence_off(self, fence: MaySend) -> None:
+        """Have a fence asked before anything of any request is sent; see `Sender.fence`."""
         self._sender.fence = fence
 
     @property
@@ -126,11 +119,15 @@ class Http2Client:
         Raises:
             RuntimeError: the connection takes no new streams; see `accepts_streams`.
         """
+        stream = self._new_stream(fields, volatile, receiver)
+        self._sender.add(stream)
+        return stream
+
+    def _new_stream(self, fields: RawFields, volatile: RawFields, receiver: Any) -> Http2Stream:
         if not self._sender.accepts_streams:
-            raise RuntimeError(_NO_STREAMS)
+            raise RuntimeError("this connection takes no new streams")
         stream = Http2Stream(fields, volatile, receiver)
         stream.receive_window = self._stream_window
-        self._sender.add(stream)
         return stream
 
     def send_whole(
@@ -156,11 +153,11 @@ class Http2Client:
         Returns:
             the stream, and the bytes to be sent for it, which count as sent as those of `data_to_send`; or
             None: then `data_to_send` gives them when they may be sent.
+
+        Raises:
+            RuntimeError: see `open_stream`.
         """
-        if not self._sender.accepts_streams:
-            raise RuntimeError(_NO_STREAMS)
-        stream = Http2Stream(fields, volatile, receiver)
-        stream.receive_window = self._stream_window
+        stream = self._new_stream(fields, volatile, receiver)
         stream.may_send = may_send
         whole = self._sender.send_whole(stream, data) if now else None
         if whole is None:

@@ -307,8 +307,7 @@ class Sender:
         if not (self.fence is None or self.fence()) or not (stream.may_send is None or stream.may_send()):
             return None
         headers = self._begin(stream)
-        if self.next_stream_id > frames.MAX_STREAM_ID:
-            self.accepts_streams = False
+        self._count_ids()
         stream.send_window -= length
         self.window -= length
         self.data_sent += length + PIECE
